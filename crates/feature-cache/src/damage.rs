@@ -1,0 +1,103 @@
+//! What can be wrong with one file of a cache.
+
+use std::path::PathBuf;
+
+use crate::class_names::ClassNamesError;
+
+/// What is wrong with a file of a cache.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    /// It is not there.
+    #[error("missing")]
+    Missing,
+    /// It is there, and the manifest does not know it.
+    #[error("not in the manifest")]
+    Unexpected,
+    /// It is longer or shorter than the manifest says.
+    #[error("expected {expected} bytes, found {found}")]
+    Length {
+        /// What the manifest says.
+        expected: u64,
+        /// What the file has.
+        found: u64,
+    },
+    /// Its bytes are not those that were written.
+    #[error("its bytes have changed since it was written: blake3 {found}, not {expected}")]
+    Digest {
+        /// What was written, as the file or the manifest records it.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A .npy header that is not the one the manifest asks for.
+    #[error("expected the header {expected}, found {found}")]
+    Header {
+        /// The dict of the expected header.
+        expected: String,
+        /// The beginning of the file, as far as it is text.
+        found: String,
+    },
+    /// A label that no class has.
+    #[error("row {row} has label {label}, expected 0 to {}", classes - 1)]
+    Label {
+        /// The row.
+        row: usize,
+        /// Its label.
+        label: i64,
+        /// The number of classes.
+        classes: usize,
+    },
+    /// A feature that is infinite or no number.
+    #[error("row {0} holds a value that is not finite")]
+    NotFinite(usize),
+    /// A line of the index that does not belong to its row.
+    #[error("line {line}: {problem}")]
+    Line {
+        /// The line, the header being line 1.
+        line: u64,
+        /// What is wrong with it.
+        problem: LineProblem,
+    },
+    /// Not the number of lines that the manifest says.
+    #[error("expected {expected} rows, found {found}")]
+    Rows {
+        /// What the manifest says.
+        expected: usize,
+        /// What the file has.
+        found: usize,
+    },
+    /// Not JSON, or not a manifest's.
+    #[error("not a manifest: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Not CSV.
+    #[error("not a table: {0}")]
+    Csv(#[from] csv::Error),
+    /// Class names that cannot be.
+    #[error(transparent)]
+    ClassNames(#[from] ClassNamesError),
+}
+
+/// What is wrong with a line of a table.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LineProblem {
+    /// Another header than this version writes.
+    #[error("expected the columns {0}")]
+    Columns(&'static str),
+    /// Rows are numbered from 0.
+    #[error("expected row {0}")]
+    Row(usize),
+    /// A label that is not the one in labels.npy.
+    #[error("label {found}, but labels.npy says {expected}")]
+    Label {
+        /// labels.npy's.
+        expected: i64,
+        /// The line's.
+        found: i64,
+    },
+    /// A field that does not parse.
+    #[error("{0} is not readable")]
+    Field(&'static str),
+    /// A path that is absolute or climbs out of the data set.
+    #[error("the path {0:?} leaves the data set")]
+    Path(PathBuf),
+}

@@ -1,0 +1,62 @@
+//! Files that are on the disk when the call returns.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{CacheError, IoContext};
+
+/// A file's length and blake3, as the manifest records them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileDigest {
+    pub bytes: u64,
+    pub blake3: String,
+}
+
+/// A new file, digested while it is written.
+pub(crate) struct DurableFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+    hasher: blake3::Hasher,
+}
+
+impl DurableFile {
+    /// Creates the file, or empties it.
+    pub(crate) fn create(path: &Path) -> Result<Self, CacheError> {
+        let file = File::create(path).context("create", path)?;
+        Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(1 << 20, file), hasher: blake3::Hasher::new() })
+    }
+
+    /// Flushes everything to the disk and says what was written.
+    pub(crate) fn finish(self) -> Result<FileDigest, CacheError> {
+        let Self { path, file, hasher } = self;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error).context("write", &path)?;
+        file.sync_all().context("write", &path)?;
+        Ok(FileDigest { bytes: hasher.count(), blake3: hasher.finalize().to_hex().to_string() })
+    }
+
+    /// [`Write::write_all`] with the path in the error.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
+        self.write_all(bytes).context("write", &self.path)
+    }
+}
+
+impl Write for DurableFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Makes the names in a folder durable: a rename or a new file survives a power cut only after this.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), CacheError> {
+    File::open(path).and_then(|folder| folder.sync_all()).context("write", path)
+}

@@ -1,0 +1,86 @@
+//! What can go wrong with a cache as a whole; what can be wrong with one of its files is [`Damage`].
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::damage::Damage;
+use crate::fingerprint::Difference;
+
+/// Why a cache could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// There is no manifest, so no cache.
+    #[error("{}: no feature cache here; make one with: extract DATASET --out {}", .0.display(), .0.display())]
+    NotACache(PathBuf),
+    /// The operating system refused.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What it answered.
+        source: io::Error,
+    },
+    /// The cache follows another version of the format.
+    #[error("{}: cache format version {found}, this program reads {expected}; extract again into another --out, or with --replace", path.display())]
+    Version {
+        /// The manifest.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+        /// The version of this program.
+        expected: u64,
+    },
+    /// A file of the cache is not what the manifest says.
+    #[error("{}: {damage}; extract again with --replace to rebuild the cache", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        damage: Damage,
+    },
+    /// The cache holds rows that were made in another way.
+    #[error("{}: its rows were made differently:\n{}\nkeep it and choose another --out, or give it up with --replace", path.display(), table(differences))]
+    OtherFingerprint {
+        /// The cache.
+        path: PathBuf,
+        /// How: this run's value first, the cache's second.
+        differences: Vec<Difference>,
+    },
+    /// Another process is writing the cache.
+    #[error("{}: being written by process {owner}; wait for it with --wait", path.display())]
+    Locked {
+        /// The cache.
+        path: PathBuf,
+        /// The writer's process id, as far as it is known.
+        owner: String,
+    },
+    /// The folder holds something that is no part of a cache and would be lost.
+    #[error("{}: not part of a feature cache; move it away, or choose another --out", .0.display())]
+    Foreign(PathBuf),
+    /// The network gave something that is no number.
+    #[error("a feature row is not finite: the weights or the network are broken; run: extract doctor")]
+    RowNotFinite,
+    /// A row was asked for that nobody has.
+    #[error("the row of picture {0} is missing")]
+    RowMissing(blake3::Hash),
+}
+
+/// One line per field, in three columns.
+fn table(differences: &[Difference]) -> String {
+    let width = differences.iter().map(|d| d.field.len()).max().unwrap_or(0);
+    let lines = differences.iter().map(|d| format!("  {:width$}  now: {}  cache: {}", d.field, d.this, d.other));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Puts the path and the action to an [`io::Error`].
+pub(crate) trait IoContext<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, CacheError>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, CacheError> {
+        self.map_err(|source| CacheError::Io { action, path: path.to_owned(), source })
+    }
+}

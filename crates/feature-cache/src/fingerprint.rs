@@ -1,0 +1,123 @@
+//! What a feature row depends on besides the picture's bytes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Everything that a row depends on besides the picture's bytes: two caches with equal fingerprints hold
+/// interchangeable rows.
+///
+/// The fields are in words, so that a person reads the manifest and a difference explains itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fingerprint {
+    /// The network and the layer whose output is pooled.
+    pub backbone: String,
+    /// blake3 of the network's weights, in hexadecimal.
+    pub weights: String,
+    /// Width and height of the network's input, in pixels.
+    pub size: u32,
+    /// How a picture is resized to that.
+    pub interpolation: String,
+    /// From 8-bit values to the network's input.
+    pub scaling: String,
+    /// How grey, palette, alpha and CMYK pictures become RGB.
+    pub color: String,
+    /// Which decoder's pixels.
+    pub decoder: String,
+    /// From the last feature map to one row.
+    pub pooling: String,
+    /// The arithmetic of the network.
+    pub precision: String,
+}
+
+/// A field in which two fingerprints differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The field's name.
+    pub field: String,
+    /// What this one says.
+    pub this: String,
+    /// What the other one says.
+    pub other: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}, not {}", self.field, self.this, self.other)
+    }
+}
+
+impl Fingerprint {
+    /// The fields in which the two differ, in the order of the manifest; none when rows are interchangeable.
+    pub fn differences(&self, other: &Self) -> Vec<Difference> {
+        let (this, other) = (self.fields(), other.fields());
+        this.into_iter()
+            .zip(other)
+            .filter(|(this, other)| this != other)
+            .map(|((field, this), (_, other))| Difference { field: field.to_owned(), this, other })
+            .collect()
+    }
+
+    /// Every field's name and value, in the order of the manifest.
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        let Self { backbone, weights, size, interpolation, scaling, color, decoder, pooling, precision } = self;
+        vec![
+            ("backbone", backbone.clone()),
+            ("weights", weights.clone()),
+            ("size", size.to_string()),
+            ("interpolation", interpolation.clone()),
+            ("scaling", scaling.clone()),
+            ("color", color.clone()),
+            ("decoder", decoder.clone()),
+            ("pooling", pooling.clone()),
+            ("precision", precision.clone()),
+        ]
+    }
+
+    /// blake3 of its JSON: the same for equal fingerprints, and for no others.
+    pub fn digest(&self) -> blake3::Hash {
+        let fields = self.fields().into_iter().map(|(name, value)| Value::from(vec![name.to_owned(), value]));
+        blake3::hash(Value::from_iter(fields).to_string().as_bytes())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn fingerprint() -> Fingerprint {
+        Fingerprint {
+            backbone: "Xception".into(),
+            weights: "00".into(),
+            size: 150,
+            interpolation: "nearest".into(),
+            scaling: "x / 127.5 - 1".into(),
+            color: "RGB".into(),
+            decoder: "libjpeg".into(),
+            pooling: "mean".into(),
+            precision: "f32".into(),
+        }
+    }
+
+    #[test]
+    fn differences_name_the_fields_and_both_values() {
+        let this = fingerprint();
+        let other = Fingerprint { size: 299, precision: "bf16".into(), ..fingerprint() };
+        assert!(this.differences(&this).is_empty());
+        let lines: Vec<String> = this.differences(&other).iter().map(ToString::to_string).collect();
+        assert_eq!(lines, ["size: 150, not 299", "precision: f32, not bf16"]);
+        assert_ne!(this.digest(), other.digest());
+    }
+
+    #[test]
+    fn fields_lists_what_the_manifest_holds() {
+        let json = serde_json::to_value(fingerprint()).unwrap();
+        let mut fields: Vec<&str> = fingerprint().fields().iter().map(|field| field.0).collect();
+        fields.sort_unstable();
+        let mut keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, fields);
+    }
+}

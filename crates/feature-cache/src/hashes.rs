@@ -1,0 +1,163 @@
+//! hashes.csv: the size and time that each photo had when it was hashed, so that the next run need not hash it.
+//!
+//! Only a hint, and no part of the manifest: touching photos changes this file and no row. Its last line is its own
+//! checksum, so that a damaged hint is found and then merely ignored.
+
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::damage::{Damage, LineProblem};
+use crate::index::{parse, path_within, read_table, write_table};
+
+const COLUMNS: [&str; 4] = ["path", "bytes", "mtime_ns", "blake3"];
+const CHECKSUM: &[u8] = b"# blake3 ";
+
+/// Photos written this shortly before hashes.csv may have changed after they were hashed without a new time stamp
+/// (git calls such entries racily clean); they are hashed again.
+const CLOCK_GRAIN_NS: i128 = 2_000_000_000;
+
+/// A photo's state when it was hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashedPhoto {
+    bytes: u64,
+    mtime_ns: i128,
+    blake3: blake3::Hash,
+}
+
+impl HashedPhoto {
+    /// `metadata` is the file's from before it was read.
+    pub fn new(metadata: &Metadata, blake3: blake3::Hash) -> Self {
+        Self { bytes: metadata.len(), mtime_ns: mtime_ns(metadata), blake3 }
+    }
+
+    /// blake3 of the file's bytes.
+    pub fn blake3(&self) -> blake3::Hash {
+        self.blake3
+    }
+}
+
+/// What is known of the photos of a data set, by path relative to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hashes {
+    photos: HashMap<PathBuf, HashedPhoto>,
+    written_ns: i128,
+}
+
+impl Hashes {
+    /// The state of a data set's photos.
+    pub fn new(photos: impl IntoIterator<Item = (PathBuf, HashedPhoto)>) -> Self {
+        Self { photos: photos.into_iter().collect(), written_ns: 0 }
+    }
+
+    /// The hash of the photo at `path`, if its size and time are those it had when it was hashed.
+    pub fn unchanged(&self, path: &Path, metadata: &Metadata) -> Option<blake3::Hash> {
+        let known = self.photos.get(path)?;
+        let same = known.bytes == metadata.len() && known.mtime_ns == mtime_ns(metadata);
+        (same && known.mtime_ns + CLOCK_GRAIN_NS <= self.written_ns).then_some(known.blake3)
+    }
+
+    /// The hints beside a cache's manifest; none where they are missing or damaged.
+    pub(crate) fn load(path: &Path) -> Self {
+        let Ok(bytes) = fs::read(path) else { return Self::default() };
+        let Ok(photos) = read_hashes(&bytes) else { return Self::default() };
+        let written_ns = fs::metadata(path).map_or(0, |metadata| mtime_ns(&metadata));
+        Self { photos, written_ns }
+    }
+
+    /// The file's bytes: sorted by path, the checksum last.
+    pub(crate) fn to_bytes(&self) -> csv::Result<Vec<u8>> {
+        let mut photos: Vec<_> = self.photos.iter().collect();
+        photos.sort_unstable_by(|a, b| a.0.as_os_str().as_bytes().cmp(b.0.as_os_str().as_bytes()));
+        let lines = photos.into_iter().map(|(path, photo)| {
+            let [bytes, mtime] = [photo.bytes.to_string(), photo.mtime_ns.to_string()].map(String::into_bytes);
+            [path.as_os_str().as_bytes().to_vec(), bytes, mtime, photo.blake3.to_hex().as_bytes().to_vec()]
+        });
+        let mut table = write_table(COLUMNS, lines)?;
+        let checksum = blake3::hash(&table).to_hex();
+        table.extend(CHECKSUM);
+        table.extend(checksum.as_bytes());
+        table.push(b'\n');
+        Ok(table)
+    }
+}
+
+/// Whether the bytes are those that were written.
+///
+/// # Errors
+/// [`Damage::Digest`] for any changed byte.
+pub(crate) fn read_hashes(bytes: &[u8]) -> Result<HashMap<PathBuf, HashedPhoto>, Damage> {
+    let tail = CHECKSUM.len() + 2 * blake3::OUT_LEN + 1;
+    let (table, tail) = bytes.split_at(bytes.len().saturating_sub(tail));
+    let found = blake3::hash(table).to_hex();
+    if tail != [CHECKSUM, found.as_bytes(), b"\n"].concat() {
+        let expected = String::from_utf8_lossy(tail).trim().to_owned();
+        return Err(Damage::Digest { expected, found: found.to_string() });
+    }
+    let mut photos = HashMap::new();
+    read_table(table, COLUMNS, "path, bytes, mtime_ns, blake3", |[path, bytes, mtime, hash]| {
+        let photo = HashedPhoto {
+            bytes: parse(bytes).ok_or(LineProblem::Field("bytes"))?,
+            mtime_ns: parse(mtime).ok_or(LineProblem::Field("mtime_ns"))?,
+            blake3: blake3::Hash::from_hex(hash).map_err(|_| LineProblem::Field("blake3"))?,
+        };
+        photos.insert(path_within(path)?, photo);
+        Ok(())
+    })?;
+    Ok(photos)
+}
+
+/// Nanoseconds since 1970.
+fn mtime_ns(metadata: &Metadata) -> i128 {
+    i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn a_photo_is_trusted_only_with_the_same_size_and_an_older_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (photo, table) = (folder.path().join("a.jpg"), folder.path().join("hashes.csv"));
+        fs::write(&photo, "picture").unwrap();
+        let set_age = |seconds| {
+            let time = SystemTime::now() - Duration::from_secs(seconds);
+            File::options().write(true).open(&photo).unwrap().set_modified(time).unwrap();
+        };
+        let load = || {
+            let metadata = fs::metadata(&photo).unwrap();
+            let hashes = Hashes::new([("a.jpg".into(), HashedPhoto::new(&metadata, blake3::hash(b"picture")))]);
+            fs::write(&table, hashes.to_bytes().unwrap()).unwrap();
+            Hashes::load(&table)
+        };
+
+        set_age(60);
+        let hashes = load();
+        let now = || fs::metadata(&photo).unwrap();
+        assert_eq!(hashes.unchanged("a.jpg".as_ref(), &now()), Some(blake3::hash(b"picture")));
+        assert_eq!(hashes.unchanged("b.jpg".as_ref(), &now()), None);
+        set_age(50);
+        assert_eq!(hashes.unchanged("a.jpg".as_ref(), &now()), None, "another time");
+        set_age(0);
+        assert_eq!(load().unchanged("a.jpg".as_ref(), &now()), None, "racily clean");
+    }
+
+    #[test]
+    fn every_flipped_byte_is_found() {
+        let metadata = fs::metadata(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let hashes = Hashes::new([("a.jpg".into(), HashedPhoto::new(&metadata, blake3::hash(b"")))]);
+        let bytes = hashes.to_bytes().unwrap();
+        assert_eq!(read_hashes(&bytes).unwrap(), hashes.photos);
+        for place in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[place] ^= 1;
+            assert!(matches!(read_hashes(&flipped), Err(Damage::Digest { .. })), "byte {place}");
+        }
+    }
+}

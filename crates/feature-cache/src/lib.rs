@@ -1,0 +1,62 @@
+//! The feature cache: what `extract` writes once and `head` trains on as often as you like.
+//!
+//! # The format, version 1
+//!
+//! ```text
+//! CACHE/
+//!   manifest.json        format version, fingerprint, class_indices, splits with row counts and file digests
+//!   hashes.csv           path, bytes, mtime_ns, blake3: spares the next run the hashing; only ever a hint
+//!   train/features.npy   (rows, columns) float32, C order, little-endian
+//!   train/labels.npy     (rows,) int64, little-endian: the index of the row's class
+//!   train/index.csv      row, path, label, blake3 of the picture's bytes
+//!   train/skipped.csv    path, reason (only if a photo was skipped)
+//! ```
+//!
+//! with one folder per split: `train`, `validation`, `test`, or `all` for a data set without splits.
+//! Paths are relative to the data set, as raw bytes (a file name need not be UTF-8), with CSV quoting.
+//!
+//! # What holds
+//!
+//! - **A cache is complete or absent.** It is built beside its place and appears by one rename of the whole
+//!   folder; an update swaps the old folder for the new one in one step. Its files are never changed in place,
+//!   so that memory maps of an old cache stay good.
+//! - **Rows with equal fingerprints are interchangeable.** [`Fingerprint`] names everything that a row depends on
+//!   besides the picture's bytes; caches with different fingerprints are never mixed.
+//! - **Every byte is accounted for.** The manifest holds the length and blake3 of each file and a checksum of
+//!   itself; [`FeatureCache::open`] checks what is cheap (lengths, headers, labels), [`verify`](fn@verify) the rest.
+//! - **One writer, any number of readers.** The writer holds an advisory lock ([`CacheWriter`]) that dies with its
+//!   process; readers take none and read the manifest again after opening everything else.
+//!
+//! This crate knows neither torch nor pictures.
+
+mod class_names;
+mod split;
+mod fingerprint;
+mod npy;
+mod index;
+mod hashes;
+mod manifest;
+mod cache;
+mod lock;
+mod journal;
+mod writer;
+mod verify;
+mod damage;
+mod durable;
+mod error;
+
+pub use cache::{CachedSplit, FeatureCache};
+pub use class_names::{ClassNames, ClassNamesError};
+pub use damage::{Damage, LineProblem};
+pub use error::CacheError;
+pub use fingerprint::{Difference, Fingerprint};
+pub use hashes::{HashedPhoto, Hashes};
+pub use index::{IndexEntry, SkippedPhoto};
+pub use journal::Journal;
+pub use lock::WhenLocked;
+pub use split::Split;
+pub use verify::{Finding, SharedPhoto, photos_in_two_splits, verify};
+pub use writer::{CacheContents, CacheWriter, RowSource, SplitContents, write_cache};
+
+#[cfg(target_endian = "big")]
+compile_error!("the cache's arrays are little-endian and are mapped into memory as they are");

@@ -1,0 +1,188 @@
+//! manifest.json: what the cache holds, and what each of its files must look like.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::class_names::ClassNames;
+use crate::damage::Damage;
+use crate::durable::FileDigest;
+use crate::error::{CacheError, IoContext};
+use crate::fingerprint::Fingerprint;
+use crate::npy::NpyArray;
+use crate::split::Split;
+
+pub(crate) const FORMAT_VERSION: u64 = 1;
+pub(crate) const MANIFEST: &str = "manifest.json";
+pub(crate) const HASHES: &str = "hashes.csv";
+pub(crate) const FEATURES: &str = "features.npy";
+pub(crate) const LABELS: &str = "labels.npy";
+pub(crate) const INDEX: &str = "index.csv";
+pub(crate) const SKIPPED: &str = "skipped.csv";
+
+/// No manifest of a sane data set comes near this; a larger file is not read.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// The manifest's content, as it stands in the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manifest {
+    pub format_version: u64,
+    pub fingerprint: Fingerprint,
+    pub columns: NonZeroUsize,
+    pub class_indices: ClassNames,
+    pub splits: BTreeMap<Split, SplitManifest>,
+    /// blake3 of the file with this field empty.
+    pub checksum: String,
+}
+
+/// What a split's folder holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SplitManifest {
+    pub rows: usize,
+    pub files: BTreeMap<String, FileDigest>,
+}
+
+impl Manifest {
+    /// With its checksum.
+    pub(crate) fn new(
+        fingerprint: Fingerprint,
+        columns: NonZeroUsize,
+        class_indices: ClassNames,
+        splits: BTreeMap<Split, SplitManifest>,
+    ) -> Result<Self, Damage> {
+        let checksum = String::new();
+        let format_version = FORMAT_VERSION;
+        let mut manifest = Self { format_version, fingerprint, columns, class_indices, splits, checksum };
+        manifest.checksum = blake3::hash(&manifest.to_json()?).to_hex().to_string();
+        Ok(manifest)
+    }
+
+    /// The file's bytes.
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, Damage> {
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
+    /// Reads and checks the manifest of the cache in `folder`; the second part is the file's bytes.
+    ///
+    /// # Errors
+    /// When there is none, it follows another version, or any byte is not the one that was written.
+    pub(crate) fn read(folder: &Path) -> Result<(Self, Vec<u8>), CacheError> {
+        let path = folder.join(MANIFEST);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if is_absent(&error) => return Err(CacheError::NotACache(folder.to_owned())),
+            Err(error) => return Err(error).context("open", &path),
+        };
+        let mut json = Vec::new();
+        file.take(MOST_BYTES + 1).read_to_end(&mut json).context("read", &path)?;
+        let manifest = Self::parse(&json).map_err(|problem| problem.of(path))?;
+        Ok((manifest, json))
+    }
+
+    fn parse(json: &[u8]) -> Result<Self, ManifestProblem> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            format_version: u64,
+        }
+        if json.len() as u64 > MOST_BYTES {
+            return Err(Damage::Length { expected: MOST_BYTES, found: json.len() as u64 }.into());
+        }
+        let Versioned { format_version } = serde_json::from_slice(json).map_err(Damage::Json)?;
+        if format_version != FORMAT_VERSION {
+            return Err(ManifestProblem::Version(format_version));
+        }
+        let manifest: Self = serde_json::from_slice(json).map_err(Damage::Json)?;
+        let Self { fingerprint, columns, class_indices, splits, checksum, .. } = manifest.clone();
+        let expected = Self::new(fingerprint, columns, class_indices, splits)?;
+        if expected.to_json()? != json {
+            return Err(Damage::Digest { expected: checksum, found: expected.checksum }.into());
+        }
+        Ok(manifest)
+    }
+
+    /// What the features of a split look like.
+    pub(crate) fn features(&self, split: &SplitManifest) -> NpyArray {
+        NpyArray::Features { rows: split.rows, columns: self.columns.get() }
+    }
+
+    /// What the labels of a split look like.
+    pub(crate) fn labels(split: &SplitManifest) -> NpyArray {
+        NpyArray::Labels { rows: split.rows }
+    }
+}
+
+/// Whether there is no such file, rather than one that cannot be opened.
+pub(crate) fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+/// [`CacheError`] without the path.
+#[derive(Debug)]
+enum ManifestProblem {
+    Version(u64),
+    Damage(Damage),
+}
+
+impl From<Damage> for ManifestProblem {
+    fn from(damage: Damage) -> Self {
+        Self::Damage(damage)
+    }
+}
+
+impl ManifestProblem {
+    fn of(self, path: std::path::PathBuf) -> CacheError {
+        match self {
+            Self::Version(found) => CacheError::Version { path, found, expected: FORMAT_VERSION },
+            Self::Damage(damage) => CacheError::Damaged { path, damage },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fingerprint::tests::fingerprint;
+
+    fn manifest() -> Manifest {
+        let file = FileDigest { bytes: 128, blake3: blake3::hash(b"").to_hex().to_string() };
+        let split = SplitManifest { rows: 0, files: [(FEATURES.to_owned(), file)].into() };
+        let classes = ClassNames::new(vec!["hat".into(), "dress".into()]).unwrap();
+        Manifest::new(fingerprint(), NonZeroUsize::new(2048).unwrap(), classes, [(Split::Train, split)].into()).unwrap()
+    }
+
+    #[test]
+    fn reads_what_it_writes_and_finds_every_flipped_bit() {
+        let json = manifest().to_json().unwrap();
+        assert_eq!(Manifest::parse(&json).unwrap(), manifest());
+        for bit in 0..8 * json.len() {
+            let mut flipped = json.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Manifest::parse(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_told_from_damage() {
+        let json = String::from_utf8(manifest().to_json().unwrap()).unwrap();
+        let other = json.replace("\"format_version\": 1", "\"format_version\": 2");
+        assert!(matches!(Manifest::parse(other.as_bytes()), Err(ManifestProblem::Version(2))));
+        assert!(matches!(Manifest::parse(b"{}"), Err(ManifestProblem::Damage(Damage::Json(_)))));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(Manifest::parse(&bytes).is_err());
+        }
+    }
+}
