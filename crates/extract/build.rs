@@ -1,0 +1,14 @@
+//! Lets the binaries find libtorch without LD_LIBRARY_PATH, and keeps it linked although no Rust code names it.
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=LIBTORCH");
+    println!("cargo::rerun-if-env-changed=LIBTORCH_LIB");
+    let folder = std::env::var("LIBTORCH_LIB").or_else(|_| std::env::var("LIBTORCH"));
+    if let Ok(folder) = folder {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{folder}/lib");
+    }
+    if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
+        println!("cargo::rustc-link-arg=-Wl,--no-as-needed");
+        println!("cargo::rustc-link-arg=-ltorch");
+    }
+}

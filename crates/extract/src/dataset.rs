@@ -1,0 +1,416 @@
+//! Labelled folders: which photos a data set holds, in which split and class.
+//!
+//! `DATASET/{train,validation,test}/CLASS/**/*.jpg`, or a folder of classes without splits. The classes and their
+//! order are those of Keras's `flow_from_directory`: the sorted names of the folders in `train`.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use feature_cache::{ClassNames, Split};
+use walkdir::{DirEntry, WalkDir};
+
+/// File names that are taken for pictures; the case does not matter.
+const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff"];
+
+/// Folder names that are taken for splits.
+const SPLIT_FOLDERS: [(&str, Split); 5] = [
+    ("train", Split::Train),
+    ("validation", Split::Validation),
+    ("val", Split::Validation),
+    ("valid", Split::Validation),
+    ("test", Split::Test),
+];
+
+/// The photos of a data set, by split; within a split by class, then by path, bytewise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    /// The folder.
+    pub root: PathBuf,
+    /// The classes of `train`, or of the folder itself.
+    pub classes: ClassNames,
+    /// Every split that has a photo.
+    pub splits: BTreeMap<Split, Vec<Photo>>,
+    /// What looks as if it belonged here and was left out, and why.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A file with a picture's name in a class's folder; nobody has looked into it yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Photo {
+    /// Relative to the data set.
+    pub path: PathBuf,
+    /// Its class's index.
+    pub label: i64,
+}
+
+/// A file or folder that is no part of the data set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Relative to the data set.
+    pub path: PathBuf,
+    /// Why it was left out.
+    pub reason: &'static str,
+}
+
+/// Why a folder is no data set.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// It cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Io {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system answered.
+        source: io::Error,
+    },
+    /// It holds no folders.
+    #[error("{}: no classes here; expected one folder of photos per class, or train/CLASS/…", .0.display())]
+    NoClasses(PathBuf),
+    /// A classifier of one class has nothing to learn.
+    #[error("{}: only one class, {class:?}; expected at least two folders of photos", path.display())]
+    OneClass {
+        /// The folder of classes.
+        path: PathBuf,
+        /// Its only class.
+        class: String,
+    },
+    /// A class without photos.
+    #[error("{}: no photos in this class; add some, or remove the folder", .0.display())]
+    EmptyClass(PathBuf),
+    /// There is a validation or test split to go with a train split that is missing.
+    #[error("{}: has {found}/ but no train/ to take the classes from", path.display())]
+    NoTrain {
+        /// The data set.
+        path: PathBuf,
+        /// The split that is there.
+        found: String,
+    },
+    /// A class that a head could not have learnt.
+    #[error("{}: class {class:?} is not in train/; add it there, or remove it here", path.display())]
+    UnknownClass {
+        /// The split's folder.
+        path: PathBuf,
+        /// The class.
+        class: String,
+    },
+    /// Two folders for the same split.
+    #[error("{}: {first}/ and {second}/ are both the {split} split; merge them", path.display())]
+    RepeatedSplit {
+        /// The data set.
+        path: PathBuf,
+        /// One folder.
+        first: String,
+        /// The other.
+        second: String,
+        /// The split.
+        split: Split,
+    },
+    /// A folder whose name cannot stand in class_indices.
+    #[error("{}: a class's name must be UTF-8; rename the folder", .0.display())]
+    ClassName(PathBuf),
+}
+
+impl Dataset {
+    /// Lists the photos below `root`.
+    ///
+    /// Hidden files are passed over, symbolic links followed as long as they stay within the data set.
+    ///
+    /// # Errors
+    /// When the folder is no data set, or cannot be read.
+    pub fn scan(root: &Path) -> Result<Self, DatasetError> {
+        let root = root.canonicalize().map_err(|source| DatasetError::Io { path: root.to_owned(), source })?;
+        let mut left_out = Vec::new();
+        let folders = split_folders(&root, &mut left_out)?;
+        let learnt = folders.get(&Split::Train).or_else(|| folders.get(&Split::All)).unwrap_or(&root);
+        let classes = classes_of(learnt, &root, &mut left_out)?;
+        // Where the data set is one split, its folders have been listed twice by now.
+        left_out.dedup();
+        let mut dataset = Self { root: root.clone(), classes, splits: BTreeMap::new(), left_out };
+        for (split, folder) in &folders {
+            let photos = dataset.scan_split(*split, folder)?;
+            if !photos.is_empty() {
+                dataset.splits.insert(*split, photos);
+            }
+        }
+        Ok(dataset)
+    }
+
+    /// How many photos there are.
+    pub fn len(&self) -> usize {
+        self.splits.values().map(Vec::len).sum()
+    }
+
+    /// Never, for a data set that was scanned.
+    pub fn is_empty(&self) -> bool {
+        self.splits.is_empty()
+    }
+
+    /// Every photo with its split, in the order of the rows.
+    pub fn photos(&self) -> impl Iterator<Item = (Split, &Photo)> {
+        self.splits.iter().flat_map(|(&split, photos)| photos.iter().map(move |photo| (split, photo)))
+    }
+
+    /// The photos of one split, in the order of the rows.
+    fn scan_split(&mut self, split: Split, folder: &Path) -> Result<Vec<Photo>, DatasetError> {
+        let learnt = matches!(split, Split::Train | Split::All);
+        let found = if learnt { None } else { Some(class_folders(folder, &self.root, &mut self.left_out)?) };
+        if let Some(class) = found.into_iter().flatten().find(|class| self.classes.label(class).is_none()) {
+            return Err(DatasetError::UnknownClass { path: folder.to_owned(), class });
+        }
+        let mut photos = Vec::new();
+        for (class, label) in self.classes.iter().zip(0..) {
+            let folder = folder.join(class);
+            if !folder.exists() && !learnt {
+                continue;
+            }
+            let paths = photos_below(&folder, &self.root, &mut self.left_out)?;
+            if paths.is_empty() && learnt {
+                return Err(DatasetError::EmptyClass(folder));
+            }
+            photos.extend(paths.into_iter().map(|path| Photo { path, label }));
+        }
+        Ok(photos)
+    }
+}
+
+/// The folder of each split; the data set itself where there are none.
+fn split_folders(root: &Path, left_out: &mut Vec<LeftOut>) -> Result<BTreeMap<Split, PathBuf>, DatasetError> {
+    let mut folders: BTreeMap<Split, PathBuf> = BTreeMap::new();
+    let mut others = Vec::new();
+    for name in folders_in(root, root, left_out)? {
+        match SPLIT_FOLDERS.iter().find(|(folder, _)| name == *folder) {
+            None => others.push(LeftOut { path: name.into(), reason: "not a split" }),
+            Some((_, split)) => {
+                if let Some(first) = folders.insert(*split, root.join(&name)) {
+                    let [first, second] = [first.as_path(), name.as_ref()].map(file_name);
+                    return Err(DatasetError::RepeatedSplit { path: root.to_owned(), first, second, split: *split });
+                }
+            }
+        }
+    }
+    match folders.values().next() {
+        None => Ok([(Split::All, root.to_owned())].into()),
+        Some(_) if folders.contains_key(&Split::Train) => {
+            left_out.extend(others);
+            Ok(folders)
+        }
+        Some(found) => Err(DatasetError::NoTrain { path: root.to_owned(), found: file_name(found) }),
+    }
+}
+
+/// At least two classes.
+fn classes_of(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result<ClassNames, DatasetError> {
+    let classes = ClassNames::new(class_folders(folder, root, left_out)?)
+        .map_err(|_| DatasetError::NoClasses(folder.to_owned()))?;
+    match classes.name(0) {
+        Some(class) if classes.len() == 1 => {
+            Err(DatasetError::OneClass { path: folder.to_owned(), class: class.to_owned() })
+        }
+        _ => Ok(classes),
+    }
+}
+
+/// The names of the classes in a split's folder.
+fn class_folders(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result<Vec<String>, DatasetError> {
+    let to_name = |name: OsString| match name.into_string() {
+        Ok(name) => Ok(name),
+        Err(name) => Err(DatasetError::ClassName(folder.join(name))),
+    };
+    folders_in(folder, root, left_out)?.into_iter().map(to_name).collect()
+}
+
+/// The names of the folders in a folder, sorted.
+fn folders_in(
+    folder: &Path,
+    root: &Path,
+    left_out: &mut Vec<LeftOut>,
+) -> Result<Vec<OsString>, DatasetError> {
+    let failed = |source| DatasetError::Io { path: folder.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if is_hidden(&entry.file_name()) || !entry.path().is_dir() {
+            continue;
+        }
+        match stays_within(root, &entry.path()) {
+            true => names.push(entry.file_name()),
+            false => left_out.push(leaving(root, &entry.path())),
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The pictures below a class's folder, relative to the data set, sorted bytewise.
+fn photos_below(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result<Vec<PathBuf>, DatasetError> {
+    let mut photos = Vec::new();
+    let relative = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
+    let mut walk = WalkDir::new(folder).min_depth(1).follow_links(true).into_iter();
+    while let Some(entry) = walk.next() {
+        match entry {
+            Ok(entry) if is_hidden(entry.file_name()) => skip(&mut walk, &entry),
+            Ok(entry) if entry.path_is_symlink() && !stays_within(root, entry.path()) => {
+                left_out.push(leaving(root, entry.path()));
+                skip(&mut walk, &entry);
+            }
+            Ok(entry) if entry.file_type().is_file() && is_picture(entry.path()) => photos.push(relative(entry.path())),
+            Ok(_) => {}
+            Err(error) => match (error.path().map(Path::to_owned), error.loop_ancestor()) {
+                (Some(path), Some(_)) => {
+                    left_out.push(LeftOut { path: relative(&path), reason: "a symbolic link in a circle" });
+                }
+                // A link to nowhere, say: it has a photo's name, so it is listed with the broken ones.
+                (Some(path), None) if is_picture(&path) && !is_hidden(path.file_name().unwrap_or_default()) => {
+                    photos.push(relative(&path));
+                }
+                (path, _) => {
+                    let path = path.unwrap_or_else(|| folder.to_owned());
+                    return Err(DatasetError::Io { path, source: error.into() });
+                }
+            },
+        }
+    }
+    photos.sort_unstable_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+    Ok(photos)
+}
+
+/// Keeps the walk out of a folder.
+fn skip(walk: &mut walkdir::IntoIter, entry: &DirEntry) {
+    if entry.file_type().is_dir() {
+        walk.skip_current_dir();
+    }
+}
+
+fn leaving(root: &Path, path: &Path) -> LeftOut {
+    let path = path.strip_prefix(root).unwrap_or(path).to_owned();
+    LeftOut { path, reason: "a symbolic link that leaves the data set" }
+}
+
+fn stays_within(root: &Path, path: &Path) -> bool {
+    path.canonicalize().is_ok_and(|target| target.starts_with(root))
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b".")
+}
+
+fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A data set with these (empty) files.
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        root
+    }
+
+    fn listed(dataset: &Dataset) -> Vec<(Split, String, i64)> {
+        dataset
+            .photos()
+            .map(|(split, photo)| (split, photo.path.to_string_lossy().into_owned(), photo.label))
+            .collect()
+    }
+
+    fn error(files: &[&str]) -> String {
+        let root = folder(files);
+        let message = Dataset::scan(root.path()).unwrap_err().to_string();
+        message.replace(root.path().canonicalize().unwrap().to_str().unwrap(), "DATA")
+    }
+
+    #[test]
+    fn splits_are_listed_by_class_then_path() {
+        let root = folder(&[
+            "train/hat/b.JPG",
+            "train/hat/a/z.png",
+            "train/hat/a.jpeg",
+            "train/dress/1.tif",
+            "train/dress/notes.txt",
+            "train/dress/.hidden.jpg",
+            "train/.git/x.jpg",
+            "val/hat/1.webp",
+            "README.md",
+        ]);
+        let dataset = Dataset::scan(root.path()).unwrap();
+        assert_eq!(dataset.classes.iter().collect::<Vec<_>>(), ["dress", "hat"]);
+        let expected = [
+            (Split::Train, "train/dress/1.tif", 0),
+            (Split::Train, "train/hat/a.jpeg", 1),
+            (Split::Train, "train/hat/a/z.png", 1),
+            (Split::Train, "train/hat/b.JPG", 1),
+            (Split::Validation, "val/hat/1.webp", 1),
+        ];
+        assert_eq!(listed(&dataset), expected.map(|(split, path, label)| (split, path.to_owned(), label)));
+    }
+
+    #[test]
+    fn a_folder_of_classes_is_one_split() {
+        let root = folder(&["cat/1.jpg", "dog/1.jpg"]);
+        let dataset = Dataset::scan(root.path()).unwrap();
+        let expected = [(Split::All, "cat/1.jpg".to_owned(), 0), (Split::All, "dog/1.jpg".to_owned(), 1)];
+        assert_eq!(listed(&dataset), expected);
+    }
+
+    #[test]
+    fn what_is_no_data_set_says_why() {
+        assert_eq!(error(&["a.jpg"]), "DATA: no classes here; expected one folder of photos per class, or train/CLASS/…");
+        assert_eq!(
+            error(&["train/hat/a.jpg"]),
+            "DATA/train: only one class, \"hat\"; expected at least two folders of photos"
+        );
+        assert_eq!(
+            error(&["cat/1.jpg", "dog/notes.txt"]),
+            "DATA/dog: no photos in this class; add some, or remove the folder"
+        );
+        assert_eq!(
+            error(&["train/a/1.jpg", "train/b/1.jpg", "validation/c/1.jpg"]),
+            "DATA/validation: class \"c\" is not in train/; add it there, or remove it here"
+        );
+        assert_eq!(error(&["test/a/1.jpg"]), "DATA: has test/ but no train/ to take the classes from");
+        let both = error(&["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "validation/a/1.jpg"]);
+        assert!(both.contains("are both the validation split; merge them"), "{both}");
+        let missing = Dataset::scan("no/such/folder".as_ref()).unwrap_err().to_string();
+        assert!(missing.starts_with("no/such/folder: cannot be read: No such file"), "{missing}");
+    }
+
+    #[test]
+    fn links_are_followed_only_within_the_data_set() {
+        let outside = folder(&["secret.jpg", "more/secret.jpg"]);
+        let root = folder(&["cat/1.jpg", "dog/1.jpg", "cat/deep/2.jpg"]);
+        let link = |target: &Path, name: &str| symlink(target, root.path().join(name)).unwrap();
+        link(&root.path().join("dog/1.jpg"), "cat/inside.jpg");
+        link(&outside.path().join("secret.jpg"), "cat/outside.jpg");
+        link(&outside.path().join("more"), "cat/outside");
+        link(&root.path().join("cat"), "cat/deep/circle");
+        link(Path::new("nowhere.jpg"), "dog/dangling.jpg");
+        link(outside.path(), "bird");
+
+        let dataset = Dataset::scan(root.path()).unwrap();
+        let paths: Vec<String> = listed(&dataset).into_iter().map(|(_, path, _)| path).collect();
+        assert_eq!(paths, ["cat/1.jpg", "cat/deep/2.jpg", "cat/inside.jpg", "dog/1.jpg", "dog/dangling.jpg"]);
+        let mut left_out: Vec<_> = dataset.left_out.iter().map(|l| (l.path.to_str().unwrap(), l.reason)).collect();
+        left_out.sort_unstable();
+        let leaves = "a symbolic link that leaves the data set";
+        let circle = ("cat/deep/circle", "a symbolic link in a circle");
+        assert_eq!(left_out, [("bird", leaves), circle, ("cat/outside", leaves), ("cat/outside.jpg", leaves)]);
+    }
+}

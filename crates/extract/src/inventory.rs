@@ -1,0 +1,124 @@
+//! Which picture each photo of the data set is: blake3 of its bytes, from the file or from what is known of it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use feature_cache::{HashedPhoto, Hashes, IndexEntry, Split};
+use rayon::prelude::*;
+
+use crate::dataset::{Dataset, Photo};
+use crate::pixels::{self, Limits, PixelError};
+
+/// No photo comes near this; a larger file is not read.
+const MOST_FILE_BYTES: u64 = 1 << 30;
+
+/// The photos of a data set, told apart by their bytes.
+#[derive(Debug)]
+pub struct Inventory {
+    splits: BTreeMap<Split, Vec<(Photo, Result<HashedPhoto, BrokenPhoto>)>>,
+    /// How many files were read for this.
+    pub hashed: usize,
+}
+
+/// Why there is no row for a photo.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokenPhoto {
+    /// The operating system refused.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// Larger than any photo.
+    #[error("{0} bytes, too large for a photo")]
+    TooLarge(u64),
+    /// Not a picture, a damaged one, or one over the limits.
+    #[error(transparent)]
+    Pixels(#[from] PixelError),
+    /// Somebody wrote to it during the run.
+    #[error("changed while it was being extracted; run again")]
+    Changed,
+}
+
+/// How photos are read.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// Larger pictures are refused.
+    pub limits: Limits,
+    /// Hash every file, also those whose size and time are known.
+    pub rehash: bool,
+}
+
+impl Inventory {
+    /// Hashes the photos on all threads of the current rayon pool, those with a known size and time excepted; a
+    /// file that is read is also looked at: what is no picture is found here, before any forward pass.
+    pub fn take(dataset: &Dataset, known: &Hashes, reading: Reading, advance: impl Fn() + Sync) -> Self {
+        let look = |photo: &Photo| {
+            let path = dataset.root.join(&photo.path);
+            let seen = look_at(&path, &photo.path, known, reading);
+            advance();
+            match seen {
+                Ok((picture, read)) => ((photo.clone(), Ok(picture)), read),
+                Err(broken) => ((photo.clone(), Err(broken)), true),
+            }
+        };
+        let mut hashed = 0;
+        let mut splits = BTreeMap::new();
+        for (&split, photos) in &dataset.splits {
+            let (photos, read): (Vec<_>, Vec<bool>) = photos.par_iter().map(look).unzip();
+            hashed += read.into_iter().filter(|&read| read).count();
+            splits.insert(split, photos);
+        }
+        Self { splits, hashed }
+    }
+
+    /// Every photo that can have a row, by split, in the order of the rows.
+    pub fn pictures(&self) -> BTreeMap<Split, Vec<IndexEntry>> {
+        let entry = |(photo, picture): &(Photo, Result<HashedPhoto, BrokenPhoto>)| {
+            let blake3 = picture.as_ref().ok()?.blake3();
+            Some(IndexEntry { path: photo.path.clone(), label: photo.label, blake3 })
+        };
+        self.splits.iter().map(|(&split, photos)| (split, photos.iter().filter_map(entry).collect())).collect()
+    }
+
+    /// The photos that cannot, with the reason.
+    pub fn broken(&self) -> BTreeMap<PathBuf, String> {
+        let reason = |(photo, picture): &(Photo, Result<HashedPhoto, BrokenPhoto>)| {
+            Some((photo.path.clone(), picture.as_ref().err()?.to_string()))
+        };
+        self.splits.values().flatten().filter_map(reason).collect()
+    }
+
+    /// The sizes and times of the photos, for the next run.
+    pub fn hashes(&self) -> Hashes {
+        let known = |(photo, picture): &(Photo, Result<HashedPhoto, BrokenPhoto>)| {
+            Some((photo.path.clone(), *picture.as_ref().ok()?))
+        };
+        Hashes::new(self.splits.values().flatten().filter_map(known))
+    }
+}
+
+/// The picture at `path`, and whether the file had to be read.
+fn look_at(path: &Path, relative: &Path, known: &Hashes, reading: Reading) -> Result<(HashedPhoto, bool), BrokenPhoto> {
+    let metadata = fs::metadata(path)?;
+    if !reading.rehash
+        && let Some(blake3) = known.unchanged(relative, &metadata)
+    {
+        return Ok((HashedPhoto::new(&metadata, blake3), false));
+    }
+    let bytes = read_photo(path, &metadata)?;
+    pixels::probe(&bytes, reading.limits)?;
+    Ok((HashedPhoto::new(&metadata, blake3::hash(&bytes)), true))
+}
+
+/// The whole file, if it is no larger than photos are.
+///
+/// # Errors
+/// When it cannot be read or is too large.
+pub fn read_photo(path: &Path, metadata: &Metadata) -> Result<Vec<u8>, BrokenPhoto> {
+    if metadata.len() > MOST_FILE_BYTES {
+        return Err(BrokenPhoto::TooLarge(metadata.len()));
+    }
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    File::open(path)?.take(MOST_FILE_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,119 @@
+//! Every tensor of Xception without its top: names, shapes, and the order in which Keras's model has them.
+//!
+//! From keras/src/applications/xception.py. Keras leaves the four residual convolutions unnamed; here they are
+//! `blockN_residual`. In the model's order a block's residual comes after its separable convolutions.
+
+/// A layer with weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Keras's name, or `blockN_residual[_bn]` where Keras has none.
+    pub name: String,
+    /// Which kind, with its shape.
+    pub kind: LayerKind,
+}
+
+/// The kinds of layer that have weights, with what gives their tensors' shapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerKind {
+    /// `Conv2D` without bias.
+    Convolution {
+        /// Width and height of the kernel.
+        side: usize,
+        /// Channels in.
+        inputs: usize,
+        /// Channels out.
+        outputs: usize,
+    },
+    /// `SeparableConv2D` 3x3 without bias.
+    Separable {
+        /// Channels in.
+        inputs: usize,
+        /// Channels out.
+        outputs: usize,
+    },
+    /// `BatchNormalization`.
+    Norm {
+        /// Channels.
+        channels: usize,
+    },
+}
+
+/// A tensor's name and shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// The layer's name, a dot, the tensor's.
+    pub name: String,
+    /// In Keras's layout.
+    pub shape: Vec<usize>,
+}
+
+/// How many layers have weights.
+pub const LAYERS: usize = 80;
+
+impl LayerKind {
+    /// The layer's tensors in Keras's order: their names here and their shapes.
+    pub fn tensors(self) -> Vec<(&'static str, Vec<usize>)> {
+        match self {
+            Self::Convolution { side, inputs, outputs } => vec![("kernel", vec![side, side, inputs, outputs])],
+            Self::Separable { inputs, outputs } => {
+                vec![("depthwise", vec![3, 3, inputs, 1]), ("pointwise", vec![1, 1, inputs, outputs])]
+            }
+            Self::Norm { channels } => {
+                ["gamma", "beta", "mean", "variance"].map(|name| (name, vec![channels])).to_vec()
+            }
+        }
+    }
+}
+
+/// The layers with weights, in the order of Keras's model.
+pub fn layers() -> Vec<Layer> {
+    let mut layers = Vec::with_capacity(LAYERS);
+    let mut with_norm = |name: String, kind, channels| {
+        let norm = Layer { name: format!("{name}_bn"), kind: LayerKind::Norm { channels } };
+        layers.extend([Layer { name, kind }, norm]);
+    };
+    let convolution = |side, inputs, outputs| LayerKind::Convolution { side, inputs, outputs };
+    with_norm("block1_conv1".into(), convolution(3, 3, 32), 32);
+    with_norm("block1_conv2".into(), convolution(3, 32, 64), 64);
+    let mut inputs = 64;
+    for block in 2..=14 {
+        let widths: &[usize] = match block {
+            2 => &[128, 128],
+            3 => &[256, 256],
+            4 => &[728, 728],
+            13 => &[728, 1024],
+            14 => &[1536, 2048],
+            _ => &[728, 728, 728],
+        };
+        let entering = inputs;
+        for (&outputs, n) in widths.iter().zip(1..) {
+            with_norm(format!("block{block}_sepconv{n}"), LayerKind::Separable { inputs, outputs }, outputs);
+            inputs = outputs;
+        }
+        if matches!(block, 2 | 3 | 4 | 13) {
+            with_norm(format!("block{block}_residual"), convolution(1, entering, inputs), inputs);
+        }
+    }
+    layers
+}
+
+/// Every tensor of the network, layer after layer.
+pub fn tensors() -> Vec<TensorSpec> {
+    let of_layer = |layer: Layer| {
+        let tensors = layer.kind.tensors().into_iter();
+        tensors.map(move |(tensor, shape)| TensorSpec { name: format!("{}.{tensor}", layer.name), shape })
+    };
+    layers().into_iter().flat_map(of_layer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_network_has_as_many_parameters_as_keras_says() {
+        assert_eq!(layers().len(), LAYERS);
+        let parameters: usize = tensors().iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+        assert_eq!(parameters, 20_861_480);
+    }
+}

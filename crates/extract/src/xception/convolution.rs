@@ -1,0 +1,102 @@
+//! One convolution with everything that follows it in the same step: bias, ReLU, addition.
+//!
+//! On the CPU that is one call of oneDNN with weights packed once for their input's shape. libtorch exports it for its
+//! own compiler (torch/csrc/inductor/aoti_torch/c/shim_cpu.h); its plain `conv2d` packs the weights at every call and
+//! goes over the output once more for each of the other steps.
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::onednn;
+
+/// What a convolution does to the picture's shape. Kernels, strides and paddings are square here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Geometry {
+    pub stride: i64,
+    pub padding: i64,
+    pub groups: i64,
+}
+
+impl Geometry {
+    pub(super) const POINTWISE: Self = Self { stride: 1, padding: 0, groups: 1 };
+}
+
+/// What happens to the sum of products and bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Activation {
+    None,
+    Relu,
+}
+
+/// A convolution over channels_last tensors.
+#[derive(Debug)]
+pub(super) struct Convolution {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    geometry: Geometry,
+    activation: Activation,
+    packed: bool,
+}
+
+impl Convolution {
+    /// `weight` is OIHW and on the device that it will run on; `input` the shape of the inputs to come, NCHW.
+    pub(super) fn new(
+        weight: Tensor,
+        bias: Option<Tensor>,
+        geometry: Geometry,
+        activation: Activation,
+        input: [i64; 4],
+    ) -> Result<Self, TchError> {
+        let packed = onednn::AVAILABLE && weight.device() == Device::Cpu;
+        let weight = match packed {
+            true => pack(&weight, geometry, input)?,
+            false => weight,
+        };
+        Ok(Self { weight, bias, geometry, activation, packed })
+    }
+
+    /// The convolution of `x`.
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        if self.packed {
+            return onednn::convolution(x, &self.weight, self.bias.as_ref(), self.geometry, self.activation);
+        }
+        let mut y = self.plain(x)?;
+        match self.activation {
+            Activation::None => Ok(y),
+            Activation::Relu => y.f_relu_(),
+        }
+    }
+
+    /// The convolution of `x`, added to `sum`.
+    pub(super) fn forward_onto(&self, x: &Tensor, mut sum: Tensor) -> Result<Tensor, TchError> {
+        if self.packed {
+            return onednn::convolution_onto(x, sum, &self.weight, self.bias.as_ref(), self.geometry);
+        }
+        sum.f_add_(&self.plain(x)?)
+    }
+
+    /// The same convolution for another thread; the weights are shared.
+    pub(super) fn share(&self) -> Self {
+        Self {
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.as_ref().map(Tensor::shallow_clone),
+            ..*self
+        }
+    }
+
+    fn plain(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let Geometry { stride, padding, groups } = self.geometry;
+        x.f_conv2d(&self.weight, self.bias.as_ref(), [stride, stride], [padding, padding], [1, 1], groups)
+    }
+}
+
+/// oneDNN's own layout for this weight and input.
+fn pack(weight: &Tensor, geometry: Geometry, input: [i64; 4]) -> Result<Tensor, TchError> {
+    let Geometry { stride, padding, groups } = geometry;
+    weight.f_to_mkldnn(Kind::Float)?.f_mkldnn_reorder_conv2d_weight(
+        [padding, padding],
+        [stride, stride],
+        [1, 1],
+        groups,
+        input.as_slice(),
+    )
+}

@@ -1,0 +1,193 @@
+//! Xception without its top, as Keras defines it (keras/src/applications/xception.py; Chollet 2017, arXiv 1610.02357).
+//!
+//! For inference only: every batch norm is folded into the convolution before it. Tensors are channels_last
+//! throughout, which to libtorch is an NHWC buffer seen through a permutation.
+
+mod convolution;
+mod fold;
+mod onednn;
+
+use tch::{Device, Kind, TchError, Tensor, no_grad};
+
+use self::convolution::{Activation, Convolution, Geometry};
+use self::fold::Layers;
+use crate::weights::Weights;
+
+/// Features a picture: the channels of the last block.
+pub const COLUMNS: usize = 2048;
+
+/// The smallest input that leaves something to pool, as in Keras.
+pub const SMALLEST_SIDE: u32 = 71;
+
+/// The network for batches of one shape.
+#[derive(Debug)]
+pub struct Xception {
+    side: i64,
+    batch: i64,
+    device: Device,
+    stem: [Convolution; 2],
+    entry: [Downsampling; 3],
+    middle: [Middle; 8],
+    exit: Downsampling,
+    tail: [Separable; 2],
+}
+
+/// A depthwise 3x3 convolution, then a pointwise one; nothing between.
+#[derive(Debug)]
+struct Separable {
+    depthwise: Convolution,
+    pointwise: Convolution,
+}
+
+/// Blocks 2, 3, 4 and 13: two separable convolutions and a pooling that halves the side, beside a strided pointwise
+/// convolution of the same input.
+#[derive(Debug)]
+struct Downsampling {
+    starts_with_relu: bool,
+    separable: [Separable; 2],
+    residual: Convolution,
+}
+
+/// Blocks 5 to 12: three separable convolutions, and their input added.
+#[derive(Debug)]
+struct Middle([Separable; 3]);
+
+impl Xception {
+    /// Prepares the network for batches of `batch` pictures of `side` x `side` pixels.
+    ///
+    /// # Errors
+    /// When libtorch cannot run it on this device.
+    pub fn new(weights: &Weights, side: u32, batch: usize, device: Device) -> Result<Self, TchError> {
+        let _guard = tch::no_grad_guard();
+        let mut layers = Layers::new(weights, device, batch as i64, i64::from(side));
+        let stem = [layers.convolution("block1_conv1", 2)?, layers.convolution("block1_conv2", 1)?];
+        let entry = [
+            Downsampling::new(&mut layers, 2, false)?,
+            Downsampling::new(&mut layers, 3, true)?,
+            Downsampling::new(&mut layers, 4, true)?,
+        ];
+        let mut middle = |block| Middle::new(&mut layers, block);
+        let middle =
+            [middle(5)?, middle(6)?, middle(7)?, middle(8)?, middle(9)?, middle(10)?, middle(11)?, middle(12)?];
+        let exit = Downsampling::new(&mut layers, 13, true)?;
+        let tail = [
+            layers.separable("block14_sepconv1", Activation::Relu)?,
+            layers.separable("block14_sepconv2", Activation::Relu)?,
+        ];
+        Ok(Self { side: i64::from(side), batch: batch as i64, device, stem, entry, middle, exit, tail })
+    }
+
+    /// The pooled features of one batch: `pixels` is NHWC, scaled, `batch` pictures; the result `batch` rows of
+    /// [`COLUMNS`].
+    ///
+    /// # Errors
+    /// When `pixels` is not one batch, or libtorch fails (out of memory, say).
+    pub fn features(&self, pixels: &[f32]) -> Result<Vec<f32>, TchError> {
+        no_grad(|| {
+            let mut x = Tensor::from_slice(pixels)
+                .f_view([self.batch, self.side, self.side, 3])?
+                .f_to_device(self.device)?
+                .f_permute([0, 3, 1, 2])?;
+            for convolution in &self.stem {
+                x = convolution.forward(&x)?;
+            }
+            for block in &self.entry {
+                x = block.forward(&x)?;
+            }
+            for block in &self.middle {
+                x = block.forward(x)?;
+            }
+            x = self.exit.forward(&x)?;
+            for separable in &self.tail {
+                x = separable.forward(&x)?;
+            }
+            let rows = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
+            Vec::try_from(rows.f_to_device(Device::Cpu)?.f_flatten(0, -1)?)
+        })
+    }
+
+    /// How many pictures a batch has.
+    pub fn batch(&self) -> usize {
+        self.batch as usize
+    }
+
+    /// The same network for another thread; the weights are shared.
+    pub fn share(&self) -> Self {
+        Self {
+            stem: self.stem.each_ref().map(Convolution::share),
+            entry: self.entry.each_ref().map(Downsampling::share),
+            middle: self.middle.each_ref().map(Middle::share),
+            exit: self.exit.share(),
+            tail: self.tail.each_ref().map(Separable::share),
+            ..*self
+        }
+    }
+}
+
+impl Separable {
+    fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        self.pointwise.forward(&self.depthwise.forward(x)?)
+    }
+
+    /// The result added to `sum`.
+    fn forward_onto(&self, x: &Tensor, sum: Tensor) -> Result<Tensor, TchError> {
+        self.pointwise.forward_onto(&self.depthwise.forward(x)?, sum)
+    }
+
+    fn share(&self) -> Self {
+        Self { depthwise: self.depthwise.share(), pointwise: self.pointwise.share() }
+    }
+}
+
+impl Downsampling {
+    fn new(layers: &mut Layers<'_>, block: usize, starts_with_relu: bool) -> Result<Self, TchError> {
+        let residual = layers.residual(&format!("block{block}_residual"))?;
+        let separable = [
+            layers.separable(&format!("block{block}_sepconv1"), Activation::Relu)?,
+            layers.separable(&format!("block{block}_sepconv2"), Activation::None)?,
+        ];
+        layers.halve();
+        Ok(Self { starts_with_relu, separable, residual })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let [first, second] = &self.separable;
+        let y = match self.starts_with_relu {
+            true => first.forward(&x.f_relu()?)?,
+            false => first.forward(x)?,
+        };
+        self.residual.forward_onto(x, halve(&second.forward(&y)?)?)
+    }
+
+    fn share(&self) -> Self {
+        Self { separable: self.separable.each_ref().map(Separable::share), residual: self.residual.share(), ..*self }
+    }
+}
+
+impl Middle {
+    fn new(layers: &mut Layers<'_>, block: usize) -> Result<Self, TchError> {
+        let mut separable =
+            |n, activation| layers.separable(&format!("block{block}_sepconv{n}"), activation);
+        Ok(Self([separable(1, Activation::Relu)?, separable(2, Activation::Relu)?, separable(3, Activation::None)?]))
+    }
+
+    fn forward(&self, x: Tensor) -> Result<Tensor, TchError> {
+        let [first, second, third] = &self.0;
+        let y = second.forward(&first.forward(&x.f_relu()?)?)?;
+        third.forward_onto(&y, x)
+    }
+
+    fn share(&self) -> Self {
+        Self(self.0.each_ref().map(Separable::share))
+    }
+}
+
+/// Max pooling 3x3 with stride 2 and TensorFlow's 'same' padding: an even side is padded only right and below.
+fn halve(x: &Tensor) -> Result<Tensor, TchError> {
+    let even = x.size().last().is_some_and(|side| side % 2 == 0);
+    let padding = i64::from(!even);
+    x.f_max_pool2d([3, 3], [2, 2], [padding, padding], [1, 1], even)
+}
+
+/// The residual convolutions: pointwise, stride 2.
+const RESIDUAL: Geometry = Geometry { stride: 2, ..Geometry::POINTWISE };
