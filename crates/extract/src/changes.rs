@@ -55,6 +55,11 @@ impl Changes {
         changes.removed = gone.values().map(Vec::len).sum();
         changes
     }
+
+    /// Photos of the cache that are still there, under whatever name.
+    pub fn kept(&self) -> usize {
+        self.unchanged + self.renamed + self.moved
+    }
 }
 
 impl fmt::Display for Changes {

@@ -224,11 +224,7 @@ fn class_folders(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Res
 }
 
 /// The names of the folders in a folder, sorted.
-fn folders_in(
-    folder: &Path,
-    root: &Path,
-    left_out: &mut Vec<LeftOut>,
-) -> Result<Vec<OsString>, DatasetError> {
+fn folders_in(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result<Vec<OsString>, DatasetError> {
     let failed = |source| DatasetError::Io { path: folder.to_owned(), source };
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -325,10 +321,7 @@ mod tests {
     }
 
     fn listed(dataset: &Dataset) -> Vec<(Split, String, i64)> {
-        dataset
-            .photos()
-            .map(|(split, photo)| (split, photo.path.to_string_lossy().into_owned(), photo.label))
-            .collect()
+        dataset.photos().map(|(split, photo)| (split, photo.path.to_string_lossy().into_owned(), photo.label)).collect()
     }
 
     fn error(files: &[&str]) -> String {
@@ -372,7 +365,10 @@ mod tests {
 
     #[test]
     fn what_is_no_data_set_says_why() {
-        assert_eq!(error(&["a.jpg"]), "DATA: no classes here; expected one folder of photos per class, or train/CLASS/…");
+        assert_eq!(
+            error(&["a.jpg"]),
+            "DATA: no classes here; expected one folder of photos per class, or train/CLASS/…"
+        );
         assert_eq!(
             error(&["train/hat/a.jpg"]),
             "DATA/train: only one class, \"hat\"; expected at least two folders of photos"

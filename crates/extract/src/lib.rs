@@ -5,8 +5,14 @@
 //! ```
 
 pub mod dataset;
-pub mod pixels;
 pub mod inventory;
 pub mod changes;
+pub mod pixels;
 pub mod weights;
 pub mod xception;
+pub mod pipeline;
+pub mod fingerprint;
+pub mod extraction;
+pub mod audit;
+pub mod memory;
+pub mod progress;

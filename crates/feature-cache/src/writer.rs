@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use crate::cache::{FeatureCache, check_replaceable};
+use crate::cache::{CachedSplit, FeatureCache, check_replaceable};
 use crate::class_names::ClassNames;
 use crate::damage::Damage;
 use crate::durable::{DurableFile, FileDigest, sync_folder};
@@ -56,6 +56,23 @@ pub struct SplitContents {
     pub photos: Vec<IndexEntry>,
     /// Those without.
     pub skipped: Vec<SkippedPhoto>,
+}
+
+impl CacheContents {
+    /// What a cache holds.
+    ///
+    /// # Errors
+    /// When an index is damaged.
+    pub fn of(cache: &FeatureCache) -> Result<Self, CacheError> {
+        let contents = |split: &CachedSplit| Ok(SplitContents { photos: split.index()?, skipped: split.skipped()? });
+        let splits: Result<_, CacheError> = cache.splits().map(|(name, split)| Ok((name, contents(split)?))).collect();
+        Ok(Self { fingerprint: cache.fingerprint().clone(), classes: cache.classes().clone(), splits: splits? })
+    }
+
+    /// Every photo with a row, with its split.
+    pub fn photos(&self) -> impl Iterator<Item = (Split, &IndexEntry)> {
+        self.splits.iter().flat_map(|(&split, of_split)| of_split.photos.iter().map(move |photo| (split, photo)))
+    }
 }
 
 /// Where finished rows are found: in the cache to be replaced, and in the journal of unfinished runs.
@@ -116,6 +133,11 @@ impl CacheWriter {
             fs::rename(&old, &path).context("restore", &path)?;
         }
         Ok(Self { path, lock })
+    }
+
+    /// The cache's own place.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The rows of earlier runs with this fingerprint that did not come to their end.

@@ -2,8 +2,8 @@
 //! point, across and then down. Small enough to follow exactly; resizing libraries differ at the windows' edges and in
 //! the order of the passes.
 
-use super::resize::Interpolation;
 use super::RgbPicture;
+use super::resize::Interpolation;
 
 /// Bits behind the point of a weight: 8 for the pixel and 2 for overshoot are left of 32.
 const PRECISION_BITS: u32 = 32 - 8 - 2;

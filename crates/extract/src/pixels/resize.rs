@@ -24,6 +24,11 @@ pub enum Interpolation {
 }
 
 impl Interpolation {
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|variant| variant.name() == name)
+    }
+
     /// Its name in Keras and in a fingerprint.
     pub fn name(self) -> &'static str {
         match self {

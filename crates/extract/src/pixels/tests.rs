@@ -37,7 +37,8 @@ fn every_kind_of_picture_gives_pillows_pixels() {
             "cmyk.tif" => 1,
             _ => 0,
         };
-        let picture = decode(&fs::read(&path).unwrap(), Limits::PILLOW).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let picture =
+            decode(&fs::read(&path).unwrap(), Limits::PILLOW).unwrap_or_else(|error| panic!("{name}: {error}"));
         let theirs = pixels_of(&golden);
         assert_eq!((picture.height as usize, picture.width as usize, 3), theirs.dim(), "{name}");
         let worst = worst_difference(&picture.pixels, &theirs);
@@ -62,10 +63,8 @@ fn every_interpolation_gives_pillows_pixels() {
 
 #[test]
 fn photos_give_kerass_pixels() {
-    let shared = std::env::var_os("ICEBOX_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
+    let shared = std::env::var_os("ICEBOX_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
     if !shared.is_dir() {
         eprintln!("skipped: no reference pixels in {}", shared.display());
         return;

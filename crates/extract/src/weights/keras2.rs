@@ -4,9 +4,9 @@
 //! (keras/src/legacy/saving/legacy_h5_format.py, `load_weights_from_hdf5_group`): the residual convolutions have names
 //! that depend on what else the process had built. So does this, and takes care that the named layers are in place.
 
+use hdf5_reader::Hdf5File;
 use hdf5_reader::error::Result;
 use hdf5_reader::group::Group;
-use hdf5_reader::Hdf5File;
 
 use super::keras::{Found, read_tensor};
 use super::spec::layers;

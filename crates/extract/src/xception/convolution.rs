@@ -76,11 +76,7 @@ impl Convolution {
 
     /// The same convolution for another thread; the weights are shared.
     pub(super) fn share(&self) -> Self {
-        Self {
-            weight: self.weight.shallow_clone(),
-            bias: self.bias.as_ref().map(Tensor::shallow_clone),
-            ..*self
-        }
+        Self { weight: self.weight.shallow_clone(), bias: self.bias.as_ref().map(Tensor::shallow_clone), ..*self }
     }
 
     fn plain(&self, x: &Tensor) -> Result<Tensor, TchError> {

@@ -72,9 +72,7 @@ impl<'a> Layers<'a> {
         let bias = norm("beta")? - norm("mean")? * &scale;
         // HWIO times a scale per output channel, to OIHW
         let kernel = (self.keras(&format!("{name}.{kernel}"))? * scale).f_permute([3, 2, 0, 1])?.f_contiguous()?;
-        let [kernel, bias] = [kernel, bias].map(|folded| {
-            folded.f_to_kind(Kind::Float)?.f_to_device(self.device)
-        });
+        let [kernel, bias] = [kernel, bias].map(|folded| folded.f_to_kind(Kind::Float)?.f_to_device(self.device));
         Convolution::new(kernel?, Some(bias?), geometry, activation, self.shape())
     }
 

@@ -11,6 +11,7 @@ use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 use self::convolution::{Activation, Convolution, Geometry};
 use self::fold::Layers;
+use crate::pipeline::{Network, NetworkError};
 use crate::weights::Weights;
 
 /// Features a picture: the channels of the last block.
@@ -57,7 +58,7 @@ impl Xception {
     ///
     /// # Errors
     /// When libtorch cannot run it on this device.
-    pub fn new(weights: &Weights, side: u32, batch: usize, device: Device) -> Result<Self, TchError> {
+    pub fn new(weights: &Weights, side: u32, batch: usize, device: Device) -> Result<Self, NetworkError> {
         let _guard = tch::no_grad_guard();
         let mut layers = Layers::new(weights, device, batch as i64, i64::from(side));
         let stem = [layers.convolution("block1_conv1", 2)?, layers.convolution("block1_conv2", 1)?];
@@ -77,42 +78,44 @@ impl Xception {
         Ok(Self { side: i64::from(side), batch: batch as i64, device, stem, entry, middle, exit, tail })
     }
 
-    /// The pooled features of one batch: `pixels` is NHWC, scaled, `batch` pictures; the result `batch` rows of
-    /// [`COLUMNS`].
-    ///
-    /// # Errors
-    /// When `pixels` is not one batch, or libtorch fails (out of memory, say).
-    pub fn features(&self, pixels: &[f32]) -> Result<Vec<f32>, TchError> {
-        no_grad(|| {
-            let mut x = Tensor::from_slice(pixels)
-                .f_view([self.batch, self.side, self.side, 3])?
-                .f_to_device(self.device)?
-                .f_permute([0, 3, 1, 2])?;
-            for convolution in &self.stem {
-                x = convolution.forward(&x)?;
-            }
-            for block in &self.entry {
-                x = block.forward(&x)?;
-            }
-            for block in &self.middle {
-                x = block.forward(x)?;
-            }
-            x = self.exit.forward(&x)?;
-            for separable in &self.tail {
-                x = separable.forward(&x)?;
-            }
-            let rows = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
-            Vec::try_from(rows.f_to_device(Device::Cpu)?.f_flatten(0, -1)?)
-        })
+    fn forward(&self, pixels: &[f32]) -> Result<Vec<f32>, TchError> {
+        let mut x = Tensor::f_from_slice(pixels)?
+            .f_view([self.batch, self.side, self.side, 3])?
+            .f_to_device(self.device)?
+            .f_permute([0, 3, 1, 2])?;
+        for convolution in &self.stem {
+            x = convolution.forward(&x)?;
+        }
+        for block in &self.entry {
+            x = block.forward(&x)?;
+        }
+        for block in &self.middle {
+            x = block.forward(x)?;
+        }
+        x = self.exit.forward(&x)?;
+        for separable in &self.tail {
+            x = separable.forward(&x)?;
+        }
+        let rows = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
+        Vec::try_from(rows.f_to_device(Device::Cpu)?.f_flatten(0, -1)?)
     }
+}
 
-    /// How many pictures a batch has.
-    pub fn batch(&self) -> usize {
+impl Network for Xception {
+    fn batch(&self) -> usize {
         self.batch as usize
     }
 
-    /// The same network for another thread; the weights are shared.
-    pub fn share(&self) -> Self {
+    /// Rows of [`COLUMNS`] features. On the CPU each call uses one core: several run side by side.
+    fn rows(&self, pixels: &[f32]) -> Result<Vec<f32>, NetworkError> {
+        if self.device == Device::Cpu {
+            // OpenMP keeps this per thread, and each worker is one.
+            tch::set_num_threads(1);
+        }
+        no_grad(|| self.forward(pixels)).map_err(NetworkError::from)
+    }
+
+    fn share(&self) -> Self {
         Self {
             stem: self.stem.each_ref().map(Convolution::share),
             entry: self.entry.each_ref().map(Downsampling::share),
@@ -121,6 +124,13 @@ impl Xception {
             tail: self.tail.each_ref().map(Separable::share),
             ..*self
         }
+    }
+}
+
+/// The first line: libtorch goes on with where in its own code it happened.
+impl From<TchError> for NetworkError {
+    fn from(error: TchError) -> Self {
+        Self(error.to_string().lines().next().unwrap_or_default().to_owned())
     }
 }
 
@@ -166,8 +176,7 @@ impl Downsampling {
 
 impl Middle {
     fn new(layers: &mut Layers<'_>, block: usize) -> Result<Self, TchError> {
-        let mut separable =
-            |n, activation| layers.separable(&format!("block{block}_sepconv{n}"), activation);
+        let mut separable = |n, activation| layers.separable(&format!("block{block}_sepconv{n}"), activation);
         Ok(Self([separable(1, Activation::Relu)?, separable(2, Activation::Relu)?, separable(3, Activation::None)?]))
     }
 

@@ -1,0 +1,41 @@
+//! `extract DATASET --dry-run`: what is there, and how long it would take.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use extract::dataset::Dataset;
+use extract::extraction::Extraction;
+use extract::pipeline::Network;
+use extract::weights::Weights;
+use extract::xception::Xception;
+
+pub fn run(extraction: &Extraction) -> Result<ExitCode> {
+    let dataset = Dataset::scan(&extraction.dataset)?;
+    for (split, photos) in &dataset.splits {
+        println!("{split}: {} photos", photos.len());
+        for (class, label) in dataset.classes.iter().zip(0..) {
+            let count = photos.iter().filter(|photo| photo.label == label).count();
+            println!("  {count:>6}  {class}");
+        }
+    }
+    for left_out in &dataset.left_out {
+        println!("left out: {}: {}", left_out.path.display(), left_out.reason);
+    }
+    let seconds = seconds_per_photo(extraction)? * dataset.len() as f64;
+    println!("about {:.0} min {:02.0} s for all of them, by a trial batch", (seconds / 60.0).floor(), seconds % 60.0);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// By the second of two forward passes; the first one prepares.
+fn seconds_per_photo(extraction: &Extraction) -> Result<f64> {
+    let weights = Weights::load(&extraction.weights)?;
+    let side = extraction.preparation.side;
+    let batch = extraction.batch_size.get().min(8);
+    let network = Xception::new(&weights, side, batch, extraction.device)?;
+    let black = vec![-1.0; batch * 3 * (side as usize).pow(2)];
+    network.rows(&black)?;
+    let start = Instant::now();
+    network.rows(&black)?;
+    Ok(start.elapsed().as_secs_f64() / (batch * extraction.workers.get()) as f64)
+}

@@ -1,0 +1,198 @@
+//! `extract DATASET --out CACHE`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::available_parallelism;
+
+use anyhow::Context;
+use clap::Args;
+use extract::extraction::{Extraction, Summary};
+use extract::pipeline::{OnError, Preparation, Times};
+use extract::pixels::{Interpolation, Limits};
+use extract::xception::SMALLEST_SIDE;
+use feature_cache::WhenLocked;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use tch::Device;
+
+use super::WeightsArg;
+use super::device::DeviceName;
+use super::dry_run;
+
+/// `extract DATASET --out CACHE`.
+#[derive(Debug, Args)]
+pub struct ExtractionArgs {
+    /// Folder of photos, by class or by split and class
+    #[arg(value_name = "DATASET", required = true)]
+    dataset: Option<PathBuf>,
+    /// Cache to write or bring up to date
+    #[arg(long, value_name = "CACHE", required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    weights: WeightsArg,
+    /// Side of the network's input in pixels, 71 or more
+    #[arg(long, value_name = "PIXELS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(i64::from(SMALLEST_SIDE)..=2048))]
+    size: u32,
+    /// How photos are resized to it
+    #[arg(long, value_enum, default_value_t)]
+    interpolation: Interpolation,
+    /// Photos per forward pass; rows do not depend on it
+    #[arg(long, value_name = "PHOTOS", default_value = "32", value_parser = batch_size)]
+    batch_size: NonZeroUsize,
+    /// Where the network runs: auto (a GPU if there is one), cpu, cuda:N
+    #[arg(long, default_value = "auto")]
+    device: DeviceName,
+    /// Cores to use [default: all]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// What to do about photos that cannot be read: fail with the list of all, or skip and list them in skipped.csv
+    #[arg(long, value_enum, default_value_t = OnError::Fail)]
+    on_error: OnError,
+    /// Refuse photos with more pixels than this before taking memory for them
+    #[arg(long, value_name = "PIXELS", default_value_t = Limits::PILLOW.max_pixels)]
+    max_pixels: u64,
+    /// Read every photo again, also those whose size and time have not changed
+    #[arg(long)]
+    rehash: bool,
+    /// Give up a cache that was made in another way, or of other photos
+    #[arg(long)]
+    replace: bool,
+    /// If another extract is writing the cache, wait for it
+    #[arg(long)]
+    wait: bool,
+    /// Count the photos and estimate the time; write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Say at the end where the time went
+    #[arg(long)]
+    profile: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn batch_size(typed: &str) -> Result<NonZeroUsize, String> {
+    let size: NonZeroUsize = typed.parse().map_err(|_| "expected a number from 1 to 1024".to_owned())?;
+    if size.get() > 1024 { Err("expected a number from 1 to 1024".to_owned()) } else { Ok(size) }
+}
+
+pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
+    let device = args.device.device()?;
+    let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let threads = args.threads.unwrap_or(cores);
+    rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global().context("cannot start threads")?;
+    let extraction = Extraction {
+        // clap has seen to it that both are there, unless there is a subcommand or nothing to write.
+        dataset: args.dataset.clone().unwrap_or_default(),
+        cache: args.out.clone().unwrap_or_default(),
+        weights: args.weights.weights.clone(),
+        preparation: Preparation {
+            side: args.size,
+            interpolation: args.interpolation,
+            limits: Limits { max_pixels: args.max_pixels },
+        },
+        batch_size: args.batch_size,
+        workers: if device == Device::Cpu { threads } else { NonZeroUsize::MIN },
+        device,
+        on_error: args.on_error,
+        rehash: args.rehash,
+        replace: args.replace,
+        when_locked: if args.wait { WhenLocked::Wait } else { WhenLocked::Fail },
+    };
+    if args.dry_run {
+        return dry_run::run(&extraction);
+    }
+    let stop = stop_on_signals()?;
+    let summary = extraction.run(&stop)?;
+    warn(&summary);
+    if args.json {
+        println!("{}", to_json(&summary));
+    } else {
+        report(&summary);
+    }
+    if args.profile {
+        profile(&summary.times);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Set at the first Ctrl-C, so that finished rows are kept; the second one ends the program.
+fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    // With a handler, a file that reaches its size limit is an error like a full disk, and not the end.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    Ok(stop)
+}
+
+fn warn(summary: &Summary) {
+    const LISTED: usize = 5;
+    if !summary.skipped.is_empty() {
+        eprintln!(
+            "warning: {} photos skipped, listed in skipped.csv and tried again next time:",
+            summary.skipped.len()
+        );
+        for photo in summary.skipped.iter().take(LISTED) {
+            eprintln!("  {}: {}", photo.path.display(), photo.reason);
+        }
+    }
+    for left_out in summary.left_out.iter().take(LISTED) {
+        eprintln!("note: {} left out: {}", left_out.path.display(), left_out.reason);
+    }
+    if !summary.shared.is_empty() {
+        eprintln!("warning: {} photos are in more than one split, so results there flatter:", summary.shared.len());
+        for photo in summary.shared.iter().take(LISTED) {
+            let places: Vec<String> = photo.places.iter().map(|(_, path)| path.display().to_string()).collect();
+            eprintln!("  {}", places.join(" = "));
+        }
+    }
+}
+
+fn report(summary: &Summary) {
+    let cache = summary.cache.display();
+    println!("photos   {}", summary.changes);
+    println!("computed {} rows, {:.1} s", summary.computed, summary.elapsed.as_secs_f64());
+    for (split, rows) in &summary.rows {
+        println!("{split:<8} {rows} rows in {}", summary.cache.join(split.name()).join("features.npy").display());
+    }
+    println!("\nnext: cargo head train {cache}");
+}
+
+fn to_json(summary: &Summary) -> serde_json::Value {
+    let changes = summary.changes;
+    serde_json::json!({
+        "cache": summary.cache,
+        "rows": summary.rows,
+        "photos": {
+            "unchanged": changes.unchanged,
+            "added": changes.added,
+            "changed": changes.changed,
+            "renamed": changes.renamed,
+            "moved": changes.moved,
+            "removed": changes.removed,
+        },
+        "hashed": summary.hashed,
+        "computed": summary.computed,
+        "forward_passes": summary.batches,
+        "skipped": summary.skipped.len(),
+        "in_two_splits": summary.shared.len(),
+        "seconds": summary.elapsed.as_secs_f64(),
+    })
+}
+
+fn profile(times: &Times) {
+    let Times { decode, network, waiting, write } = times;
+    let seconds = |time: &std::time::Duration| time.as_secs_f64();
+    eprintln!(
+        "profile: network {:.2} s and waiting {:.2} s over all workers, decode {:.2} s, write {:.2} s",
+        seconds(network),
+        seconds(waiting),
+        seconds(decode),
+        seconds(write)
+    );
+}

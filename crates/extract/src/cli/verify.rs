@@ -1,0 +1,59 @@
+//! `extract verify CACHE`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use extract::audit;
+use feature_cache::{CacheContents, FeatureCache, photos_in_two_splits, verify};
+
+use super::WeightsArg;
+
+/// `extract verify CACHE`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Cache to check
+    cache: PathBuf,
+    /// Also hash the photos of this data set and compare them with the index
+    #[arg(long, value_name = "DATASET")]
+    against: Option<PathBuf>,
+    /// Also compute this many rows again, spread over the cache, and compare them (needs --against)
+    #[arg(long, value_name = "N", requires = "against")]
+    sample: Option<NonZeroUsize>,
+    #[command(flatten)]
+    weights: WeightsArg,
+}
+
+pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let findings = verify(&args.cache)?;
+    for finding in &findings {
+        println!("{}: {}", finding.file.display(), finding.damage);
+    }
+    if !findings.is_empty() {
+        println!("{} things are wrong; extract again with --replace to rebuild the cache", findings.len());
+        return Ok(ExitCode::FAILURE);
+    }
+    let cache = FeatureCache::open(&args.cache)?;
+    let contents = CacheContents::of(&cache)?;
+    for photo in photos_in_two_splits(contents.photos()) {
+        let places: Vec<String> = photo.places.iter().map(|(_, path)| path.display().to_string()).collect();
+        println!("in more than one split: {}", places.join(" = "));
+    }
+    let mut wrong = Vec::new();
+    if let Some(dataset) = &args.against {
+        wrong.extend(audit::photos(&contents, dataset));
+        if let Some(rows) = args.sample {
+            wrong.extend(audit::rows(&cache, dataset, &args.weights.weights, rows.get())?);
+        }
+    }
+    for line in &wrong {
+        println!("{line}");
+    }
+    if wrong.is_empty() {
+        let rows: usize = cache.splits().map(|(_, split)| split.rows()).sum();
+        println!("{}: {rows} rows, every file as it was written", args.cache.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
+}

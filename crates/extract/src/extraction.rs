@@ -1,0 +1,304 @@
+//! The whole of an extraction: from a folder of photos to a cache that holds exactly their rows.
+//!
+//! scan → hash → find what has a row already → run the rest through the network → put the new cache in place
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use feature_cache::{
+    CacheContents, CacheError, CacheWriter, FeatureCache, Fingerprint, IndexEntry, Journal, RowSource, SharedPhoto,
+    SkippedPhoto, Split, SplitContents, WhenLocked, photos_in_two_splits,
+};
+use tch::Device;
+
+use crate::changes::Changes;
+use crate::dataset::{Dataset, DatasetError, LeftOut};
+use crate::fingerprint::fingerprint;
+use crate::inventory::{Inventory, Reading};
+use crate::pipeline::{self, Job, NetworkError, OnError, Preparation, Times};
+use crate::progress::Progress;
+use crate::weights::{Weights, WeightsError};
+use crate::xception::{COLUMNS, Xception};
+
+/// What an extraction is asked to do.
+#[derive(Debug, Clone)]
+pub struct Extraction {
+    /// The folder of photos.
+    pub dataset: PathBuf,
+    /// The cache.
+    pub cache: PathBuf,
+    /// The network's weights, safetensors or one of Keras's formats.
+    pub weights: PathBuf,
+    /// How photos become the network's input.
+    pub preparation: Preparation,
+    /// Pictures per forward pass.
+    pub batch_size: NonZeroUsize,
+    /// Forward passes side by side.
+    pub workers: NonZeroUsize,
+    /// Where the network runs.
+    pub device: Device,
+    /// What to do about broken photos.
+    pub on_error: OnError,
+    /// Hash every photo, also those whose size and time are known.
+    pub rehash: bool,
+    /// Give up a cache that was made differently.
+    pub replace: bool,
+    /// What to do while somebody else writes the cache.
+    pub when_locked: WhenLocked,
+}
+
+/// What an extraction did.
+#[derive(Debug)]
+pub struct Summary {
+    /// The cache.
+    pub cache: PathBuf,
+    /// Rows by split.
+    pub rows: BTreeMap<Split, usize>,
+    /// How the photos differ from those of the cache before.
+    pub changes: Changes,
+    /// Photos without a row, with the reason.
+    pub skipped: Vec<SkippedPhoto>,
+    /// Files that were read to hash them.
+    pub hashed: usize,
+    /// Rows that came from the network in this run.
+    pub computed: usize,
+    /// Photos whose bytes are in more than one split.
+    pub shared: Vec<SharedPhoto>,
+    /// What was left out of the data set.
+    pub left_out: Vec<LeftOut>,
+    /// Forward passes of the network.
+    pub batches: usize,
+    /// Where the time of the pipeline went.
+    pub times: Times,
+    /// The whole run.
+    pub elapsed: Duration,
+}
+
+/// Why there is no new cache. What was there before is still there.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtractError {
+    /// The folder is no data set.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The weights could not be read.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The cache could not be read or written.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The network could not be run.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// Photos that give no row, all of them.
+    #[error("{} of the photos cannot be used:\n{}\nmend or remove them, or leave them out with --on-error skip", .0.len(), listed(.0))]
+    Broken(Vec<SkippedPhoto>),
+    /// Every photo of a class is broken.
+    #[error("{}: class {class:?} has no photo that can be used", dataset.display())]
+    NothingLeft {
+        /// The data set.
+        dataset: PathBuf,
+        /// The class.
+        class: String,
+    },
+    /// The cache is another data set's.
+    #[error("{}: holds {rows} rows and none of these photos; choose another --out, or give it up with --replace", path.display())]
+    OtherPhotos {
+        /// The cache.
+        path: PathBuf,
+        /// How many rows it has.
+        rows: usize,
+    },
+    /// Somebody asked it to stop.
+    #[error("stopped; {kept} finished rows are kept, run the same command again to go on")]
+    Stopped {
+        /// Rows that the next run need not compute.
+        kept: usize,
+    },
+}
+
+fn listed(photos: &[SkippedPhoto]) -> String {
+    let lines: Vec<String> =
+        photos.iter().map(|photo| format!("  {}: {}", photo.path.display(), photo.reason)).collect();
+    lines.join("\n")
+}
+
+impl Extraction {
+    /// Brings the cache up to date with the photos. When `stop` is set, finished rows are kept for the next run.
+    ///
+    /// # Errors
+    /// See [`ExtractError`].
+    pub fn run(&self, stop: &AtomicBool) -> Result<Summary, ExtractError> {
+        let start = Instant::now();
+        let dataset = Dataset::scan(&self.dataset)?;
+        let weights = Weights::load(&self.weights)?;
+        let fingerprint = fingerprint(&weights, self.preparation, self.device);
+        let writer = CacheWriter::open(&self.cache, self.when_locked)?;
+        let previous = self.previous(writer.path(), &fingerprint)?;
+        let mut journal = writer.journal(&fingerprint, WIDTH)?;
+
+        let inventory = self.take_inventory(&dataset, previous.as_ref());
+        let pictures = inventory.pictures();
+        let changes = self.changes(previous.as_ref(), &pictures)?;
+        let mut broken = inventory.broken();
+        let jobs = jobs(&pictures, &RowSource::new(previous.as_ref(), &journal)?);
+        let (mut times, mut batches, mut computed) = (Times::default(), 0, 0);
+        if !jobs.is_empty() {
+            // Something is broken already: the rest only has to be checked, and then all of it listed.
+            let only_check = self.on_error == OnError::Fail && !broken.is_empty();
+            let outcome = match only_check {
+                true => pipeline::check(&dataset.root, &jobs, self.preparation),
+                false => self.compute(&weights, &dataset.root, &jobs, &mut journal, stop)?,
+            };
+            computed = jobs.len() - outcome.broken.len();
+            (times, batches) = (outcome.times, outcome.batches);
+            broken.extend(with_same_bytes(&outcome.broken, &pictures));
+            if outcome.stopped {
+                return Err(ExtractError::Stopped { kept: journal.rows() });
+            }
+        }
+        if self.on_error == OnError::Fail && !broken.is_empty() {
+            let broken = broken.into_iter().map(|(path, reason)| SkippedPhoto { path, reason });
+            return Err(ExtractError::Broken(broken.collect()));
+        }
+
+        let contents = contents(&dataset, fingerprint, pictures, &broken)?;
+        let unchanged = previous.as_ref().map(CacheContents::of).transpose()?.is_some_and(|before| before == contents);
+        let mut summary = Summary {
+            cache: self.cache.clone(),
+            rows: contents.splits.iter().map(|(&split, of_split)| (split, of_split.photos.len())).collect(),
+            changes,
+            skipped: contents.splits.values().flat_map(|split| split.skipped.clone()).collect(),
+            hashed: inventory.hashed,
+            computed,
+            shared: photos_in_two_splits(contents.photos()),
+            left_out: dataset.left_out,
+            batches,
+            times,
+            elapsed: start.elapsed(),
+        };
+        if !unchanged {
+            let rows = RowSource::new(previous.as_ref(), &journal)?;
+            writer.publish(&contents, WIDTH, &inventory.hashes(), &rows)?;
+        } else {
+            if inventory.hashed > 0 {
+                writer.note_hashes(&inventory.hashes())?;
+            }
+            writer.finish()?;
+        }
+        summary.elapsed = start.elapsed();
+        Ok(summary)
+    }
+
+    /// The cache that is there, if its rows can be used again.
+    fn previous(&self, path: &Path, fingerprint: &Fingerprint) -> Result<Option<FeatureCache>, ExtractError> {
+        match FeatureCache::open(path) {
+            Ok(cache) => {
+                let differences = fingerprint.differences(cache.fingerprint());
+                match differences.is_empty() {
+                    true => Ok(Some(cache)),
+                    false if self.replace => Ok(None),
+                    false => Err(CacheError::OtherFingerprint { path: path.to_owned(), differences }.into()),
+                }
+            }
+            Err(CacheError::NotACache(_)) => Ok(None),
+            Err(_) if self.replace => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn take_inventory(&self, dataset: &Dataset, previous: Option<&FeatureCache>) -> Inventory {
+        let progress = Progress::start("hashing", dataset.len());
+        let known = previous.map(|cache| cache.hashes().clone()).unwrap_or_default();
+        let reading = Reading { limits: self.preparation.limits, rehash: self.rehash };
+        Inventory::take(dataset, &known, reading, || progress.advance(1))
+    }
+
+    /// What became of the photos of the cache; none of them left means that it is another data set's.
+    fn changes(
+        &self,
+        previous: Option<&FeatureCache>,
+        pictures: &BTreeMap<Split, Vec<IndexEntry>>,
+    ) -> Result<Changes, ExtractError> {
+        let now = pictures.iter().flat_map(|(&split, photos)| photos.iter().map(move |photo| (split, photo)));
+        let before = previous.map(CacheContents::of).transpose()?;
+        let changes = Changes::between(before.iter().flat_map(CacheContents::photos), now);
+        match previous {
+            Some(cache) if changes.kept() == 0 && changes.removed > 0 && !self.replace => {
+                Err(ExtractError::OtherPhotos { path: cache.path().to_owned(), rows: changes.removed })
+            }
+            _ => Ok(changes),
+        }
+    }
+
+    fn compute(
+        &self,
+        weights: &Weights,
+        root: &Path,
+        jobs: &[Job],
+        journal: &mut Journal,
+        stop: &AtomicBool,
+    ) -> Result<pipeline::Outcome, ExtractError> {
+        let network = Xception::new(weights, self.preparation.side, self.batch_size.get(), self.device)?;
+        let progress = Progress::start("extracting", jobs.len());
+        let write = |rows: Vec<(blake3::Hash, &[f32])>| {
+            let photos = rows.len();
+            journal.append(rows)?;
+            progress.advance(photos);
+            Ok(())
+        };
+        pipeline::run(root, jobs, self.preparation, self.on_error, (network, self.workers.get()), stop, write)
+    }
+}
+
+/// The length of a row.
+const WIDTH: NonZeroUsize = NonZeroUsize::new(COLUMNS).unwrap();
+
+/// Each picture that nobody has a row for, once.
+fn jobs(pictures: &BTreeMap<Split, Vec<IndexEntry>>, rows: &RowSource<'_>) -> Vec<Job> {
+    let mut seen = HashSet::new();
+    let wanted = pictures.values().flatten().filter(|photo| !rows.contains(&photo.blake3) && seen.insert(photo.blake3));
+    wanted.map(|photo| Job { path: photo.path.clone(), blake3: photo.blake3 }).collect()
+}
+
+/// A broken picture is broken under each of its names.
+fn with_same_bytes(
+    broken: &[(Job, crate::inventory::BrokenPhoto)],
+    pictures: &BTreeMap<Split, Vec<IndexEntry>>,
+) -> Vec<(PathBuf, String)> {
+    let reasons: HashMap<blake3::Hash, String> =
+        broken.iter().map(|(job, reason)| (job.blake3, reason.to_string())).collect();
+    let named = |photo: &IndexEntry| Some((photo.path.clone(), reasons.get(&photo.blake3)?.clone()));
+    pictures.values().flatten().filter_map(named).collect()
+}
+
+/// The new cache, broken photos left out; every class must keep a row to learn from.
+fn contents(
+    dataset: &Dataset,
+    fingerprint: Fingerprint,
+    pictures: BTreeMap<Split, Vec<IndexEntry>>,
+    broken: &BTreeMap<PathBuf, String>,
+) -> Result<CacheContents, ExtractError> {
+    let mut splits = BTreeMap::new();
+    for (split, mut photos) in pictures {
+        photos.retain(|photo| !broken.contains_key(&photo.path));
+        if matches!(split, Split::Train | Split::All) {
+            let learnt: HashSet<i64> = photos.iter().map(|photo| photo.label).collect();
+            if let Some((class, _)) = dataset.classes.iter().zip(0..).find(|(_, label)| !learnt.contains(label)) {
+                let (dataset, class) = (dataset.root.clone(), class.to_owned());
+                return Err(ExtractError::NothingLeft { dataset, class });
+            }
+        }
+        let of_split = dataset.splits.get(&split).into_iter().flatten();
+        let skipped = of_split.filter_map(|photo| {
+            Some(SkippedPhoto { path: photo.path.clone(), reason: broken.get(&photo.path)?.clone() })
+        });
+        let skipped: Vec<SkippedPhoto> = skipped.collect();
+        if !(photos.is_empty() && skipped.is_empty()) {
+            splits.insert(split, SplitContents { photos, skipped });
+        }
+    }
+    Ok(CacheContents { fingerprint, classes: dataset.classes.clone(), splits })
+}

@@ -1,0 +1,389 @@
+//! From photo files to rows: decode ∥ network ∥ write.
+//!
+//! ```text
+//! photos ─▶ decode (all cores, batch by batch) ─▶ network (one worker per core) ─▶ write (the caller's thread)
+//!                     bounded queue of batches            bounded queue of rows
+//! ```
+//!
+//! Memory is bounded by the batches in the queues, whatever the size of the data set. Decoding runs ahead while the
+//! queue has room; the operating system shares the cores among the stages.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rayon::prelude::*;
+
+use crate::inventory::{BrokenPhoto, read_photo};
+use crate::pixels::{self, Interpolation, Limits};
+
+/// What turns pictures into rows.
+pub trait Network: Sized + Send {
+    /// Pictures per call.
+    fn batch(&self) -> usize;
+
+    /// One row per picture of a batch: NHWC pixels, scaled.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    fn rows(&self, pixels: &[f32]) -> Result<Vec<f32>, NetworkError>;
+
+    /// The same network for another thread.
+    fn share(&self) -> Self;
+}
+
+/// What the network's library said.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the network failed: {0}")]
+pub struct NetworkError(pub String);
+
+/// A picture whose row is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Relative to the data set.
+    pub path: PathBuf,
+    /// blake3 of the bytes that the file had a moment ago.
+    pub blake3: blake3::Hash,
+}
+
+/// How the pictures of a run are prepared.
+#[derive(Debug, Clone, Copy)]
+pub struct Preparation {
+    /// Width and height for the network.
+    pub side: u32,
+    /// How they are resized to it.
+    pub interpolation: Interpolation,
+    /// Which are too large.
+    pub limits: Limits,
+}
+
+/// What to do about a photo that does not decode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum OnError {
+    /// Check all the others, then fail with the whole list.
+    Fail,
+    /// Leave it out, and list it in skipped.csv.
+    Skip,
+}
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The pictures that gave no row.
+    pub broken: Vec<(Job, BrokenPhoto)>,
+    /// Whether it was asked to stop before its end.
+    pub stopped: bool,
+    /// How many batches went through the network.
+    pub batches: usize,
+    /// Where the time went.
+    pub times: Times,
+}
+
+/// Busy time of each stage, summed over its threads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Reading, decoding and resizing.
+    pub decode: Duration,
+    /// Scaling and the network.
+    pub network: Duration,
+    /// Workers waiting for decoded batches.
+    pub waiting: Duration,
+    /// Writing rows.
+    pub write: Duration,
+}
+
+/// A decoded batch: a picture that did not decode leaves its place empty.
+struct Batch {
+    pictures: Vec<Option<blake3::Hash>>,
+    pixels: Vec<u8>,
+}
+
+/// Finished rows, each with its picture.
+struct Rows {
+    pictures: Vec<Option<blake3::Hash>>,
+    values: Vec<f32>,
+}
+
+/// Runs the photos of the data set at `root` through `workers` copies of the network and hands each batch of rows to
+/// `write`, in no particular order. Every batch is full: the last one is padded, so that no row depends on how many
+/// there are. When `stop` is set, the batches under way are finished and no more are begun.
+///
+/// # Errors
+/// When the network or `write` fails; rows that were written stay written.
+pub fn run<N: Network, E: From<NetworkError> + Send>(
+    root: &Path,
+    jobs: &[Job],
+    preparation: Preparation,
+    on_error: OnError,
+    (network, workers): (N, usize),
+    stop: &AtomicBool,
+    mut write: impl FnMut(Vec<(blake3::Hash, &[f32])>) -> Result<(), E>,
+) -> Result<Outcome, E> {
+    let clock = Clock::default();
+    let batch = network.batch();
+    let (decoded, to_network) = bounded::<Batch>(workers);
+    let (finished, to_write) = bounded::<Result<Rows, NetworkError>>(workers);
+    thread::scope(|scope| {
+        let decoder = scope.spawn(|| decode_all(root, jobs, batch, preparation, on_error, stop, decoded, &clock));
+        for _ in 0..workers {
+            let (network, batches, finished) = (network.share(), to_network.clone(), finished.clone());
+            let clock = &clock;
+            scope.spawn(move || forward_all(network, batches, finished, clock));
+        }
+        drop((to_network, finished));
+
+        let mut outcome = Outcome::default();
+        let mut failed = None;
+        for rows in &to_write {
+            let written = rows.map_err(E::from).and_then(|rows| clock.time(&clock.write, || write(rows.each())));
+            match written {
+                Ok(()) => outcome.batches += 1,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        // Nobody wants rows any more: the workers end, and with the last of them the decoder.
+        drop(to_write);
+        if let Ok((broken, stopped)) = decoder.join() {
+            (outcome.broken, outcome.stopped) = (broken, stopped);
+        }
+        outcome.times = clock.times();
+        failed.map_or(Ok(outcome), Err)
+    })
+}
+
+/// Reads and decodes the photos without running anything.
+pub fn check(root: &Path, jobs: &[Job], preparation: Preparation) -> Outcome {
+    let picture = 3 * (preparation.side as usize).pow(2);
+    let look = |job: &Job| Some((job.clone(), prepare(root, job, preparation, &mut vec![0; picture]).err()?));
+    Outcome { broken: jobs.par_iter().filter_map(look).collect(), ..Outcome::default() }
+}
+
+impl Rows {
+    fn each(&self) -> Vec<(blake3::Hash, &[f32])> {
+        let width = self.values.len() / self.pictures.len().max(1);
+        let rows = self.values.chunks_exact(width.max(1));
+        self.pictures.iter().zip(rows).filter_map(|(picture, row)| Some(((*picture)?, row))).collect()
+    }
+}
+
+/// The first stage: decodes batch after batch on all threads of the rayon pool. Gives the pictures that are broken, and
+/// whether it was stopped before the last one.
+#[expect(clippy::too_many_arguments, reason = "a thread's body: everything that it touches")]
+fn decode_all(
+    root: &Path,
+    jobs: &[Job],
+    batch: usize,
+    preparation: Preparation,
+    on_error: OnError,
+    stop: &AtomicBool,
+    decoded: Sender<Batch>,
+    clock: &Clock,
+) -> (Vec<(Job, BrokenPhoto)>, bool) {
+    let picture = 3 * (preparation.side as usize).pow(2);
+    let mut broken = Vec::new();
+    for jobs in jobs.chunks(batch) {
+        if stop.load(Ordering::Relaxed) {
+            return (broken, true);
+        }
+        let mut pixels = vec![0; batch * picture];
+        let results: Vec<Result<(), BrokenPhoto>> = clock.time(&clock.decode, || {
+            let places = pixels.par_chunks_exact_mut(picture);
+            jobs.par_iter().zip(places).map(|(job, place)| prepare(root, job, preparation, place)).collect()
+        });
+        let mut pictures = vec![None; batch];
+        for ((job, result), picture) in jobs.iter().zip(results).zip(&mut pictures) {
+            match result {
+                Ok(()) => *picture = Some(job.blake3),
+                Err(error) => broken.push((job.clone(), error)),
+            }
+        }
+        let given_up = on_error == OnError::Fail && !broken.is_empty();
+        let empty = pictures.iter().all(Option::is_none);
+        if !given_up && !empty && decoded.send(Batch { pictures, pixels }).is_err() {
+            return (broken, true);
+        }
+    }
+    (broken, false)
+}
+
+/// Reads, decodes and resizes one photo, if it still is the one that was hashed.
+fn prepare(root: &Path, job: &Job, preparation: Preparation, place: &mut [u8]) -> Result<(), BrokenPhoto> {
+    let path = root.join(&job.path);
+    let bytes = read_photo(&path, &path.metadata()?)?;
+    if blake3::hash(&bytes) != job.blake3 {
+        return Err(BrokenPhoto::Changed);
+    }
+    let picture = pixels::decode(&bytes, preparation.limits)?;
+    pixels::resize(&picture, preparation.side, preparation.interpolation, place);
+    Ok(())
+}
+
+/// The second stage, on a worker's thread: batches in, rows out, until there are no more or nobody wants them.
+fn forward_all<N: Network>(
+    network: N,
+    batches: Receiver<Batch>,
+    finished: Sender<Result<Rows, NetworkError>>,
+    clock: &Clock,
+) {
+    let next = || clock.time(&clock.waiting, || batches.recv());
+    while let Ok(Batch { pictures, pixels }) = next() {
+        let values = clock.time(&clock.network, || network.rows(&pixels::scale(&pixels)));
+        if finished.send(values.map(|values| Rows { pictures, values })).is_err() {
+            return;
+        }
+    }
+}
+
+/// Adds up the stages' times over their threads.
+#[derive(Default)]
+struct Clock {
+    decode: AtomicU64,
+    network: AtomicU64,
+    waiting: AtomicU64,
+    write: AtomicU64,
+}
+
+impl Clock {
+    fn time<T>(&self, stage: &AtomicU64, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = work();
+        stage.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        done
+    }
+
+    fn times(&self) -> Times {
+        let read = |stage: &AtomicU64| Duration::from_nanos(stage.load(Ordering::Relaxed));
+        Times {
+            decode: read(&self.decode),
+            network: read(&self.network),
+            waiting: read(&self.waiting),
+            write: read(&self.write),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::fs;
+
+    use super::*;
+
+    const PREPARATION: Preparation =
+        Preparation { side: 8, interpolation: Interpolation::Nearest, limits: Limits::PILLOW };
+
+    /// A row is the sum of its picture's pixels, twice.
+    struct Sums {
+        batch: usize,
+    }
+
+    impl Network for Sums {
+        fn batch(&self) -> usize {
+            self.batch
+        }
+
+        fn rows(&self, pixels: &[f32]) -> Result<Vec<f32>, NetworkError> {
+            assert_eq!(pixels.len(), self.batch * 8 * 8 * 3, "every batch is full");
+            let sums = pixels.chunks_exact(8 * 8 * 3).map(|picture| picture.iter().sum());
+            Ok(sums.flat_map(|sum: f32| [sum, sum]).collect())
+        }
+
+        fn share(&self) -> Self {
+            Self { ..*self }
+        }
+    }
+
+    /// Grey pictures of increasing brightness; every third is broken.
+    fn photos(count: usize, folder: &Path) -> Vec<Job> {
+        let photo = |n: usize| {
+            let path = PathBuf::from(format!("{n}.png"));
+            let picture = image::GrayImage::from_pixel(3, 3, image::Luma([n as u8 * 2]));
+            picture.save(folder.join(&path)).unwrap();
+            if n % 3 == 2 {
+                fs::write(folder.join(&path), "no picture").unwrap();
+            }
+            let blake3 = blake3::hash(&fs::read(folder.join(&path)).unwrap());
+            Job { path, blake3 }
+        };
+        (0..count).map(photo).collect()
+    }
+
+    fn collect(
+        folder: &Path,
+        jobs: &[Job],
+        on_error: OnError,
+        batch: usize,
+    ) -> (HashMap<blake3::Hash, Vec<f32>>, Outcome) {
+        let mut rows = HashMap::new();
+        let stop = AtomicBool::new(false);
+        let write = |batch: Vec<(blake3::Hash, &[f32])>| {
+            rows.extend(batch.into_iter().map(|(picture, row)| (picture, row.to_vec())));
+            Ok::<(), NetworkError>(())
+        };
+        let outcome = run(folder, jobs, PREPARATION, on_error, (Sums { batch }, 3), &stop, write).unwrap();
+        (rows, outcome)
+    }
+
+    #[test]
+    fn each_row_belongs_to_its_picture_and_broken_ones_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let jobs = photos(20, folder.path());
+        for batch in [1, 4, 7, 32] {
+            let (rows, outcome) = collect(folder.path(), &jobs, OnError::Skip, batch);
+            assert_eq!(rows.len(), 14);
+            for (n, job) in jobs.iter().enumerate().filter(|(n, _)| n % 3 != 2) {
+                let sum: f32 = [n as f32 * 2.0 / 127.5 - 1.0; 192].iter().sum();
+                assert_eq!(rows[&job.blake3], [sum, sum], "picture {n}, batches of {batch}");
+            }
+            let broken: Vec<&Path> = outcome.broken.iter().map(|(job, _)| job.path.as_path()).collect();
+            let expected = ["2.png", "5.png", "8.png", "11.png", "14.png", "17.png"].map(Path::new);
+            assert_eq!(broken, expected);
+        }
+    }
+
+    #[test]
+    fn to_fail_is_to_check_all_and_run_none_after_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let jobs = photos(20, folder.path());
+        let (rows, outcome) = collect(folder.path(), &jobs, OnError::Fail, 2);
+        assert_eq!(rows.len(), 2);
+        assert_eq!(outcome.broken.len(), 6);
+    }
+
+    #[test]
+    fn a_photo_that_changes_meanwhile_gets_no_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut jobs = photos(2, folder.path());
+        jobs[1].blake3 = blake3::hash(b"what it was before");
+        let (rows, outcome) = collect(folder.path(), &jobs, OnError::Skip, 4);
+        assert_eq!(rows.len(), 1);
+        assert!(matches!(outcome.broken[0].1, BrokenPhoto::Changed));
+    }
+
+    #[test]
+    fn a_stop_and_a_failed_write_end_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let jobs = photos(2, folder.path()).repeat(100);
+        let stop = AtomicBool::new(false);
+        let mut written = 0;
+        let write = |rows: Vec<_>| {
+            written += rows.len();
+            stop.store(true, Ordering::Relaxed);
+            Ok::<(), NetworkError>(())
+        };
+        let network = || (Sums { batch: 2 }, 2);
+        let outcome = run(folder.path(), &jobs, PREPARATION, OnError::Skip, network(), &stop, write).unwrap();
+        assert!(outcome.stopped);
+        assert!((2..200).contains(&written), "{written}");
+
+        let stop = AtomicBool::new(false);
+        let write = |_: Vec<_>| Err(NetworkError("disk full".to_owned()));
+        let error = run(folder.path(), &jobs, PREPARATION, OnError::Skip, network(), &stop, write).unwrap_err();
+        assert_eq!(error, NetworkError("disk full".to_owned()));
+    }
+}

@@ -1,0 +1,58 @@
+//! How far a long step is: a bar on a terminal, a line now and then elsewhere.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Between two lines where there is no terminal.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The progress of one step, on stderr.
+pub struct Progress {
+    bar: ProgressBar,
+    step: &'static str,
+    /// When the last line was written; none on a terminal.
+    last_line: Option<Mutex<Instant>>,
+}
+
+impl Progress {
+    /// Begins a step over `total` photos.
+    pub fn start(step: &'static str, total: usize) -> Self {
+        if !std::io::stderr().is_terminal() {
+            let bar = ProgressBar::hidden();
+            bar.set_length(total as u64);
+            return Self { bar, step, last_line: Some(Mutex::new(Instant::now())) };
+        }
+        let style = "{msg:10} {bar:30} {pos}/{len} photos, {per_sec:.1}, {eta} left";
+        let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::new(total as u64).with_style(style).with_message(step);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar, step, last_line: None }
+    }
+
+    /// This many photos are done.
+    pub fn advance(&self, photos: usize) {
+        self.bar.inc(photos as u64);
+        let Some(last_line) = &self.last_line else { return };
+        if let Ok(mut last_line) = last_line.try_lock()
+            && last_line.elapsed() >= INTERVAL
+        {
+            *last_line = Instant::now();
+            let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
+            let rate = done as f64 / self.bar.elapsed().as_secs_f64();
+            #[allow(clippy::print_stderr)]
+            {
+                let left = (total - done.min(total)) as f64 / rate;
+                eprintln!("{}: {done}/{total} photos, {rate:.1}/s, {left:.0} s left", self.step);
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
