@@ -1,1 +1,19 @@
-//! head
+//! `head`: dense classifiers trained on cached feature rows, in milliseconds.
+//!
+//! ```text
+//! feature cache ─ data ─ layers ─ loss ─ adam ─ fit ─ metrics ─ run ─▶ run directory
+//! ```
+//!
+//! The numbers are Keras's: the same start, the same order of rows and the same settings give the same losses, epoch
+//! after epoch. Nothing here opens a photo or links torch.
+
+pub mod data;
+pub mod kernels;
+pub mod layers;
+pub mod loss;
+pub mod adam;
+pub mod fit;
+pub mod history;
+pub mod metrics;
+pub mod run;
+pub mod curves;

@@ -1,0 +1,77 @@
+//! `head inspect CACHE`: what `train_ds.class_indices` and `next(train_ds)` tell a Keras user.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use feature_cache::{CachedSplit, FeatureCache, Split};
+
+/// Rows that are shown of each split.
+const SHOWN_ROWS: usize = 3;
+/// Values that are shown of each row.
+const SHOWN_VALUES: usize = 6;
+
+/// `head inspect CACHE`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Cache that extract has made
+    cache: PathBuf,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
+    let cache = FeatureCache::open(&args.cache)?;
+    if args.json {
+        println!("{}", to_json(&cache));
+        return Ok(());
+    }
+    println!("class_indices: {}", serde_json::to_string(cache.classes())?);
+    for (name, value) in cache.fingerprint().fields() {
+        println!("{name}: {value}");
+    }
+    for (split, rows) in cache.splits() {
+        print_split(&cache, split, rows)?;
+    }
+    Ok(())
+}
+
+fn print_split(cache: &FeatureCache, split: Split, rows: &CachedSplit) -> anyhow::Result<()> {
+    println!("\n{split}: features ({}, {}) float32, labels ({},) int64", rows.rows(), cache.columns(), rows.rows());
+    for (class, count) in cache.classes().iter().zip(counts(cache, rows)) {
+        println!("  {count:>6}  {class}");
+    }
+    for (row, entry) in rows.index()?.iter().enumerate().take(SHOWN_ROWS) {
+        let values = rows.row(row).unwrap_or_default().iter().take(SHOWN_VALUES);
+        let values: Vec<String> = values.map(|value| format!("{value:.4}")).collect();
+        println!("  row {row}: label {}, [{}, …]  {}", entry.label, values.join(", "), entry.path.display());
+    }
+    Ok(())
+}
+
+fn to_json(cache: &FeatureCache) -> serde_json::Value {
+    let splits: serde_json::Map<String, serde_json::Value> = cache
+        .splits()
+        .map(|(split, rows)| {
+            let counts: serde_json::Map<String, serde_json::Value> = cache
+                .classes()
+                .iter()
+                .map(str::to_owned)
+                .zip(counts(cache, rows).into_iter().map(Into::into))
+                .collect();
+            (split.to_string(), serde_json::json!({"rows": rows.rows(), "counts": counts}))
+        })
+        .collect();
+    serde_json::json!({
+        "class_indices": cache.classes(),
+        "columns": cache.columns(),
+        "digest": cache.digest(),
+        "fingerprint": cache.fingerprint(),
+        "splits": splits,
+    })
+}
+
+fn counts(cache: &FeatureCache, rows: &CachedSplit) -> Vec<usize> {
+    let count = |class: i64| rows.labels().iter().filter(|&&label| label == class).count();
+    (0..cache.classes().len() as i64).map(count).collect()
+}

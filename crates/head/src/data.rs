@@ -1,0 +1,193 @@
+//! The rows to learn from and the rows to judge by, as the cache has them.
+
+use feature_cache::{CachedSplit, FeatureCache, Split};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+/// Feature rows with their labels, borrowed from the cache's files.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rows<'a> {
+    /// All of one length.
+    pub features: Vec<&'a [f32]>,
+    /// The class index of each row.
+    pub labels: Vec<usize>,
+}
+
+/// What a head is trained and judged on.
+#[derive(Debug, Clone)]
+pub struct TrainingData<'a> {
+    /// The rows to learn from.
+    pub train: Rows<'a>,
+    /// The rows to judge by.
+    pub validation: Rows<'a>,
+    /// The part of the training rows that was held out, where the cache has no validation split.
+    pub held_out: Option<f64>,
+}
+
+/// Why a cache cannot be trained on.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// Neither `train` nor `all`.
+    #[error("{cache}: has no train split; extract one first")]
+    NoTrain {
+        /// The cache.
+        cache: String,
+    },
+    /// A split without rows.
+    #[error("{cache}/{split}: has no rows")]
+    Empty {
+        /// The cache.
+        cache: String,
+        /// The split.
+        split: Split,
+    },
+    /// Nothing to tell apart.
+    #[error("{cache}: has only one class; a classifier needs two")]
+    OneClass {
+        /// The cache.
+        cache: String,
+    },
+    /// A row that is not numbers.
+    #[error("{cache}/{split}/features.npy: row {row} is not finite; check the cache with: extract verify {cache}")]
+    NotFinite {
+        /// The cache.
+        cache: String,
+        /// The split.
+        split: Split,
+        /// The row.
+        row: usize,
+    },
+    /// A fraction that leaves one side without rows.
+    #[error("validation split {fraction}: must be more than 0 and less than 1")]
+    Fraction {
+        /// What was asked for.
+        fraction: f64,
+    },
+    /// Too few rows to hold any out.
+    #[error("{cache}: {rows} training rows are too few to hold {fraction} of each class out for validation")]
+    TooFew {
+        /// The cache.
+        cache: String,
+        /// Its training rows.
+        rows: usize,
+        /// What was asked for.
+        fraction: f64,
+    },
+}
+
+impl<'a> TrainingData<'a> {
+    /// The cache's training rows, and its validation rows or, where it has none, a stratified `fraction` of the
+    /// training rows that is drawn by `seed`.
+    ///
+    /// # Errors
+    /// When there is nothing to learn, a row is not finite, or the fraction leaves one side empty.
+    pub fn from_cache(cache: &'a FeatureCache, fraction: f64, seed: u64) -> Result<Self, DataError> {
+        let name = || cache.path().display().to_string();
+        let learnt = [Split::Train, Split::All].into_iter().find(|&split| cache.split(split).is_some());
+        let split = learnt.ok_or_else(|| DataError::NoTrain { cache: name() })?;
+        if cache.classes().len() < 2 {
+            return Err(DataError::OneClass { cache: name() });
+        }
+        let rows = Rows::of_split(cache, split)?.unwrap_or_default();
+        if let Some(validation) = Rows::of_split(cache, Split::Validation)? {
+            return Ok(Self { train: rows, validation, held_out: None });
+        }
+        if !(fraction > 0.0 && fraction < 1.0) {
+            return Err(DataError::Fraction { fraction });
+        }
+        let count = rows.labels.len();
+        let (train, validation) = rows.split_stratified(cache.classes().len(), fraction, seed);
+        if validation.labels.is_empty() {
+            return Err(DataError::TooFew { cache: name(), rows: count, fraction });
+        }
+        Ok(Self { train, validation, held_out: Some(fraction) })
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// All rows of a split, checked to be finite; none when the cache does not have it.
+    ///
+    /// # Errors
+    /// When it has no rows, or one that is not finite.
+    pub fn of_split(cache: &'a FeatureCache, split: Split) -> Result<Option<Self>, DataError> {
+        let Some(cached) = cache.split(split) else { return Ok(None) };
+        let name = || cache.path().display().to_string();
+        let rows = Self::of(cached);
+        let not_finite = |row: &&[f32]| !row.iter().all(|value| value.is_finite());
+        match rows.features.par_iter().position_first(not_finite) {
+            Some(row) => Err(DataError::NotFinite { cache: name(), split, row }),
+            None if rows.labels.is_empty() => Err(DataError::Empty { cache: name(), split }),
+            None => Ok(Some(rows)),
+        }
+    }
+
+    fn of(cached: &'a CachedSplit) -> Self {
+        let features = (0..cached.rows()).filter_map(|row| cached.row(row)).collect();
+        // Labels are class indices: the cache has checked it.
+        Self { features, labels: cached.labels().iter().map(|&label| label as usize).collect() }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Holds `fraction` of each class out, at random by `seed`: (the rest, what is held out), each in the order of the
+    /// rows. A class keeps at least one row.
+    pub fn split_stratified(&self, classes: usize, fraction: f64, seed: u64) -> (Self, Self) {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut held_out = vec![false; self.len()];
+        for class in 0..classes {
+            let mut rows: Vec<usize> = (0..self.len()).filter(|&row| self.labels[row] == class).collect();
+            rows.shuffle(&mut random);
+            let count = (rows.len() as f64 * fraction).round() as usize;
+            for &row in rows.iter().take(count.min(rows.len().saturating_sub(1))) {
+                held_out[row] = true;
+            }
+        }
+        let part = |wanted: bool| {
+            let rows = (0..self.len()).filter(|&row| held_out[row] == wanted);
+            let (features, labels) = rows.map(|row| (self.features[row], self.labels[row])).unzip();
+            Self { features, labels }
+        };
+        (part(false), part(true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_stratified_split_keeps_every_row_once_and_every_class(
+            labels in proptest::collection::vec(0usize..5, 1..200),
+            fraction in 0.01f64..0.99,
+            seed in 0u64..100,
+        ) {
+            let values: Vec<[f32; 1]> = (0..labels.len()).map(|row| [row as f32]).collect();
+            let rows = Rows { features: values.iter().map(|row| &row[..]).collect(), labels: labels.clone() };
+            let (train, validation) = rows.split_stratified(5, fraction, seed);
+            prop_assert_eq!(rows.split_stratified(5, fraction, seed), (train.clone(), validation.clone()));
+
+            let mut all: Vec<&[f32]> = [train.features, validation.features].concat();
+            all.sort_by(|a, b| a[0].total_cmp(&b[0]));
+            prop_assert_eq!(all, rows.features);
+            for class in 0..5 {
+                let count = |labels: &[usize]| labels.iter().filter(|&&label| label == class).count();
+                let (whole, held) = (count(&labels), count(&validation.labels));
+                prop_assert!(whole == 0 || count(&train.labels) > 0);
+                prop_assert!((held as f64 - whole as f64 * fraction).abs() <= 1.0);
+            }
+        }
+    }
+}

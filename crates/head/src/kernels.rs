@@ -1,0 +1,205 @@
+//! The two products that all of training is made of, along contiguous rows.
+//!
+//! A layer keeps its kernel transposed, (outputs, inputs). Then its outputs are dot products of rows with rows
+//! ([`dots`]), the kernel's gradient is a combination of the input rows, and the gradient of the inputs a combination of
+//! the kernel's rows ([`combine`]). Blocks of results stay in registers; the order of summation is fixed, so the same
+//! machine gives the same bits, whatever else it is doing.
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// `out[r][n] = a[r] · b[n]`: `a` are rows of one length, `b` is (n, length), `out` (rows of a, n).
+pub fn dots(a: &[&[f32]], b: &[f32], out: &mut [f32]) {
+    Arch::new().dispatch(Dots { a, b, out });
+}
+
+/// `out[n] = Σ_r coefficient(r, n) rows[r]`: `out` is (n, length).
+pub fn combine(rows: &[&[f32]], coefficients: Coefficients<'_>, out: &mut [f32]) {
+    Arch::new().dispatch(Combine { rows, coefficients, out });
+}
+
+/// A matrix of coefficients, read by row of the input and row of the result.
+#[derive(Debug, Clone, Copy)]
+pub struct Coefficients<'a> {
+    /// The values.
+    pub values: &'a [f32],
+    /// From one input row to the next.
+    pub per_row: usize,
+    /// From one row of the result to the next.
+    pub per_output: usize,
+}
+
+struct Dots<'a> {
+    a: &'a [&'a [f32]],
+    b: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Dots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { a, b, out } = self;
+        let Some(length) = a.first().map(|row| row.len()).filter(|&length| length > 0) else { return };
+        let outputs = b.len() / length;
+        let mut n = 0;
+        while n < outputs {
+            let width = (outputs - n).min(5);
+            let b = &b[n * length..][..width * length];
+            for (r, a) in a.chunks(2).enumerate() {
+                let out = &mut out[2 * r * outputs + n..];
+                match (a, width) {
+                    (&[x, y], 5) => dots_block::<S, 2, 5>(simd, [x, y], b, outputs, out),
+                    (&[x, y], 4) => dots_block::<S, 2, 4>(simd, [x, y], b, outputs, out),
+                    (&[x, y], 3) => dots_block::<S, 2, 3>(simd, [x, y], b, outputs, out),
+                    (&[x, y], 2) => dots_block::<S, 2, 2>(simd, [x, y], b, outputs, out),
+                    (&[x, y], _) => dots_block::<S, 2, 1>(simd, [x, y], b, outputs, out),
+                    (&[x], 5) => dots_block::<S, 1, 5>(simd, [x], b, outputs, out),
+                    (&[x], 4) => dots_block::<S, 1, 4>(simd, [x], b, outputs, out),
+                    (&[x], 3) => dots_block::<S, 1, 3>(simd, [x], b, outputs, out),
+                    (&[x], 2) => dots_block::<S, 1, 2>(simd, [x], b, outputs, out),
+                    (&[x], _) => dots_block::<S, 1, 1>(simd, [x], b, outputs, out),
+                    _ => {}
+                }
+            }
+            n += width;
+        }
+    }
+}
+
+#[inline(always)]
+fn dots_block<S: Simd, const R: usize, const N: usize>(
+    simd: S,
+    a: [&[f32]; R],
+    b: &[f32],
+    outputs: usize,
+    out: &mut [f32],
+) {
+    let length = a[0].len();
+    let whole = length / S::F32_LANES;
+    let a_simd = a.map(|row| &S::as_simd_f32s(row).0[..whole]);
+    let b = std::array::from_fn::<_, N, _>(|n| &b[n * length..][..length]);
+    let b_simd = b.map(|row| &S::as_simd_f32s(row).0[..whole]);
+    let mut sums = [[simd.splat_f32s(0.0); N]; R];
+    for k in 0..whole {
+        let row = a_simd.map(|row| row[k]);
+        for n in 0..N {
+            let column = b_simd[n][k];
+            for r in 0..R {
+                sums[r][n] = simd.mul_add_f32s(row[r], column, sums[r][n]);
+            }
+        }
+    }
+    for r in 0..R {
+        for n in 0..N {
+            let rest = a[r][whole * S::F32_LANES..].iter().zip(&b[n][whole * S::F32_LANES..]);
+            let rest: f32 = rest.map(|(a, b)| a * b).sum();
+            out[r * outputs + n] = simd.reduce_sum_f32s(sums[r][n]) + rest;
+        }
+    }
+}
+
+struct Combine<'a> {
+    rows: &'a [&'a [f32]],
+    coefficients: Coefficients<'a>,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Combine<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { rows, coefficients, out } = self;
+        let Some(length) = rows.first().map(|row| row.len()).filter(|&length| length > 0) else { return };
+        let outputs = out.len() / length;
+        let mut n = 0;
+        while n < outputs {
+            let width = (outputs - n).min(5);
+            let Coefficients { values, per_row, per_output } = coefficients;
+            let coefficients = Coefficients { values: &values[n * per_output..], per_row, per_output };
+            let out = &mut out[n * length..][..width * length];
+            match width {
+                5 => combine_block::<S, 5>(simd, rows, coefficients, out),
+                4 => combine_block::<S, 4>(simd, rows, coefficients, out),
+                3 => combine_block::<S, 3>(simd, rows, coefficients, out),
+                2 => combine_block::<S, 2>(simd, rows, coefficients, out),
+                _ => combine_block::<S, 1>(simd, rows, coefficients, out),
+            }
+            n += width;
+        }
+    }
+}
+
+#[inline(always)]
+fn combine_block<S: Simd, const N: usize>(simd: S, rows: &[&[f32]], coefficients: Coefficients<'_>, out: &mut [f32]) {
+    let length = rows[0].len();
+    let step = 2 * S::F32_LANES;
+    let coefficient = |r: usize, n: usize| coefficients.values[r * coefficients.per_row + n * coefficients.per_output];
+    let whole = length / step * step;
+    for start in (0..whole).step_by(step) {
+        let mut sums = [[simd.splat_f32s(0.0); 2]; N];
+        for (r, row) in rows.iter().enumerate() {
+            let row = S::as_simd_f32s(&row[start..start + step]).0;
+            let row = [row[0], row[1]];
+            for n in 0..N {
+                let factor = simd.splat_f32s(coefficient(r, n));
+                sums[n] =
+                    [simd.mul_add_f32s(factor, row[0], sums[n][0]), simd.mul_add_f32s(factor, row[1], sums[n][1])];
+            }
+        }
+        for n in 0..N {
+            S::as_mut_simd_f32s(&mut out[n * length + start..][..step]).0.copy_from_slice(&sums[n]);
+        }
+    }
+    for k in whole..length {
+        for n in 0..N {
+            out[n * length + k] = rows.iter().enumerate().map(|(r, row)| coefficient(r, n) * row[k]).sum();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|k| ((k * 37 + seed * 101) % 29) as f32 / 7.0 - 2.0).collect()
+    }
+
+    #[test]
+    fn every_block_shape_agrees_with_the_plain_sums() {
+        for rows in [1, 2, 3, 8] {
+            for outputs in 1..12 {
+                for length in [1, 7, 8, 16, 48, 100] {
+                    let (a, b) = (values(rows * length, 1), values(outputs * length, 2));
+                    let a: Vec<&[f32]> = a.chunks_exact(length).collect();
+                    let mut out = vec![f32::NAN; rows * outputs];
+                    dots(&a, &b, &mut out);
+                    for (r, row) in a.iter().enumerate() {
+                        for n in 0..outputs {
+                            let exact: f64 =
+                                row.iter().zip(&b[n * length..]).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                            assert!(
+                                (f64::from(out[r * outputs + n]) - exact).abs() < 1e-3,
+                                "{rows} {outputs} {length}"
+                            );
+                        }
+                    }
+
+                    let factors = values(rows * outputs, 3);
+                    let coefficients = Coefficients { values: &factors, per_row: outputs, per_output: 1 };
+                    let mut out = vec![f32::NAN; outputs * length];
+                    combine(&a, coefficients, &mut out);
+                    for n in 0..outputs {
+                        for k in 0..length {
+                            let terms = a.iter().enumerate().map(|(r, row)| factors[r * outputs + n] * row[k]);
+                            let exact: f64 = terms.map(f64::from).sum();
+                            assert!((f64::from(out[n * length + k]) - exact).abs() < 1e-3, "{rows} {outputs} {length}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

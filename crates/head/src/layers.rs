@@ -1,0 +1,267 @@
+//! Dense layers, and a stack of them with ReLU between: the classifier.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::kernels::{Coefficients, combine, dots};
+
+/// A dense layer, `y = W x + b`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dense {
+    inputs: usize,
+    /// (outputs, inputs): Keras's kernel transposed, so that every product runs along contiguous rows.
+    pub(crate) weights: Vec<f32>,
+    /// (outputs,)
+    pub(crate) bias: Vec<f32>,
+}
+
+/// Dense layers with ReLU between; the last one gives the logits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classifier {
+    pub(crate) layers: Vec<Dense>,
+}
+
+/// The outputs of each layer for a batch, ReLU applied to all but the last: what backpropagation needs.
+#[derive(Debug, Default)]
+pub struct Activations(Vec<Vec<f32>>);
+
+/// The shapes of parameters that were given do not fit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a dense layer of {inputs} inputs and {outputs} outputs has {inputs} x {outputs} weights, not {found}")]
+pub struct ShapeError {
+    /// Inputs.
+    pub inputs: usize,
+    /// Outputs, as the bias has them.
+    pub outputs: usize,
+    /// Weights that were given.
+    pub found: usize,
+}
+
+impl Dense {
+    /// Keras's defaults: glorot-uniform kernel (Glorot and Bengio 2010: ± sqrt(6 / (inputs + outputs))), zero bias.
+    pub fn glorot(inputs: usize, outputs: usize, random: &mut ChaCha8Rng) -> Self {
+        let limit = (6.0 / (inputs + outputs) as f32).sqrt();
+        let weights = (0..inputs * outputs).map(|_| random.random_range(-limit..limit)).collect();
+        Self { inputs, weights, bias: vec![0.0; outputs] }
+    }
+
+    /// From Keras's kernel, (inputs, outputs) row-major, and bias.
+    ///
+    /// # Errors
+    /// When the kernel's length is not inputs * outputs.
+    pub fn from_keras(inputs: usize, kernel: &[f32], bias: &[f32]) -> Result<Self, ShapeError> {
+        let outputs = bias.len();
+        if inputs == 0 || kernel.len() != inputs * outputs {
+            return Err(ShapeError { inputs, outputs, found: kernel.len() });
+        }
+        let column = |n: usize| kernel.iter().skip(n).step_by(outputs).copied();
+        Ok(Self { inputs, weights: (0..outputs).flat_map(column).collect(), bias: bias.to_vec() })
+    }
+
+    /// Keras's kernel, (inputs, outputs) row-major.
+    pub fn kernel(&self) -> Vec<f32> {
+        let row = |k: usize| self.weights.iter().skip(k).step_by(self.inputs).copied();
+        (0..self.inputs).flat_map(row).collect()
+    }
+
+    /// (outputs,)
+    pub fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// Length of an input row.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Length of an output row.
+    pub fn outputs(&self) -> usize {
+        self.bias.len()
+    }
+
+    fn forward(&self, rows: &[&[f32]], out: &mut Vec<f32>) {
+        out.resize(rows.len() * self.outputs(), 0.0);
+        dots(rows, &self.weights, out);
+        for row in out.chunks_exact_mut(self.outputs()) {
+            for (value, bias) in row.iter_mut().zip(&self.bias) {
+                *value += bias;
+            }
+        }
+    }
+}
+
+impl Classifier {
+    /// A new one for rows of `inputs` features: a layer per width in `hidden`, then one output per class. The same
+    /// seed gives the same start.
+    pub fn new(inputs: usize, hidden: &[usize], classes: usize, seed: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let widths: Vec<usize> = [&[inputs], hidden, &[classes]].concat();
+        Self { layers: widths.windows(2).map(|pair| Dense::glorot(pair[0], pair[1], &mut random)).collect() }
+    }
+
+    /// From layers, the first one first; each must take what the one before gives.
+    ///
+    /// # Errors
+    /// When two layers do not fit, or there is none.
+    pub fn from_layers(layers: Vec<Dense>) -> Result<Self, ShapeError> {
+        match layers.windows(2).find(|pair| pair[0].outputs() != pair[1].inputs) {
+            Some(pair) => {
+                let found = pair[0].outputs();
+                Err(ShapeError { inputs: pair[1].inputs, outputs: pair[1].outputs(), found })
+            }
+            None if layers.is_empty() => Err(ShapeError { inputs: 0, outputs: 0, found: 0 }),
+            None => Ok(Self { layers }),
+        }
+    }
+
+    /// The layers, the first one first.
+    pub fn layers(&self) -> &[Dense] {
+        &self.layers
+    }
+
+    /// The number of outputs.
+    pub fn classes(&self) -> usize {
+        self.layers.last().map_or(0, Dense::outputs)
+    }
+
+    /// The logits, (rows, classes).
+    pub fn logits(&self, rows: &[&[f32]]) -> Vec<f32> {
+        let mut activations = Activations::default();
+        self.forward(rows, &mut activations);
+        activations.0.pop().unwrap_or_default()
+    }
+
+    /// Runs the rows through all layers. The logits are [`Activations::logits`].
+    pub fn forward(&self, rows: &[&[f32]], activations: &mut Activations) {
+        activations.0.resize_with(self.layers.len(), Vec::new);
+        let last = self.layers.len() - 1;
+        for (k, layer) in self.layers.iter().enumerate() {
+            let (before, after) = activations.0.split_at_mut(k);
+            match before.last() {
+                None => layer.forward(rows, &mut after[0]),
+                Some(hidden) => layer.forward(&rows_of(hidden, layer.inputs), &mut after[0]),
+            }
+            if k < last {
+                after[0].iter_mut().for_each(|value| *value = value.max(0.0));
+            }
+        }
+    }
+
+    /// The gradients of all parameters, given the gradient of the logits, (rows, classes), which is used up. `gradients`
+    /// has the classifier's own shape.
+    pub fn backward(&self, rows: &[&[f32]], activations: &Activations, mut of_outputs: Vec<f32>, gradients: &mut Self) {
+        for (k, (layer, gradient)) in self.layers.iter().zip(&mut gradients.layers).enumerate().rev() {
+            let outputs = layer.outputs();
+            gradient.bias.fill(0.0);
+            for row in of_outputs.chunks_exact(outputs) {
+                for (sum, value) in gradient.bias.iter_mut().zip(row) {
+                    *sum += value;
+                }
+            }
+            let by_row = Coefficients { values: &of_outputs, per_row: outputs, per_output: 1 };
+            let Some(hidden) = k.checked_sub(1).and_then(|before| activations.0.get(before)) else {
+                combine(rows, by_row, &mut gradient.weights);
+                return;
+            };
+            combine(&rows_of(hidden, layer.inputs), by_row, &mut gradient.weights);
+            let by_output = Coefficients { values: &of_outputs, per_row: 1, per_output: outputs };
+            let mut of_inputs = vec![0.0; hidden.len()];
+            combine(&rows_of(&layer.weights, layer.inputs), by_output, &mut of_inputs);
+            for (gradient, value) in of_inputs.iter_mut().zip(hidden) {
+                if *value <= 0.0 {
+                    *gradient = 0.0;
+                }
+            }
+            of_outputs = of_inputs;
+        }
+    }
+
+    /// One of the same shape, all zero.
+    pub fn zeros(&self) -> Self {
+        let zeros = |layer: &Dense| Dense {
+            inputs: layer.inputs,
+            weights: vec![0.0; layer.weights.len()],
+            bias: vec![0.0; layer.bias.len()],
+        };
+        Self { layers: self.layers.iter().map(zeros).collect() }
+    }
+
+    /// Every parameter tensor, layer after layer: weights, bias.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Vec<f32>> {
+        self.layers.iter().flat_map(|layer| [&layer.weights, &layer.bias])
+    }
+
+    /// Every parameter tensor, layer after layer: weights, bias.
+    pub(crate) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
+        self.layers.iter_mut().flat_map(|layer| [&mut layer.weights, &mut layer.bias])
+    }
+}
+
+impl Activations {
+    /// The last layer's outputs, (rows, classes).
+    pub fn logits(&self) -> &[f32] {
+        self.0.last().map_or(&[], Vec::as_slice)
+    }
+}
+
+fn rows_of(matrix: &[f32], length: usize) -> Vec<&[f32]> {
+    matrix.chunks_exact(length).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loss::cross_entropy;
+
+    #[test]
+    fn keras_kernels_go_in_and_come_out() {
+        let kernel = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let layer = Dense::from_keras(2, &kernel, &[0.5, 0.5, -20.0]).unwrap();
+        assert_eq!(layer.kernel(), kernel);
+        let classifier = Classifier::from_layers(vec![layer]).unwrap();
+        assert_eq!(classifier.logits(&[&[1.0, 10.0]]), [41.5, 52.5, 43.0]);
+        assert_eq!(Dense::from_keras(2, &kernel, &[0.0]), Err(ShapeError { inputs: 2, outputs: 1, found: 6 }));
+    }
+
+    #[test]
+    fn glorot_kernels_stay_within_their_limit_and_follow_the_seed() {
+        let classifier = Classifier::new(64, &[32], 10, 7);
+        let limit = (6.0f32 / 96.0).sqrt();
+        let weights = &classifier.layers[0].weights;
+        assert!(weights.iter().all(|weight| weight.abs() <= limit));
+        assert!(weights.iter().any(|weight| weight.abs() > 0.95 * limit));
+        assert!(classifier.layers.iter().all(|layer| layer.bias.iter().all(|&bias| bias == 0.0)));
+        assert_eq!(classifier, Classifier::new(64, &[32], 10, 7));
+        assert_ne!(classifier, Classifier::new(64, &[32], 10, 8));
+    }
+
+    #[test]
+    fn gradients_are_the_losss_finite_differences() {
+        for hidden in [&[][..], &[5], &[6, 4]] {
+            let mut classifier = Classifier::new(7, hidden, 3, 1);
+            let features: Vec<f32> = (0..4 * 7).map(|k| ((k * 13) % 11) as f32 / 5.0 - 1.0).collect();
+            let rows = rows_of(&features, 7);
+            let labels = [0, 2, 1, 2];
+            let mut gradients = classifier.zeros();
+            let mut activations = Activations::default();
+            classifier.forward(&rows, &mut activations);
+            let (_, of_logits) = cross_entropy(activations.logits(), &labels, 3);
+            classifier.backward(&rows, &activations, of_logits, &mut gradients);
+
+            let gradients: Vec<Vec<f32>> = gradients.parameters().cloned().collect();
+            for (tensor, gradient) in gradients.iter().enumerate() {
+                for (k, gradient) in gradient.iter().enumerate() {
+                    let mut loss_at = |offset: f32| {
+                        *classifier.parameters_mut().nth(tensor).unwrap().get_mut(k).unwrap() += offset;
+                        let loss = cross_entropy(&classifier.logits(&rows), &labels, 3).0;
+                        *classifier.parameters_mut().nth(tensor).unwrap().get_mut(k).unwrap() -= offset;
+                        loss
+                    };
+                    let difference = (loss_at(1e-2) - loss_at(-1e-2)) / 2e-2;
+                    let error = (difference - f64::from(*gradient)).abs();
+                    assert!(error < 2e-3, "{hidden:?}: tensor {tensor}[{k}]: {difference} and {gradient}");
+                }
+            }
+        }
+    }
+}
