@@ -8,6 +8,9 @@ use crate::layers::Classifier;
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
 const EPSILON: f32 = 1e-7;
+/// `1 - β`, rounded once: taken from the float32 β it would be off in the fifth digit.
+const REST_1: f32 = (1.0 - 0.9f64) as f32;
+const REST_2: f32 = (1.0 - 0.999f64) as f32;
 
 /// The moments of a classifier's gradients, and the number of steps taken.
 #[derive(Debug, Clone)]
@@ -43,8 +46,8 @@ impl Adam {
 #[inline(always)]
 fn update(alpha: f32, parameters: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
     for (((p, g), m), v) in parameters.iter_mut().zip(gradients).zip(first).zip(second) {
-        *m += (g - *m) * (1.0 - BETA_1);
-        *v += (g * g - *v) * (1.0 - BETA_2);
+        *m += (g - *m) * REST_1;
+        *v += (g * g - *v) * REST_2;
         *p -= alpha * *m / (v.sqrt() + EPSILON);
     }
 }
