@@ -1,1 +1,10 @@
-//! The real binaries on real files.
+//! The real binaries on real files: what a user sees.
+
+mod keras;
+mod incremental;
+mod bad_input;
+mod crash;
+mod damage;
+mod training;
+mod python;
+mod dependencies;

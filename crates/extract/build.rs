@@ -5,6 +5,9 @@ fn main() {
     println!("cargo::rerun-if-env-changed=LIBTORCH_LIB");
     let folder = std::env::var("LIBTORCH_LIB").or_else(|_| std::env::var("LIBTORCH"));
     if let Ok(folder) = folder {
+        if let Ok(version) = std::fs::read_to_string(format!("{folder}/build-version")) {
+            println!("cargo::rustc-env=LINKED_LIBTORCH={}", version.trim());
+        }
         println!("cargo::rustc-link-arg=-Wl,-rpath,{folder}/lib");
     }
     if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {

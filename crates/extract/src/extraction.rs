@@ -192,15 +192,20 @@ impl Extraction {
         Ok(summary)
     }
 
-    /// The cache that is there, if its rows can be used again.
+    /// The cache that is there, if its rows can be used again: they must be made the same way, and every byte of them
+    /// must be the one that was written.
     fn previous(&self, path: &Path, fingerprint: &Fingerprint) -> Result<Option<FeatureCache>, ExtractError> {
         match FeatureCache::open(path) {
             Ok(cache) => {
                 let differences = fingerprint.differences(cache.fingerprint());
-                match differences.is_empty() {
-                    true => Ok(Some(cache)),
-                    false if self.replace => Ok(None),
-                    false => Err(CacheError::OtherFingerprint { path: path.to_owned(), differences }.into()),
+                let usable = match differences.is_empty() {
+                    true => cache.check_digests(),
+                    false => Err(CacheError::OtherFingerprint { path: path.to_owned(), differences }),
+                };
+                match usable {
+                    Ok(()) => Ok(Some(cache)),
+                    Err(_) if self.replace => Ok(None),
+                    Err(error) => Err(error.into()),
                 }
             }
             Err(CacheError::NotACache(_)) => Ok(None),

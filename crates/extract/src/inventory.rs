@@ -17,10 +17,13 @@ const MOST_FILE_BYTES: u64 = 1 << 30;
 /// The photos of a data set, told apart by their bytes.
 #[derive(Debug)]
 pub struct Inventory {
-    splits: BTreeMap<Split, Vec<(Photo, Result<HashedPhoto, BrokenPhoto>)>>,
+    splits: BTreeMap<Split, Vec<Seen>>,
     /// How many files were read for this.
     pub hashed: usize,
 }
+
+/// A photo and what it turned out to be.
+type Seen = (Photo, Result<HashedPhoto, BrokenPhoto>);
 
 /// Why there is no row for a photo.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +76,7 @@ impl Inventory {
 
     /// Every photo that can have a row, by split, in the order of the rows.
     pub fn pictures(&self) -> BTreeMap<Split, Vec<IndexEntry>> {
-        let entry = |(photo, picture): &(Photo, Result<HashedPhoto, BrokenPhoto>)| {
+        let entry = |(photo, picture): &Seen| {
             let blake3 = picture.as_ref().ok()?.blake3();
             Some(IndexEntry { path: photo.path.clone(), label: photo.label, blake3 })
         };
@@ -82,17 +85,13 @@ impl Inventory {
 
     /// The photos that cannot, with the reason.
     pub fn broken(&self) -> BTreeMap<PathBuf, String> {
-        let reason = |(photo, picture): &(Photo, Result<HashedPhoto, BrokenPhoto>)| {
-            Some((photo.path.clone(), picture.as_ref().err()?.to_string()))
-        };
+        let reason = |(photo, picture): &Seen| Some((photo.path.clone(), picture.as_ref().err()?.to_string()));
         self.splits.values().flatten().filter_map(reason).collect()
     }
 
     /// The sizes and times of the photos, for the next run.
     pub fn hashes(&self) -> Hashes {
-        let known = |(photo, picture): &(Photo, Result<HashedPhoto, BrokenPhoto>)| {
-            Some((photo.path.clone(), *picture.as_ref().ok()?))
-        };
+        let known = |(photo, picture): &Seen| Some((photo.path.clone(), *picture.as_ref().ok()?));
         Hashes::new(self.splits.values().flatten().filter_map(known))
     }
 }

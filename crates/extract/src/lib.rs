@@ -14,5 +14,6 @@ pub mod pipeline;
 pub mod fingerprint;
 pub mod extraction;
 pub mod audit;
+pub mod doctor;
 pub mod memory;
 pub mod progress;

@@ -368,10 +368,10 @@ mod tests {
     #[test]
     fn a_stop_and_a_failed_write_end_the_run() {
         let folder = tempfile::tempdir().unwrap();
-        let jobs = photos(2, folder.path()).repeat(100);
+        let jobs = vec![photos(2, folder.path()); 100].concat();
         let stop = AtomicBool::new(false);
         let mut written = 0;
-        let write = |rows: Vec<_>| {
+        let write = |rows: Vec<(blake3::Hash, &[f32])>| {
             written += rows.len();
             stop.store(true, Ordering::Relaxed);
             Ok::<(), NetworkError>(())
@@ -382,7 +382,7 @@ mod tests {
         assert!((2..200).contains(&written), "{written}");
 
         let stop = AtomicBool::new(false);
-        let write = |_: Vec<_>| Err(NetworkError("disk full".to_owned()));
+        let write = |_: Vec<(blake3::Hash, &[f32])>| Err(NetworkError("disk full".to_owned()));
         let error = run(folder.path(), &jobs, PREPARATION, OnError::Skip, network(), &stop, write).unwrap_err();
         assert_eq!(error, NetworkError("disk full".to_owned()));
     }

@@ -53,17 +53,20 @@ pub fn verify(path: &Path) -> Result<Vec<Finding>, CacheError> {
     Ok(findings.0)
 }
 
-/// The digests of every file that rows are taken from.
-///
-/// # Errors
-/// At the first file that is not the one that was written.
-pub(crate) fn check_digests(cache: &FeatureCache) -> Result<(), CacheError> {
-    for (split, of_split) in &cache.manifest().splits {
-        for (name, digest) in &of_split.files {
-            check_digest(&cache.path().join(split.name()).join(name), digest)?;
+impl FeatureCache {
+    /// Reads every file that rows are taken from, and compares it with its digest: before rows are handed on to another
+    /// cache.
+    ///
+    /// # Errors
+    /// At the first file that is not the one that was written.
+    pub fn check_digests(&self) -> Result<(), CacheError> {
+        for (split, of_split) in &self.manifest().splits {
+            for (name, digest) in &of_split.files {
+                check_digest(&self.path().join(split.name()).join(name), digest)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The photos whose bytes are in more than one split, each once, in the order given.

@@ -22,7 +22,6 @@ use crate::lock::{WhenLocked, WriterLock};
 use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitManifest};
 use crate::npy::NpyArray;
 use crate::split::Split;
-use crate::verify::check_digests;
 
 /// The one writer of a cache, from before the first row until the new cache is in place.
 ///
@@ -83,15 +82,13 @@ pub struct RowSource<'a> {
 }
 
 impl<'a> RowSource<'a> {
-    /// The rows of `previous`, whose fingerprint must be the journal's, and those of the journal.
+    /// The rows of `previous`, whose fingerprint must be the journal's and whose digests have been checked
+    /// ([`FeatureCache::check_digests`]), and those of the journal.
     ///
     /// # Errors
-    /// When a byte of `previous` is not the one that was written: its rows are not handed on.
+    /// When an index of `previous` is damaged.
     pub fn new(previous: Option<&'a FeatureCache>, journal: &'a Journal) -> Result<Self, CacheError> {
         let mut cached = HashMap::new();
-        if let Some(cache) = previous {
-            check_digests(cache)?;
-        }
         for (_, split) in previous.iter().flat_map(|cache| cache.splits()) {
             for (row, entry) in split.index()?.into_iter().enumerate() {
                 cached.extend(split.row(row).map(|values| (entry.blake3, values)));

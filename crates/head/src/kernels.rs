@@ -142,10 +142,9 @@ fn combine_block<S: Simd, const N: usize>(simd: S, rows: &[&[f32]], coefficients
         for (r, row) in rows.iter().enumerate() {
             let row = S::as_simd_f32s(&row[start..start + step]).0;
             let row = [row[0], row[1]];
-            for n in 0..N {
+            for (n, sum) in sums.iter_mut().enumerate() {
                 let factor = simd.splat_f32s(coefficient(r, n));
-                sums[n] =
-                    [simd.mul_add_f32s(factor, row[0], sums[n][0]), simd.mul_add_f32s(factor, row[1], sums[n][1])];
+                *sum = [simd.mul_add_f32s(factor, row[0], sum[0]), simd.mul_add_f32s(factor, row[1], sum[1])];
             }
         }
         for n in 0..N {

@@ -2,6 +2,8 @@
 //! on average. The reference runs and the scripts that made them are in the shared folder; without it these tests say
 //! that they are skipped.
 
+#![allow(clippy::print_stderr)]
+
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -133,8 +135,7 @@ fn a_head_with_a_hidden_layer_follows_keras() {
 fn shuffled_runs_reach_kerass_accuracy() {
     let Some(reference) = reference() else { return };
     let (train, validation) = (Clothing::read(&reference, "train"), Clothing::read(&reference, "validation"));
-    let runs: Vec<Value> =
-        serde_json::from_reader(File::open(reference.join("shuffled_runs.json")).unwrap()).unwrap();
+    let runs: Vec<Value> = serde_json::from_reader(File::open(reference.join("shuffled_runs.json")).unwrap()).unwrap();
     for learning_rate in [0.0001, 0.001, 0.01, 0.1] {
         let of_rate = runs.iter().filter(|run| run["learning_rate"] == learning_rate);
         let keras: Vec<f64> = of_rate

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod device;
+mod doctor;
 mod dry_run;
 mod extraction;
 mod import_weights;
@@ -33,6 +34,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Convert a Keras .h5, .weights.h5 or .keras file to safetensors, checked tensor by tensor
     ImportWeights(import_weights::ImportArgs),
+    /// Compare the network on a built-in picture with what Keras computes, and describe this machine
+    Doctor(doctor::DoctorArgs),
 }
 
 /// Where the network's weights are.
@@ -56,6 +59,7 @@ impl Cli {
             None => extraction::run(&self.extraction),
             Some(Command::Verify(args)) => verify::run(&args),
             Some(Command::ImportWeights(args)) => import_weights::run(&args),
+            Some(Command::Doctor(args)) => doctor::run(&args),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Against Pillow's pixels: the fixtures and their script are in tests/fixtures/pixels.
 
+#![allow(clippy::print_stderr)]
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,41 @@
+//! `extract doctor`.
+
+use std::process::ExitCode;
+use std::thread::available_parallelism;
+
+use clap::Args;
+use extract::doctor::{TOLERANCE, examine, libtorch_version, processor_features};
+use extract::weights::{IMAGENET_DIGEST, Weights};
+
+use super::WeightsArg;
+use super::device::DeviceName;
+
+/// `extract doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    weights: WeightsArg,
+    /// Where the network runs: auto, cpu, cuda:N
+    #[arg(long, default_value = "auto")]
+    device: DeviceName,
+}
+
+pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let device = args.device.device()?;
+    println!("extract    {}", env!("CARGO_PKG_VERSION"));
+    println!("libtorch   {} (oneDNN {})", libtorch_version(), if tch::utils::has_mkldnn() { "yes" } else { "no" });
+    println!("device     {device:?}");
+    println!("processor  {} cores, {}", available_parallelism().map_or(1, usize::from), processor_features().join(" "));
+    let weights = Weights::load(&args.weights.weights)?;
+    let digest = weights.digest().to_hex();
+    println!("weights    {} ({digest})", args.weights.weights.display());
+    if digest.as_str() != IMAGENET_DIGEST {
+        println!("these are not the weights that Keras publishes for ImageNet: there is nothing to compare with");
+        return Ok(ExitCode::FAILURE);
+    }
+    let difference = examine(&weights, device)?;
+    let healthy = difference <= TOLERANCE;
+    let verdict = if healthy { "this machine computes what it should" } else { "this machine computes something else" };
+    println!("features   {difference:.1e} from Keras's (relative; up to {TOLERANCE:.0e} is rounding): {verdict}");
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,55 @@
+//! Whether this machine computes what it should: the network on a built-in picture against what Keras gives for it.
+
+use tch::Device;
+
+use crate::audit::distance;
+use crate::pipeline::{Network, NetworkError};
+use crate::pixels;
+use crate::weights::Weights;
+use crate::xception::{COLUMNS, Xception};
+
+/// Keras's features of [`picture`] with the ImageNet weights; tests/fixtures/kitchenware/make.py made the file.
+const GOLDEN: &[u8] = include_bytes!("doctor_golden.npy");
+
+const SIDE: usize = 150;
+
+/// Relative distance from Keras's features on a healthy machine: rounding alone gives 2e-6.
+pub const TOLERANCE: f64 = 1e-5;
+
+/// How far the features of the built-in picture are from Keras's, relative to their length.
+///
+/// # Errors
+/// When the network cannot be run.
+pub fn examine(weights: &Weights, device: Device) -> Result<f64, NetworkError> {
+    let network = Xception::new(weights, SIDE as u32, 1, device)?;
+    let row = network.rows(&pixels::scale(&picture()))?;
+    let (_, values) = GOLDEN.split_at(GOLDEN.len() - COLUMNS * size_of::<f32>());
+    let golden: Vec<f32> = values.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
+    Ok(distance(&row, &golden))
+}
+
+/// Stripes and a slow wave in three colours: `(x (c + 1) + y (3 - c) + x y / 16) mod 256`.
+fn picture() -> Vec<u8> {
+    let place = |k: usize| (k / 3 / SIDE, k / 3 % SIDE, k % 3);
+    let value = |(y, x, c): (usize, usize, usize)| (x * (c + 1) + y * (3 - c) + x * y / 16) as u8;
+    (0..SIDE * SIDE * 3).map(place).map(value).collect()
+}
+
+/// The processor's vector instructions that the network is faster with.
+pub fn processor_features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let known = [
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let known = [("neon", cfg!(target_feature = "neon"))];
+    known.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
+}
+
+/// The version of libtorch that this was linked with, as far as its folder says.
+pub fn libtorch_version() -> &'static str {
+    option_env!("LINKED_LIBTORCH").unwrap_or("of unknown version")
+}

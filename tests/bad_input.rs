@@ -1,0 +1,172 @@
+//! Bad input: a clear error, exit code 1, nothing written and nothing lost.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use end_to_end::{Photos, Ran, SMALL, contents, extract, run, temporary, workspace};
+
+/// Extraction fails with this message and leaves nothing behind.
+fn refused(photos: &Photos, message: &str) -> Ran {
+    let cache = photos.beside("cache");
+    let ran = extract(&photos.path(), &cache, &[]).failed_with(message);
+    assert!(!cache.exists(), "something was written");
+    ran
+}
+
+#[test]
+fn folders_that_are_no_data_set() {
+    let photos = Photos::new(&["train/cat", "train/dog"], 1);
+    let nowhere = extract(&photos.beside("nowhere"), &photos.beside("cache"), &[]);
+    nowhere.failed_with("nowhere: cannot be read: No such file or directory");
+    photos.write("validation/bird/1.png", b"");
+    refused(&photos, "class \"bird\" is not in train/");
+
+    refused(&Photos::new(&["train/cat"], 1), "only one class, \"cat\"");
+    let empty = Photos::new(&["train/cat"], 1);
+    fs::create_dir_all(empty.path().join("train/dog")).unwrap();
+    refused(&empty, "train/dog: no photos in this class");
+    let none = Photos::new(&[], 0);
+    none.write("readme.txt", b"");
+    refused(&none, "no classes here; expected one folder of photos per class");
+}
+
+#[test]
+fn all_broken_photos_are_listed_and_finished_rows_kept() {
+    let photos = Photos::new(&["cat", "dog"], 40);
+    let jpeg = fs::read(workspace().join("data/kitchenware-photos/0000.jpg")).unwrap();
+    photos.write("cat/cut.jpg", &jpeg[..jpeg.len() / 2]);
+    photos.write("dog/cut too.jpg", &jpeg[..jpeg.len() / 3]);
+    let cache = photos.beside("cache");
+    let ran = refused(&photos, "2 of the photos cannot be used:");
+    assert!(ran.stderr.contains("  cat/cut.jpg: is a truncated JPEG"), "{ran:?}");
+    assert!(ran.stderr.contains("  dog/cut too.jpg: is a truncated JPEG"), "{ran:?}");
+    assert!(ran.stderr.contains("--on-error skip"), "{ran:?}");
+
+    fs::remove_file(photos.path().join("cat/cut.jpg")).unwrap();
+    fs::remove_file(photos.path().join("dog/cut too.jpg")).unwrap();
+    let mended = extract(&photos.path(), &cache, &[]).succeeded().json();
+    assert_eq!(mended["rows"]["all"], 80);
+    assert!(mended["computed"].as_u64().unwrap() < 80, "the rows of the first run are kept: {mended}");
+}
+
+#[test]
+fn photos_that_are_none_or_cannot_be_read_are_found_before_any_forward_pass() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    photos.write("cat/text.jpg", b"just words");
+    symlink("nowhere", photos.path().join("dog/dangling.png")).unwrap();
+    let ran = refused(&photos, "2 of the photos cannot be used:");
+    assert!(ran.stderr.contains("cat/text.jpg: is no picture (JPEG, PNG, BMP, GIF, WebP or TIFF)"), "{ran:?}");
+    assert!(ran.stderr.contains("dog/dangling.png: cannot be read: No such file or directory"), "{ran:?}");
+}
+
+#[test]
+fn a_picture_over_the_limit_is_refused() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    let ran = extract(&photos.path(), &photos.beside("cache"), &["--max-pixels", "431"]);
+    ran.failed_with("24 x 18 pixels, over the limit of 431; raise it with --max-pixels");
+}
+
+#[test]
+fn every_photo_of_a_class_broken_is_an_error_even_when_skipping() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    photos.write("cat/000.png", b"no picture");
+    let ran = extract(&photos.path(), &photos.beside("cache"), &["--on-error", "skip"]);
+    ran.failed_with("class \"cat\" has no photo that can be used");
+}
+
+#[test]
+fn places_that_cannot_be_written() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    photos.write("../file", b"");
+    let in_a_file = extract(&photos.path(), &photos.beside("file/cache"), &[]);
+    in_a_file.failed_with("file: cannot create: File exists");
+    extract(&photos.path(), Path::new("/proc/cache"), &[]).failed_with("/proc/.cache.extract: cannot create");
+
+    let full = photos.beside("full");
+    fs::create_dir(&full).unwrap();
+    fs::write(full.join("notes.txt"), "mine").unwrap();
+    extract(&photos.path(), &full, &[]).failed_with("full/notes.txt: not part of a feature cache; move it away");
+    assert_eq!(fs::read_to_string(full.join("notes.txt")).unwrap(), "mine");
+}
+
+#[test]
+fn weights_that_are_not_there_or_not_whole() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    let with = |weights: &Path| {
+        let cache = photos.beside("cache");
+        let ran = extract(&photos.path(), &cache, &["--weights", weights.to_str().unwrap()]);
+        assert!(!cache.exists());
+        ran
+    };
+    with(Path::new("nowhere.safetensors")).failed_with("nowhere.safetensors: cannot read the weights: No such file");
+
+    let folder = temporary();
+    let whole = fs::read(workspace().join("data/weights/xception.safetensors")).unwrap();
+    let damaged = folder.path().join("cut.safetensors");
+    fs::write(&damaged, &whole[..whole.len() / 2]).unwrap();
+    with(&damaged).failed_with("cut.safetensors: not readable as safetensors");
+    let h5 = folder.path().join("cut.h5");
+    fs::write(&h5, b"\x89HDF\r\n\x1a\n and then nothing").unwrap();
+    with(&h5).failed_with("cut.h5: not readable as Keras weights (HDF5)");
+
+    // The header says what a tensor is called; another name of the same length is a tensor too few and one too many.
+    let name = b"block9_sepconv1.pointwise";
+    let place = whole.windows(name.len()).position(|window| window == name).unwrap();
+    let mut renamed = whole;
+    renamed[place..place + 6].copy_from_slice(b"blockX");
+    let path = folder.path().join("renamed.safetensors");
+    fs::write(&path, renamed).unwrap();
+    let ran = with(&path).failed_with("missing: block9_sepconv1.pointwise");
+    assert!(ran.stderr.contains("extra: blockX_sepconv1.pointwise"), "{ran:?}");
+}
+
+#[test]
+fn caches_of_another_version_or_damaged_are_not_mixed_with() {
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let cache = photos.beside("cache");
+    extract(&photos.path(), &cache, &[]).succeeded();
+    let manifest = fs::read_to_string(cache.join("manifest.json")).unwrap();
+    let head = |message| run("head", ["train".as_ref(), cache.as_os_str()]).failed_with(message);
+
+    fs::write(cache.join("manifest.json"), manifest.replace("\"format_version\": 1", "\"format_version\": 9")).unwrap();
+    let message = "cache format version 9, this program reads 1; extract again into another --out, or with --replace";
+    extract(&photos.path(), &cache, &[]).failed_with(message);
+    head(message);
+
+    fs::write(cache.join("manifest.json"), &manifest).unwrap();
+    let features = cache.join("all/features.npy");
+    let whole = fs::read(&features).unwrap();
+    fs::write(&features, &whole[..whole.len() - 8]).unwrap();
+    let message = "features.npy: expected 32896 bytes, found 32888";
+    extract(&photos.path(), &cache, &[]).failed_with(message);
+    head(message);
+
+    // A row that has changed on the disk is not handed on to a new cache.
+    let mut flipped = whole.clone();
+    flipped[1000] ^= 1;
+    fs::write(&features, flipped).unwrap();
+    photos.add("cat/new.png", 99);
+    extract(&photos.path(), &cache, &[]).failed_with("features.npy: its bytes have changed since it was written");
+    let damaged = contents(&cache);
+    assert_eq!(contents(&cache), damaged);
+    extract(&photos.path(), &cache, &["--replace"]).succeeded();
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for arguments in [
+        &["photos"][..],
+        &["photos", "--out", "cache", "--size", "70"],
+        &["photos", "--out", "cache", "--interpolation", "cubic"],
+        &["photos", "--out", "cache", "--batch-size", "0"],
+        &["photos", "--out", "cache", "--device", "gpu"],
+    ] {
+        let ran = run("extract", arguments);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.stdout.is_empty());
+    }
+    let cuda = run("extract", ["photos", "--out", "cache", "--device", "cuda:7", SMALL[0], SMALL[1]]);
+    assert_eq!(cuda.code, Some(1), "{cuda:?}");
+    assert!(cuda.stderr.contains("--device cuda:7"), "{cuda:?}");
+}

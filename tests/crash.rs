@@ -1,0 +1,139 @@
+//! Killed, starved of disk or asked to stop at any moment: the next run ends with the very same cache, and whoever reads
+//! meanwhile sees a whole one or none.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use end_to_end::{Photos, SMALL, binary, command, contents, extract, run_command};
+use feature_cache::{CacheError, FeatureCache};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const CLASSES: [&str; 3] = ["train/cat", "train/dog", "validation/cat"];
+
+fn start(photos: &Photos, cache: &Path) -> Command {
+    let mut extract = command("extract");
+    extract.arg(photos.path()).arg("--out").arg(cache).args(SMALL).args(["--batch-size", "4"]);
+    extract.stdout(Stdio::null()).stderr(Stdio::null());
+    extract
+}
+
+/// Opens the cache over and over; whenever it is there, it must be whole and the features must be those of the labels.
+fn poll(cache: &Path, done: &AtomicBool, seen: &AtomicUsize) {
+    while !done.load(Ordering::Relaxed) {
+        match FeatureCache::open(cache) {
+            Err(CacheError::NotACache(_)) => {}
+            Err(error) => panic!("a reader saw half a cache: {error}"),
+            Ok(opened) => {
+                for (_, split) in opened.splits() {
+                    assert_eq!(split.index().unwrap().len(), split.features().nrows());
+                    assert!(split.features().iter().all(|value| value.is_finite()));
+                }
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
+    let photos = Photos::new(&CLASSES, 14);
+    let (whole, cache) = (photos.beside("whole"), photos.beside("cache"));
+    let started = Instant::now();
+    assert!(start(&photos, &whole).status().unwrap().success());
+    let run_time = started.elapsed();
+    let expected = contents(&whole);
+    let mut random = ChaCha8Rng::seed_from_u64(20);
+    let (done, seen) = (AtomicBool::new(false), AtomicUsize::new(0));
+
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| poll(&cache, &done, &seen));
+        let (mut kills, mut rounds) = (0, 0);
+        while kills < 30 {
+            // Every other round begins with an older cache in place, which must stay readable until the end.
+            let _ = std::fs::remove_dir_all(&cache);
+            if rounds % 2 == 1 {
+                let few = Photos::new(&["train/cat", "train/dog"], 3);
+                extract(&few.path(), &cache, &[]).succeeded();
+            }
+            rounds += 1;
+            loop {
+                let mut child = start(&photos, &cache).spawn().unwrap();
+                thread::sleep(random.random_range(Duration::ZERO..run_time));
+                let ended = child.try_wait().unwrap();
+                child.kill().unwrap();
+                child.wait().unwrap();
+                kills += usize::from(ended.is_none());
+                if ended.is_some_and(|status| status.success()) || kills >= 30 {
+                    break;
+                }
+            }
+            assert!(start(&photos, &cache).status().unwrap().success());
+            assert_eq!(contents(&cache), expected, "after {kills} kills");
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(reader.join().is_ok());
+    });
+    assert!(seen.into_inner() > 0, "the reader saw a cache");
+    assert!(!photos.beside(".cache.extract").exists(), "nothing is left behind");
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_the_next_run_goes_on() {
+    let photos = Photos::new(&CLASSES, 14);
+    let (whole, cache) = (photos.beside("whole"), photos.beside("cache"));
+    assert!(start(&photos, &whole).status().unwrap().success());
+    // In blocks of 1024 bytes: from too small for the first batch of rows to too small for the last file.
+    for limit in [1, 40, 100, 200, 300] {
+        let mut limited = Command::new("bash");
+        let script = format!("ulimit -f {limit}; exec \"$0\" \"$@\"");
+        limited.args(["-c", &script]).arg(binary("extract")).arg(photos.path()).arg("--out").arg(&cache).args(SMALL);
+        let ran = run_command(limited.args(["--batch-size", "4"]));
+        if limit < 200 {
+            ran.failed_with("File too large");
+            assert!(!cache.exists());
+        }
+    }
+    assert!(start(&photos, &cache).status().unwrap().success());
+    assert_eq!(contents(&cache), contents(&whole));
+}
+
+#[test]
+fn ctrl_c_keeps_the_finished_rows() {
+    let photos = Photos::new(&CLASSES, 60);
+    let cache = photos.beside("cache");
+    let mut child = start(&photos, &cache).stderr(Stdio::piped()).spawn().unwrap();
+    let journal = photos.beside(".cache.extract/rows");
+    while std::fs::metadata(&journal).map_or(0, |metadata| metadata.len()) < 40_000 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be stopped");
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("finished rows are kept, run the same command again to go on"), "{message}");
+    assert!(!cache.exists());
+    let rest = extract(&photos.path(), &cache, &[]).succeeded().json();
+    assert!(rest["computed"].as_u64().unwrap() < 180, "{rest}");
+}
+
+#[test]
+fn a_second_writer_fails_with_the_firsts_process_id_or_waits() {
+    let photos = Photos::new(&CLASSES, 60);
+    let cache = photos.beside("cache");
+    let mut first = start(&photos, &cache).spawn().unwrap();
+    let journal = photos.beside(".cache.extract/rows");
+    while std::fs::metadata(&journal).map_or(0, |metadata| metadata.len()) < 40_000 {
+        thread::sleep(Duration::from_millis(2));
+    }
+    let refused = extract(&photos.path(), &cache, &[]);
+    refused.failed_with(&format!("being written by process {}; wait for it with --wait", first.id()));
+    let waited = extract(&photos.path(), &cache, &["--wait"]).succeeded().json();
+    assert!(first.wait().unwrap().success());
+    assert_eq!(waited["computed"], 0, "the first one has done it all");
+}

@@ -1,0 +1,86 @@
+//! `extract verify` finds every changed byte.
+
+use std::fs;
+
+use end_to_end::{Photos, Ran, contents, extract, run};
+use feature_cache::verify;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+fn verified(photos: &Photos, more: &[&str]) -> Ran {
+    let cache = photos.beside("cache");
+    run("extract", ["verify", cache.to_str().unwrap()].iter().chain(more))
+}
+
+#[test]
+fn every_flipped_byte_is_found_and_its_file_named() {
+    let photos = Photos::new(&["train/cat", "train/dog", "test/cat"], 2);
+    photos.write("train/cat/broken.jpg", b"no picture");
+    let cache = photos.beside("cache");
+    extract(&photos.path(), &cache, &["--on-error", "skip"]).succeeded();
+    assert!(verify(&cache).unwrap().is_empty());
+    let mut random = ChaCha8Rng::seed_from_u64(3);
+    let mut flips = 0;
+    for (name, whole) in contents(&cache) {
+        // Every byte of the small files, a sample of the features.
+        let places: Vec<usize> = match whole.len() {
+            small if small < 4000 => (0..small).collect(),
+            large => (0..128).chain((0..500).map(|_| random.random_range(128..large))).collect(),
+        };
+        for place in places {
+            let mut flipped = whole.clone();
+            flipped[place] ^= 1 << random.random_range(0..8);
+            fs::write(cache.join(&name), &flipped).unwrap();
+            let findings = match verify(&cache) {
+                Ok(findings) => findings.into_iter().map(|finding| finding.file).collect(),
+                // A flipped version number looks like another version.
+                Err(error) => {
+                    assert!(error.to_string().contains("format version"), "{error}");
+                    vec![cache.join("manifest.json")]
+                }
+            };
+            assert_eq!(findings, [cache.join(&name)], "byte {place}");
+            flips += 1;
+        }
+        fs::write(cache.join(&name), &whole).unwrap();
+    }
+    assert!(flips >= 2000, "{flips}");
+    verified(&photos, &[]).succeeded();
+}
+
+#[test]
+fn missing_and_surplus_files_are_named() {
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let cache = photos.beside("cache");
+    extract(&photos.path(), &cache, &[]).succeeded();
+    fs::write(cache.join("all/notes.txt"), "").unwrap();
+    fs::remove_file(cache.join("all/labels.npy")).unwrap();
+    let ran = verified(&photos, &[]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("all/labels.npy: missing"), "{ran:?}");
+    assert!(ran.stdout.contains("all/notes.txt: not in the manifest"), "{ran:?}");
+}
+
+#[test]
+fn photos_and_rows_are_checked_against_the_data_set() {
+    let photos = Photos::new(&["cat", "dog"], 3);
+    extract(&photos.path(), &photos.beside("cache"), &[]).succeeded();
+    let dataset = photos.path();
+    let against = ["--against", dataset.to_str().unwrap(), "--sample", "4"];
+    let well = verified(&photos, &against).succeeded();
+    assert!(well.stdout.contains("6 rows, every file as it was written"), "{well:?}");
+
+    photos.add("cat/001.png", 4321);
+    fs::remove_file(photos.path().join("dog/002.png")).unwrap();
+    let ran = verified(&photos, &against[..2]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stdout.contains("cat/001.png: changed since it was extracted"), "{ran:?}");
+    assert!(ran.stdout.contains("dog/002.png: cannot be read"), "{ran:?}");
+}
+
+#[test]
+fn what_is_no_cache_says_how_to_make_one() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    verified(&photos, &[]).failed_with("no feature cache here; make one with: extract DATASET --out");
+    run("head", ["train".as_ref(), photos.path().as_os_str()]).failed_with("no feature cache here");
+}

@@ -1,0 +1,175 @@
+//! Running the real binaries: built once per test process, never stale.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The smallest side that the network takes: a forward pass costs a fifth of one at 150.
+pub const SMALL: [&str; 2] = ["--size", "71"];
+
+/// The folder with the workspace's Cargo.toml.
+pub fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map_or_else(|| here.to_owned(), Path::to_owned)
+}
+
+/// One of the workspace's binaries. Cargo builds only the binaries of the package under test, so the others are built
+/// here, once, in the profile that scripts/test uses for everything.
+pub fn binary(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let build = ["build", "--release", "--quiet", "--package", "extract", "--package", "head"];
+        let built = Command::new(cargo).args(build).current_dir(workspace()).status();
+        assert!(built.is_ok_and(|status| status.success()), "the binaries do not build");
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+        target.join("release")
+    });
+    folder.join(name)
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// Its results.
+    pub stdout: String,
+    /// Its progress, warnings and errors.
+    pub stderr: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// That it ended well.
+    #[track_caller]
+    pub fn succeeded(self) -> Self {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        self
+    }
+
+    /// That it failed with exit code 1 and this in its message of a few lines.
+    #[track_caller]
+    pub fn failed_with(self, message: &str) -> Self {
+        assert_eq!(self.code, Some(1), "{self:#?}");
+        assert!(self.stderr.contains(message), "expected {message:?} in {self:#?}");
+        assert!(self.stderr.starts_with("error: "), "{self:#?}");
+        assert!(!self.stderr.contains("panicked"), "{self:#?}");
+        self
+    }
+
+    /// Its result, printed with --json.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
+    }
+}
+
+/// Runs a binary and waits for it.
+pub fn run<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Ran {
+    let mut command = command(name);
+    Ran::of(command.args(arguments).output().unwrap_or_else(|error| panic!("{name}: {error}")))
+}
+
+/// Runs any command and waits for it.
+pub fn run_command(command: &mut Command) -> Ran {
+    Ran::of(command.output().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+}
+
+/// A binary with a clean environment.
+pub fn command(name: &str) -> Command {
+    let mut command = Command::new(binary(name));
+    command.env_remove("ICEBOX_WEIGHTS");
+    command
+}
+
+/// `extract DATASET --out CACHE --size 71 --json`, and more.
+pub fn extract(dataset: &Path, cache: &Path, more: &[&str]) -> Ran {
+    let arguments = [dataset.as_os_str(), "--out".as_ref(), cache.as_os_str(), "--json".as_ref()];
+    run("extract", arguments.into_iter().chain(SMALL.iter().chain(more).map(OsStr::new)))
+}
+
+/// A data set of small generated pictures, gone when dropped.
+pub struct Photos {
+    folder: TempDir,
+}
+
+impl Photos {
+    /// `count` different pictures in each of the classes, given as `train/hat`, say.
+    pub fn new(classes: &[&str], count: usize) -> Self {
+        let photos = Self { folder: temporary() };
+        for (k, class) in classes.iter().enumerate() {
+            for n in 0..count {
+                photos.add(&format!("{class}/{n:03}.png"), (k * 1000 + n) as u32);
+            }
+        }
+        photos
+    }
+
+    /// The data set's folder.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("photos")
+    }
+
+    /// A place beside the data set.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Puts a picture that depends on `seed` there.
+    pub fn add(&self, path: &str, seed: u32) {
+        let path = self.path().join(path);
+        create_parent(&path);
+        let pixel = |x: u32, y: u32| {
+            let mixed = (x * 7 + y * 13 + seed * 29) ^ (x * y + seed);
+            image::Rgb([mixed as u8, (mixed / 3) as u8, (mixed * 5) as u8])
+        };
+        let saved = image::RgbImage::from_fn(24, 18, pixel).save(&path);
+        saved.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    /// Puts a file with these bytes there.
+    pub fn write(&self, path: &str, bytes: &[u8]) {
+        let path = self.path().join(path);
+        create_parent(&path);
+        fs::write(&path, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
+
+/// The names below a folder with their bytes: what byte for byte means.
+pub fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).map_or_else(|_| path.clone(), Path::to_owned);
+                files.push((name, fs::read(&path).unwrap_or_default()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// A folder that is gone when dropped.
+pub fn temporary() -> TempDir {
+    tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"))
+}
+
+fn create_parent(path: &Path) {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).unwrap_or_else(|error| panic!("{}: {error}", parent.display()));
+    }
+}

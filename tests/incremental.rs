@@ -1,0 +1,179 @@
+//! A second run does only what is new, and says what it found.
+
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, SystemTime};
+
+use end_to_end::{Photos, contents, extract};
+use feature_cache::{FeatureCache, Split};
+use serde_json::json;
+
+const CLASSES: [&str; 4] = ["train/dress", "train/hat", "validation/dress", "validation/hat"];
+
+/// Photos that are too young may have changed since they were hashed, and are hashed again.
+fn age(photos: &Photos) {
+    let past = SystemTime::now() - Duration::from_secs(60);
+    for (path, _) in contents(&photos.path()) {
+        File::options().write(true).open(photos.path().join(path)).unwrap().set_modified(past).unwrap();
+    }
+}
+
+#[test]
+fn every_kind_of_change_costs_only_its_own_rows() {
+    let photos = Photos::new(&CLASSES, 4);
+    age(&photos);
+    let cache = photos.beside("cache");
+    let first = extract(&photos.path(), &cache, &[]).succeeded().json();
+    assert_eq!(first["rows"], json!({"train": 8, "validation": 8}));
+    assert_eq!((&first["computed"], &first["hashed"]), (&json!(16), &json!(16)));
+    assert_eq!(first["photos"]["added"], 16);
+    let before = contents(&cache);
+
+    let second = extract(&photos.path(), &cache, &[]).succeeded().json();
+    let nothing = (&json!(0), &json!(0), &json!(0));
+    assert_eq!((&second["computed"], &second["hashed"], &second["forward_passes"]), nothing);
+    assert_eq!(second["photos"]["unchanged"], 16);
+    assert_eq!(contents(&cache), before, "nothing was written");
+
+    let rehashed = extract(&photos.path(), &cache, &["--rehash"]).succeeded().json();
+    assert_eq!((&rehashed["computed"], &rehashed["hashed"]), (&json!(0), &json!(16)));
+    assert_eq!(contents(&cache), before);
+
+    let moved = |from: &str, to: &str| fs::rename(photos.path().join(from), photos.path().join(to)).unwrap();
+    moved("train/hat/000.png", "train/hat/renamed.png");
+    moved("train/hat/001.png", "train/dress/was_a_hat.png");
+    fs::remove_file(photos.path().join("train/hat/002.png")).unwrap();
+    photos.add("train/dress/000.png", 777);
+    photos.add("train/dress/new.png", 778);
+    let third = extract(&photos.path(), &cache, &[]).succeeded().json();
+    assert_eq!(
+        third["photos"],
+        json!({"unchanged": 12, "added": 1, "changed": 1, "renamed": 1, "moved": 1, "removed": 1})
+    );
+    assert_eq!((&third["computed"], &third["hashed"]), (&json!(2), &json!(4)));
+
+    // What was put together from old and new rows is what one run from nothing gives.
+    let fresh = photos.beside("fresh");
+    extract(&photos.path(), &fresh, &["--batch-size", "5", "--threads", "1"]).succeeded();
+    assert_eq!(contents(&cache), contents(&fresh));
+}
+
+#[test]
+fn rows_do_not_depend_on_batch_size_threads_or_company() {
+    let photos = Photos::new(&["cat", "dog"], 5);
+    let run = |name: &str, more: &[&str]| {
+        let cache = photos.beside(name);
+        extract(&photos.path(), &cache, more).succeeded();
+        contents(&cache)
+    };
+    let expected = run("one", &["--batch-size", "1", "--threads", "1"]);
+    assert_eq!(run("two", &["--batch-size", "3", "--threads", "2"]), expected);
+    assert_eq!(run("three", &["--batch-size", "32", "--threads", "2"]), expected);
+}
+
+#[test]
+fn identical_photos_are_computed_once_and_leakage_is_named() {
+    let photos = Photos::new(&CLASSES, 2);
+    let same = fs::read(photos.path().join("train/hat/000.png")).unwrap();
+    photos.write("train/hat/copy.png", &same);
+    photos.write("validation/hat/leak.png", &same);
+    let cache = photos.beside("cache");
+    let ran = extract(&photos.path(), &cache, &[]).succeeded();
+    assert_eq!(ran.json()["computed"], 8);
+    assert_eq!(ran.json()["in_two_splits"], 1);
+    assert!(ran.stderr.contains("train/hat/000.png = train/hat/copy.png = validation/hat/leak.png"), "{ran:?}");
+
+    let verified = end_to_end::run("extract", ["verify", cache.to_str().unwrap()]).succeeded();
+    assert!(verified.stdout.contains("in more than one split: train/hat/000.png"), "{verified:?}");
+    let cache = FeatureCache::open(&cache).unwrap();
+    let (train, validation) = (cache.split(Split::Train).unwrap(), cache.split(Split::Validation).unwrap());
+    assert_eq!(train.row(2), validation.row(4));
+}
+
+#[test]
+fn skipped_photos_are_listed_retried_and_shift_no_label() {
+    let photos = Photos::new(&["cat", "dog"], 3);
+    let whole = fs::read(photos.path().join("cat/001.png")).unwrap();
+    photos.write("cat/001.png", &whole[..whole.len() / 2]);
+    photos.write("dog/notes, \"quoted\".jpg", b"not a picture");
+    let cache = photos.beside("cache");
+    let ran = extract(&photos.path(), &cache, &["--on-error", "skip"]).succeeded();
+    assert_eq!((&ran.json()["skipped"], &ran.json()["rows"]), (&json!(2), &json!({"all": 5})));
+    assert!(ran.stderr.contains("dog/notes, \"quoted\".jpg: is no picture"), "{ran:?}");
+    let opened = FeatureCache::open(&cache).unwrap();
+    let split = opened.split(Split::All).unwrap();
+    assert_eq!(split.labels(), [0, 0, 1, 1, 1]);
+    let skipped = split.skipped().unwrap();
+    assert!(skipped[0].reason.contains("damaged PNG"), "{skipped:?}");
+    assert_eq!(skipped[1].path.to_str(), Some("dog/notes, \"quoted\".jpg"));
+
+    photos.write("cat/001.png", &whole);
+    let again = extract(&photos.path(), &cache, &["--on-error", "skip"]).succeeded().json();
+    assert_eq!((&again["skipped"], &again["computed"], &again["rows"]), (&json!(1), &json!(1), &json!({"all": 6})));
+}
+
+#[test]
+fn awkward_file_names_survive() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    let names: [&[u8]; 4] = [b"a,b.png", b"two\nlines.png", b"\"q\".png", b"\xff\xfe.png"];
+    for (seed, name) in (500..).zip(names) {
+        photos.add("cat/next.png", seed);
+        let name = std::ffi::OsStr::from_bytes(name);
+        fs::rename(photos.path().join("cat/next.png"), photos.path().join("cat").join(name)).unwrap();
+    }
+    let cache = photos.beside("cache");
+    extract(&photos.path(), &cache, &[]).succeeded();
+    let index = FeatureCache::open(&cache).unwrap().split(Split::All).unwrap().index().unwrap();
+    let found: Vec<&[u8]> = index.iter().map(|entry| entry.path.as_os_str().as_bytes()).collect();
+    let expected: [&[u8]; 6] =
+        [b"cat/\"q\".png", b"cat/000.png", b"cat/a,b.png", b"cat/two\nlines.png", b"cat/\xff\xfe.png", b"dog/000.png"];
+    assert_eq!(found, expected);
+    let again = extract(&photos.path(), &cache, &["--rehash"]).succeeded().json();
+    assert_eq!((&again["computed"], &again["photos"]["unchanged"]), (&json!(0), &json!(6)));
+}
+
+#[test]
+fn a_cache_made_differently_is_refused_with_a_table_and_replaced_on_request() {
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let cache = photos.beside("cache");
+    extract(&photos.path(), &cache, &[]).succeeded();
+    let before = contents(&cache);
+    let bilinear = ["--interpolation", "bilinear"];
+    let refused =
+        extract(&photos.path(), &cache, &bilinear).failed_with("interpolation  now: bilinear  cache: nearest");
+    assert!(refused.stderr.contains("another --out") && refused.stderr.contains("--replace"), "{refused:?}");
+    assert_eq!(contents(&cache), before);
+
+    let replaced = extract(&photos.path(), &cache, &["--interpolation", "bilinear", "--replace"]).succeeded().json();
+    assert_eq!(replaced["computed"], 4);
+    assert_ne!(contents(&cache), before);
+}
+
+#[test]
+fn another_data_sets_cache_is_not_overwritten_by_mistake() {
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let others = Photos::new(&["train/hat", "train/dress"], 2);
+    others.add("train/hat/000.png", 901);
+    others.add("train/hat/001.png", 902);
+    others.add("train/dress/000.png", 903);
+    others.add("train/dress/001.png", 904);
+    let cache = photos.beside("cache");
+    extract(&photos.path(), &cache, &[]).succeeded();
+    let before = contents(&cache);
+    extract(&others.path(), &cache, &[]).failed_with("holds 4 rows and none of these photos");
+    assert_eq!(contents(&cache), before);
+    extract(&others.path(), &cache, &["--replace"]).succeeded();
+}
+
+#[test]
+fn a_dry_run_counts_and_writes_nothing() {
+    let photos = Photos::new(&["cat", "dog"], 3);
+    let cache = photos.beside("cache");
+    let path = photos.path();
+    let arguments = [path.as_os_str(), "--out".as_ref(), cache.as_os_str(), "--dry-run".as_ref()];
+    let ran = end_to_end::run("extract", arguments).succeeded();
+    assert!(ran.stdout.contains("all: 6 photos"), "{ran:?}");
+    assert!(ran.stdout.contains("     3  dog"), "{ran:?}");
+    assert!(ran.stdout.contains("about 0 min"), "{ran:?}");
+    assert!(!cache.exists());
+}

@@ -1,0 +1,138 @@
+//! Features and logits against Keras's, from the photo files on.
+
+#![allow(clippy::print_stderr)]
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use end_to_end::{run, temporary, workspace};
+use feature_cache::{FeatureCache, Split};
+use head::layers::{Classifier, Dense};
+use ndarray::{Array2, ArrayView2};
+use ndarray_npy::ReadNpyExt;
+
+fn fixture(name: &str) -> Array2<f32> {
+    let path = workspace().join("tests/fixtures/kitchenware").join(name);
+    Array2::read_npy(File::open(path).unwrap()).unwrap()
+}
+
+/// The 18 photos, in the order of their names.
+fn photos() -> Vec<PathBuf> {
+    let folder = workspace().join("data/kitchenware-photos");
+    let mut photos: Vec<PathBuf> =
+        fs::read_dir(&folder).expect("run scripts/setup first").map(|entry| entry.unwrap().path()).collect();
+    photos.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
+    photos.sort();
+    assert_eq!(photos.len(), 18);
+    photos
+}
+
+/// The features of the 18 photos through the real binary, in the order of their names.
+fn extract_photos(more: &[&str]) -> Array2<f32> {
+    let folder = temporary();
+    let (dataset, cache) = (folder.path().join("photos"), folder.path().join("cache"));
+    for (k, photo) in photos().iter().enumerate() {
+        // Two classes, so that it is a data set; the names keep their order across them.
+        let class = dataset.join(if k < 9 { "first" } else { "second" });
+        fs::create_dir_all(&class).unwrap();
+        fs::copy(photo, class.join(photo.file_name().unwrap())).unwrap();
+    }
+    let arguments = [dataset.to_str().unwrap(), "--out", cache.to_str().unwrap()];
+    run("extract", arguments.iter().chain(more)).succeeded();
+    let cache = FeatureCache::open(&cache).unwrap();
+    cache.split(Split::All).unwrap().features().to_owned()
+}
+
+fn assert_close(ours: ArrayView2<'_, f32>, theirs: ArrayView2<'_, f32>) {
+    assert_eq!(ours.dim(), theirs.dim());
+    let apart: f64 = ours.iter().zip(theirs).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    let length: f64 = theirs.iter().map(|value| f64::from(*value).powi(2)).sum();
+    let relative = (apart / length).sqrt();
+    let worst = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    eprintln!("relative L2 {relative:.1e}, worst value off by {worst:.1e}");
+    assert!(relative <= 1e-5 && worst <= 1e-3, "relative L2 {relative:e}, worst {worst:e}");
+}
+
+#[test]
+fn features_of_photos_are_kerass_at_two_sizes() {
+    assert_close(extract_photos(&[]).view(), fixture("features_150.npy").view());
+    assert_close(extract_photos(&["--size", "299", "--batch-size", "4"]).view(), fixture("features_299.npy").view());
+}
+
+#[test]
+fn a_trained_keras_head_gives_the_same_logits_and_the_right_classes() {
+    let head = kitchen_head();
+    let rows = |features: &Array2<f32>| -> Vec<f32> {
+        let rows: Vec<&[f32]> = features.as_slice().unwrap().chunks_exact(2048).collect();
+        head.logits(&rows)
+    };
+    let expected = fixture("logits.npy");
+    for (ours, theirs) in rows(&fixture("features_150.npy")).iter().zip(&expected) {
+        assert!((ours - theirs).abs() <= 1e-4, "{ours} and {theirs}");
+    }
+
+    let labels = fs::read_to_string(workspace().join("data/kitchenware-photos/labels.csv")).unwrap();
+    let classes = ["cup", "fork", "glass", "knife", "plate", "spoon"];
+    let mut labelled = 0;
+    for (photo, logits) in photos().iter().zip(rows(&extract_photos(&[])).chunks_exact(6)) {
+        let name = photo.file_stem().unwrap().to_str().unwrap();
+        let Some(line) = labels.lines().find(|line| line.starts_with(&format!("{name},"))) else { continue };
+        let class = line.split(',').nth(1).unwrap().trim();
+        assert_eq!(classes[head::loss::largest(logits)], class, "{name}");
+        labelled += 1;
+    }
+    assert_eq!(labelled, 9);
+}
+
+/// The two dense layers on top of the model that the photos come with.
+fn kitchen_head() -> Classifier {
+    let path = workspace().join("data/downloads/kitchenware.keras");
+    let mut archive = zip::ZipArchive::new(File::open(path).expect("run scripts/setup first")).unwrap();
+    let mut weights = Vec::new();
+    archive.by_name("model.weights.h5").unwrap().read_to_end(&mut weights).unwrap();
+    let file = hdf5_reader::Hdf5File::from_bytes(&weights).unwrap();
+    let layers = ["dense", "dense_1"].map(|layer| {
+        let read = |k: usize| {
+            let tensor = file.dataset(&format!("layers/{layer}/vars/{k}")).unwrap();
+            (tensor.shape()[0] as usize, tensor.read_array::<f32>().unwrap().into_iter().collect::<Vec<f32>>())
+        };
+        let ((inputs, kernel), (_, bias)) = (read(0), read(1));
+        Dense::from_keras(inputs, &kernel, &bias).unwrap()
+    });
+    Classifier::from_layers(layers.into()).unwrap()
+}
+
+#[test]
+fn the_weights_of_setup_are_what_an_import_gives() {
+    let folder = temporary();
+    let out = folder.path().join("again.safetensors");
+    let keras = workspace().join("data/downloads/kitchenware.keras");
+    let ran = run("extract", ["import-weights", keras.to_str().unwrap(), "--out", out.to_str().unwrap()]).succeeded();
+    assert!(ran.stdout.contains("Keras's ImageNet weights"), "{ran:?}");
+    assert_eq!(fs::read(&out).unwrap(), fs::read(workspace().join("data/weights/xception.safetensors")).unwrap());
+}
+
+#[test]
+fn doctor_finds_this_machine_healthy() {
+    let ran = run("extract", ["doctor", "--device", "cpu"]).succeeded();
+    assert!(ran.stdout.contains("this machine computes what it should"), "{ran:?}");
+    assert!(ran.stdout.contains("libtorch   2.13.0"), "{ran:?}");
+}
+
+#[test]
+fn the_validation_photos_give_kerass_features() {
+    let shared = std::env::var_os("ICEBOX_SHARED").map_or_else(|| workspace().join("../shared"), PathBuf::from);
+    if !shared.is_dir() {
+        eprintln!("skipped: no reference features in {}", shared.display());
+        return;
+    }
+    let folder = temporary();
+    let validation = shared.join("data/clothing-dataset-small/validation");
+    let cache = folder.path().join("cache");
+    run("extract", [validation.as_path(), Path::new("--out"), &cache]).succeeded();
+    let cache = FeatureCache::open(&cache).unwrap();
+    let theirs = File::open(shared.join("reference/validation_features.npy")).unwrap();
+    let theirs = Array2::<f32>::read_npy(theirs).unwrap();
+    assert_close(cache.split(Split::All).unwrap().features(), theirs.view());
+}

@@ -1,0 +1,167 @@
+//! `head train` and `head inspect` as a user runs them.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use end_to_end::{Ran, contents, run, temporary};
+use feature_cache::{CacheContents, ClassNames, Fingerprint, IndexEntry, Split, SplitContents, write_cache};
+use serde_json::{Value, json};
+
+const COLUMNS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+
+/// A cache whose classes are told apart by where a row is large: (split, rows of each class).
+fn cache_of(path: &Path, classes: usize, splits: &[(Split, usize)]) {
+    let mut rows = Vec::new();
+    let mut contents = CacheContents {
+        fingerprint: Fingerprint {
+            backbone: "none".into(),
+            weights: "none".into(),
+            size: 150,
+            interpolation: "nearest".into(),
+            scaling: "none".into(),
+            color: "none".into(),
+            decoder: "none".into(),
+            pooling: "none".into(),
+            precision: "f32".into(),
+        },
+        classes: ClassNames::new((0..classes).map(|k| format!("class{k:04}")).collect()).unwrap(),
+        splits: [].into(),
+    };
+    for &(split, count) in splits {
+        let mut photos = Vec::new();
+        for label in 0..classes {
+            for n in 0..count {
+                let path = format!("{split}/class{label}/{n}.jpg");
+                let blake3 = blake3::hash(path.as_bytes());
+                let noise = blake3.as_bytes();
+                let value = |k: usize| f32::from(noise[k]) / 512.0 + if k == label % 16 { 1.0 } else { 0.0 };
+                rows.push((blake3, (0..16).map(value).collect::<Vec<f32>>()));
+                photos.push(IndexEntry { path: path.into(), label: label as i64, blake3 });
+            }
+        }
+        contents.splits.insert(split, SplitContents { photos, skipped: Vec::new() });
+    }
+    write_cache(path, &contents, COLUMNS, rows.iter().map(|(hash, row)| (*hash, row.as_slice()))).unwrap();
+}
+
+fn train(cache: &Path, more: &[&str]) -> Ran {
+    run("head", [&["train", cache.to_str().unwrap()], more].concat())
+}
+
+fn json_of(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_run_holds_everything_and_the_seed_decides_all_of_it() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 3, &[(Split::Train, 40), (Split::Validation, 10), (Split::Test, 5)]);
+    let out = folder.path().join("run");
+    let ran = train(&cache, &["--out", out.to_str().unwrap(), "--epochs", "6"]).succeeded();
+    assert!(ran.stdout.contains("Epoch 6/6 - loss: "), "{ran:?}");
+    assert!(ran.stdout.contains("best validation accuracy"), "{ran:?}");
+    assert!(ran.stdout.contains("next: "), "{ran:?}");
+    assert!(ran.stderr.is_empty(), "{ran:?}");
+
+    let history = json_of(&out.join("history.json"));
+    for name in ["loss", "accuracy", "val_loss", "val_accuracy"] {
+        assert_eq!(history[name].as_array().unwrap().len(), 6, "{name}");
+    }
+    let csv = fs::read_to_string(out.join("history.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 7);
+    assert_eq!(csv.lines().next(), Some("epoch,loss,accuracy,val_loss,val_accuracy"));
+    let metrics = json_of(&out.join("metrics.json"));
+    assert_eq!(metrics["validation"]["accuracy"], history["val_accuracy"][5]);
+    assert_eq!(metrics["test"]["rows"], 15);
+    let confusion: Vec<Vec<usize>> = serde_json::from_value(metrics["train"]["confusion"].clone()).unwrap();
+    assert_eq!(confusion.iter().map(|row| row.iter().sum::<usize>()).collect::<Vec<_>>(), [40, 40, 40]);
+    let config = json_of(&out.join("config.json"));
+    assert_eq!((&config["learning_rate"], &config["seed"], &config["epochs"]), (&json!(0.01), &json!(42), &json!(6)));
+    assert_eq!(config["class_indices"]["class0002"], 2);
+    let curves = fs::read_to_string(out.join("curves.svg")).unwrap();
+    assert!(curves.contains("<svg") && curves.matches("<polyline").count() >= 4, "{curves}");
+
+    let again = folder.path().join("again");
+    train(&cache, &["--out", again.to_str().unwrap(), "--epochs", "6"]).succeeded();
+    assert_eq!(contents(&again), contents(&out));
+    let other = folder.path().join("other");
+    train(&cache, &["--out", other.to_str().unwrap(), "--epochs", "6", "--seed", "1"]).succeeded();
+    assert_ne!(json_of(&other.join("history.json")), history);
+}
+
+#[test]
+fn results_for_machines_are_json_on_stdout() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 2, &[(Split::All, 30)]);
+    let out = folder.path().join("run");
+    let ran = train(&cache, &["--out", out.to_str().unwrap(), "--json", "--hidden", "8,4"]).succeeded();
+    assert_eq!(ran.json()["learning_rate"], 0.01);
+    assert!(ran.json()["val_accuracy"].as_f64().unwrap() > 0.8, "{ran:?}");
+    assert!(ran.stderr.contains("12 of 60 rows held out"), "{ran:?}");
+    assert_eq!(json_of(&out.join("config.json"))["hidden"], json!([8, 4]));
+    assert_eq!(json_of(&out.join("config.json"))["validation_split"], 0.2);
+}
+
+#[test]
+fn inspect_shows_what_keras_users_look_at() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 2, &[(Split::Train, 4), (Split::Validation, 2)]);
+    let ran = run("head", ["inspect", cache.to_str().unwrap()]).succeeded();
+    assert!(ran.stdout.contains("class_indices: {\"class0000\":0,\"class0001\":1}"), "{ran:?}");
+    assert!(ran.stdout.contains("train: features (8, 16) float32, labels (8,) int64"), "{ran:?}");
+    assert!(ran.stdout.contains("row 0: label 0, ["), "{ran:?}");
+    let json = run("head", ["inspect", cache.to_str().unwrap(), "--json"]).succeeded().json();
+    assert_eq!(json["splits"]["validation"]["counts"], json!({"class0000": 2, "class0001": 2}));
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused_before_anything_is_written() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 2, &[(Split::Train, 4), (Split::Validation, 2)]);
+    let out = folder.path().join("run");
+    let refused = |more: &[&str], message: &str| {
+        train(&cache, &[&["--out", out.to_str().unwrap()], more].concat()).failed_with(message);
+        assert!(!out.exists());
+    };
+    for rate in ["0", "-0.1", "nan", "inf"] {
+        refused(&["--learning-rate", rate], "must be finite and positive");
+    }
+    refused(&["--epochs", "0"], "--epochs 0: must be 1 or more");
+    refused(&["--batch-size", "0"], "--batch-size 0: must be 1 or more");
+    refused(&["--hidden", "8,0"], "--hidden 0: a layer has 1 to 65536 units");
+    refused(&["--learning-rate", "1e38"], "the loss is no longer finite in epoch 1; try a lower learning rate");
+
+    fs::create_dir(&out).unwrap();
+    train(&cache, &["--out", out.to_str().unwrap()]).failed_with("is there already; choose another --out");
+    let in_a_file = cache.join("manifest.json/run");
+    train(&cache, &["--out", in_a_file.to_str().unwrap()]).failed_with("cannot be written: Not a directory");
+}
+
+#[test]
+fn caches_that_cannot_be_learnt_from() {
+    let folder = temporary();
+    let refused = |name: &str, classes, splits: &[(Split, usize)], more: &[&str], message: &str| {
+        let cache = folder.path().join(name);
+        cache_of(&cache, classes, splits);
+        train(&cache, &[&["--out", folder.path().join("run").to_str().unwrap()], more].concat()).failed_with(message);
+    };
+    refused("one class", 1, &[(Split::Train, 4)], &[], "has only one class; a classifier needs two");
+    refused("only a test", 2, &[(Split::Test, 4)], &[], "has no train split");
+    refused("few", 2, &[(Split::All, 1)], &[], "2 training rows are too few to hold 0.2 of each class out");
+    refused("whole", 2, &[(Split::All, 4)], &["--validation-split", "1"], "validation split 1: must be more than 0");
+}
+
+#[test]
+fn a_thousand_classes_are_no_trouble() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 1000, &[(Split::Train, 2), (Split::Validation, 1)]);
+    let out = folder.path().join("run");
+    train(&cache, &["--out", out.to_str().unwrap(), "--epochs", "2"]).succeeded();
+    assert_eq!(json_of(&out.join("metrics.json"))["validation"]["classes"].as_array().unwrap().len(), 1000);
+}
