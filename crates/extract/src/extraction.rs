@@ -71,6 +71,8 @@ pub struct Summary {
     pub left_out: Vec<LeftOut>,
     /// Forward passes of the network.
     pub batches: usize,
+    /// Forward passes side by side.
+    pub workers: NonZeroUsize,
     /// Where the time of the pipeline went.
     pub times: Times,
     /// The whole run.
@@ -176,6 +178,7 @@ impl Extraction {
             shared: photos_in_two_splits(contents.photos()),
             left_out: dataset.left_out,
             batches,
+            workers: self.workers,
             times,
             elapsed: start.elapsed(),
         };

@@ -9,6 +9,7 @@ use ndarray::ArrayView2;
 
 use crate::class_names::ClassNames;
 use crate::damage::{Damage, LineProblem};
+use crate::durable::FileDigest;
 use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::hashes::Hashes;
@@ -179,26 +180,27 @@ fn open_splits(folder: &Path, manifest: &Manifest) -> Result<BTreeMap<Split, Cac
 }
 
 pub(crate) fn open_split(folder: &Path, manifest: &Manifest, split: &SplitManifest) -> Result<CachedSplit, CacheError> {
-    let map = |name: &str| Ok(Table { path: folder.join(name), bytes: map_file(&folder.join(name), split)? });
-    let features = map(FEATURES)?;
+    let map = |name: &str, digest: &FileDigest| {
+        let path = folder.join(name);
+        Ok(Table { bytes: map_file(&path, digest)?, path })
+    };
+    let features = map(FEATURES, &split.files.features)?;
     check_array(&features, manifest.features(split))?;
-    let labels = map(LABELS)?;
+    let labels = map(LABELS, &split.files.labels)?;
     check_array(&labels, Manifest::labels(split))?;
     Ok(CachedSplit {
         rows: split.rows,
         columns: manifest.columns.get(),
         labels: read_labels(&labels, split, manifest.class_indices.len())?,
         features: features.bytes,
-        index: map(INDEX)?,
-        skipped: if split.files.contains_key(SKIPPED) { Some(map(SKIPPED)?) } else { None },
+        index: map(INDEX, &split.files.index)?,
+        skipped: split.files.skipped.as_ref().map(|digest| map(SKIPPED, digest)).transpose()?,
     })
 }
 
 /// Maps a file whose length is the one in the manifest.
-fn map_file(path: &Path, split: &SplitManifest) -> Result<Mmap, CacheError> {
+fn map_file(path: &Path, digest: &FileDigest) -> Result<Mmap, CacheError> {
     let damaged = |damage| CacheError::Damaged { path: path.to_owned(), damage };
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let Some(digest) = split.files.get(name) else { return Err(damaged(Damage::Missing)) };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if is_absent(&error) => return Err(damaged(Damage::Missing)),

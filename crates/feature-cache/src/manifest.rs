@@ -45,7 +45,30 @@ pub(crate) struct Manifest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SplitManifest {
     pub rows: usize,
-    pub files: BTreeMap<String, FileDigest>,
+    pub files: SplitFiles,
+}
+
+/// The files of a split's folder: these and no others, so that no manifest names a file elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SplitFiles {
+    #[serde(rename = "features.npy")]
+    pub features: FileDigest,
+    #[serde(rename = "labels.npy")]
+    pub labels: FileDigest,
+    #[serde(rename = "index.csv")]
+    pub index: FileDigest,
+    /// Only if something was skipped.
+    #[serde(rename = "skipped.csv", default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<FileDigest>,
+}
+
+impl SplitFiles {
+    /// Each file's name and digest.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&'static str, &FileDigest)> {
+        let always = [(FEATURES, &self.features), (LABELS, &self.labels), (INDEX, &self.index)];
+        always.into_iter().chain(self.skipped.as_ref().map(|digest| (SKIPPED, digest)))
+    }
 }
 
 impl Manifest {
@@ -155,7 +178,8 @@ mod tests {
 
     fn manifest() -> Manifest {
         let file = FileDigest { bytes: 128, blake3: blake3::hash(b"").to_hex().to_string() };
-        let split = SplitManifest { rows: 0, files: [(FEATURES.to_owned(), file)].into() };
+        let files = SplitFiles { features: file.clone(), labels: file.clone(), index: file, skipped: None };
+        let split = SplitManifest { rows: 0, files };
         let classes = ClassNames::new(vec!["hat".into(), "dress".into()]).unwrap();
         Manifest::new(fingerprint(), NonZeroUsize::new(2048).unwrap(), classes, [(Split::Train, split)].into()).unwrap()
     }

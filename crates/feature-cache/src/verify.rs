@@ -11,7 +11,7 @@ use crate::durable::FileDigest;
 use crate::error::{CacheError, IoContext};
 use crate::hashes::read_hashes;
 use crate::index::IndexEntry;
-use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SplitManifest};
+use crate::manifest::{FEATURES, HASHES, MANIFEST, Manifest, SplitManifest};
 use crate::split::Split;
 
 /// A file that is not what it should be.
@@ -61,7 +61,7 @@ impl FeatureCache {
     /// At the first file that is not the one that was written.
     pub fn check_digests(&self) -> Result<(), CacheError> {
         for (split, of_split) in &self.manifest().splits {
-            for (name, digest) in &of_split.files {
+            for (name, digest) in of_split.files.each() {
                 check_digest(&self.path().join(split.name()).join(name), digest)?;
             }
         }
@@ -100,12 +100,7 @@ impl Findings {
     /// Lengths and digests of a split's files; whether all are right.
     fn digests(&mut self, folder: &Path, split: &SplitManifest) -> Result<bool, CacheError> {
         let before = self.0.len();
-        for name in [FEATURES, LABELS, INDEX] {
-            if !split.files.contains_key(name) {
-                self.0.push(Finding { file: folder.join(MANIFEST), damage: Damage::Missing });
-            }
-        }
-        for (name, digest) in &split.files {
+        for (name, digest) in split.files.each() {
             self.note(check_digest(&folder.join(name), digest))?;
         }
         Ok(self.0.len() == before)
@@ -129,7 +124,9 @@ impl Findings {
             match split.and_then(|split| manifest.splits.get(&split)) {
                 Some(split) => {
                     let folder = path.join(&name);
-                    for file in names(&folder)?.into_iter().filter(|file| !split.files.contains_key(file)) {
+                    for file in
+                        names(&folder)?.into_iter().filter(|file| split.files.each().all(|(name, _)| name != file))
+                    {
                         self.0.push(Finding { file: folder.join(file), damage: Damage::Unexpected });
                     }
                 }

@@ -19,7 +19,7 @@ use crate::hashes::Hashes;
 use crate::index::{IndexEntry, SkippedPhoto, write_index, write_skipped};
 use crate::journal::Journal;
 use crate::lock::{WhenLocked, WriterLock};
-use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitManifest};
+use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitFiles, SplitManifest};
 use crate::npy::NpyArray;
 use crate::split::Split;
 
@@ -245,8 +245,6 @@ fn write_split(
 ) -> Result<SplitManifest, CacheError> {
     fs::create_dir(folder).context("create", folder)?;
     let rows = split.photos.len();
-    let mut files = BTreeMap::new();
-
     let mut features = DurableFile::create(&folder.join(FEATURES))?;
     features.put(&NpyArray::Features { rows, columns }.header())?;
     let mut row = vec![0f32; columns];
@@ -254,23 +252,24 @@ fn write_split(
         source.read(&photo.blake3, &mut row)?;
         features.put(bytemuck::cast_slice(&row))?;
     }
-    files.insert(FEATURES.to_owned(), features.finish()?);
+    let features = features.finish()?;
 
     let mut labels = NpyArray::Labels { rows }.header();
     labels.extend(split.photos.iter().flat_map(|photo| photo.label.to_le_bytes()));
-    files.insert(LABELS.to_owned(), write_file(&folder.join(LABELS), &labels)?);
+    let labels = write_file(&folder.join(LABELS), &labels)?;
 
     let path = folder.join(INDEX);
     let index = write_index(&split.photos).map_err(|error| damaged(&path, error.into()))?;
-    files.insert(INDEX.to_owned(), write_file(&path, &index)?);
+    let index = write_file(&path, &index)?;
 
+    let mut skipped = None;
     if !split.skipped.is_empty() {
         let path = folder.join(SKIPPED);
-        let skipped = write_skipped(&split.skipped).map_err(|error| damaged(&path, error.into()))?;
-        files.insert(SKIPPED.to_owned(), write_file(&path, &skipped)?);
+        let table = write_skipped(&split.skipped).map_err(|error| damaged(&path, error.into()))?;
+        skipped = Some(write_file(&path, &table)?);
     }
     sync_folder(folder)?;
-    Ok(SplitManifest { rows, files })
+    Ok(SplitManifest { rows, files: SplitFiles { features, labels, index, skipped } })
 }
 
 fn write_hashes(path: &Path, hashes: &Hashes) -> Result<(), CacheError> {

@@ -181,6 +181,13 @@ fn to_json(summary: &Summary) -> serde_json::Value {
         "forward_passes": summary.batches,
         "skipped": summary.skipped.len(),
         "in_two_splits": summary.shared.len(),
+        "workers": summary.workers,
+        "times": {
+            "decode": summary.times.decode.as_secs_f64(),
+            "network": summary.times.network.as_secs_f64(),
+            "waiting": summary.times.waiting.as_secs_f64(),
+            "write": summary.times.write.as_secs_f64(),
+        },
         "seconds": summary.elapsed.as_secs_f64(),
     })
 }

@@ -1,0 +1,48 @@
+//! The most multiply-adds that this machine's cores do in a second: what the network's speed is measured against.
+//!
+//! Prints GFLOP/s over all cores as JSON: `cargo bench --bench peak`.
+
+use std::hint::black_box;
+use std::thread;
+use std::time::Instant;
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// Sums that do not wait for each other: more than latency times units on any processor so far.
+const CHAINS: usize = 12;
+const STEPS: usize = 20_000_000;
+const ROUNDS: usize = 5;
+
+struct MultiplyAdd;
+
+impl WithSimd for MultiplyAdd {
+    /// Floating-point operations done.
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        let factor = simd.splat_f32s(black_box(0.999));
+        let mut sums = [simd.splat_f32s(black_box(1.0)); CHAINS];
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                *sum = simd.mul_add_f32s(*sum, factor, factor);
+            }
+        }
+        black_box(sums);
+        (2 * S::F32_LANES * CHAINS * STEPS) as f64
+    }
+}
+
+fn main() {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let round = || {
+        let start = Instant::now();
+        let operations: f64 = thread::scope(|scope| {
+            let cores: Vec<_> = (0..cores).map(|_| scope.spawn(|| Arch::new().dispatch(MultiplyAdd))).collect();
+            cores.into_iter().filter_map(|core| core.join().ok()).sum()
+        });
+        operations / start.elapsed().as_secs_f64() / 1e9
+    };
+    let best = (0..ROUNDS).map(|_| round()).fold(0.0, f64::max);
+    println!("{{\"gflops\": {best:.1}, \"cores\": {cores}}}");
+}

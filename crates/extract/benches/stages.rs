@@ -1,0 +1,57 @@
+//! The stages of an extraction, each alone: `cargo bench --package extract --bench stages`.
+
+use std::fs;
+use std::path::Path;
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use extract::pipeline::Network;
+use extract::pixels::{Interpolation, Limits, decode, resize};
+use extract::weights::Weights;
+use extract::xception::Xception;
+use tch::Device;
+
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+fn main() {
+    extract::memory::keep();
+    divan::main();
+}
+
+/// The 18 photos that scripts/setup fetches.
+fn photos() -> Vec<Vec<u8>> {
+    let folder = Path::new(WORKSPACE).join("data/kitchenware-photos");
+    let entries = fs::read_dir(folder).expect("run scripts/setup first").flatten();
+    let jpegs = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "jpg"));
+    jpegs.map(|entry| fs::read(entry.path()).expect("a photo")).collect()
+}
+
+/// Decoding and resizing 18 photos of 400x600 pixels or so.
+#[divan::bench(args = [Interpolation::Nearest, Interpolation::Bilinear, Interpolation::Lanczos])]
+fn decode_and_resize_18_photos(bencher: Bencher<'_, '_>, interpolation: Interpolation) {
+    let photos = photos();
+    let mut place = vec![0; 150 * 150 * 3];
+    bencher.counter(ItemsCount::new(photos.len())).bench_local(|| {
+        for photo in &photos {
+            let picture = decode(photo, Limits::PILLOW).expect("a picture");
+            resize(&picture, 150, interpolation, black_box(&mut place));
+        }
+    });
+}
+
+/// One forward pass on one core.
+#[divan::bench(args = [1, 4, 8, 16, 32, 64], sample_count = 10)]
+fn network_at_150(bencher: Bencher<'_, '_>, batch: usize) {
+    let weights = Weights::load(&Path::new(WORKSPACE).join("data/weights/xception.safetensors"));
+    let network =
+        Xception::new(&weights.expect("run scripts/setup first"), 150, batch, Device::Cpu).expect("a network");
+    let pixels = vec![0.5; batch * 150 * 150 * 3];
+    bencher.counter(ItemsCount::new(batch)).bench_local(|| network.rows(&pixels).expect("rows"));
+}
+
+/// Reading the weights of the network, folding and packing them: what each run begins with.
+#[divan::bench(sample_count = 5)]
+fn load_and_pack_weights() -> Xception {
+    let weights = Weights::load(&Path::new(WORKSPACE).join("data/weights/xception.safetensors"));
+    Xception::new(&weights.expect("run scripts/setup first"), 150, 32, Device::Cpu).expect("a network")
+}

@@ -1,0 +1,35 @@
+"""Keras's side of scripts/bench: `fit` of a linear head on cached rows, as its users write it.
+
+    python keras_fit.py CACHE EPOCHS
+
+Prints the seconds that fit took (not TensorFlow's start) and the last val_accuracy, as JSON.
+"""
+import json
+import os
+import sys
+import time
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import keras
+import numpy as np
+
+cache, epochs = sys.argv[1], int(sys.argv[2])
+x, y = (np.load(f"{cache}/train/{name}.npy") for name in ("features", "labels"))
+held_out = np.random.default_rng(0).permutation(len(x))[: len(x) // 5]
+if os.path.exists(f"{cache}/validation"):
+    vx, vy = (np.load(f"{cache}/validation/{name}.npy") for name in ("features", "labels"))
+else:
+    vx, vy = x[held_out], y[held_out]
+    x, y = np.delete(x, held_out, 0), np.delete(y, held_out)
+classes = int(y.max()) + 1
+keras.utils.set_random_seed(0)
+model = keras.Sequential([keras.Input((x.shape[1],)), keras.layers.Dense(classes)])
+model.compile(
+    optimizer=keras.optimizers.Adam(learning_rate=0.001),
+    loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+    metrics=["accuracy"],
+)
+one_hot = np.eye(classes, dtype="float32")
+start = time.perf_counter()
+history = model.fit(x, one_hot[y], epochs=epochs, batch_size=32, validation_data=(vx, one_hot[vy]), verbose=0).history
+print(json.dumps({"seconds": time.perf_counter() - start, "val_accuracy": history["val_accuracy"][-1]}))
