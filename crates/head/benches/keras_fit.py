@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 cache, epochs = sys.argv[1], int(sys.argv[2])
-x, y = (np.load(f"{cache}/train/{name}.npy") for name in ("features", "labels"))
+split = next(split for split in ("train", "all") if os.path.exists(f"{cache}/{split}"))
+x, y = (np.load(f"{cache}/{split}/{name}.npy") for name in ("features", "labels"))
 held_out = np.random.default_rng(0).permutation(len(x))[: len(x) // 5]
 if os.path.exists(f"{cache}/validation"):
     vx, vy = (np.load(f"{cache}/validation/{name}.npy") for name in ("features", "labels"))
