@@ -64,6 +64,10 @@ impl Ran {
         assert!(self.stderr.contains(message), "expected {message:?} in {self:#?}");
         assert!(self.stderr.starts_with("error: "), "{self:#?}");
         assert!(!self.stderr.contains("panicked"), "{self:#?}");
+        for line in self.stderr.lines() {
+            let parts: Vec<&str> = line.split(": ").collect();
+            assert!(parts.windows(2).all(|pair| pair[0] != pair[1]), "said twice: {self:#?}");
+        }
         self
     }
 

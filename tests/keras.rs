@@ -44,11 +44,16 @@ fn extract_photos(more: &[&str]) -> Array2<f32> {
     cache.split(Split::All).unwrap().features().to_owned()
 }
 
-fn assert_close(ours: ArrayView2<'_, f32>, theirs: ArrayView2<'_, f32>) {
+/// Relative L2 distance.
+fn distance(ours: ArrayView2<'_, f32>, theirs: ArrayView2<'_, f32>) -> f64 {
     assert_eq!(ours.dim(), theirs.dim());
     let apart: f64 = ours.iter().zip(theirs).map(|(a, b)| f64::from(a - b).powi(2)).sum();
     let length: f64 = theirs.iter().map(|value| f64::from(*value).powi(2)).sum();
-    let relative = (apart / length).sqrt();
+    (apart / length).sqrt()
+}
+
+fn assert_close(ours: ArrayView2<'_, f32>, theirs: ArrayView2<'_, f32>) {
+    let relative = distance(ours, theirs);
     let worst = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     eprintln!("relative L2 {relative:.1e}, worst value off by {worst:.1e}");
     assert!(relative <= 1e-5 && worst <= 1e-3, "relative L2 {relative:e}, worst {worst:e}");
@@ -58,6 +63,26 @@ fn assert_close(ours: ArrayView2<'_, f32>, theirs: ArrayView2<'_, f32>) {
 fn features_of_photos_are_kerass_at_two_sizes() {
     assert_close(extract_photos(&[]).view(), fixture("features_150.npy").view());
     assert_close(extract_photos(&["--size", "299", "--batch-size", "4"]).view(), fixture("features_299.npy").view());
+}
+
+/// Where the processor has bfloat16, its rows are near Keras's and independent of the batch; elsewhere it is refused.
+#[test]
+fn bf16_is_near_keras_or_refused() {
+    let doctor = run("extract", ["doctor"]).succeeded().stdout;
+    let processor = doctor.lines().find(|line| line.starts_with("processor")).unwrap();
+    if !processor.contains("bf16") {
+        let photo = photos()[0].parent().unwrap().to_owned();
+        let refused = run(
+            "extract",
+            [photo.as_os_str(), "--out".as_ref(), "cache".as_ref(), "--precision".as_ref(), "bf16".as_ref()],
+        );
+        refused.failed_with("--precision bf16: this processor has no instructions for it");
+        return;
+    }
+    let rows = extract_photos(&["--precision", "bf16"]);
+    let relative = distance(rows.view(), fixture("features_150.npy").view());
+    assert!((1e-3..4e-2).contains(&relative), "{relative:e}");
+    assert_eq!(rows, extract_photos(&["--precision", "bf16", "--batch-size", "5", "--threads", "1"]));
 }
 
 #[test]

@@ -33,6 +33,7 @@ impl WithSimd for MultiplyAdd {
     }
 }
 
+#[allow(clippy::print_stdout)]
 fn main() {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let round = || {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use extract::arithmetic::{Arithmetic, Precision};
 use extract::pipeline::Network;
 use extract::pixels::{Interpolation, Limits, decode, resize};
 use extract::weights::Weights;
@@ -39,12 +40,16 @@ fn decode_and_resize_18_photos(bencher: Bencher<'_, '_>, interpolation: Interpol
     });
 }
 
-/// One forward pass on one core.
-#[divan::bench(args = [1, 4, 8, 16, 32, 64], sample_count = 10)]
-fn network_at_150(bencher: Bencher<'_, '_>, batch: usize) {
+fn network(batch: usize, precision: Precision) -> Xception {
     let weights = Weights::load(&Path::new(WORKSPACE).join("data/weights/xception.safetensors"));
-    let network =
-        Xception::new(&weights.expect("run scripts/setup first"), 150, batch, Device::Cpu).expect("a network");
+    let arithmetic = Arithmetic::new(Device::Cpu, precision).expect("a precision that this processor has");
+    Xception::new(&weights.expect("run scripts/setup first"), 150, batch, arithmetic).expect("a network")
+}
+
+/// One forward pass on one core.
+#[divan::bench(args = [1, 2, 4, 8, 16, 32], consts = [false, true], sample_count = 10)]
+fn network_at_150<const BF16: bool>(bencher: Bencher<'_, '_>, batch: usize) {
+    let network = network(batch, if BF16 { Precision::Bf16 } else { Precision::F32 });
     let pixels = vec![0.5; batch * 150 * 150 * 3];
     bencher.counter(ItemsCount::new(batch)).bench_local(|| network.rows(&pixels).expect("rows"));
 }
@@ -52,6 +57,5 @@ fn network_at_150(bencher: Bencher<'_, '_>, batch: usize) {
 /// Reading the weights of the network, folding and packing them: what each run begins with.
 #[divan::bench(sample_count = 5)]
 fn load_and_pack_weights() -> Xception {
-    let weights = Weights::load(&Path::new(WORKSPACE).join("data/weights/xception.safetensors"));
-    Xception::new(&weights.expect("run scripts/setup first"), 150, 32, Device::Cpu).expect("a network")
+    network(32, Precision::F32)
 }

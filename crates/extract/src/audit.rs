@@ -6,6 +6,7 @@ use feature_cache::{CacheContents, CacheError, FeatureCache};
 use rayon::prelude::*;
 use tch::Device;
 
+use crate::arithmetic::{Arithmetic, Precision};
 use crate::extraction::ExtractError;
 use crate::fingerprint::fingerprint;
 use crate::inventory::{BrokenPhoto, read_photo};
@@ -13,10 +14,6 @@ use crate::pipeline::{Network, Preparation};
 use crate::pixels::{self, Interpolation, Limits};
 use crate::weights::Weights;
 use crate::xception::Xception;
-
-/// How far a recomputed row may be from the cached one, relative to its length: processors with other vector
-/// instructions sum in another order.
-pub const TOLERANCE: f64 = 1e-5;
 
 /// Something that does not fit.
 #[derive(Debug, thiserror::Error)]
@@ -33,12 +30,14 @@ pub enum Discrepancy {
     #[error("{}: changed since it was extracted", .0.display())]
     Changed(PathBuf),
     /// The row is not what the network gives.
-    #[error("{}: its row differs from the network's by {difference:.1e} (relative), more than {TOLERANCE:.0e}", path.display())]
+    #[error("{}: its row differs from the network's by {difference:.1e} (relative), more than {allowed:.0e}", path.display())]
     Row {
         /// The photo, relative to the data set.
         path: PathBuf,
         /// Relative L2 distance.
         difference: f64,
+        /// What rounding explains.
+        allowed: f64,
     },
 }
 
@@ -67,11 +66,13 @@ pub fn rows(
     let named = cache.fingerprint();
     let interpolation = Interpolation::named(&named.interpolation).unwrap_or_default();
     let preparation = Preparation { side: named.size, interpolation, limits: Limits::PILLOW };
-    let differences = fingerprint(&weights, preparation, Device::Cpu).differences(named);
+    let precision = Precision::named(&named.precision).unwrap_or(Precision::F32);
+    let arithmetic = Arithmetic::new(Device::Cpu, precision)?;
+    let differences = fingerprint(&weights, preparation, arithmetic).differences(named);
     if !differences.is_empty() {
         return Err(CacheError::OtherFingerprint { path: cache.path().to_owned(), differences }.into());
     }
-    let network = Xception::new(&weights, named.size, 1, Device::Cpu)?;
+    let network = Xception::new(&weights, named.size, 1, arithmetic)?;
     let mut found = Vec::new();
     for (split, row) in spread(cache, count) {
         let Some(split) = cache.split(split) else { continue };
@@ -84,8 +85,9 @@ pub fn rows(
                 let mut pixels = vec![0; 3 * (named.size as usize).pow(2)];
                 pixels::resize(&picture, named.size, interpolation, &mut pixels);
                 let difference = distance(&network.rows(&pixels::scale(&pixels))?, cached);
-                if difference.is_nan() || difference > TOLERANCE {
-                    found.push(Discrepancy::Row { path: photo.path, difference });
+                if difference.is_nan() || difference > precision.tolerance() {
+                    let allowed = precision.tolerance();
+                    found.push(Discrepancy::Row { path: photo.path, difference, allowed });
                 }
             }
         }

@@ -60,12 +60,12 @@ pub struct LeftOut {
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// It cannot be read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read: {cause}", path.display())]
     Io {
         /// The folder.
         path: PathBuf,
         /// What the operating system answered.
-        source: io::Error,
+        cause: io::Error,
     },
     /// It holds no folders.
     #[error("{}: no classes here; expected one folder of photos per class, or train/CLASS/…", .0.display())]
@@ -122,7 +122,7 @@ impl Dataset {
     /// # Errors
     /// When the folder is no data set, or cannot be read.
     pub fn scan(root: &Path) -> Result<Self, DatasetError> {
-        let root = root.canonicalize().map_err(|source| DatasetError::Io { path: root.to_owned(), source })?;
+        let root = root.canonicalize().map_err(|cause| DatasetError::Io { path: root.to_owned(), cause })?;
         let mut left_out = Vec::new();
         let folders = split_folders(&root, &mut left_out)?;
         let learnt = folders.get(&Split::Train).or_else(|| folders.get(&Split::All)).unwrap_or(&root);
@@ -225,7 +225,7 @@ fn class_folders(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Res
 
 /// The names of the folders in a folder, sorted.
 fn folders_in(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result<Vec<OsString>, DatasetError> {
-    let failed = |source| DatasetError::Io { path: folder.to_owned(), source };
+    let failed = |cause| DatasetError::Io { path: folder.to_owned(), cause };
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -265,7 +265,7 @@ fn photos_below(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Resu
                 }
                 (path, _) => {
                     let path = path.unwrap_or_else(|| folder.to_owned());
-                    return Err(DatasetError::Io { path, source: error.into() });
+                    return Err(DatasetError::Io { path, cause: error.into() });
                 }
             },
         }

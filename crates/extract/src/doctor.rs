@@ -1,7 +1,6 @@
 //! Whether this machine computes what it should: the network on a built-in picture against what Keras gives for it.
 
-use tch::Device;
-
+use crate::arithmetic::Arithmetic;
 use crate::audit::distance;
 use crate::pipeline::{Network, NetworkError};
 use crate::pixels;
@@ -13,15 +12,12 @@ const GOLDEN: &[u8] = include_bytes!("doctor_golden.npy");
 
 const SIDE: usize = 150;
 
-/// Relative distance from Keras's features on a healthy machine: rounding alone gives 2e-6.
-pub const TOLERANCE: f64 = 1e-5;
-
 /// How far the features of the built-in picture are from Keras's, relative to their length.
 ///
 /// # Errors
 /// When the network cannot be run.
-pub fn examine(weights: &Weights, device: Device) -> Result<f64, NetworkError> {
-    let network = Xception::new(weights, SIDE as u32, 1, device)?;
+pub fn examine(weights: &Weights, arithmetic: Arithmetic) -> Result<f64, NetworkError> {
+    let network = Xception::new(weights, SIDE as u32, 1, arithmetic)?;
     let row = network.rows(&pixels::scale(&picture()))?;
     let (_, values) = GOLDEN.split_at(GOLDEN.len() - COLUMNS * size_of::<f32>());
     let golden: Vec<f32> = values.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
@@ -45,7 +41,11 @@ pub fn processor_features() -> Vec<&'static str> {
         ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
     ];
     #[cfg(not(target_arch = "x86_64"))]
-    let known = [("neon", cfg!(target_feature = "neon"))];
+    let known = [
+        ("neon", cfg!(target_feature = "neon")),
+        #[cfg(target_arch = "aarch64")]
+        ("bf16", std::arch::is_aarch64_feature_detected!("bf16")),
+    ];
     known.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
 }
 

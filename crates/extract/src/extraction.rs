@@ -12,8 +12,8 @@ use feature_cache::{
     CacheContents, CacheError, CacheWriter, FeatureCache, Fingerprint, IndexEntry, Journal, RowSource, SharedPhoto,
     SkippedPhoto, Split, SplitContents, WhenLocked, photos_in_two_splits,
 };
-use tch::Device;
 
+use crate::arithmetic::{Arithmetic, NoBf16};
 use crate::changes::Changes;
 use crate::dataset::{Dataset, DatasetError, LeftOut};
 use crate::fingerprint::fingerprint;
@@ -38,8 +38,8 @@ pub struct Extraction {
     pub batch_size: NonZeroUsize,
     /// Forward passes side by side.
     pub workers: NonZeroUsize,
-    /// Where the network runs.
-    pub device: Device,
+    /// Where the network runs, and in which numbers.
+    pub arithmetic: Arithmetic,
     /// What to do about broken photos.
     pub on_error: OnError,
     /// Hash every photo, also those whose size and time are known.
@@ -94,6 +94,9 @@ pub enum ExtractError {
     /// The network could not be run.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// The rows' precision is not this processor's.
+    #[error(transparent)]
+    Precision(#[from] NoBf16),
     /// Photos that give no row, all of them.
     #[error("{} of the photos cannot be used:\n{}\nmend or remove them, or leave them out with --on-error skip", .0.len(), listed(.0))]
     Broken(Vec<SkippedPhoto>),
@@ -136,7 +139,7 @@ impl Extraction {
         let start = Instant::now();
         let dataset = Dataset::scan(&self.dataset)?;
         let weights = Weights::load(&self.weights)?;
-        let fingerprint = fingerprint(&weights, self.preparation, self.device);
+        let fingerprint = fingerprint(&weights, self.preparation, self.arithmetic);
         let writer = CacheWriter::open(&self.cache, self.when_locked)?;
         let previous = self.previous(writer.path(), &fingerprint)?;
         let mut journal = writer.journal(&fingerprint, WIDTH)?;
@@ -249,7 +252,7 @@ impl Extraction {
         journal: &mut Journal,
         stop: &AtomicBool,
     ) -> Result<pipeline::Outcome, ExtractError> {
-        let network = Xception::new(weights, self.preparation.side, self.batch_size.get(), self.device)?;
+        let network = Xception::new(weights, self.preparation.side, self.batch_size.get(), self.arithmetic)?;
         let progress = Progress::start("extracting", jobs.len());
         let write = |rows: Vec<(blake3::Hash, &[f32])>| {
             let photos = rows.len();

@@ -1,17 +1,16 @@
 //! What the rows of this crate depend on, in words.
 
-use feature_cache::Fingerprint;
-use tch::Device;
-
+use crate::arithmetic::Arithmetic;
 use crate::pipeline::Preparation;
 use crate::weights::Weights;
+use feature_cache::Fingerprint;
 
-/// The fingerprint of rows made with these weights and settings on this device.
+/// The fingerprint of rows made with these weights and settings, in this arithmetic.
 ///
 /// The batch size, the number of threads and the order of the photos are no part of it: rows do not depend on them.
 /// Processors with other vector instructions sum in another order; their rows differ by rounding (about 1e-6 of a
 /// row's length), as do those of a GPU, which are told apart since more than rounding may differ there.
-pub fn fingerprint(weights: &Weights, preparation: Preparation, device: Device) -> Fingerprint {
+pub fn fingerprint(weights: &Weights, preparation: Preparation, arithmetic: Arithmetic) -> Fingerprint {
     Fingerprint {
         backbone: "Xception without top (Keras), block14_sepconv2_act".to_owned(),
         weights: weights.digest().to_hex().to_string(),
@@ -21,6 +20,6 @@ pub fn fingerprint(weights: &Weights, preparation: Preparation, device: Device) 
         color: "RGB as Pillow's convert, EXIF orientation ignored".to_owned(),
         decoder: "JPEG as libjpeg-turbo (islow, fancy upsampling), others as the image crate".to_owned(),
         pooling: "global average".to_owned(),
-        precision: if device == Device::Cpu { "f32" } else { "f32 on CUDA" }.to_owned(),
+        precision: arithmetic.to_string(),
     }
 }

@@ -8,6 +8,7 @@ pub mod dataset;
 pub mod inventory;
 pub mod changes;
 pub mod pixels;
+pub mod arithmetic;
 pub mod weights;
 pub mod xception;
 pub mod pipeline;

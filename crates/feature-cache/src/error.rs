@@ -13,14 +13,14 @@ pub enum CacheError {
     #[error("{}: no feature cache here; make one with: extract DATASET --out {}", .0.display(), .0.display())]
     NotACache(PathBuf),
     /// The operating system refused.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    #[error("{}: cannot {action}: {cause}", path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
         /// On which file or folder.
         path: PathBuf,
         /// What it answered.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The cache follows another version of the format.
     #[error("{}: cache format version {found}, this program reads {expected}; extract again into another --out, or with --replace", path.display())]
@@ -81,6 +81,6 @@ pub(crate) trait IoContext<T> {
 
 impl<T> IoContext<T> for io::Result<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, CacheError> {
-        self.map_err(|source| CacheError::Io { action, path: path.to_owned(), source })
+        self.map_err(|cause| CacheError::Io { action, path: path.to_owned(), cause })
     }
 }

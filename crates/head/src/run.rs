@@ -71,12 +71,12 @@ pub enum RunError {
     #[error("{}: is there already; choose another --out", .0.display())]
     Exists(PathBuf),
     /// The operating system refused.
-    #[error("{}: cannot be written: {source}", path.display())]
+    #[error("{}: cannot be written: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What it answered.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A value that the file's format cannot hold.
     #[error("{}: cannot be written: {problem}", path.display())]
@@ -98,7 +98,7 @@ impl Run {
         let beside = beside(path);
         let written = self
             .write_files(&beside)
-            .and_then(|()| fs::rename(&beside, path).map_err(|source| RunError::Io { path: path.to_owned(), source }));
+            .and_then(|()| fs::rename(&beside, path).map_err(|cause| RunError::Io { path: path.to_owned(), cause }));
         if written.is_err() {
             // What is left is of no use; the error that counts is the first one.
             let _ = fs::remove_dir_all(&beside);
@@ -109,7 +109,7 @@ impl Run {
     fn write_files(&self, folder: &Path) -> Result<(), RunError> {
         let io = |path: &Path| {
             let path = path.to_owned();
-            move |source| RunError::Io { path, source }
+            move |cause| RunError::Io { path, cause }
         };
         fs::create_dir_all(folder).map_err(io(folder))?;
         let write = |name: &str, bytes: &[u8]| {
@@ -174,7 +174,7 @@ pub fn check_free(path: &Path) -> Result<(), RunError> {
     match path.symlink_metadata() {
         Ok(_) => Err(RunError::Exists(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(RunError::Io { path: path.to_owned(), source }),
+        Err(cause) => Err(RunError::Io { path: path.to_owned(), cause }),
     }
 }
 

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use clap::Args;
-use extract::doctor::{TOLERANCE, examine, libtorch_version, processor_features};
+use extract::arithmetic::{Arithmetic, Precision};
+use extract::doctor::{examine, libtorch_version, processor_features};
 use extract::weights::{IMAGENET_DIGEST, Weights};
 
 use super::WeightsArg;
@@ -33,9 +34,10 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         println!("these are not the weights that Keras publishes for ImageNet: there is nothing to compare with");
         return Ok(ExitCode::FAILURE);
     }
-    let difference = examine(&weights, device)?;
-    let healthy = difference <= TOLERANCE;
+    let difference = examine(&weights, Arithmetic::new(device, Precision::F32)?)?;
+    let tolerance = Precision::F32.tolerance();
+    let healthy = difference <= tolerance;
     let verdict = if healthy { "this machine computes what it should" } else { "this machine computes something else" };
-    println!("features   {difference:.1e} from Keras's (relative; up to {TOLERANCE:.0e} is rounding): {verdict}");
+    println!("features   {difference:.1e} from Keras's (relative; up to {tolerance:.0e} is rounding): {verdict}");
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -32,7 +32,7 @@ fn seconds_per_photo(extraction: &Extraction) -> Result<f64> {
     let weights = Weights::load(&extraction.weights)?;
     let side = extraction.preparation.side;
     let batch = extraction.batch_size.get().min(8);
-    let network = Xception::new(&weights, side, batch, extraction.device)?;
+    let network = Xception::new(&weights, side, batch, extraction.arithmetic)?;
     let black = vec![-1.0; batch * 3 * (side as usize).pow(2)];
     network.rows(&black)?;
     let start = Instant::now();

@@ -40,14 +40,14 @@ pub struct Weights {
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// The operating system refused.
-    #[error("{}: cannot {action} the weights: {source}", path.display())]
+    #[error("{}: cannot {action} the weights: {cause}", path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
         /// On which file.
         path: PathBuf,
         /// What it answered.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// It is none of the formats, or a damaged one.
     #[error("{}: not readable as {format}: {problem}", path.display())]
@@ -133,7 +133,7 @@ impl Weights {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
-        let failed = |source| WeightsError::Io { action: "write", path: path.to_owned(), source };
+        let failed = |cause| WeightsError::Io { action: "write", path: path.to_owned(), cause };
         let views = tensors().into_iter().filter_map(|spec| {
             let values = bytemuck::cast_slice(self.values.get(&spec.name)?);
             Some((TensorView::new(Dtype::F32, spec.shape, values), spec.name))
@@ -210,7 +210,7 @@ impl Weights {
 
 /// Maps a file of weights, if it is no larger than they are.
 fn map(path: &Path) -> Result<Mmap, WeightsError> {
-    let failed = |source| WeightsError::Io { action: "read", path: path.to_owned(), source };
+    let failed = |cause| WeightsError::Io { action: "read", path: path.to_owned(), cause };
     let file = File::open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?.len();
     if found > MOST_BYTES {

@@ -4,7 +4,7 @@
 //! own compiler (torch/csrc/inductor/aoti_torch/c/shim_cpu.h); its plain `conv2d` packs the weights at every call and
 //! goes over the output once more for each of the other steps.
 
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use super::onednn;
 
@@ -88,7 +88,7 @@ impl Convolution {
 /// oneDNN's own layout for this weight and input.
 fn pack(weight: &Tensor, geometry: Geometry, input: [i64; 4]) -> Result<Tensor, TchError> {
     let Geometry { stride, padding, groups } = geometry;
-    weight.f_to_mkldnn(Kind::Float)?.f_mkldnn_reorder_conv2d_weight(
+    weight.f_to_mkldnn(weight.kind())?.f_mkldnn_reorder_conv2d_weight(
         [padding, padding],
         [stride, stride],
         [1, 1],

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::RESIDUAL;
 use super::convolution::{Activation, Convolution, Geometry};
+use crate::arithmetic::Arithmetic;
 use crate::weights::{Weights, tensors};
 
 /// Keras's `BatchNormalization` in Xception.
@@ -15,17 +16,17 @@ const EPSILON: f64 = 1e-3;
 pub(super) struct Layers<'a> {
     weights: &'a Weights,
     shapes: HashMap<String, Vec<i64>>,
-    device: Device,
+    arithmetic: Arithmetic,
     batch: i64,
     channels: i64,
     side: i64,
 }
 
 impl<'a> Layers<'a> {
-    pub(super) fn new(weights: &'a Weights, device: Device, batch: i64, side: i64) -> Self {
+    pub(super) fn new(weights: &'a Weights, arithmetic: Arithmetic, batch: i64, side: i64) -> Self {
         let shape = |shape: Vec<usize>| shape.into_iter().map(|length| length as i64).collect();
         let shapes = tensors().into_iter().map(|spec| (spec.name, shape(spec.shape))).collect();
-        Self { weights, shapes, device, batch, channels: 3, side }
+        Self { weights, shapes, arithmetic, batch, channels: 3, side }
     }
 
     /// A 3x3 convolution without padding, its batch norm and ReLU.
@@ -42,7 +43,7 @@ impl<'a> Layers<'a> {
         let geometry = Geometry { stride: 1, padding: 1, groups: self.channels };
         // (3, 3, channels, 1) to (channels, 1, 3, 3)
         let kernel = self.keras(&format!("{name}.depthwise"))?.f_permute([2, 3, 0, 1])?.f_contiguous()?;
-        let kernel = kernel.f_to_kind(Kind::Float)?.f_to_device(self.device)?;
+        let kernel = self.to_run(kernel)?;
         let depthwise = Convolution::new(kernel, None, geometry, Activation::None, self.shape())?;
         let pointwise = self.folded(name, "pointwise", Geometry::POINTWISE, activation)?;
         self.channels = self.outputs(&format!("{name}.pointwise"));
@@ -72,8 +73,11 @@ impl<'a> Layers<'a> {
         let bias = norm("beta")? - norm("mean")? * &scale;
         // HWIO times a scale per output channel, to OIHW
         let kernel = (self.keras(&format!("{name}.{kernel}"))? * scale).f_permute([3, 2, 0, 1])?.f_contiguous()?;
-        let [kernel, bias] = [kernel, bias].map(|folded| folded.f_to_kind(Kind::Float)?.f_to_device(self.device));
-        Convolution::new(kernel?, Some(bias?), geometry, activation, self.shape())
+        Convolution::new(self.to_run(kernel)?, Some(self.to_run(bias)?), geometry, activation, self.shape())
+    }
+
+    fn to_run(&self, folded: Tensor) -> Result<Tensor, TchError> {
+        folded.f_to_kind(self.arithmetic.kind())?.f_to_device(self.arithmetic.device())
     }
 
     /// A tensor in Keras's layout, in double precision: folding rounds once, at its end.

@@ -11,6 +11,7 @@ use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 use self::convolution::{Activation, Convolution, Geometry};
 use self::fold::Layers;
+use crate::arithmetic::Arithmetic;
 use crate::pipeline::{Network, NetworkError};
 use crate::weights::Weights;
 
@@ -25,7 +26,7 @@ pub const SMALLEST_SIDE: u32 = 71;
 pub struct Xception {
     side: i64,
     batch: i64,
-    device: Device,
+    arithmetic: Arithmetic,
     stem: [Convolution; 2],
     entry: [Downsampling; 3],
     middle: [Middle; 8],
@@ -57,10 +58,10 @@ impl Xception {
     /// Prepares the network for batches of `batch` pictures of `side` x `side` pixels.
     ///
     /// # Errors
-    /// When libtorch cannot run it on this device.
-    pub fn new(weights: &Weights, side: u32, batch: usize, device: Device) -> Result<Self, NetworkError> {
+    /// When libtorch cannot run it there.
+    pub fn new(weights: &Weights, side: u32, batch: usize, arithmetic: Arithmetic) -> Result<Self, NetworkError> {
         let _guard = tch::no_grad_guard();
-        let mut layers = Layers::new(weights, device, batch as i64, i64::from(side));
+        let mut layers = Layers::new(weights, arithmetic, batch as i64, i64::from(side));
         let stem = [layers.convolution("block1_conv1", 2)?, layers.convolution("block1_conv2", 1)?];
         let entry = [
             Downsampling::new(&mut layers, 2, false)?,
@@ -75,13 +76,14 @@ impl Xception {
             layers.separable("block14_sepconv1", Activation::Relu)?,
             layers.separable("block14_sepconv2", Activation::Relu)?,
         ];
-        Ok(Self { side: i64::from(side), batch: batch as i64, device, stem, entry, middle, exit, tail })
+        Ok(Self { side: i64::from(side), batch: batch as i64, arithmetic, stem, entry, middle, exit, tail })
     }
 
     fn forward(&self, pixels: &[f32]) -> Result<Vec<f32>, TchError> {
         let mut x = Tensor::f_from_slice(pixels)?
             .f_view([self.batch, self.side, self.side, 3])?
-            .f_to_device(self.device)?
+            .f_to_device(self.arithmetic.device())?
+            .f_to_kind(self.arithmetic.kind())?
             .f_permute([0, 3, 1, 2])?;
         for convolution in &self.stem {
             x = convolution.forward(&x)?;
@@ -108,7 +110,7 @@ impl Network for Xception {
 
     /// Rows of [`COLUMNS`] features. On the CPU each call uses one core: several run side by side.
     fn rows(&self, pixels: &[f32]) -> Result<Vec<f32>, NetworkError> {
-        if self.device == Device::Cpu {
+        if self.arithmetic.device() == Device::Cpu {
             // OpenMP keeps this per thread, and each worker is one.
             tch::set_num_threads(1);
         }
