@@ -1,4 +1,7 @@
-//! Running the real binaries: built once per test process, never stale.
+//! What the tests share: running the real binaries, built once per test process and never stale; making photos; and
+//! mangling files.
+
+mod mangled;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,6 +11,8 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub use mangled::mangled;
 
 /// The smallest side that the network takes: a forward pass costs a fifth of one at 150.
 pub const SMALL: [&str; 2] = ["--size", "71"];

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+use end_to_end::mangled;
 use extract::pixels::{Interpolation, Limits, decode, resize};
 use extract::weights::{IMAGENET_DIGEST, LayerKind, Weights, WeightsError, layers, tensors};
 use hdf5_pure::{AttrValue, FileBuilder};
+use proptest::prelude::*;
 
 /// blake3 of Keras's uint8 pixels of the 18 photos at 150 x 150, one after the other.
 const PIXELS: &str = "f91190cc4b210ee005365e25be28b905400bb8d6d699b91b40b2daf0b3aeab98";
@@ -90,27 +93,64 @@ fn a_value_that_is_no_number_is_named() {
     assert!(matches!(error, WeightsError::NotFinite { .. }), "{error}");
 }
 
-/// Damaged anywhere, a file gives the weights or an error, and no panic.
+/// A small file of each format with the names of a few of the network's tensors, in the order of [`FORMATS`].
+static SMALL_FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let values = [1.0f32; 6];
+    let shape = [2, 3];
+    let mut keras_2 = FileBuilder::new();
+    let mut group = keras_2.create_group("block1_conv1");
+    let mut inner = group.create_group("block1_conv1");
+    inner.create_dataset("kernel:0").with_f32_data(&values).with_shape(&shape);
+    group.add_group(inner.finish());
+    group.set_attr("weight_names", AttrValue::StringArray(vec!["block1_conv1/kernel:0".to_owned()]));
+    keras_2.add_group(group.finish());
+    keras_2.set_attr("layer_names", AttrValue::StringArray(vec!["block1_conv1".to_owned()]));
+
+    let mut keras_3 = FileBuilder::new();
+    let mut layers = keras_3.create_group("layers");
+    for name in ["conv2d", "separable_conv2d"] {
+        let mut layer = layers.create_group(name);
+        let mut vars = layer.create_group("vars");
+        vars.create_dataset("0").with_f32_data(&values).with_shape(&shape);
+        layer.add_group(vars.finish());
+        layers.add_group(layer.finish());
+    }
+    keras_3.add_group(layers.finish());
+    let keras_3 = keras_3.finish().unwrap();
+
+    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    archive.start_file("model.weights.h5", zip::write::SimpleFileOptions::default()).unwrap();
+    archive.write_all(&keras_3).unwrap();
+
+    let values: &[u8] = bytemuck::cast_slice(&values);
+    let tensor = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2, 3], values).unwrap();
+    let safetensors = safetensors::serialize([("block1_conv1.kernel", tensor)], None).unwrap();
+    vec![keras_2.finish().unwrap(), keras_3, archive.finish().unwrap().into_inner(), safetensors]
+});
+
+const FORMATS: [&str; 4] = ["notop.h5", "model.weights.h5", "model.keras", "xception.safetensors"];
+
 #[test]
-fn damaged_hdf5_is_an_error() {
+fn small_files_of_each_format_are_read_and_found_wanting() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("notop.h5");
-    write_old(&path, &setup_weights(), |_, _| true);
-    let whole = fs::read(&path).unwrap();
-    let mut state = 1u64;
-    let mut random = |below: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
-    };
-    // The structure, not the values, is what a reader stumbles over: it is in the first and the last bytes.
-    for round in 0..16 {
-        let mut damaged = whole[..whole.len() - random(4096)].to_vec();
-        for _ in 0..8 {
-            let place = if round % 2 == 0 { random(2048) } else { damaged.len() - 1 - random(200_000) };
-            damaged[place] = random(256) as u8;
-        }
-        fs::write(&path, damaged).unwrap();
-        let _ = Weights::load(&path);
+    for (name, bytes) in FORMATS.iter().zip(&*SMALL_FILES) {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let message = Weights::load(&path).unwrap_err().to_string();
+        assert!(message.contains("block1_conv1.kernel (expected [3, 3, 3, 32], found [2, 3])"), "{name}: {message}");
+    }
+}
+
+proptest! {
+    /// More of them with `PROPTEST_CASES=1000000 cargo test --release --package extract mangled`.
+    #[test]
+    fn mangled_weights_are_an_error(
+        (format, bytes) in (0..FORMATS.len()).prop_flat_map(|k| (Just(k), mangled(SMALL_FILES[k].clone()))),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FORMATS[format]);
+        fs::write(&path, bytes).unwrap();
+        prop_assert!(Weights::load(&path).is_err());
     }
 }
 

@@ -22,9 +22,9 @@ const CLOCK_GRAIN_NS: i128 = 2_000_000_000;
 /// A photo's state when it was hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HashedPhoto {
-    bytes: u64,
-    mtime_ns: i128,
-    blake3: blake3::Hash,
+    pub(crate) bytes: u64,
+    pub(crate) mtime_ns: i128,
+    pub(crate) blake3: blake3::Hash,
 }
 
 impl HashedPhoto {
@@ -75,13 +75,17 @@ impl Hashes {
             let [bytes, mtime] = [photo.bytes.to_string(), photo.mtime_ns.to_string()].map(String::into_bytes);
             [path.as_os_str().as_bytes().to_vec(), bytes, mtime, photo.blake3.to_hex().as_bytes().to_vec()]
         });
-        let mut table = write_table(COLUMNS, lines)?;
-        let checksum = blake3::hash(&table).to_hex();
-        table.extend(CHECKSUM);
-        table.extend(checksum.as_bytes());
-        table.push(b'\n');
-        Ok(table)
+        Ok(sealed(write_table(COLUMNS, lines)?))
     }
+}
+
+/// The table with its checksum behind it.
+pub(crate) fn sealed(mut table: Vec<u8>) -> Vec<u8> {
+    let checksum = blake3::hash(&table).to_hex();
+    table.extend(CHECKSUM);
+    table.extend(checksum.as_bytes());
+    table.push(b'\n');
+    table
 }
 
 /// Whether the bytes are those that were written.

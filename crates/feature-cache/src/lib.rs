@@ -44,6 +44,8 @@ mod verify;
 mod damage;
 mod durable;
 mod error;
+#[cfg(test)]
+mod mangled;
 
 pub use cache::{CachedSplit, FeatureCache};
 pub use class_names::{ClassNames, ClassNamesError};

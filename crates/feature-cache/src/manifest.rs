@@ -110,7 +110,7 @@ impl Manifest {
         Ok((manifest, json))
     }
 
-    fn parse(json: &[u8]) -> Result<Self, ManifestProblem> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, ManifestProblem> {
         #[derive(Deserialize)]
         struct Versioned {
             format_version: u64,
@@ -149,7 +149,7 @@ pub(crate) fn is_absent(error: &std::io::Error) -> bool {
 
 /// [`CacheError`] without the path.
 #[derive(Debug)]
-enum ManifestProblem {
+pub(crate) enum ManifestProblem {
     Version(u64),
     Damage(Damage),
 }
@@ -171,8 +171,6 @@ impl ManifestProblem {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::fingerprint::tests::fingerprint;
 
@@ -201,12 +199,5 @@ mod tests {
         let other = json.replace("\"format_version\": 1", "\"format_version\": 2");
         assert!(matches!(Manifest::parse(other.as_bytes()), Err(ManifestProblem::Version(2))));
         assert!(matches!(Manifest::parse(b"{}"), Err(ManifestProblem::Damage(Damage::Json(_)))));
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            prop_assert!(Manifest::parse(&bytes).is_err());
-        }
     }
 }

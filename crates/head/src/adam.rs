@@ -3,6 +3,7 @@
 use pulp::Arch;
 
 use crate::layers::Classifier;
+use crate::settings::Positive;
 
 /// Keras's defaults. Note the epsilon: other libraries have 1e-8.
 const BETA_1: f32 = 0.9;
@@ -15,31 +16,50 @@ const REST_2: f32 = (1.0 - 0.999f64) as f32;
 /// The moments of a classifier's gradients, and the number of steps taken.
 #[derive(Debug, Clone)]
 pub struct Adam {
-    learning_rate: f32,
     step: i32,
+    weight_decay: Option<f32>,
+    clip_norm: Option<f32>,
     first: Classifier,
     second: Classifier,
 }
 
 impl Adam {
-    /// Before the first step. `learning_rate` is the user's, finite and positive.
-    pub fn new(learning_rate: f32, classifier: &Classifier) -> Self {
-        Self { learning_rate, step: 0, first: classifier.zeros(), second: classifier.zeros() }
+    /// Before the first step.
+    pub fn new(classifier: &Classifier, weight_decay: Option<Positive>, clip_norm: Option<Positive>) -> Self {
+        let [weight_decay, clip_norm] = [weight_decay, clip_norm].map(|value| value.map(|value| value.get() as f32));
+        Self { step: 0, weight_decay, clip_norm, first: classifier.zeros(), second: classifier.zeros() }
     }
 
-    /// Moves the parameters one step down the gradients.
+    /// Moves the parameters one step down the gradients, which are clipped in place.
     ///
     /// `m += (g - m) (1 - β₁)`, `v += (g² - v) (1 - β₂)`, `p -= α m / (√v + ε)` with
-    /// `α = learning_rate √(1 - β₂ᵗ) / (1 - β₁ᵗ)`: the paper's algorithm with the bias corrections moved into α.
-    pub fn step(&mut self, classifier: &mut Classifier, gradients: &Classifier) {
+    /// `α = learning_rate √(1 - β₂ᵗ) / (1 - β₁ᵗ)`: the paper's algorithm with the bias corrections moved into α. Before
+    /// it, gradients whose norm over all parameters is above the limit are scaled down to it (Keras's
+    /// `global_clipnorm`), and `p -= p learning_rate weight_decay` (keras/src/optimizers/base_optimizer.py).
+    pub fn step(&mut self, learning_rate: f32, classifier: &mut Classifier, gradients: &mut Classifier) {
         self.step += 1;
-        let alpha = self.learning_rate * (1.0 - BETA_2.powi(self.step)).sqrt() / (1.0 - BETA_1.powi(self.step));
+        if let Some(limit) = self.clip_norm {
+            clip(gradients, limit);
+        }
+        if let Some(decay) = self.weight_decay {
+            let values = classifier.parameters_mut().flatten();
+            values.for_each(|value| *value -= *value * decay * learning_rate);
+        }
+        let alpha = learning_rate * (1.0 - BETA_2.powi(self.step)).sqrt() / (1.0 - BETA_1.powi(self.step));
         let moments = self.first.parameters_mut().zip(self.second.parameters_mut());
         for ((parameters, gradients), (first, second)) in
             classifier.parameters_mut().zip(gradients.parameters()).zip(moments)
         {
             Arch::new().dispatch(|| update(alpha, parameters, gradients, first, second));
         }
+    }
+}
+
+fn clip(gradients: &mut Classifier, limit: f32) {
+    let squares = gradients.parameters().flatten().map(|&value| f64::from(value) * f64::from(value));
+    let norm = squares.sum::<f64>().sqrt() as f32;
+    if norm > limit {
+        gradients.parameters_mut().flatten().for_each(|value| *value *= limit / norm);
     }
 }
 
@@ -64,11 +84,11 @@ mod tests {
             Classifier::from_layers(vec![Dense::from_keras(1, &[weight], &[bias]).unwrap()]).unwrap()
         };
         let mut classifier = layer(1.0, 0.0);
-        let mut adam = Adam::new(0.1, &classifier);
+        let mut adam = Adam::new(&classifier, None, None);
         let mut expected = [1.0f64, 0.0];
         let (mut m, mut v) = ([0.0f64; 2], [0.0f64; 2]);
         for (t, gradient) in [(1, [0.5f64, -2.0]), (2, [1.0, 1.0])] {
-            adam.step(&mut classifier, &layer(gradient[0] as f32, gradient[1] as f32));
+            adam.step(0.1, &mut classifier, &mut layer(gradient[0] as f32, gradient[1] as f32));
             for k in 0..2 {
                 m[k] = 0.9 * m[k] + 0.1 * gradient[k];
                 v[k] = 0.999 * v[k] + 0.001 * gradient[k] * gradient[k];
@@ -80,5 +100,23 @@ mod tests {
                 assert!((f64::from(found[k]) - expected[k]).abs() < 3e-6, "step {t}: {found:?}, expected {expected:?}");
             }
         }
+    }
+
+    #[test]
+    fn decay_shrinks_the_parameters_and_clipping_the_gradients() {
+        let layer = |weight: f32, bias: f32| {
+            Classifier::from_layers(vec![Dense::from_keras(1, &[weight], &[bias]).unwrap()]).unwrap()
+        };
+        let positive = |value| Positive::new("number", value).ok();
+        let mut classifier = layer(2.0, -4.0);
+        Adam::new(&classifier, positive(0.5), None).step(0.1, &mut classifier, &mut layer(0.0, 0.0));
+        assert_eq!(classifier, layer(1.9, -3.8));
+
+        let mut gradients = layer(3.0, -4.0);
+        Adam::new(&classifier, None, positive(1.0)).step(0.1, &mut classifier, &mut gradients);
+        assert!(gradients.parameters().flatten().zip([0.6, -0.8]).all(|(a, b)| (a - b).abs() < 1e-6), "{gradients:?}");
+        let mut gradients = layer(3.0, -4.0);
+        Adam::new(&classifier, None, positive(5.0)).step(0.1, &mut classifier, &mut gradients);
+        assert_eq!(gradients, layer(3.0, -4.0), "short enough");
     }
 }

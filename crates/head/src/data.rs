@@ -24,6 +24,8 @@ pub struct TrainingData<'a> {
     pub validation: Rows<'a>,
     /// The part of the training rows that was held out, where the cache has no validation split.
     pub held_out: Option<f64>,
+    /// How many classes there are.
+    pub classes: usize,
 }
 
 /// Why a cache cannot be trained on.
@@ -85,24 +87,25 @@ impl<'a> TrainingData<'a> {
     /// When there is nothing to learn, a row is not finite, or the fraction leaves one side empty.
     pub fn from_cache(cache: &'a FeatureCache, fraction: f64, seed: u64) -> Result<Self, DataError> {
         let name = || cache.path().display().to_string();
+        let classes = cache.classes().len();
         let learnt = [Split::Train, Split::All].into_iter().find(|&split| cache.split(split).is_some());
         let split = learnt.ok_or_else(|| DataError::NoTrain { cache: name() })?;
-        if cache.classes().len() < 2 {
+        if classes < 2 {
             return Err(DataError::OneClass { cache: name() });
         }
         let rows = Rows::of_split(cache, split)?.unwrap_or_default();
         if let Some(validation) = Rows::of_split(cache, Split::Validation)? {
-            return Ok(Self { train: rows, validation, held_out: None });
+            return Ok(Self { train: rows, validation, held_out: None, classes });
         }
         if !(fraction > 0.0 && fraction < 1.0) {
             return Err(DataError::Fraction { fraction });
         }
         let count = rows.labels.len();
-        let (train, validation) = rows.split_stratified(cache.classes().len(), fraction, seed);
+        let (train, validation) = rows.split_stratified(classes, fraction, seed);
         if validation.labels.is_empty() {
             return Err(DataError::TooFew { cache: name(), rows: count, fraction });
         }
-        Ok(Self { train, validation, held_out: Some(fraction) })
+        Ok(Self { train, validation, held_out: Some(fraction), classes })
     }
 }
 

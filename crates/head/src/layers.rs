@@ -3,6 +3,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::dropout::Dropout;
 use crate::kernels::{Coefficients, combine, dots};
 
 /// A dense layer, `y = W x + b`.
@@ -21,9 +22,16 @@ pub struct Classifier {
     pub(crate) layers: Vec<Dense>,
 }
 
-/// The outputs of each layer for a batch, ReLU applied to all but the last: what backpropagation needs.
+/// What backpropagation needs of a forward pass over a batch.
 #[derive(Debug, Default)]
-pub struct Activations(Vec<Vec<f32>>);
+pub struct Activations {
+    /// The outputs of each layer, ReLU and dropout applied to all but the last.
+    outputs: Vec<Vec<f32>>,
+    /// The rows as a linear head saw them, if some of their values were dropped.
+    dropped_rows: Vec<f32>,
+    /// What dropout multiplied the values by that it kept.
+    scale: f32,
+}
 
 /// The shapes of parameters that were given do not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,6 +127,11 @@ impl Classifier {
         &self.layers
     }
 
+    /// The length of a row.
+    pub fn inputs(&self) -> usize {
+        self.layers.first().map_or(0, Dense::inputs)
+    }
+
     /// The number of outputs.
     pub fn classes(&self) -> usize {
         self.layers.last().map_or(0, Dense::outputs)
@@ -127,22 +140,34 @@ impl Classifier {
     /// The logits, (rows, classes).
     pub fn logits(&self, rows: &[&[f32]]) -> Vec<f32> {
         let mut activations = Activations::default();
-        self.forward(rows, &mut activations);
-        activations.0.pop().unwrap_or_default()
+        self.forward(rows, None, &mut activations);
+        activations.outputs.pop().unwrap_or_default()
     }
 
-    /// Runs the rows through all layers. The logits are [`Activations::logits`].
-    pub fn forward(&self, rows: &[&[f32]], activations: &mut Activations) {
-        activations.0.resize_with(self.layers.len(), Vec::new);
+    /// Runs the rows through all layers; the logits are [`Activations::logits`]. Dropout, where wanted, is applied to the
+    /// outputs of each hidden layer, or to the rows themselves where there is none.
+    pub fn forward(&self, rows: &[&[f32]], mut dropout: Option<&mut Dropout>, activations: &mut Activations) {
+        let Activations { outputs, dropped_rows, scale } = activations;
+        outputs.resize_with(self.layers.len(), Vec::new);
+        dropped_rows.clear();
+        *scale = dropout.as_ref().map_or(1.0, |dropout| dropout.scale());
         let last = self.layers.len() - 1;
         for (k, layer) in self.layers.iter().enumerate() {
-            let (before, after) = activations.0.split_at_mut(k);
-            match before.last() {
-                None => layer.forward(rows, &mut after[0]),
-                Some(hidden) => layer.forward(&rows_of(hidden, layer.inputs), &mut after[0]),
+            let (before, after) = outputs.split_at_mut(k);
+            match (before.last(), &mut dropout) {
+                (Some(hidden), _) => layer.forward(&rows_of(hidden, layer.inputs), &mut after[0]),
+                (None, Some(dropout)) if k == last => {
+                    rows.iter().for_each(|row| dropped_rows.extend_from_slice(row));
+                    dropout.apply(dropped_rows);
+                    layer.forward(&rows_of(dropped_rows, layer.inputs), &mut after[0]);
+                }
+                (None, _) => layer.forward(rows, &mut after[0]),
             }
             if k < last {
                 after[0].iter_mut().for_each(|value| *value = value.max(0.0));
+                if let Some(dropout) = &mut dropout {
+                    dropout.apply(&mut after[0]);
+                }
             }
         }
     }
@@ -159,18 +184,20 @@ impl Classifier {
                 }
             }
             let by_row = Coefficients { values: &of_outputs, per_row: outputs, per_output: 1 };
-            let Some(hidden) = k.checked_sub(1).and_then(|before| activations.0.get(before)) else {
-                combine(rows, by_row, &mut gradient.weights);
+            let Some(hidden) = k.checked_sub(1).and_then(|before| activations.outputs.get(before)) else {
+                match activations.dropped_rows.is_empty() {
+                    true => combine(rows, by_row, &mut gradient.weights),
+                    false => combine(&rows_of(&activations.dropped_rows, layer.inputs), by_row, &mut gradient.weights),
+                }
                 return;
             };
             combine(&rows_of(hidden, layer.inputs), by_row, &mut gradient.weights);
             let by_output = Coefficients { values: &of_outputs, per_row: 1, per_output: outputs };
             let mut of_inputs = vec![0.0; hidden.len()];
             combine(&rows_of(&layer.weights, layer.inputs), by_output, &mut of_inputs);
+            // What ReLU or dropout made 0 stays 0 when its input changes a little.
             for (gradient, value) in of_inputs.iter_mut().zip(hidden) {
-                if *value <= 0.0 {
-                    *gradient = 0.0;
-                }
+                *gradient *= if *value > 0.0 { activations.scale } else { 0.0 };
             }
             of_outputs = of_inputs;
         }
@@ -200,7 +227,7 @@ impl Classifier {
 impl Activations {
     /// The last layer's outputs, (rows, classes).
     pub fn logits(&self) -> &[f32] {
-        self.0.last().map_or(&[], Vec::as_slice)
+        self.outputs.last().map_or(&[], Vec::as_slice)
     }
 }
 
@@ -211,7 +238,8 @@ fn rows_of(matrix: &[f32], length: usize) -> Vec<&[f32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loss::cross_entropy;
+    use crate::loss::CrossEntropy;
+    use crate::settings::Fraction;
 
     #[test]
     fn keras_kernels_go_in_and_come_out() {
@@ -238,28 +266,37 @@ mod tests {
     #[test]
     fn gradients_are_the_losss_finite_differences() {
         for hidden in [&[][..], &[5], &[6, 4]] {
-            let mut classifier = Classifier::new(7, hidden, 3, 1);
-            let features: Vec<f32> = (0..4 * 7).map(|k| ((k * 13) % 11) as f32 / 5.0 - 1.0).collect();
-            let rows = rows_of(&features, 7);
-            let labels = [0, 2, 1, 2];
-            let mut gradients = classifier.zeros();
-            let mut activations = Activations::default();
-            classifier.forward(&rows, &mut activations);
-            let (_, of_logits) = cross_entropy(activations.logits(), &labels, 3);
-            classifier.backward(&rows, &activations, of_logits, &mut gradients);
+            for rate in [0.0, 0.3] {
+                let mut classifier = Classifier::new(7, hidden, 3, 1);
+                let features: Vec<f32> = (0..4 * 7).map(|k| ((k * 13) % 11) as f32 / 5.0 - 1.0).collect();
+                let rows = rows_of(&features, 7);
+                let labels = [0, 2, 1, 2];
+                let loss = CrossEntropy::new(3);
+                // The same values are dropped each time.
+                let dropout = Dropout::new(Fraction::new("dropout", rate).unwrap(), 9);
+                let forward = |classifier: &Classifier| {
+                    let mut activations = Activations::default();
+                    classifier.forward(&rows, dropout.clone().as_mut(), &mut activations);
+                    activations
+                };
+                let activations = forward(&classifier);
+                let (_, of_logits) = loss.loss_and_gradient(activations.logits(), &labels);
+                let mut gradients = classifier.zeros();
+                classifier.backward(&rows, &activations, of_logits, &mut gradients);
 
-            let gradients: Vec<Vec<f32>> = gradients.parameters().cloned().collect();
-            for (tensor, gradient) in gradients.iter().enumerate() {
-                for (k, gradient) in gradient.iter().enumerate() {
-                    let mut loss_at = |offset: f32| {
-                        *classifier.parameters_mut().nth(tensor).unwrap().get_mut(k).unwrap() += offset;
-                        let loss = cross_entropy(&classifier.logits(&rows), &labels, 3).0;
-                        *classifier.parameters_mut().nth(tensor).unwrap().get_mut(k).unwrap() -= offset;
-                        loss
-                    };
-                    let difference = (loss_at(1e-2) - loss_at(-1e-2)) / 2e-2;
-                    let error = (difference - f64::from(*gradient)).abs();
-                    assert!(error < 2e-3, "{hidden:?}: tensor {tensor}[{k}]: {difference} and {gradient}");
+                let gradients: Vec<Vec<f32>> = gradients.parameters().cloned().collect();
+                for (tensor, gradient) in gradients.iter().enumerate() {
+                    for (k, gradient) in gradient.iter().enumerate() {
+                        let mut loss_at = |offset: f32| {
+                            *classifier.parameters_mut().nth(tensor).unwrap().get_mut(k).unwrap() += offset;
+                            let at = loss.loss_and_gradient(forward(&classifier).logits(), &labels).0;
+                            *classifier.parameters_mut().nth(tensor).unwrap().get_mut(k).unwrap() -= offset;
+                            at
+                        };
+                        let difference = (loss_at(1e-2) - loss_at(-1e-2)) / 2e-2;
+                        let error = (difference - f64::from(*gradient)).abs();
+                        assert!(error < 2e-3, "{hidden:?} {rate}: tensor {tensor}[{k}]: {difference} and {gradient}");
+                    }
                 }
             }
         }

@@ -6,7 +6,7 @@
 //!   history.json      Keras's history.history
 //!   history.csv       the same for a spreadsheet
 //!   head.safetensors  dense.kernel (inputs, classes), dense.bias; hidden layers before it
-//!   metrics.json      per split: loss, accuracy, per class, confusion matrix
+//!   metrics.json      the epoch whose weights were kept; per split: loss, accuracy, per class, confusion matrix
 //!   curves.svg        loss and accuracy by epoch
 //! ```
 //!
@@ -15,23 +15,30 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use feature_cache::{ClassNames, Fingerprint};
-use safetensors::tensor::{Dtype, TensorView};
-use serde::Serialize;
+use feature_cache::{ClassNames, Fingerprint, Split};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::curves::curves;
-use crate::fit::FitConfig;
 use crate::history::History;
-use crate::layers::Classifier;
+use crate::layers::{Classifier, Dense};
 use crate::metrics::SplitMetrics;
+use crate::settings::FitConfig;
+
+const CONFIG: &str = "config.json";
+const HISTORY: &str = "history.json";
+const METRICS: &str = "metrics.json";
+const HEAD: &str = "head.safetensors";
 
 /// What a run was asked to do, and with what.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig {
-    /// This program's version.
-    pub version: &'static str,
+    /// The program's version.
+    pub version: String,
     /// The cache, as it was named.
     pub cache: PathBuf,
     /// The cache's digest: the same for the same rows, labels and paths.
@@ -42,7 +49,9 @@ pub struct RunConfig {
     pub class_indices: ClassNames,
     /// Widths of the hidden layers; none for a linear head.
     pub hidden: Vec<usize>,
-    /// Learning rate, epochs, batch size.
+    /// Rows per step.
+    pub batch_size: NonZeroUsize,
+    /// Everything else about the training.
     #[serde(flatten)]
     pub fit: FitConfig,
     /// The part of the training rows that was held out, where the cache has no validation split.
@@ -51,28 +60,50 @@ pub struct RunConfig {
     pub seed: u64,
 }
 
+/// How good a run's head is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunMetrics {
+    /// The epoch that the head's weights are from, counted from 1.
+    pub kept_epoch: usize,
+    /// By split; `validation` may be the part that was held out.
+    #[serde(flatten)]
+    pub splits: BTreeMap<Split, SplitMetrics>,
+}
+
+impl RunMetrics {
+    /// What a head is chosen by.
+    pub fn validation(&self) -> Option<&SplitMetrics> {
+        self.splits.get(&Split::Validation)
+    }
+}
+
 /// A finished run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Run {
     /// What was asked.
     pub config: RunConfig,
     /// What each epoch gave.
     pub history: History,
-    /// The head as it is after the last epoch.
+    /// The head.
     pub classifier: Classifier,
-    /// Its results by split.
-    pub metrics: BTreeMap<&'static str, SplitMetrics>,
+    /// Its results.
+    pub metrics: RunMetrics,
 }
 
-/// Why a run was not written.
+/// Why a run was not written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// There is something already.
     #[error("{}: is there already; choose another --out", .0.display())]
     Exists(PathBuf),
+    /// There is none.
+    #[error("{}: no run here; make one with: head train CACHE --out {}", .0.display(), .0.display())]
+    NotARun(PathBuf),
     /// The operating system refused.
-    #[error("{}: cannot be written: {cause}", path.display())]
+    #[error("{}: cannot be {action}: {cause}", path.display())]
     Io {
+        /// `read` or `written`.
+        action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// What it answered.
@@ -84,6 +115,14 @@ pub enum RunError {
         /// The file.
         path: PathBuf,
         /// What its writer said.
+        problem: String,
+    },
+    /// A file that is not what this program writes.
+    #[error("{}: damaged: {problem}; train the head again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
         problem: String,
     },
 }
@@ -98,7 +137,7 @@ impl Run {
         let beside = beside(path);
         let written = self
             .write_files(&beside)
-            .and_then(|()| fs::rename(&beside, path).map_err(|cause| RunError::Io { path: path.to_owned(), cause }));
+            .and_then(|()| fs::rename(&beside, path).map_err(|cause| not_written(path, cause)));
         if written.is_err() {
             // What is left is of no use; the error that counts is the first one.
             let _ = fs::remove_dir_all(&beside);
@@ -106,15 +145,32 @@ impl Run {
         written
     }
 
+    /// Reads a run, every file checked against the others.
+    ///
+    /// # Errors
+    /// When there is none, or a file is not what [`Run::save`] writes.
+    pub fn load(path: &Path) -> Result<Self, RunError> {
+        if !path.join(CONFIG).is_file() {
+            return Err(RunError::NotARun(path.to_owned()));
+        }
+        let config: RunConfig = read_json(&path.join(CONFIG))?;
+        let (history, metrics): (History, _) = (read_json(&path.join(HISTORY))?, read_json(&path.join(METRICS))?);
+        let epochs = history.loss.len();
+        let others = [history.accuracy.len(), history.val_loss.len(), history.val_accuracy.len()];
+        if others != [epochs; 3] || epochs == 0 {
+            let problem = "its lists are not of one length".to_owned();
+            return Err(RunError::Damaged { path: path.join(HISTORY), problem });
+        }
+        let head = path.join(HEAD);
+        let classifier = read_head(&head, &config).map_err(|problem| RunError::Damaged { path: head, problem })?;
+        Ok(Self { config, history, classifier, metrics })
+    }
+
     fn write_files(&self, folder: &Path) -> Result<(), RunError> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |cause| RunError::Io { path, cause }
-        };
-        fs::create_dir_all(folder).map_err(io(folder))?;
+        fs::create_dir_all(folder).map_err(|cause| not_written(folder, cause))?;
         let write = |name: &str, bytes: &[u8]| {
             let path = folder.join(name);
-            fs::write(&path, bytes).map_err(io(&path))
+            fs::write(&path, bytes).map_err(|cause| not_written(&path, cause))
         };
         let format = |name: &str, problem: String| RunError::Format { path: folder.join(name), problem };
         let json = |name: &str, value: Result<Vec<u8>, serde_json::Error>| {
@@ -122,12 +178,12 @@ impl Run {
             bytes.push(b'\n');
             write(name, &bytes)
         };
-        json("config.json", serde_json::to_vec_pretty(&self.config))?;
-        json("history.json", serde_json::to_vec_pretty(&self.history))?;
-        json("metrics.json", serde_json::to_vec_pretty(&self.metrics))?;
+        json(CONFIG, serde_json::to_vec_pretty(&self.config))?;
+        json(HISTORY, serde_json::to_vec_pretty(&self.history))?;
+        json(METRICS, serde_json::to_vec_pretty(&self.metrics))?;
         write("history.csv", self.history_csv().as_bytes())?;
-        let head = self.head().map_err(|error| format("head.safetensors", error.to_string()))?;
-        write("head.safetensors", &head)?;
+        let head = self.head().map_err(|error| format(HEAD, error.to_string()))?;
+        write(HEAD, &head)?;
         let curves = curves(&self.history).map_err(|problem| format("curves.svg", problem))?;
         write("curves.svg", curves.as_bytes())
     }
@@ -141,14 +197,10 @@ impl Run {
         table
     }
 
-    /// The layers in Keras's orientation: `hidden.kernel`, `hidden_1.kernel`, … and `dense.kernel`, with biases.
+    /// The layers in Keras's orientation.
     fn head(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
         let layers = self.classifier.layers();
-        let name = |k: usize| match (k + 1 == layers.len(), k) {
-            (true, _) => "dense".to_owned(),
-            (false, 0) => "hidden".to_owned(),
-            (false, k) => format!("hidden_{k}"),
-        };
+        let name = |k: usize| layer_name(k, layers.len());
         let kernels: Vec<Vec<f32>> = layers.iter().map(|layer| layer.kernel()).collect();
         let mut tensors = Vec::new();
         for ((k, layer), kernel) in layers.iter().enumerate().zip(&kernels) {
@@ -166,6 +218,57 @@ impl Run {
     }
 }
 
+/// `hidden`, `hidden_1`, … and last `dense`.
+fn layer_name(k: usize, layers: usize) -> String {
+    match (k + 1 == layers, k) {
+        (true, _) => "dense".to_owned(),
+        (false, 0) => "hidden".to_owned(),
+        (false, k) => format!("hidden_{k}"),
+    }
+}
+
+fn not_written(path: &Path, cause: io::Error) -> RunError {
+    RunError::Io { action: "written", path: path.to_owned(), cause }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, RunError> {
+    let bytes = fs::read(path).map_err(|cause| RunError::Io { action: "read", path: path.to_owned(), cause })?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| RunError::Damaged { path: path.to_owned(), problem: error.to_string() })
+}
+
+/// The layers that the configuration asks for, and no others.
+fn read_head(path: &Path, config: &RunConfig) -> Result<Classifier, String> {
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| error.to_string())?;
+    let tensor = |name: &str| -> Result<(Vec<usize>, Vec<f32>), String> {
+        let view = file.tensor(name).map_err(|error| error.to_string())?;
+        let values: Vec<f32> = view.data().as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
+        match view.dtype() == Dtype::F32 && values.iter().all(|value| value.is_finite()) {
+            true => Ok((view.shape().to_vec(), values)),
+            false => Err(format!("{name} does not hold finite float32 values")),
+        }
+    };
+    let outputs: Vec<usize> = [&config.hidden[..], &[config.class_indices.len()]].concat();
+    if file.len() != 2 * outputs.len() {
+        return Err(format!("expected {} tensors, found {}", 2 * outputs.len(), file.len()));
+    }
+    let layer = |(k, &units): (usize, &usize)| {
+        let name = layer_name(k, outputs.len());
+        let ((shape, kernel), (_, bias)) = (tensor(&format!("{name}.kernel"))?, tensor(&format!("{name}.bias"))?);
+        match (&shape[..], bias.len()) {
+            (&[inputs, found], biases) if (found, biases) == (units, units) => {
+                Dense::from_keras(inputs, &kernel, &bias).map_err(|error| error.to_string())
+            }
+            _ => {
+                Err(format!("{name} has a kernel of shape {shape:?} and {} biases, expected {units} units", bias.len()))
+            }
+        }
+    };
+    let layers = outputs.iter().enumerate().map(layer).collect::<Result<_, _>>()?;
+    Classifier::from_layers(layers).map_err(|error| error.to_string())
+}
+
 /// Whether a run can be put there, before the work begins.
 ///
 /// # Errors
@@ -174,7 +277,7 @@ pub fn check_free(path: &Path) -> Result<(), RunError> {
     match path.symlink_metadata() {
         Ok(_) => Err(RunError::Exists(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(cause) => Err(RunError::Io { path: path.to_owned(), cause }),
+        Err(cause) => Err(not_written(path, cause)),
     }
 }
 

@@ -9,9 +9,10 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use head::data::Rows;
-use head::fit::{FitConfig, LearningRate, RowOrder, fit};
+use head::fit::{Lessons, RowOrder, Untrained, fit};
 use head::history::History;
 use head::layers::{Classifier, Dense};
+use head::settings::{FitConfig, Positive};
 use ndarray::{Array1, Array2};
 use ndarray_npy::{NpzReader, ReadNpyExt};
 use serde_json::Value;
@@ -47,12 +48,9 @@ impl Clothing {
     }
 }
 
-fn config(learning_rate: f64, epochs: usize, batch_size: usize) -> FitConfig {
-    FitConfig {
-        learning_rate: LearningRate::try_from(learning_rate).unwrap(),
-        epochs: NonZeroUsize::new(epochs).unwrap(),
-        batch_size: NonZeroUsize::new(batch_size).unwrap(),
-    }
+fn config(learning_rate: f64, epochs: usize) -> FitConfig {
+    let learning_rate = Positive::new("learning rate", learning_rate).unwrap();
+    FitConfig::new(learning_rate, NonZeroUsize::new(epochs).unwrap())
 }
 
 struct Trajectory {
@@ -60,6 +58,7 @@ struct Trajectory {
     end: Classifier,
     order: Vec<usize>,
     config: FitConfig,
+    batch_size: NonZeroUsize,
     history: History,
 }
 
@@ -84,7 +83,8 @@ impl Trajectory {
             start,
             end,
             order: order.iter().map(|&row| usize::try_from(row).unwrap()).collect(),
-            config: config(json["learning_rate"].as_f64().unwrap(), number("epochs"), number("batch_size")),
+            config: config(json["learning_rate"].as_f64().unwrap(), number("epochs")),
+            batch_size: NonZeroUsize::new(number("batch_size")).unwrap(),
             history: serde_json::from_value(json["history"].clone()).unwrap(),
         }
     }
@@ -99,9 +99,12 @@ fn follow(name: &str, accuracies_exact: bool) {
     let Some(reference) = reference() else { return };
     let (train, validation) = (Clothing::read(&reference, "train"), Clothing::read(&reference, "validation"));
     let keras = Trajectory::read(&reference, name);
-    let mut classifier = keras.start.clone();
+    let (train, validation) = (train.rows(), validation.rows());
     let order = RowOrder::Fixed(keras.order.clone());
-    let history = fit(&mut classifier, &train.rows(), &validation.rows(), &keras.config, order, |_| {}).unwrap();
+    let lessons = Lessons { train: &train, validation: &validation, order, batch_size: keras.batch_size };
+    let head = Untrained { classifier: keras.start.clone(), config: keras.config, seed: 0 };
+    let trained = fit(head, lessons, |_| {}).unwrap();
+    let history = trained.history;
 
     let loss = worst_relative(&history.loss, &keras.history.loss);
     let val_loss = worst_relative(&history.val_loss, &keras.history.val_loss);
@@ -112,7 +115,7 @@ fn follow(name: &str, accuracies_exact: bool) {
     for (ours, theirs) in history.val_accuracy.iter().zip(&keras.history.val_accuracy) {
         assert!((ours - theirs).abs() < tolerance, "{ours} and {theirs}");
     }
-    for (ours, theirs) in classifier.layers().iter().zip(keras.end.layers()) {
+    for (ours, theirs) in trained.classifier.layers().iter().zip(keras.end.layers()) {
         let (ours, theirs) = (ours.kernel(), theirs.kernel());
         let apart: f64 = ours.iter().zip(&theirs).map(|(a, b)| f64::from(a - b).powi(2)).sum();
         let length: f64 = theirs.iter().map(|value| f64::from(*value).powi(2)).sum();
@@ -144,11 +147,12 @@ fn shuffled_runs_reach_kerass_accuracy() {
             .collect();
         let ours: Vec<f64> = (0..3)
             .map(|seed| {
-                let mut classifier = Classifier::new(2048, &[], 10, seed);
-                let order = RowOrder::Shuffled { seed };
-                let config = config(learning_rate, 10, 32);
-                let history = fit(&mut classifier, &train.rows(), &validation.rows(), &config, order, |_| {}).unwrap();
-                *history.val_accuracy.last().unwrap()
+                let (train, validation) = (train.rows(), validation.rows());
+                let (order, batch_size) = (RowOrder::Shuffled { seed }, NonZeroUsize::new(32).unwrap());
+                let lessons = Lessons { train: &train, validation: &validation, order, batch_size };
+                let classifier = Classifier::new(2048, &[], 10, seed);
+                let head = Untrained { classifier, config: config(learning_rate, 10), seed };
+                *fit(head, lessons, |_| {}).unwrap().history.val_accuracy.last().unwrap()
             })
             .collect();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;

@@ -1,22 +1,21 @@
 //! `head train CACHE`.
 
-use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::ensure;
 use clap::Args;
-use feature_cache::{FeatureCache, Split};
-use head::data::{Rows, TrainingData};
-use head::fit::{FitConfig, LearningRate, RowOrder, fit};
+use feature_cache::FeatureCache;
+use head::data::TrainingData;
+use head::fit::{Lessons, RowOrder, Untrained, fit};
 use head::history::Epoch;
 use head::layers::Classifier;
-use head::metrics::SplitMetrics;
-use head::run::{Run, RunConfig, check_free, next_free};
+use head::run::{Run, check_free, next_free};
+use head::settings::{FitConfig, Fraction};
+use head::sweep::Setting;
 
-/// Where runs go that are not told where.
-const RUNS: &str = "runs";
+use super::source::Source;
+use super::training::{TrainingArgs, count, hidden, learning_rate, weight_decay};
+use super::{RUNS, accuracy_line, name_of};
 
 /// `head train CACHE`.
 #[derive(Debug, Args)]
@@ -26,19 +25,24 @@ pub struct TrainArgs {
     /// Adam's learning rate
     #[arg(long, value_name = "RATE", default_value_t = 0.01, allow_negative_numbers = true)]
     learning_rate: f64,
-    /// Passes over the training rows
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    epochs: usize,
     /// Rows per step
     #[arg(long, value_name = "ROWS", default_value_t = 32)]
     batch_size: usize,
     /// Widths of hidden layers with ReLU, as in 100 or 256,64; 0 for none
     #[arg(long, value_name = "WIDTHS", default_value = "0", value_delimiter = ',')]
     hidden: Vec<usize>,
-    /// Part of each class to hold out for validation, if the cache has no validation split
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.2, allow_negative_numbers = true)]
-    validation_split: f64,
-    /// What the start of the weights, the shuffling and the held-out part are drawn from
+    /// Part of each hidden layer's outputs (of the features, if there is none) to drop in each step
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, allow_negative_numbers = true)]
+    dropout: f64,
+    /// Decoupled weight decay, as in Keras's Adam(weight_decay=…)
+    #[arg(long, value_name = "DECAY", default_value_t = 0.0, allow_negative_numbers = true)]
+    weight_decay: f64,
+    /// Part of the target to spread over all classes
+    #[arg(long, value_name = "PART", default_value_t = 0.0, allow_negative_numbers = true)]
+    label_smoothing: f64,
+    #[command(flatten)]
+    training: TrainingArgs,
+    /// What the start of the weights, the shuffling, the dropout and the held-out part are drawn from
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     seed: u64,
     /// Folder to write the run into [default: runs/CACHE-1, -2, …]
@@ -51,12 +55,11 @@ pub struct TrainArgs {
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let start = Instant::now();
-    let fit_config = args.fit_config()?;
-    let hidden = args.hidden()?;
+    let setting = args.setting()?;
     let cache = FeatureCache::open(&args.cache)?;
     let out = args.out.clone().unwrap_or_else(|| next_free(RUNS.as_ref(), &name_of(&args.cache)));
     check_free(&out)?;
-    let data = TrainingData::from_cache(&cache, args.validation_split, args.seed)?;
+    let data = TrainingData::from_cache(&cache, args.training.validation_split, args.seed)?;
     if let Some(fraction) = data.held_out {
         eprintln!(
             "no validation split in the cache: {} of {} rows held out (--validation-split {fraction}, by class)",
@@ -65,63 +68,46 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         );
     }
 
-    let mut classifier = Classifier::new(cache.columns(), &hidden, cache.classes().len(), args.seed);
+    let epochs = setting.fit.epochs.get();
     let mut number = 0;
     let print = |epoch: Epoch| {
         number += 1;
         if !args.json {
-            println!("{}", line(number, args.epochs, epoch));
+            println!("{}", line(number, epochs, epoch));
         }
     };
-    let order = RowOrder::Shuffled { seed: args.seed };
-    let history = fit(&mut classifier, &data.train, &data.validation, &fit_config, order, print)?;
-
-    let run = Run {
-        config: RunConfig {
-            version: env!("CARGO_PKG_VERSION"),
-            cache: args.cache.clone(),
-            cache_digest: cache.digest().to_owned(),
-            fingerprint: cache.fingerprint().clone(),
-            class_indices: cache.classes().clone(),
-            hidden,
-            fit: fit_config,
-            validation_split: data.held_out,
-            seed: args.seed,
-        },
-        metrics: measure(&classifier, &data, &cache)?,
-        history,
-        classifier,
+    let head = Untrained {
+        classifier: Classifier::new(cache.columns(), &setting.hidden, data.classes, args.seed),
+        config: setting.fit,
+        seed: args.seed,
     };
+    let lessons = Lessons {
+        train: &data.train,
+        validation: &data.validation,
+        order: RowOrder::Shuffled { seed: args.seed },
+        batch_size: setting.batch_size,
+    };
+    let trained = fit(head, lessons, print)?;
+    let run = Source { cache: &cache, named: &args.cache }.run(&setting, args.seed, &data, trained)?;
     run.save(&out)?;
-    report(&run, &out, args.json, start);
+    if args.json {
+        println!("{}", to_json(&run, &out, start));
+    } else {
+        report(&run, &out, start);
+    }
     Ok(())
 }
 
 impl TrainArgs {
-    fn fit_config(&self) -> anyhow::Result<FitConfig> {
-        let learning_rate = LearningRate::try_from(self.learning_rate)?;
-        let positive =
-            |name, value| NonZeroUsize::new(value).ok_or_else(|| anyhow::anyhow!("{name} 0: must be 1 or more"));
-        let epochs = positive("--epochs", self.epochs)?;
-        let batch_size = positive("--batch-size", self.batch_size)?;
-        Ok(FitConfig { learning_rate, epochs, batch_size })
+    fn setting(&self) -> anyhow::Result<Setting> {
+        let fit = FitConfig {
+            dropout: Fraction::new("--dropout", self.dropout)?,
+            weight_decay: weight_decay(self.weight_decay)?,
+            label_smoothing: Fraction::new("--label-smoothing", self.label_smoothing)?,
+            ..self.training.fit_config(learning_rate(self.learning_rate)?)?
+        };
+        Ok(Setting { hidden: hidden(&self.hidden)?, batch_size: count("--batch-size", self.batch_size)?, fit })
     }
-
-    /// The widths of the hidden layers; a single 0 stands for none.
-    fn hidden(&self) -> anyhow::Result<Vec<usize>> {
-        const WIDEST: usize = 1 << 16;
-        if self.hidden == [0] {
-            return Ok(Vec::new());
-        }
-        let width = self.hidden.iter().find(|width| !(1..=WIDEST).contains(*width));
-        ensure!(width.is_none(), "--hidden {}: a layer has 1 to {WIDEST} units", width.copied().unwrap_or_default());
-        Ok(self.hidden.clone())
-    }
-}
-
-fn name_of(cache: &Path) -> String {
-    let path = cache.canonicalize().unwrap_or_else(|_| cache.to_owned());
-    path.file_name().map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// As Keras prints an epoch.
@@ -132,41 +118,35 @@ fn line(number: usize, epochs: usize, epoch: Epoch) -> String {
     )
 }
 
-fn measure(
-    classifier: &Classifier,
-    data: &TrainingData<'_>,
-    cache: &FeatureCache,
-) -> anyhow::Result<BTreeMap<&'static str, SplitMetrics>> {
-    let measure = |rows: &Rows<'_>| SplitMetrics::measure(classifier, rows, cache.classes());
-    let mut metrics = BTreeMap::from([("train", measure(&data.train)), ("validation", measure(&data.validation))]);
-    if let Some(test) = Rows::of_split(cache, Split::Test)? {
-        metrics.insert("test", measure(&test));
-    }
-    Ok(metrics)
+fn to_json(run: &Run, out: &Path, start: Instant) -> serde_json::Value {
+    let (last, best) = (run.history.epochs().last(), run.history.best_epoch());
+    serde_json::json!({
+        "run": out,
+        "learning_rate": run.config.fit.learning_rate,
+        "loss": last.map(|epoch| epoch.loss),
+        "accuracy": last.map(|epoch| epoch.accuracy),
+        "val_loss": last.map(|epoch| epoch.val_loss),
+        "val_accuracy": last.map(|epoch| epoch.val_accuracy),
+        "best_epoch": best.map(|(number, _)| number),
+        "best_val_accuracy": best.map(|(_, epoch)| epoch.val_accuracy),
+        "kept_epoch": run.metrics.kept_epoch,
+        "seconds": start.elapsed().as_secs_f64(),
+    })
 }
 
-fn report(run: &Run, out: &Path, json: bool, start: Instant) {
-    let best = run.history.best_epoch();
-    let seconds = start.elapsed().as_secs_f64();
-    if json {
-        let last = run.history.epochs().last();
-        let result = serde_json::json!({
-            "run": out,
-            "learning_rate": run.config.fit.learning_rate,
-            "loss": last.map(|epoch| epoch.loss),
-            "accuracy": last.map(|epoch| epoch.accuracy),
-            "val_loss": last.map(|epoch| epoch.val_loss),
-            "val_accuracy": last.map(|epoch| epoch.val_accuracy),
-            "best_epoch": best.map(|(number, _)| number),
-            "best_val_accuracy": best.map(|(_, epoch)| epoch.val_accuracy),
-            "seconds": seconds,
-        });
-        println!("{result}");
-        return;
+fn report(run: &Run, out: &Path, start: Instant) {
+    let (epochs, kept) = (run.history.loss.len(), run.metrics.kept_epoch);
+    if epochs < run.config.fit.epochs.get() {
+        println!("stopped early: no better epoch since {kept}");
     }
-    if let Some((number, epoch)) = best {
+    let seconds = start.elapsed().as_secs_f64();
+    if let Some((number, epoch)) = run.history.best_epoch() {
         println!("\nbest validation accuracy {:.4} in epoch {number}; {seconds:.2} s in all", epoch.val_accuracy);
     }
+    if let Some(validation) = run.metrics.validation() {
+        println!("{}", accuracy_line(validation, &format!("the weights of epoch {kept} are kept:")));
+    }
     println!("run in {}: curves.svg, metrics.json, head.safetensors", out.display());
-    println!("\nnext: try another rate, as in: cargo head train {} --learning-rate 0.001", run.config.cache.display());
+    let cache = run.config.cache.display();
+    println!("\nnext: try several rates at once: cargo head sweep {cache} --learning-rates 0.0001,0.001,0.01,0.1");
 }

@@ -1,0 +1,109 @@
+//! `head compare RUN…` and `head runs DIR`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use head::run::{Run, RunError};
+use head::summary::{differing, verdict};
+use serde_json::{Map, Value};
+
+use super::table;
+
+/// `head compare RUN…`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Runs that head train or head sweep has made
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `head runs DIR`.
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    /// Folder with runs in it, at any depth
+    #[arg(default_value = super::RUNS)]
+    folder: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Sweeps have their runs one level down; nothing that this program writes is deeper.
+const DEEPEST: usize = 4;
+
+pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
+    let runs = args.runs.iter().map(|path| Ok((path.clone(), Run::load(path)?))).collect::<Result<_, RunError>>()?;
+    show(runs, args.json)
+}
+
+pub fn runs(args: &RunsArgs) -> anyhow::Result<()> {
+    let mut found = Vec::new();
+    find(&args.folder, DEEPEST, &mut found)?;
+    ensure!(!found.is_empty(), "{}: no runs here; make one with: head train CACHE", args.folder.display());
+    show(found, args.json)
+}
+
+/// The runs below a folder; what starts with a dot is not finished.
+fn find(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, Run)>) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.retain(|path| path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b".")));
+    folders.sort();
+    for path in folders {
+        match Run::load(&path) {
+            Ok(run) => found.push((path, run)),
+            Err(RunError::NotARun(_)) if depth > 0 => find(&path, depth - 1, found)?,
+            Err(RunError::NotARun(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn show(mut runs: Vec<(PathBuf, Run)>, json: bool) -> anyhow::Result<()> {
+    let accuracy = |run: &Run| run.metrics.validation().map_or(0.0, |validation| validation.accuracy);
+    runs.sort_by(|(_, a), (_, b)| accuracy(b).total_cmp(&accuracy(a)));
+    let configs: Vec<Map<String, Value>> =
+        runs.iter().filter_map(|(_, run)| serde_json::to_value(&run.config).ok()?.as_object().cloned()).collect();
+    let columns = differing(&configs);
+    if json {
+        let of_run = |(k, (path, run)): (usize, &(PathBuf, Run))| {
+            let settings: Map<String, Value> =
+                columns.iter().map(|(name, values)| (name.clone(), values[k].clone())).collect();
+            serde_json::json!({"run": path, "val_accuracy": accuracy(run), "differs": settings})
+        };
+        println!("{}", Value::from_iter(runs.iter().enumerate().map(of_run)));
+        return Ok(());
+    }
+    // Digests and fingerprints are long; that they differ is what counts, and the cache's name tells.
+    let columns: Vec<_> = columns.into_iter().filter(|(name, _)| name != "cache_digest").collect();
+    let header: Vec<&str> = ["run", "val_accuracy", "95 %", "val_loss", "epoch"]
+        .into_iter()
+        .chain(columns.iter().map(|(name, _)| name.as_str()))
+        .collect();
+    let rows = runs.iter().enumerate().map(|(k, (path, run))| {
+        let mut row = vec![path.display().to_string()];
+        match run.metrics.validation() {
+            Some(validation) => row.extend([
+                format!("{:.4}", validation.accuracy),
+                format!("{:.3} to {:.3}", validation.accuracy_interval.low, validation.accuracy_interval.high),
+                format!("{:.4}", validation.loss),
+            ]),
+            None => row.extend(vec!["-".to_owned(); 3]),
+        }
+        row.push(run.metrics.kept_epoch.to_string());
+        row.extend(columns.iter().map(|(_, values)| super::plain(&values[k])));
+        row
+    });
+    println!("{}", table(&header, rows));
+    let photos = runs.iter().filter_map(|(_, run)| Some(run.metrics.validation()?.rows)).min().unwrap_or(0);
+    let accuracies: Vec<f64> = runs.iter().map(|(_, run)| accuracy(run)).collect();
+    if let Some(verdict) = verdict(&accuracies, photos) {
+        println!("\n{verdict}");
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! The cache that a head was trained on, as its run records it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::ensure;
+use feature_cache::{CacheError, FeatureCache, Split};
+use head::data::{DataError, Rows, TrainingData};
+use head::fit::Trained;
+use head::metrics::SplitMetrics;
+use head::run::{Run, RunConfig, RunMetrics};
+use head::sweep::Setting;
+
+/// A cache, and how the user named it.
+pub struct Source<'a> {
+    pub cache: &'a FeatureCache,
+    pub named: &'a Path,
+}
+
+impl Source<'_> {
+    /// The run of a head that was trained on this cache, measured on all of its splits.
+    pub fn run(
+        &self,
+        setting: &Setting,
+        seed: u64,
+        data: &TrainingData<'_>,
+        trained: Trained,
+    ) -> Result<Run, DataError> {
+        let Trained { classifier, history, kept_epoch } = trained;
+        let measure = |rows: &Rows<'_>| SplitMetrics::measure(&classifier, rows, self.cache.classes());
+        let mut splits =
+            BTreeMap::from([(Split::Train, measure(&data.train)), (Split::Validation, measure(&data.validation))]);
+        if let Some(test) = Rows::of_split(self.cache, Split::Test)? {
+            splits.insert(Split::Test, measure(&test));
+        }
+        let config = RunConfig {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cache: self.named.to_owned(),
+            cache_digest: self.cache.digest().to_owned(),
+            fingerprint: self.cache.fingerprint().clone(),
+            class_indices: self.cache.classes().clone(),
+            hidden: setting.hidden.clone(),
+            batch_size: setting.batch_size,
+            fit: setting.fit,
+            validation_split: data.held_out,
+            seed,
+        };
+        Ok(Run { config, history, classifier, metrics: RunMetrics { kept_epoch, splits } })
+    }
+
+    /// That a run's head can be used on this cache: rows made in the same way, and the same classes.
+    pub fn check_belongs(&self, run: &Run) -> anyhow::Result<()> {
+        let differences = run.config.fingerprint.differences(self.cache.fingerprint());
+        ensure!(differences.is_empty(), CacheError::OtherFingerprint { path: self.named.to_owned(), differences });
+        let (of_run, of_cache) = (&run.config.class_indices, self.cache.classes());
+        let only = |these: &feature_cache::ClassNames, those: &feature_cache::ClassNames| -> Vec<String> {
+            these.iter().filter(|class| those.label(class).is_none()).map(str::to_owned).collect()
+        };
+        ensure!(
+            of_run == of_cache,
+            "{}: its classes are not the run's: only in the cache {:?}, only in the run {:?}; train a head on it",
+            self.named.display(),
+            only(of_cache, of_run),
+            only(of_run, of_cache),
+        );
+        ensure!(
+            run.classifier.inputs() == self.cache.columns(),
+            "{}: its rows have {} features, the run's head takes {}; train a head on it",
+            self.named.display(),
+            self.cache.columns(),
+            run.classifier.inputs(),
+        );
+        Ok(())
+    }
+}

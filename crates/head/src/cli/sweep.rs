@@ -1,0 +1,193 @@
+//! `head sweep CACHE`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use feature_cache::FeatureCache;
+use head::data::TrainingData;
+use head::fit::{FitError, Trained};
+use head::run::{check_free, next_free};
+use head::settings::{Fraction, OutOfRange, Positive};
+use head::summary::{SettingResult, differing, summarise, verdict};
+use head::sweep::{Grid, HeadId, Setting, sweep};
+use indicatif::ProgressBar;
+use signal_hook::consts::SIGINT;
+
+use super::source::Source;
+use super::training::{TrainingArgs, count, hidden, learning_rate, weight_decay};
+use super::{RUNS, name_of, plain, table};
+
+/// `head sweep CACHE`.
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// Cache that extract has made
+    cache: PathBuf,
+    /// Adam's learning rates to try
+    #[arg(
+        long,
+        value_name = "RATES",
+        default_value = "0.0001,0.001,0.01,0.1",
+        value_delimiter = ',',
+        allow_negative_numbers = true
+    )]
+    learning_rates: Vec<f64>,
+    /// Hidden layers to try: 0 for none, 100, or several as in 256x64
+    #[arg(long, value_name = "SHAPES", default_value = "0", value_delimiter = ',')]
+    hidden: Vec<String>,
+    /// Rates of dropout to try
+    #[arg(long, value_name = "RATES", default_value = "0", value_delimiter = ',', allow_negative_numbers = true)]
+    dropout: Vec<f64>,
+    /// Decoupled weight decays to try
+    #[arg(long, value_name = "DECAYS", default_value = "0", value_delimiter = ',', allow_negative_numbers = true)]
+    weight_decay: Vec<f64>,
+    /// Parts of the target to try to spread over all classes
+    #[arg(long, value_name = "PARTS", default_value = "0", value_delimiter = ',', allow_negative_numbers = true)]
+    label_smoothing: Vec<f64>,
+    /// Rows per step to try
+    #[arg(long, value_name = "ROWS", default_value = "32", value_delimiter = ',')]
+    batch_sizes: Vec<usize>,
+    /// Heads for each combination, from as many seeds
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    seeds: usize,
+    /// The first of the seeds
+    #[arg(long, value_name = "SEED", default_value_t = 42)]
+    seed: u64,
+    #[command(flatten)]
+    training: TrainingArgs,
+    /// Folder to write the sweep into, a run for each head [default: runs/CACHE-sweep-1, -2, …]
+    #[arg(long, value_name = "SWEEP")]
+    out: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let grid = args.grid()?;
+    let settings = grid.settings();
+    let seeds = count("--seeds", args.seeds)?.get() as u64;
+    let cache = FeatureCache::open(&args.cache)?;
+    let out = args.out.clone().unwrap_or_else(|| next_free(RUNS.as_ref(), &format!("{}-sweep", name_of(&args.cache))));
+    check_free(&out)?;
+    let data = |k: u64| {
+        let seed = args.seed.wrapping_add(k);
+        Ok((seed, TrainingData::from_cache(&cache, args.training.validation_split, seed)?))
+    };
+    let data: Vec<(u64, TrainingData<'_>)> = (0..seeds).map(data).collect::<anyhow::Result<_>>()?;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&stop))?;
+    signal_hook::flag::register(SIGINT, Arc::clone(&stop))?;
+    let bar = ProgressBar::new((settings.len() * data.len()) as u64).with_message("heads");
+    let source = Source { cache: &cache, named: &args.cache };
+    let finish = |id: HeadId, trained: Result<Trained, FitError>| {
+        let (setting, (seed, data)) = (&settings[id.setting], &data[id.seed]);
+        let result = keep(&source, setting, *seed, data, trained, &out.join(name(id.setting, *seed)));
+        bar.inc(1);
+        result
+    };
+    let heads = sweep(&settings, &data, &stop, finish);
+    bar.finish_and_clear();
+    let heads = heads.into_iter().map(|(id, result)| Ok((id, result?))).collect::<anyhow::Result<Vec<_>>>()?;
+    ensure!(!heads.is_empty(), "stopped before the first head was finished");
+
+    let photos = data.first().map_or(0, |(_, data)| data.validation.len());
+    let results = summarise(&settings, &heads);
+    write_results(&out, &results)?;
+    if stop.load(Ordering::Relaxed) {
+        eprintln!("stopped: the heads that were finished are kept");
+    }
+    if args.json {
+        println!(
+            "{}",
+            serde_json::json!({"sweep": out, "settings": results, "seconds": start.elapsed().as_secs_f64()})
+        );
+    } else {
+        report(&results, photos, &out, start);
+    }
+    Ok(())
+}
+
+impl SweepArgs {
+    fn grid(&self) -> anyhow::Result<Grid> {
+        let learning_rates =
+            self.learning_rates.iter().map(|&rate| learning_rate(rate)).collect::<Result<Vec<Positive>, _>>()?;
+        let shape = |typed: &String| -> anyhow::Result<Vec<usize>> {
+            let widths = typed.split('x').map(|width| {
+                width.parse().with_context(|| format!("--hidden {typed}: expected widths, as in 100 or 256x64"))
+            });
+            hidden(&widths.collect::<anyhow::Result<Vec<usize>>>()?)
+        };
+        let fractions = |name, values: &[f64]| -> Result<Vec<Fraction>, OutOfRange> {
+            values.iter().map(|&value| Fraction::new(name, value)).collect()
+        };
+        Ok(Grid {
+            common: self.training.fit_config(learning_rates.first().copied().context("no learning rate to try")?)?,
+            learning_rates,
+            hidden: self.hidden.iter().map(shape).collect::<anyhow::Result<_>>()?,
+            dropout: fractions("--dropout", &self.dropout)?,
+            weight_decay: self.weight_decay.iter().map(|&decay| weight_decay(decay)).collect::<Result<_, _>>()?,
+            label_smoothing: fractions("--label-smoothing", &self.label_smoothing)?,
+            batch_sizes: self.batch_sizes.iter().map(|&rows| count("--batch-sizes", rows)).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// Keeps a head as a run; gives its last validation loss and accuracy, or that it diverged.
+fn keep(
+    source: &Source<'_>,
+    setting: &Setting,
+    seed: u64,
+    data: &TrainingData<'_>,
+    trained: Result<Trained, FitError>,
+    out: &Path,
+) -> anyhow::Result<Option<(f64, f64)>> {
+    let Ok(trained) = trained else { return Ok(None) };
+    let run = source.run(setting, seed, data, trained)?;
+    run.save(out)?;
+    Ok(run.metrics.validation().map(|validation| (validation.loss, validation.accuracy)))
+}
+
+/// A head's folder: its number in the grid, and its seed.
+fn name(setting: usize, seed: u64) -> String {
+    format!("{:03}-seed-{seed}", setting + 1)
+}
+
+fn write_results(out: &Path, results: &[SettingResult]) -> anyhow::Result<()> {
+    let path = out.join("sweep.json");
+    let json = serde_json::to_vec_pretty(results)?;
+    std::fs::create_dir_all(out)
+        .and_then(|()| std::fs::write(&path, json))
+        .with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+fn report(results: &[SettingResult], photos: usize, out: &Path, start: Instant) {
+    let settings: Vec<_> =
+        results.iter().filter_map(|result| serde_json::to_value(&result.setting).ok()?.as_object().cloned()).collect();
+    let columns = differing(&settings);
+    let names = columns.iter().map(|(name, _)| name.as_str());
+    let header: Vec<&str> = names.chain(["val_accuracy", "± error", "val_loss", "heads"]).collect();
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
+    let rows = results.iter().enumerate().map(|(k, result)| {
+        let heads = match result.diverged {
+            0 => result.val_accuracies.len().to_string(),
+            diverged => format!("{} ({diverged} diverged)", result.val_accuracies.len() + diverged),
+        };
+        let settings = columns.iter().map(|(_, values)| plain(&values[k]));
+        let numbers = [result.val_accuracy, result.val_accuracy_error, result.val_loss].map(number);
+        settings.chain(numbers).chain([heads]).collect()
+    });
+    println!("{}", table(&header, rows));
+    let accuracies: Vec<f64> = results.iter().filter_map(|result| result.val_accuracy).collect();
+    if let Some(verdict) = verdict(&accuracies, photos) {
+        println!("\n{verdict}");
+    }
+    let heads: usize = results.iter().map(|result| result.val_accuracies.len() + result.diverged).sum();
+    println!("\n{heads} heads in {:.2} s; runs in {}", start.elapsed().as_secs_f64(), out.display());
+    println!("\nnext: cargo head runs {}", out.display());
+}

@@ -1,0 +1,80 @@
+//! What `train` and `sweep` ask in the same words.
+
+use std::num::NonZeroUsize;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use head::schedule::Schedule;
+use head::settings::{ClassWeights, FitConfig, Keep, Monitor, OutOfRange, Positive};
+
+/// Settings that all heads of a command have in common.
+#[derive(Debug, Args)]
+pub struct TrainingArgs {
+    /// Passes over the training rows
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    epochs: usize,
+    /// How the learning rate changes: constant, cosine (down to 0 at the end), step:EPOCHS[:FACTOR]
+    #[arg(long, default_value_t)]
+    schedule: Schedule,
+    /// Whether rows of rare classes count more
+    #[arg(long, value_enum, default_value_t)]
+    class_weights: ClassWeights,
+    /// Scale gradients down to this norm when theirs is larger [default: no limit]
+    #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
+    clip_norm: Option<f64>,
+    /// End when no epoch has been better for N epochs, and keep the best one's weights [default: train to the end]
+    #[arg(long, value_name = "N")]
+    early_stopping: Option<NonZeroUsize>,
+    /// Keep the best epoch's weights instead of the last one's
+    #[arg(long)]
+    save_best: bool,
+    /// What best means for --early-stopping and --save-best
+    #[arg(long, value_enum, default_value_t)]
+    monitor: Monitor,
+    /// Part of each class to hold out for validation, if the cache has no validation split
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.2, allow_negative_numbers = true)]
+    pub validation_split: f64,
+}
+
+impl TrainingArgs {
+    /// What was meant, with a learning rate.
+    pub fn fit_config(&self, learning_rate: Positive) -> anyhow::Result<FitConfig> {
+        let keep = match (self.early_stopping, self.save_best) {
+            (None, false) => Keep::Last,
+            (patience, _) => Keep::Best { monitor: self.monitor, patience },
+        };
+        Ok(FitConfig {
+            schedule: self.schedule,
+            class_weights: self.class_weights,
+            clip_norm: self.clip_norm.map(|norm| Positive::new("--clip-norm", norm)).transpose()?,
+            keep,
+            ..FitConfig::new(learning_rate, count("--epochs", self.epochs)?)
+        })
+    }
+}
+
+/// A learning rate as it is typed.
+pub fn learning_rate(value: f64) -> Result<Positive, OutOfRange> {
+    Positive::new("learning rate", value)
+}
+
+/// A weight decay as it is typed: 0 is none.
+pub fn weight_decay(value: f64) -> Result<Option<Positive>, OutOfRange> {
+    if value == 0.0 { Ok(None) } else { Positive::new("--weight-decay", value).map(Some) }
+}
+
+/// A number of epochs, rows or seeds as it is typed.
+pub fn count(name: &str, typed: usize) -> anyhow::Result<NonZeroUsize> {
+    NonZeroUsize::new(typed).with_context(|| format!("{name} 0: must be 1 or more"))
+}
+
+/// The widths of hidden layers as they are typed; a single 0 stands for none.
+pub fn hidden(typed: &[usize]) -> anyhow::Result<Vec<usize>> {
+    const WIDEST: usize = 1 << 16;
+    if typed == [0] {
+        return Ok(Vec::new());
+    }
+    let wrong = typed.iter().find(|width| !(1..=WIDEST).contains(*width));
+    ensure!(wrong.is_none(), "--hidden {}: a layer has 1 to {WIDEST} units", wrong.copied().unwrap_or_default());
+    Ok(typed.to_vec())
+}

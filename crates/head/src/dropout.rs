@@ -1,0 +1,63 @@
+//! Inverted dropout (Srivastava et al. 2014, scaled as in Keras): some values become 0, the others grow, so that the
+//! mean stays and nothing has to be done when nothing is learnt.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::settings::Fraction;
+
+/// Draws what is dropped.
+#[derive(Debug, Clone)]
+pub struct Dropout {
+    random: ChaCha8Rng,
+    /// A value is dropped when its 16 random bits are below this.
+    below: u16,
+    scale: f32,
+}
+
+impl Dropout {
+    /// None when nothing is to be dropped. The same seed drops the same values.
+    pub fn new(rate: Fraction, seed: u64) -> Option<Self> {
+        let steps = f64::from(u16::MAX) + 1.0;
+        let below = (rate.get() * steps).round().min(steps - 1.0) as u16;
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        // The weights' start is drawn from stream 0, the order of the rows from stream 1.
+        random.set_stream(2);
+        let scale = (1.0 / (1.0 - f64::from(below) / steps)) as f32;
+        (below > 0).then_some(Self { random, below, scale })
+    }
+
+    /// What the values that stay are multiplied by.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// Drops some of the values.
+    pub fn apply(&mut self, values: &mut [f32]) {
+        for four in values.chunks_mut(4) {
+            let mut bits = self.random.next_u64();
+            for value in four {
+                *value *= if (bits as u16) < self.below { 0.0 } else { self.scale };
+                bits >>= 16;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fraction_is_dropped_and_the_mean_stays() {
+        let mut dropout = Dropout::new(Fraction::new("dropout", 0.3).unwrap(), 5).unwrap();
+        let mut values = vec![1.0f32; 100_000];
+        dropout.apply(&mut values);
+        let dropped = values.iter().filter(|&&value| value == 0.0).count();
+        assert!((29_500..30_500).contains(&dropped), "{dropped}");
+        let mean = values.iter().sum::<f32>() / 100_000.0;
+        assert!((mean - 1.0).abs() < 0.01, "{mean}");
+        assert!(values.iter().all(|&value| value == 0.0 || (value - 1.0 / 0.7).abs() < 1e-4));
+        assert!(Dropout::new(Fraction::default(), 5).is_none());
+    }
+}

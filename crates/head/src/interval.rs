@@ -1,0 +1,72 @@
+//! How sure a measured accuracy is.
+
+use serde::{Deserialize, Serialize};
+
+/// The 97.5th percentile of the normal distribution: intervals hold 95 times in 100.
+const Z: f64 = 1.959_964;
+
+/// Where the true value is, 95 times in 100.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Its lower end.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+}
+
+/// Wilson's interval (Wilson 1927) for a rate of `right` out of `count`; from 0 to 1 when nothing was counted.
+pub fn wilson(right: usize, count: usize) -> Interval {
+    if count == 0 {
+        return Interval { low: 0.0, high: 1.0 };
+    }
+    let (n, rate) = (count as f64, right as f64 / count as f64);
+    let denominator = 1.0 + Z * Z / n;
+    let center = (rate + Z * Z / (2.0 * n)) / denominator;
+    let half = Z / denominator * (rate * (1.0 - rate) / n + Z * Z / (4.0 * n * n)).sqrt();
+    Interval { low: (center - half).max(0.0), high: (center + half).min(1.0) }
+}
+
+/// The mean, and its standard error (none of a single value).
+pub fn mean_and_error(values: &[f64]) -> (f64, Option<f64>) {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (values.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt()))
+}
+
+/// Whether two accuracies on the same number of photos could well be the same: their difference is within what drawing
+/// other photos changes, 95 times in 100 (two-sample z-test; the photos being the same ones, it errs towards caution).
+pub fn indistinguishable(one: f64, other: f64, photos: usize) -> bool {
+    let variance = |rate: f64| rate * (1.0 - rate) / photos.max(1) as f64;
+    (one - other).abs() <= Z * (variance(one) + variance(other)).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilsons_interval_is_the_textbooks() {
+        // 10 of 20: 0.2993 to 0.7007; none of 10: 0 to 0.2775 (Agresti and Coull 1998, by hand).
+        let half = wilson(10, 20);
+        assert!((half.low - 0.2993).abs() < 1e-4 && (half.high - 0.7007).abs() < 1e-4, "{half:?}");
+        let none = wilson(0, 10);
+        assert!(none.low == 0.0 && (none.high - 0.2775).abs() < 1e-4, "{none:?}");
+        assert_eq!(wilson(0, 0), Interval { low: 0.0, high: 1.0 });
+    }
+
+    #[test]
+    fn errors_shrink_with_more_values() {
+        assert_eq!(mean_and_error(&[2.0]), (2.0, None));
+        let (mean, error) = mean_and_error(&[1.0, 2.0, 3.0]);
+        assert_eq!(mean, 2.0);
+        assert!((error.unwrap() - (1.0f64 / 3.0).sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn on_few_photos_little_can_be_told_apart() {
+        assert!(indistinguishable(0.82, 0.80, 341));
+        assert!(!indistinguishable(0.82, 0.70, 341));
+        assert!(!indistinguishable(0.82, 0.80, 100_000));
+    }
+}

@@ -1,0 +1,125 @@
+//! What a sweep, or a set of runs, shows: the best settings first, what they differ in, and whether that is chance.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::interval::{indistinguishable, mean_and_error};
+use crate::sweep::{HeadId, Setting};
+
+/// What a setting gave over its seeds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SettingResult {
+    /// The setting.
+    #[serde(flatten)]
+    pub setting: Setting,
+    /// Mean validation accuracy over the seeds; none when every head diverged.
+    pub val_accuracy: Option<f64>,
+    /// Its standard error; none of a single seed.
+    pub val_accuracy_error: Option<f64>,
+    /// Mean validation loss.
+    pub val_loss: Option<f64>,
+    /// Validation accuracy of each seed's head.
+    pub val_accuracies: Vec<f64>,
+    /// Heads whose loss was no longer finite.
+    pub diverged: usize,
+}
+
+/// The settings with the highest mean validation accuracy first. A head's result is its validation loss and accuracy, or
+/// nothing if it diverged.
+pub fn summarise(settings: &[Setting], heads: &[(HeadId, Option<(f64, f64)>)]) -> Vec<SettingResult> {
+    let result = |(k, setting): (usize, &Setting)| {
+        let of_setting: Vec<_> = heads.iter().filter(|(id, _)| id.setting == k).map(|(_, result)| *result).collect();
+        let finished: Vec<(f64, f64)> = of_setting.iter().copied().flatten().collect();
+        let (losses, val_accuracies): (Vec<f64>, Vec<f64>) = finished.iter().copied().unzip();
+        let mean = (!finished.is_empty()).then(|| mean_and_error(&val_accuracies));
+        let diverged = of_setting.len() - finished.len();
+        (!of_setting.is_empty()).then(|| SettingResult {
+            setting: setting.clone(),
+            val_accuracy: mean.map(|(mean, _)| mean),
+            val_accuracy_error: mean.and_then(|(_, error)| error),
+            val_loss: mean.map(|_| mean_and_error(&losses).0),
+            val_accuracies,
+            diverged,
+        })
+    };
+    let mut results: Vec<SettingResult> = settings.iter().enumerate().filter_map(result).collect();
+    let score = |result: &SettingResult| result.val_accuracy.unwrap_or(-1.0);
+    results.sort_by(|a, b| score(b).total_cmp(&score(a)));
+    results
+}
+
+/// The fields in which some of the objects differ, each with its value in every object; nested objects are one field.
+pub fn differing(objects: &[Map<String, Value>]) -> Vec<(String, Vec<Value>)> {
+    let mut names: Vec<&String> = objects.iter().flat_map(Map::keys).collect();
+    names.sort_unstable();
+    names.dedup();
+    let values = |name: &String| objects.iter().map(|object| object.get(name).cloned().unwrap_or_default()).collect();
+    let fields = names.into_iter().map(|name| (name.clone(), values(name)));
+    fields.filter(|(_, values): &(String, Vec<Value>)| values.iter().any(|value| *value != values[0])).collect()
+}
+
+/// One sentence: whether the best of these accuracies, the highest first, is better than the others or only luckier.
+pub fn verdict(accuracies: &[f64], photos: usize) -> Option<String> {
+    let (&best, others) = accuracies.split_first()?;
+    let alike = others.iter().filter(|&&other| indistinguishable(best, other, photos)).count();
+    Some(match (others.len(), alike) {
+        (0, _) => return None,
+        (_, 0) => format!("the first is better than the others by more than chance on {photos} photos"),
+        (others, alike) if alike == others => {
+            format!("none can be told from the first: on {photos} photos the differences could be chance")
+        }
+        (_, alike) => {
+            format!("the first {} cannot be told apart: on {photos} photos the differences could be chance", alike + 1)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::settings::{FitConfig, Positive};
+
+    #[test]
+    fn the_best_setting_comes_first_and_the_diverged_last() {
+        let setting = |rate| Setting {
+            hidden: Vec::new(),
+            batch_size: NonZeroUsize::MIN,
+            fit: FitConfig::new(Positive::new("learning rate", rate).unwrap(), NonZeroUsize::MIN),
+        };
+        let settings = [0.1, 0.2, 0.3, 0.4].map(setting);
+        let head = |setting, seed, result| (HeadId { setting, seed }, result);
+        let heads = [
+            head(0, 0, Some((0.5, 0.7))),
+            head(0, 1, Some((0.7, 0.8))),
+            head(1, 0, None),
+            head(2, 0, Some((0.4, 0.9))),
+            head(2, 1, None),
+        ];
+        let results = summarise(&settings, &heads);
+        let rates: Vec<f64> = results.iter().map(|result| result.setting.fit.learning_rate.get()).collect();
+        assert_eq!(rates, [0.3, 0.1, 0.2], "a setting without a head is left out");
+        assert_eq!((results[0].val_accuracy, results[0].val_accuracy_error, results[0].diverged), (Some(0.9), None, 1));
+        assert!((results[1].val_accuracy.unwrap() - 0.75).abs() < 1e-12);
+        assert!((results[1].val_accuracy_error.unwrap() - 0.05).abs() < 1e-12);
+        assert_eq!((results[2].val_accuracy, results[2].diverged), (None, 1));
+    }
+
+    #[test]
+    fn only_what_differs_is_a_column() {
+        let objects = [json!({"a": 1, "b": [1, 2], "c": null}), json!({"a": 1, "b": [1, 3]})];
+        let maps: Vec<_> = objects.iter().map(|object| object.as_object().unwrap().clone()).collect();
+        assert_eq!(differing(&maps), [("b".to_owned(), vec![json!([1, 2]), json!([1, 3])])]);
+    }
+
+    #[test]
+    fn the_verdict_counts_what_could_be_chance() {
+        assert_eq!(verdict(&[0.9], 341), None);
+        assert!(verdict(&[0.9, 0.5], 341).unwrap().starts_with("the first is better than the others"));
+        assert!(verdict(&[0.83, 0.82, 0.5], 341).unwrap().starts_with("the first 2 cannot be told apart"));
+        assert!(verdict(&[0.83, 0.82], 341).unwrap().starts_with("none can be told from the first"));
+    }
+}

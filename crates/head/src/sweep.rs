@@ -1,0 +1,182 @@
+//! Many heads at once: every combination of settings, each from several seeds.
+//!
+//! Heads with the same seed and batch size visit the same rows in the same order, so they are trained together: a batch
+//! is fetched once for all of them. The groups are spread over the cores; what a head becomes depends on neither.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::data::TrainingData;
+use crate::fit::{FitError, Lessons, RowOrder, Trained, Untrained, fit_together};
+use crate::layers::Classifier;
+use crate::settings::{FitConfig, Fraction, Positive};
+
+/// Heads that are trained together: enough to share a batch, few enough to keep all cores busy to the end.
+const TOGETHER: usize = 2;
+
+/// One head's settings, but for the seed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Setting {
+    /// Widths of the hidden layers.
+    pub hidden: Vec<usize>,
+    /// Rows per step.
+    pub batch_size: NonZeroUsize,
+    /// Everything else.
+    #[serde(flatten)]
+    pub fit: FitConfig,
+}
+
+/// The values to combine.
+#[derive(Debug, Clone)]
+pub struct Grid {
+    /// Adam's.
+    pub learning_rates: Vec<Positive>,
+    /// Widths of hidden layers, a list for each kind of head.
+    pub hidden: Vec<Vec<usize>>,
+    /// Rates of dropout.
+    pub dropout: Vec<Fraction>,
+    /// Weight decays.
+    pub weight_decay: Vec<Option<Positive>>,
+    /// Amounts of label smoothing.
+    pub label_smoothing: Vec<Fraction>,
+    /// Rows per step.
+    pub batch_sizes: Vec<NonZeroUsize>,
+    /// What all have in common.
+    pub common: FitConfig,
+}
+
+impl Grid {
+    /// Every combination; the learning rate changes fastest.
+    pub fn settings(&self) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        for hidden in &self.hidden {
+            for &batch_size in &self.batch_sizes {
+                for &dropout in &self.dropout {
+                    for &weight_decay in &self.weight_decay {
+                        for &label_smoothing in &self.label_smoothing {
+                            for &learning_rate in &self.learning_rates {
+                                let fit =
+                                    FitConfig { learning_rate, dropout, weight_decay, label_smoothing, ..self.common };
+                                settings.push(Setting { hidden: hidden.clone(), batch_size, fit });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        settings
+    }
+}
+
+/// A head of the sweep: which setting, and which of the seeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeadId {
+    /// Place among the settings.
+    pub setting: usize,
+    /// Place among the seeds.
+    pub seed: usize,
+}
+
+/// Trains a head from each seed for each setting, on all threads of the rayon pool, and calls `finished` with each as it
+/// is done; `data` holds the rows for each seed. When `stop` is set, heads under way are finished and no more are begun.
+pub fn sweep<T: Send>(
+    settings: &[Setting],
+    seeds: &[(u64, TrainingData<'_>)],
+    stop: &AtomicBool,
+    finished: impl Fn(HeadId, Result<Trained, FitError>) -> T + Sync,
+) -> Vec<(HeadId, T)> {
+    let columns = seeds.iter().flat_map(|(_, data)| data.train.features.first()).map(|row| row.len()).next();
+    let mut done: Vec<(HeadId, T)> = groups(settings, seeds.len())
+        .into_par_iter()
+        .filter(|_| !stop.load(Ordering::Relaxed))
+        .flat_map_iter(|group| {
+            let (seed, data) = &seeds[group[0].seed];
+            let lessons = Lessons {
+                train: &data.train,
+                validation: &data.validation,
+                order: RowOrder::Shuffled { seed: *seed },
+                batch_size: settings[group[0].setting].batch_size,
+            };
+            let untrained = |id: &HeadId| {
+                let Setting { hidden, fit, .. } = &settings[id.setting];
+                let classifier = Classifier::new(columns.unwrap_or(1), hidden, data.classes, *seed);
+                Untrained { classifier, config: *fit, seed: *seed }
+            };
+            let trained = fit_together(group.iter().map(untrained).collect(), lessons, |_, _| {});
+            let finished = &finished;
+            group.into_iter().zip(trained).map(move |(id, trained)| (id, finished(id, trained)))
+        })
+        .collect();
+    done.sort_by_key(|(id, _)| *id);
+    done
+}
+
+/// Heads of one seed and one batch size, a few at a time.
+fn groups(settings: &[Setting], seeds: usize) -> Vec<Vec<HeadId>> {
+    let mut batch_sizes: Vec<NonZeroUsize> = settings.iter().map(|setting| setting.batch_size).collect();
+    batch_sizes.sort_unstable();
+    batch_sizes.dedup();
+    let mut groups = Vec::new();
+    for seed in 0..seeds {
+        for &batch_size in &batch_sizes {
+            let of_size = (0..settings.len()).filter(|&k| settings[k].batch_size == batch_size);
+            let heads: Vec<HeadId> = of_size.map(|setting| HeadId { setting, seed }).collect();
+            groups.extend(heads.chunks(TOGETHER).map(<[HeadId]>::to_vec));
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Rows;
+    use crate::fit::fit;
+
+    fn number(n: usize) -> NonZeroUsize {
+        NonZeroUsize::new(n).unwrap()
+    }
+
+    fn grid() -> Grid {
+        let positive = |value| Positive::new("number", value).unwrap();
+        Grid {
+            learning_rates: [0.001, 0.01, 0.1].map(positive).to_vec(),
+            hidden: vec![vec![], vec![4]],
+            dropout: [0.0, 0.5].map(|rate| Fraction::new("dropout", rate).unwrap()).to_vec(),
+            weight_decay: vec![None, Some(positive(0.1))],
+            label_smoothing: vec![Fraction::default()],
+            batch_sizes: vec![number(8), number(5)],
+            common: FitConfig::new(positive(1.0), number(3)),
+        }
+    }
+
+    #[test]
+    fn every_head_is_what_it_becomes_alone() {
+        let values: Vec<[f32; 3]> = (0..60).map(|k| [(k % 7) as f32, (k % 5) as f32, (k % 3) as f32]).collect();
+        let features = values.iter().map(|row| &row[..]).collect();
+        let rows = Rows { features, labels: (0..60).map(|k| k % 3).collect() };
+        let data = || TrainingData { train: rows.clone(), validation: rows.clone(), held_out: None, classes: 3 };
+        let settings = grid().settings();
+        assert_eq!(settings.len(), 48);
+        let seeds = [(7, data()), (8, data())];
+        let heads = sweep(&settings, &seeds, &AtomicBool::new(false), |_, trained| trained);
+        assert_eq!(heads.len(), 96);
+        for (id, trained) in heads {
+            let (Setting { hidden, batch_size, fit: config }, seed) = (&settings[id.setting], seeds[id.seed].0);
+            let classifier = Classifier::new(3, hidden, 3, seed);
+            let order = RowOrder::Shuffled { seed };
+            let lessons = Lessons { train: &rows, validation: &rows, order, batch_size: *batch_size };
+            assert_eq!(trained, fit(Untrained { classifier, config: *config, seed }, lessons, |_| {}), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn a_stopped_sweep_begins_nothing() {
+        let data = TrainingData { train: Rows::default(), validation: Rows::default(), held_out: None, classes: 2 };
+        let heads = sweep(&grid().settings(), &[(1, data)], &AtomicBool::new(true), |_, trained| trained);
+        assert!(heads.is_empty());
+    }
+}
