@@ -147,10 +147,27 @@ fn caches_of_another_version_or_damaged_are_not_mixed_with() {
     flipped[1000] ^= 1;
     fs::write(&features, flipped).unwrap();
     photos.add("cat/new.png", 99);
-    extract(&photos.path(), &cache, &[]).failed_with("features.npy: its bytes have changed since it was written");
     let damaged = contents(&cache);
+    extract(&photos.path(), &cache, &[]).failed_with("features.npy: its bytes have changed since it was written");
     assert_eq!(contents(&cache), damaged);
     extract(&photos.path(), &cache, &["--replace"]).succeeded();
+}
+
+/// A value in the weights that is off by a little: everything still runs, and the doctor says that it is not the same.
+#[test]
+fn the_doctor_tells_other_weights() {
+    let folder = temporary();
+    let mut weights = fs::read(workspace().join("data/weights/xception.safetensors")).unwrap();
+    let last = weights.len() - 2;
+    weights[last] ^= 1;
+    let path = folder.path().join("other.safetensors");
+    fs::write(&path, weights).unwrap();
+    let ran = run("extract", ["doctor", "--weights", path.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.stdout.contains("not the weights that Keras publishes for ImageNet: there is nothing to compare"),
+        "{ran:?}"
+    );
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! `extract verify` finds every changed byte.
 
 use std::fs;
+use std::num::NonZeroUsize;
 
 use end_to_end::{Photos, Ran, contents, extract, run};
-use feature_cache::verify;
+use feature_cache::{CacheContents, FeatureCache, Split, verify, write_cache};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -76,6 +77,29 @@ fn photos_and_rows_are_checked_against_the_data_set() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.stdout.contains("cat/001.png: changed since it was extracted"), "{ran:?}");
     assert!(ran.stdout.contains("dog/002.png: cannot be read"), "{ran:?}");
+}
+
+/// Every file is as it was written, and what was written is wrong: only computing the row again shows it.
+#[test]
+fn a_row_that_is_not_the_networks_is_named() {
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let honest = photos.beside("honest");
+    extract(&photos.path(), &honest, &[]).succeeded();
+    let cache = FeatureCache::open(&honest).unwrap();
+    let contents = CacheContents::of(&cache).unwrap();
+    let split = cache.split(Split::All).unwrap();
+    let mut rows: Vec<Vec<f32>> = split.features().outer_iter().map(|row| row.to_vec()).collect();
+    rows[3][7] += 0.1;
+    let pictures = contents.photos().map(|(_, photo)| photo.blake3);
+    let columns = NonZeroUsize::new(cache.columns()).unwrap();
+    write_cache(&photos.beside("cache"), &contents, columns, pictures.zip(rows.iter().map(Vec::as_slice))).unwrap();
+
+    let dataset = photos.path();
+    let ran = verified(&photos, &["--against", dataset.to_str().unwrap(), "--sample", "4"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 1, "{ran:?}");
+    assert!(lines[0].starts_with("dog/001.png: its row differs from the network's by "), "{ran:?}");
 }
 
 #[test]

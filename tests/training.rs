@@ -165,3 +165,126 @@ fn a_thousand_classes_are_no_trouble() {
     train(&cache, &["--out", out.to_str().unwrap(), "--epochs", "2"]).succeeded();
     assert_eq!(json_of(&out.join("metrics.json"))["validation"]["classes"].as_array().unwrap().len(), 1000);
 }
+
+/// A sweep's heads are those that train makes, to the byte; the best setting comes first.
+#[test]
+fn a_sweep_is_many_trainings() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 3, &[(Split::Train, 20), (Split::Validation, 10)]);
+    let out = folder.path().join("sweep");
+    let grid = ["--learning-rates", "0.001,0.1", "--hidden", "0,8x4", "--dropout", "0.2", "--epochs", "3"];
+    let arguments = [&["sweep", cache.to_str().unwrap(), "--out", out.to_str().unwrap(), "--seeds", "2"], &grid[..]];
+    let swept = run("head", [&arguments.concat()[..], &["--json"]].concat()).succeeded().json();
+    let settings = swept["settings"].as_array().unwrap();
+    assert_eq!(settings.len(), 4);
+    let accuracies: Vec<f64> = settings.iter().map(|setting| setting["val_accuracy"].as_f64().unwrap()).collect();
+    assert!(accuracies.is_sorted_by(|a, b| a >= b), "{accuracies:?}");
+    assert_eq!(settings[0]["val_accuracies"].as_array().unwrap().len(), 2);
+    assert_eq!(json_of(&out.join("sweep.json")), swept["settings"]);
+
+    // The learning rate changes fastest: the fourth setting is the second rate with hidden layers.
+    let alone = folder.path().join("alone");
+    let same = ["--learning-rate", "0.1", "--hidden", "8,4", "--dropout", "0.2", "--epochs", "3", "--seed", "43"];
+    train(&cache, &[&["--out", alone.to_str().unwrap()], &same[..]].concat()).succeeded();
+    assert_eq!(contents(&out.join("004-seed-43")), contents(&alone));
+
+    let again = folder.path().join("one core");
+    let mut command = end_to_end::command("head");
+    let arguments = [&["sweep", cache.to_str().unwrap(), "--out", again.to_str().unwrap(), "--seeds", "2"], &grid[..]];
+    command.env("RAYON_NUM_THREADS", "1").args(arguments.concat());
+    let ran = end_to_end::run_command(&mut command).succeeded();
+    assert_eq!(contents(&again), contents(&out));
+    assert!(ran.stdout.contains("learning_rate") && ran.stdout.contains("hidden"), "{ran:?}");
+    assert!(ran.stdout.contains("8 heads in "), "{ran:?}");
+    assert!(ran.stdout.contains("on 30 photos"), "{ran:?}");
+
+    let listed = run("head", ["runs", out.to_str().unwrap(), "--json"]).succeeded().json();
+    assert_eq!(listed.as_array().unwrap().len(), 8);
+    let each: Vec<f64> = listed.as_array().unwrap().iter().map(|run| run["val_accuracy"].as_f64().unwrap()).collect();
+    assert!(each.is_sorted_by(|a, b| a >= b), "{each:?}");
+    assert_eq!(
+        listed[0]["differs"].as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["hidden", "learning_rate", "seed"]
+    );
+}
+
+#[test]
+fn training_ends_early_and_keeps_the_best_weights() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 3, &[(Split::Train, 20), (Split::Validation, 10)]);
+    let out = folder.path().join("run");
+    let options = ["--epochs", "200", "--learning-rate", "0.5", "--early-stopping", "2", "--monitor", "val_accuracy"];
+    let ran = train(&cache, &[&["--out", out.to_str().unwrap()], &options[..]].concat()).succeeded();
+    assert!(ran.stdout.contains("stopped early: no better epoch since "), "{ran:?}");
+    let (metrics, history) = (json_of(&out.join("metrics.json")), json_of(&out.join("history.json")));
+    let kept = metrics["kept_epoch"].as_u64().unwrap() as usize;
+    assert_eq!(history["loss"].as_array().unwrap().len(), kept + 2);
+    assert_eq!(metrics["validation"]["accuracy"], history["val_accuracy"][kept - 1]);
+}
+
+#[test]
+fn a_run_is_judged_by_any_split_of_a_cache_that_it_belongs_to() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 3, &[(Split::Train, 40), (Split::Validation, 10), (Split::Test, 5)]);
+    let out = folder.path().join("run");
+    let path = out.to_str().unwrap();
+    train(&cache, &["--out", path, "--epochs", "3"]).succeeded();
+    let metrics = json_of(&out.join("metrics.json"));
+    let evaluate = |more: &[&str]| run("head", [&["evaluate", path], more].concat());
+    for split in ["train", "validation", "test"] {
+        assert_eq!(evaluate(&["--split", split, "--json"]).succeeded().json(), metrics[split], "{split}");
+    }
+    let ran = evaluate(&[]).succeeded();
+    for expected in ["test accuracy ", "on 15 photos", "with 95 % confidence", "top-3", "precision", "is \\ taken for"]
+    {
+        assert!(ran.stdout.contains(expected), "{expected} in {ran:?}");
+    }
+    evaluate(&["--split", "all"]).failed_with("has no all split to judge by; choose another --split: it has train, ");
+
+    // A head that was judged by a held-out part is judged by the same part again.
+    let whole = folder.path().join("whole");
+    cache_of(&whole, 3, &[(Split::All, 20)]);
+    let held_out = folder.path().join("held out");
+    train(&whole, &["--out", held_out.to_str().unwrap(), "--seed", "5"]).succeeded();
+    let ran = run("head", ["evaluate", held_out.to_str().unwrap(), "--split", "validation", "--json"]).succeeded();
+    assert_eq!(ran.json(), json_of(&held_out.join("metrics.json"))["validation"]);
+
+    let other = folder.path().join("other");
+    cache_of(&other, 4, &[(Split::Test, 5)]);
+    let message = "its classes are not the run's: only in the cache [\"class0003\"], only in the run []";
+    evaluate(&["--cache", other.to_str().unwrap()]).failed_with(message);
+    let photos = end_to_end::Photos::new(&["class0000", "class0001", "class0002"], 1);
+    end_to_end::extract(&photos.path(), &photos.beside("real"), &[]).succeeded();
+    let ran = evaluate(&["--split", "all", "--cache", photos.beside("real").to_str().unwrap()]);
+    let ran = ran.failed_with("its rows were made differently from those that the head was trained on:");
+    assert!(ran.stderr.contains("size      run: 150  cache: 71"), "{ran:?}");
+}
+
+#[test]
+fn what_is_no_run_or_a_damaged_one() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 2, &[(Split::Train, 4), (Split::Validation, 2)]);
+    let out = folder.path().join("run");
+    let path = out.to_str().unwrap();
+    run("head", ["evaluate", path]).failed_with("no run here; make one with: head train CACHE --out");
+    run("head", ["runs", folder.path().to_str().unwrap()]).failed_with("no runs here; make one with: head train CACHE");
+    train(&cache, &["--out", path]).succeeded();
+    for (name, damage, message) in [
+        ("head.safetensors", &b"nothing"[..], "head.safetensors: damaged: "),
+        ("config.json", b"{}", "config.json: damaged: missing field"),
+        ("history.json", br#"{"loss":[1],"accuracy":[],"val_loss":[],"val_accuracy":[]}"#, "are not of one length"),
+    ] {
+        let file = out.join(name);
+        let whole = fs::read(&file).unwrap();
+        fs::write(&file, damage).unwrap();
+        run("head", ["evaluate", path]).failed_with(message);
+        fs::write(&file, whole).unwrap();
+    }
+    let config = fs::read_to_string(out.join("config.json")).unwrap();
+    fs::write(out.join("config.json"), config.replace("\"hidden\": []", "\"hidden\": [7]")).unwrap();
+    run("head", ["evaluate", path]).failed_with("head.safetensors: damaged: expected 4 tensors, found 2");
+}

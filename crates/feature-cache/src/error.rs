@@ -41,7 +41,7 @@ pub enum CacheError {
         damage: Damage,
     },
     /// The cache holds rows that were made in another way.
-    #[error("{}: its rows were made differently:\n{}\nkeep it and choose another --out, or give it up with --replace", path.display(), table(differences))]
+    #[error("{}: its rows were made differently:\n{}\nkeep it and choose another --out, or give it up with --replace", path.display(), Difference::table(differences, "now", "cache"))]
     OtherFingerprint {
         /// The cache.
         path: PathBuf,
@@ -65,13 +65,6 @@ pub enum CacheError {
     /// A row was asked for that nobody has.
     #[error("the row of picture {0} is missing")]
     RowMissing(blake3::Hash),
-}
-
-/// One line per field, in three columns.
-fn table(differences: &[Difference]) -> String {
-    let width = differences.iter().map(|d| d.field.len()).max().unwrap_or(0);
-    let lines = differences.iter().map(|d| format!("  {:width$}  now: {}  cache: {}", d.field, d.this, d.other));
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Puts the path and the action to an [`io::Error`].

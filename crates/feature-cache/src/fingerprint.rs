@@ -1,7 +1,5 @@
 //! What a feature row depends on besides the picture's bytes.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -43,9 +41,12 @@ pub struct Difference {
     pub other: String,
 }
 
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}, not {}", self.field, self.this, self.other)
+impl Difference {
+    /// One line per field: its name and both values, each under the name of its side.
+    pub fn table(differences: &[Self], this: &str, other: &str) -> String {
+        let width = differences.iter().map(|difference| difference.field.len()).max().unwrap_or(0);
+        let line = |d: &Self| format!("  {:width$}  {this}: {}  {other}: {}", d.field, d.this, d.other);
+        differences.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -106,9 +107,9 @@ pub(crate) mod tests {
         let this = fingerprint();
         let other = Fingerprint { size: 299, precision: "bf16".into(), ..fingerprint() };
         assert!(this.differences(&this).is_empty());
-        let lines: Vec<String> = this.differences(&other).iter().map(ToString::to_string).collect();
-        assert_eq!(lines, ["size: 150, not 299", "precision: f32, not bf16"]);
         assert_ne!(this.digest(), other.digest());
+        let table = Difference::table(&this.differences(&other), "now", "cache");
+        assert_eq!(table, "  size       now: 150  cache: 299\n  precision  now: f32  cache: bf16");
     }
 
     #[test]

@@ -67,7 +67,11 @@ fn every_option_does_what_it_does_in_keras() {
         assert_close(ours.accuracy.clone(), theirs.accuracy.clone(), &what);
         assert_close(ours.val_accuracy.clone(), theirs.val_accuracy.clone(), &what);
         let layer = &trained.classifier.layers()[0];
-        assert_close(layer.kernel().into_iter().map(f64::from), keras.kernel.concat().into_iter().map(f64::from), &what);
+        assert_close(
+            layer.kernel().into_iter().map(f64::from),
+            keras.kernel.concat().into_iter().map(f64::from),
+            &what,
+        );
         assert_close(layer.bias().iter().copied().map(f64::from), keras.bias.iter().copied().map(f64::from), &what);
     }
 }

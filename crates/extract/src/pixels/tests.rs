@@ -119,6 +119,14 @@ fn a_picture_over_the_limit_is_refused_by_its_header() {
 }
 
 #[test]
+fn floating_point_pictures_are_refused() {
+    let mut tiff = std::io::Cursor::new(Vec::new());
+    image::Rgb32FImage::new(2, 2).write_to(&mut tiff, image::ImageFormat::Tiff).unwrap();
+    let message = decode(tiff.get_ref(), Limits::PILLOW).unwrap_err().to_string();
+    assert!(message.ends_with("values, which have no 8-bit form"), "{message}");
+}
+
+#[test]
 fn scaling_spans_minus_one_to_one() {
     assert_eq!(scale(&[0, 51, 255]), [-1.0, 51.0f32 / 127.5 - 1.0, 1.0]);
 }

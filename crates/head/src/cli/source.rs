@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::ensure;
-use feature_cache::{CacheError, FeatureCache, Split};
+use feature_cache::{Difference, FeatureCache, Split};
 use head::data::{DataError, Rows, TrainingData};
 use head::fit::Trained;
 use head::metrics::SplitMetrics;
@@ -51,7 +51,13 @@ impl Source<'_> {
     /// That a run's head can be used on this cache: rows made in the same way, and the same classes.
     pub fn check_belongs(&self, run: &Run) -> anyhow::Result<()> {
         let differences = run.config.fingerprint.differences(self.cache.fingerprint());
-        ensure!(differences.is_empty(), CacheError::OtherFingerprint { path: self.named.to_owned(), differences });
+        ensure!(
+            differences.is_empty(),
+            "{}: its rows were made differently from those that the head was trained on:\n{}\nchoose another --cache, or \
+             train a head on this one",
+            self.named.display(),
+            Difference::table(&differences, "run", "cache"),
+        );
         let (of_run, of_cache) = (&run.config.class_indices, self.cache.classes());
         let only = |these: &feature_cache::ClassNames, those: &feature_cache::ClassNames| -> Vec<String> {
             these.iter().filter(|class| those.label(class).is_none()).map(str::to_owned).collect()
