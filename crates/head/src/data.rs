@@ -155,12 +155,14 @@ impl<'a> Rows<'a> {
                 held_out[row] = true;
             }
         }
-        let part = |wanted: bool| {
-            let rows = (0..self.len()).filter(|&row| held_out[row] == wanted);
-            let (features, labels) = rows.map(|row| (self.features[row], self.labels[row])).unzip();
-            Self { features, labels }
-        };
-        (part(false), part(true))
+        let (judged, learnt): (Vec<usize>, Vec<usize>) = (0..self.len()).partition(|&row| held_out[row]);
+        (self.select(&learnt), self.select(&judged))
+    }
+
+    /// These rows, in this order.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let (features, labels) = rows.iter().map(|&row| (self.features[row], self.labels[row])).unzip();
+        Self { features, labels }
     }
 }
 

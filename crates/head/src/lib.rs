@@ -21,5 +21,8 @@ pub mod interval;
 pub mod metrics;
 pub mod sweep;
 pub mod summary;
+pub mod knn;
+pub mod logistic;
+pub mod mislabels;
 pub mod run;
 pub mod curves;

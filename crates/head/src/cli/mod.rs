@@ -5,6 +5,7 @@
 mod compare;
 mod evaluate;
 mod inspect;
+mod mislabels;
 mod source;
 mod sweep;
 mod train;
@@ -43,6 +44,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Compare all runs in a folder
     Runs(compare::RunsArgs),
+    /// List the photos whose label is most doubtful: what heads trained on the other photos take for something else
+    Mislabels(mislabels::MislabelsArgs),
     /// Show a cache's classes, counts and first rows
     Inspect(inspect::InspectArgs),
 }
@@ -56,6 +59,7 @@ impl Cli {
             Command::Evaluate(args) => evaluate::run(&args),
             Command::Compare(args) => compare::compare(&args),
             Command::Runs(args) => compare::runs(&args),
+            Command::Mislabels(args) => mislabels::run(&args),
             Command::Inspect(args) => inspect::run(&args),
         }
     }

@@ -9,12 +9,15 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use feature_cache::FeatureCache;
 use head::data::TrainingData;
-use head::fit::{FitError, Trained};
+use head::fit::{FitError, Trained, evaluate};
+use head::loss::CrossEntropy;
 use head::run::{check_free, next_free};
 use head::settings::{Fraction, OutOfRange, Positive};
 use head::summary::{SettingResult, differing, summarise, verdict};
 use head::sweep::{Grid, HeadId, Setting, sweep};
+use head::{knn, logistic};
 use indicatif::ProgressBar;
+use serde::Serialize;
 use signal_hook::consts::SIGINT;
 
 use super::source::Source;
@@ -58,6 +61,9 @@ pub struct SweepArgs {
     seed: u64,
     #[command(flatten)]
     training: TrainingArgs,
+    /// Also show what needs no settings: the 5 nearest neighbours, and logistic regression to convergence
+    #[arg(long)]
+    baselines: bool,
     /// Folder to write the sweep into, a run for each head [default: runs/CACHE-sweep-1, -2, …]
     #[arg(long, value_name = "SWEEP")]
     out: Option<PathBuf>,
@@ -102,13 +108,17 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     if stop.load(Ordering::Relaxed) {
         eprintln!("stopped: the heads that were finished are kept");
     }
+    let baselines = if args.baselines { data.first().map(|(_, data)| Baselines::measure(data)) } else { None };
     if args.json {
-        println!(
-            "{}",
-            serde_json::json!({"sweep": out, "settings": results, "seconds": start.elapsed().as_secs_f64()})
-        );
+        let result = serde_json::json!({
+            "sweep": out,
+            "settings": results,
+            "baselines": baselines,
+            "seconds": start.elapsed().as_secs_f64(),
+        });
+        println!("{result}");
     } else {
-        report(&results, photos, &out, start);
+        report(&results, baselines, photos, &out, start);
     }
     Ok(())
 }
@@ -166,7 +176,25 @@ fn write_results(out: &Path, results: &[SettingResult]) -> anyhow::Result<()> {
         .with_context(|| format!("{}: cannot be written", path.display()))
 }
 
-fn report(results: &[SettingResult], photos: usize, out: &Path, start: Instant) {
+/// Validation accuracies of what needs no settings, on the rows of the first seed.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Baselines {
+    nearest_neighbours: f64,
+    logistic_regression: f64,
+}
+
+impl Baselines {
+    fn measure(data: &TrainingData<'_>) -> Self {
+        let logistic = logistic::fit(&data.train, data.classes);
+        let loss = CrossEntropy::new(data.classes);
+        Self {
+            nearest_neighbours: knn::accuracy(&data.train, &data.validation, data.classes),
+            logistic_regression: evaluate(&logistic, &loss, &data.validation).1,
+        }
+    }
+}
+
+fn report(results: &[SettingResult], baselines: Option<Baselines>, photos: usize, out: &Path, start: Instant) {
     let settings: Vec<_> =
         results.iter().filter_map(|result| serde_json::to_value(&result.setting).ok()?.as_object().cloned()).collect();
     let columns = differing(&settings);
@@ -186,6 +214,12 @@ fn report(results: &[SettingResult], photos: usize, out: &Path, start: Instant) 
     let accuracies: Vec<f64> = results.iter().filter_map(|result| result.val_accuracy).collect();
     if let Some(verdict) = verdict(&accuracies, photos) {
         println!("\n{verdict}");
+    }
+    if let Some(Baselines { nearest_neighbours, logistic_regression }) = baselines {
+        println!(
+            "\nwithout settings: {} nearest neighbours {nearest_neighbours:.4}, logistic regression {logistic_regression:.4}",
+            knn::NEIGHBOURS
+        );
     }
     let heads: usize = results.iter().map(|result| result.val_accuracies.len() + result.diverged).sum();
     println!("\n{heads} heads in {:.2} s; runs in {}", start.elapsed().as_secs_f64(), out.display());
