@@ -181,7 +181,7 @@ fn a_sweep_is_many_trainings() {
     let accuracies: Vec<f64> = settings.iter().map(|setting| setting["val_accuracy"].as_f64().unwrap()).collect();
     assert!(accuracies.is_sorted_by(|a, b| a >= b), "{accuracies:?}");
     assert_eq!(settings[0]["val_accuracies"].as_array().unwrap().len(), 2);
-    assert_eq!(json_of(&out.join("sweep.json")), swept["settings"]);
+    assert_eq!(json_of(&out.join("sweep.json"))["settings"], swept["settings"]);
 
     // The learning rate changes fastest: the fourth setting is the second rate with hidden layers.
     let alone = folder.path().join("alone");
@@ -287,4 +287,66 @@ fn what_is_no_run_or_a_damaged_one() {
     let config = fs::read_to_string(out.join("config.json")).unwrap();
     fs::write(out.join("config.json"), config.replace("\"hidden\": []", "\"hidden\": [7]")).unwrap();
     run("head", ["evaluate", path]).failed_with("head.safetensors: damaged: expected 4 tensors, found 2");
+}
+
+#[test]
+fn doubtful_labels_are_listed_with_their_photos_but_not_those_of_the_test_split() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 3, &[(Split::Train, 20), (Split::Validation, 10), (Split::Test, 5)]);
+    let mislabels = |more: &[&str]| run("head", [&["mislabels", cache.to_str().unwrap()], more].concat());
+    let all = mislabels(&["--top", "1000", "--json"]).succeeded().json();
+    let all = all.as_array().unwrap();
+    assert_eq!(all.len(), 90);
+    assert!(all.iter().all(|photo| !photo["path"].as_str().unwrap().starts_with("test/")));
+    let losses: Vec<f64> = all.iter().map(|photo| photo["loss"].as_f64().unwrap()).collect();
+    assert!(losses.is_sorted_by(|a, b| a >= b), "{losses:?}");
+    let ran = mislabels(&["--top", "2"]).succeeded();
+    assert!(ran.stdout.contains(all[1]["path"].as_str().unwrap()), "{ran:?}");
+    assert!(!ran.stdout.contains(all[2]["path"].as_str().unwrap()), "{ran:?}");
+    mislabels(&["--folds", "1"]).failed_with("--folds 1: must be 2 or more");
+}
+
+#[test]
+fn baselines_need_no_settings() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 3, &[(Split::Train, 20), (Split::Validation, 10)]);
+    let out = folder.path().join("sweep");
+    let ran = run("head", ["sweep", cache.to_str().unwrap(), "--out", out.to_str().unwrap(), "--baselines", "--json"]);
+    let baselines = &ran.succeeded().json()["baselines"];
+    assert_eq!((&baselines["nearest_neighbours"], &baselines["logistic_regression"]), (&json!(1.0), &json!(1.0)));
+}
+
+/// What a chart shows is there to be counted; the page fetches nothing, and no name becomes markup.
+#[test]
+fn a_report_is_one_page_with_every_number() {
+    let photos = end_to_end::Photos::new(&["train/a<b>&", "train/hat", "validation/a<b>&", "validation/hat"], 3);
+    let cache = photos.beside("cache");
+    end_to_end::extract(&photos.path(), &cache, &[]).succeeded();
+    let out = photos.beside("run");
+    let path = out.to_str().unwrap();
+    // A head that is not trained for long takes one of the two classes for the other somewhere.
+    train(&cache, &["--out", path, "--epochs", "3", "--learning-rate", "1e-9"]).succeeded();
+    run("head", ["report", path, "--photos", photos.path().to_str().unwrap()]).succeeded();
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert_eq!(page.matches("<circle class=\"mark").count(), 4 * 3, "two lines in two charts, three epochs");
+    assert_eq!(page.matches("<table class=\"heat\">").count(), 1);
+    assert!(page.contains("a&lt;b&gt;&amp;") && !page.contains("a<b>"), "{page}");
+    let wrong = json_of(&out.join("metrics.json"))["validation"]["confusion"].clone();
+    let wrong = wrong[0][1].as_u64().unwrap() + wrong[1][0].as_u64().unwrap();
+    assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count() as u64, wrong);
+    assert!(!page.contains("http"), "nothing is fetched");
+
+    let sweep = photos.beside("sweep");
+    run(
+        "head",
+        ["sweep", cache.to_str().unwrap(), "--out", sweep.to_str().unwrap(), "--hidden", "0,4", "--epochs", "1"],
+    )
+    .succeeded();
+    run("head", ["report", sweep.to_str().unwrap()]).succeeded();
+    let page = fs::read_to_string(sweep.join("report.html")).unwrap();
+    assert_eq!(page.matches("<circle class=\"mark").count(), 8, "four rates, two kinds of head");
+    assert_eq!(page.matches("<circle class=\"faint").count(), 24, "three seeds each");
+    run("head", ["report", photos.path().to_str().unwrap()]).failed_with("no run here");
 }

@@ -112,5 +112,7 @@ pub(crate) fn distance(row: &[f32], expected: &[f32]) -> f64 {
 
 fn read(dataset: &Path, photo: &Path) -> Result<Vec<u8>, BrokenPhoto> {
     let path = dataset.join(photo);
-    read_photo(&path, &path.metadata()?)
+    let mut bytes = Vec::new();
+    read_photo(&path, &path.metadata()?, &mut bytes)?;
+    Ok(bytes)
 }

@@ -55,9 +55,9 @@ impl Inventory {
     /// Hashes the photos on all threads of the current rayon pool, those with a known size and time excepted; a
     /// file that is read is also looked at: what is no picture is found here, before any forward pass.
     pub fn take(dataset: &Dataset, known: &Hashes, reading: Reading, advance: impl Fn() + Sync) -> Self {
-        let look = |photo: &Photo| {
+        let look = |bytes: &mut Vec<u8>, photo: &Photo| {
             let path = dataset.root.join(&photo.path);
-            let seen = look_at(&path, &photo.path, known, reading);
+            let seen = look_at(&path, &photo.path, known, reading, bytes);
             advance();
             match seen {
                 Ok((picture, read)) => ((photo.clone(), Ok(picture)), read),
@@ -67,7 +67,7 @@ impl Inventory {
         let mut hashed = 0;
         let mut splits = BTreeMap::new();
         for (&split, photos) in &dataset.splits {
-            let (photos, read): (Vec<_>, Vec<bool>) = photos.par_iter().map(look).unzip();
+            let (photos, read): (Vec<_>, Vec<bool>) = photos.par_iter().map_init(Vec::new, look).unzip();
             hashed += read.into_iter().filter(|&read| read).count();
             splits.insert(split, photos);
         }
@@ -96,28 +96,35 @@ impl Inventory {
     }
 }
 
-/// The picture at `path`, and whether the file had to be read.
-fn look_at(path: &Path, relative: &Path, known: &Hashes, reading: Reading) -> Result<(HashedPhoto, bool), BrokenPhoto> {
+/// The picture at `path`, and whether the file had to be read (into `bytes`).
+fn look_at(
+    path: &Path,
+    relative: &Path,
+    known: &Hashes,
+    reading: Reading,
+    bytes: &mut Vec<u8>,
+) -> Result<(HashedPhoto, bool), BrokenPhoto> {
     let metadata = fs::metadata(path)?;
     if !reading.rehash
         && let Some(blake3) = known.unchanged(relative, &metadata)
     {
         return Ok((HashedPhoto::new(&metadata, blake3), false));
     }
-    let bytes = read_photo(path, &metadata)?;
-    pixels::probe(&bytes, reading.limits)?;
-    Ok((HashedPhoto::new(&metadata, blake3::hash(&bytes)), true))
+    read_photo(path, &metadata, bytes)?;
+    pixels::probe(bytes, reading.limits)?;
+    Ok((HashedPhoto::new(&metadata, blake3::hash(bytes)), true))
 }
 
-/// The whole file, if it is no larger than photos are.
+/// Fills `bytes` with the whole file, if it is no larger than photos are. The buffer is the caller's to use again: one
+/// for each photo, with what is kept of it in between, would leave memory full of holes.
 ///
 /// # Errors
 /// When it cannot be read or is too large.
-pub fn read_photo(path: &Path, metadata: &Metadata) -> Result<Vec<u8>, BrokenPhoto> {
+pub fn read_photo(path: &Path, metadata: &Metadata, bytes: &mut Vec<u8>) -> Result<(), BrokenPhoto> {
     if metadata.len() > MOST_FILE_BYTES {
         return Err(BrokenPhoto::TooLarge(metadata.len()));
     }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    File::open(path)?.take(MOST_FILE_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    bytes.clear();
+    File::open(path)?.take(MOST_FILE_BYTES).read_to_end(bytes)?;
+    Ok(())
 }

@@ -159,8 +159,11 @@ pub fn run<N: Network, E: From<NetworkError> + Send>(
 /// Reads and decodes the photos without running anything.
 pub fn check(root: &Path, jobs: &[Job], preparation: Preparation) -> Outcome {
     let picture = 3 * (preparation.side as usize).pow(2);
-    let look = |job: &Job| Some((job.clone(), prepare(root, job, preparation, &mut vec![0; picture]).err()?));
-    Outcome { broken: jobs.par_iter().filter_map(look).collect(), ..Outcome::default() }
+    let look = |(bytes, place): &mut (Vec<u8>, Vec<u8>), job: &Job| {
+        Some((job.clone(), prepare(root, job, preparation, bytes, place).err()?))
+    };
+    let broken = jobs.par_iter().map_init(|| (Vec::new(), vec![0; picture]), look).flatten().collect();
+    Outcome { broken, ..Outcome::default() }
 }
 
 impl Rows {
@@ -193,7 +196,8 @@ fn decode_all(
         let mut pixels = vec![0; batch * picture];
         let results: Vec<Result<(), BrokenPhoto>> = clock.time(&clock.decode, || {
             let places = pixels.par_chunks_exact_mut(picture);
-            jobs.par_iter().zip(places).map(|(job, place)| prepare(root, job, preparation, place)).collect()
+            let each = |bytes: &mut Vec<u8>, (job, place)| prepare(root, job, preparation, bytes, place);
+            jobs.par_iter().zip(places).map_init(Vec::new, each).collect()
         });
         let mut pictures = vec![None; batch];
         for ((job, result), picture) in jobs.iter().zip(results).zip(&mut pictures) {
@@ -211,14 +215,20 @@ fn decode_all(
     (broken, false)
 }
 
-/// Reads, decodes and resizes one photo, if it still is the one that was hashed.
-fn prepare(root: &Path, job: &Job, preparation: Preparation, place: &mut [u8]) -> Result<(), BrokenPhoto> {
+/// Reads (into `bytes`), decodes and resizes (into `place`) one photo, if it still is the one that was hashed.
+fn prepare(
+    root: &Path,
+    job: &Job,
+    preparation: Preparation,
+    bytes: &mut Vec<u8>,
+    place: &mut [u8],
+) -> Result<(), BrokenPhoto> {
     let path = root.join(&job.path);
-    let bytes = read_photo(&path, &path.metadata()?)?;
-    if blake3::hash(&bytes) != job.blake3 {
+    read_photo(&path, &path.metadata()?, bytes)?;
+    if blake3::hash(bytes) != job.blake3 {
         return Err(BrokenPhoto::Changed);
     }
-    let picture = pixels::decode(&bytes, preparation.limits)?;
+    let picture = pixels::decode(bytes, preparation.limits)?;
     pixels::resize(&picture, preparation.side, preparation.interpolation, place);
     Ok(())
 }

@@ -22,6 +22,8 @@ pub struct TrainingData<'a> {
     pub train: Rows<'a>,
     /// The rows to judge by.
     pub validation: Rows<'a>,
+    /// Where those are in the cache: of which split, and which of its rows.
+    pub judged: (Split, Vec<usize>),
     /// The part of the training rows that was held out, where the cache has no validation split.
     pub held_out: Option<f64>,
     /// How many classes there are.
@@ -95,17 +97,18 @@ impl<'a> TrainingData<'a> {
         }
         let rows = Rows::of_split(cache, split)?.unwrap_or_default();
         if let Some(validation) = Rows::of_split(cache, Split::Validation)? {
-            return Ok(Self { train: rows, validation, held_out: None, classes });
+            let judged = (Split::Validation, (0..validation.len()).collect());
+            return Ok(Self { train: rows, validation, judged, held_out: None, classes });
         }
         if !(fraction > 0.0 && fraction < 1.0) {
             return Err(DataError::Fraction { fraction });
         }
-        let count = rows.labels.len();
-        let (train, validation) = rows.split_stratified(classes, fraction, seed);
-        if validation.labels.is_empty() {
-            return Err(DataError::TooFew { cache: name(), rows: count, fraction });
+        let (learnt, judged) = rows.stratified(classes, fraction, seed);
+        if judged.is_empty() {
+            return Err(DataError::TooFew { cache: name(), rows: rows.len(), fraction });
         }
-        Ok(Self { train, validation, held_out: Some(fraction), classes })
+        let (train, validation) = (rows.select(&learnt), rows.select(&judged));
+        Ok(Self { train, validation, judged: (split, judged), held_out: Some(fraction), classes })
     }
 }
 
@@ -142,9 +145,9 @@ impl<'a> Rows<'a> {
         self.labels.is_empty()
     }
 
-    /// Holds `fraction` of each class out, at random by `seed`: (the rest, what is held out), each in the order of the
-    /// rows. A class keeps at least one row.
-    pub fn split_stratified(&self, classes: usize, fraction: f64, seed: u64) -> (Self, Self) {
+    /// Holds `fraction` of each class out, at random by `seed`: (the other rows, those held out), each in their order. A
+    /// class keeps at least one row.
+    pub fn stratified(&self, classes: usize, fraction: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut held_out = vec![false; self.len()];
         for class in 0..classes {
@@ -155,8 +158,7 @@ impl<'a> Rows<'a> {
                 held_out[row] = true;
             }
         }
-        let (judged, learnt): (Vec<usize>, Vec<usize>) = (0..self.len()).partition(|&row| held_out[row]);
-        (self.select(&learnt), self.select(&judged))
+        (0..self.len()).partition(|&row| !held_out[row])
     }
 
     /// These rows, in this order.
@@ -181,8 +183,9 @@ mod tests {
         ) {
             let values: Vec<[f32; 1]> = (0..labels.len()).map(|row| [row as f32]).collect();
             let rows = Rows { features: values.iter().map(|row| &row[..]).collect(), labels: labels.clone() };
-            let (train, validation) = rows.split_stratified(5, fraction, seed);
-            prop_assert_eq!(rows.split_stratified(5, fraction, seed), (train.clone(), validation.clone()));
+            let (learnt, judged) = rows.stratified(5, fraction, seed);
+            prop_assert_eq!(rows.stratified(5, fraction, seed), (learnt.clone(), judged.clone()));
+            let (train, validation) = (rows.select(&learnt), rows.select(&judged));
 
             let mut all: Vec<&[f32]> = [train.features, validation.features].concat();
             all.sort_by(|a, b| a[0].total_cmp(&b[0]));

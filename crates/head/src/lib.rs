@@ -26,3 +26,4 @@ pub mod logistic;
 pub mod mislabels;
 pub mod run;
 pub mod curves;
+pub mod report;

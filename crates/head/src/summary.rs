@@ -1,13 +1,22 @@
 //! What a sweep, or a set of runs, shows: the best settings first, what they differ in, and whether that is chance.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::interval::{indistinguishable, mean_and_error};
 use crate::sweep::{HeadId, Setting};
 
+/// A sweep's results, as sweep.json has them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SweepResults {
+    /// Validation photos that each head was judged by.
+    pub photos: usize,
+    /// The best setting first.
+    pub settings: Vec<SettingResult>,
+}
+
 /// What a setting gave over its seeds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SettingResult {
     /// The setting.
     #[serde(flatten)]
@@ -56,6 +65,20 @@ pub fn differing(objects: &[Map<String, Value>]) -> Vec<(String, Vec<Value>)> {
     let values = |name: &String| objects.iter().map(|object| object.get(name).cloned().unwrap_or_default()).collect();
     let fields = names.into_iter().map(|name| (name.clone(), values(name)));
     fields.filter(|(_, values): &(String, Vec<Value>)| values.iter().any(|value| *value != values[0])).collect()
+}
+
+/// A setting in words.
+pub fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) if values.is_empty() => "0".to_owned(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join("x"),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect::<Vec<_>>().join(" ")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// One sentence: whether the best of these accuracies, the highest first, is better than the others or only luckier.

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data::TrainingData;
 use crate::fit::{FitError, Lessons, RowOrder, Trained, Untrained, fit_together};
@@ -18,7 +18,7 @@ use crate::settings::{FitConfig, Fraction, Positive};
 const TOGETHER: usize = 2;
 
 /// One head's settings, but for the seed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
     /// Widths of the hidden layers.
     pub hidden: Vec<usize>,
@@ -132,6 +132,8 @@ fn groups(settings: &[Setting], seeds: usize) -> Vec<Vec<HeadId>> {
 
 #[cfg(test)]
 mod tests {
+    use feature_cache::Split;
+
     use super::*;
     use crate::data::Rows;
     use crate::fit::fit;
@@ -158,7 +160,14 @@ mod tests {
         let values: Vec<[f32; 3]> = (0..60).map(|k| [(k % 7) as f32, (k % 5) as f32, (k % 3) as f32]).collect();
         let features = values.iter().map(|row| &row[..]).collect();
         let rows = Rows { features, labels: (0..60).map(|k| k % 3).collect() };
-        let data = || TrainingData { train: rows.clone(), validation: rows.clone(), held_out: None, classes: 3 };
+        let judged = (Split::Validation, Vec::new());
+        let data = || TrainingData {
+            train: rows.clone(),
+            validation: rows.clone(),
+            judged: judged.clone(),
+            held_out: None,
+            classes: 3,
+        };
         let settings = grid().settings();
         assert_eq!(settings.len(), 48);
         let seeds = [(7, data()), (8, data())];
@@ -175,7 +184,9 @@ mod tests {
 
     #[test]
     fn a_stopped_sweep_begins_nothing() {
-        let data = TrainingData { train: Rows::default(), validation: Rows::default(), held_out: None, classes: 2 };
+        let judged = (Split::Validation, Vec::new());
+        let (train, validation) = (Rows::default(), Rows::default());
+        let data = TrainingData { train, validation, judged, held_out: None, classes: 2 };
         let heads = sweep(&grid().settings(), &[(1, data)], &AtomicBool::new(true), |_, trained| trained);
         assert!(heads.is_empty());
     }

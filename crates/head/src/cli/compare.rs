@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Args;
 use head::run::{Run, RunError};
-use head::summary::{differing, verdict};
+use head::summary::{differing, plain, verdict};
 use serde_json::{Map, Value};
 
 use super::table;
@@ -96,7 +96,7 @@ fn show(mut runs: Vec<(PathBuf, Run)>, json: bool) -> anyhow::Result<()> {
             None => row.extend(vec!["-".to_owned(); 3]),
         }
         row.push(run.metrics.kept_epoch.to_string());
-        row.extend(columns.iter().map(|(_, values)| super::plain(&values[k])));
+        row.extend(columns.iter().map(|(_, values)| plain(&values[k])));
         row
     });
     println!("{}", table(&header, rows));

@@ -6,6 +6,7 @@ mod compare;
 mod evaluate;
 mod inspect;
 mod mislabels;
+mod report;
 mod source;
 mod sweep;
 mod train;
@@ -17,7 +18,6 @@ use clap::{Parser, Subcommand};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use head::metrics::SplitMetrics;
-use serde_json::Value;
 
 /// Where runs go that are not told where.
 const RUNS: &str = "runs";
@@ -44,6 +44,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Compare all runs in a folder
     Runs(compare::RunsArgs),
+    /// Write a run or a sweep as one HTML page: curves, confusion, classes, the surest mistakes
+    Report(report::ReportArgs),
     /// List the photos whose label is most doubtful: what heads trained on the other photos take for something else
     Mislabels(mislabels::MislabelsArgs),
     /// Show a cache's classes, counts and first rows
@@ -59,6 +61,7 @@ impl Cli {
             Command::Evaluate(args) => evaluate::run(&args),
             Command::Compare(args) => compare::compare(&args),
             Command::Runs(args) => compare::runs(&args),
+            Command::Report(args) => report::run(&args),
             Command::Mislabels(args) => mislabels::run(&args),
             Command::Inspect(args) => inspect::run(&args),
         }
@@ -86,18 +89,4 @@ fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.trim_fmt()
-}
-
-/// A setting in a table.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(values) if values.is_empty() => "0".to_owned(),
-        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join("x"),
-        Value::Object(fields) => {
-            fields.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect::<Vec<_>>().join(" ")
-        }
-        other => other.to_string(),
-    }
 }

@@ -13,7 +13,7 @@ use head::fit::{FitError, Trained, evaluate};
 use head::loss::CrossEntropy;
 use head::run::{check_free, next_free};
 use head::settings::{Fraction, OutOfRange, Positive};
-use head::summary::{SettingResult, differing, summarise, verdict};
+use head::summary::{SweepResults, differing, plain, summarise, verdict};
 use head::sweep::{Grid, HeadId, Setting, sweep};
 use head::{knn, logistic};
 use indicatif::ProgressBar;
@@ -22,7 +22,10 @@ use signal_hook::consts::SIGINT;
 
 use super::source::Source;
 use super::training::{TrainingArgs, count, hidden, learning_rate, weight_decay};
-use super::{RUNS, name_of, plain, table};
+use super::{RUNS, name_of, table};
+
+/// What a sweep's results are called.
+pub const SWEEP: &str = "sweep.json";
 
 /// `head sweep CACHE`.
 #[derive(Debug, Args)]
@@ -103,7 +106,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     ensure!(!heads.is_empty(), "stopped before the first head was finished");
 
     let photos = data.first().map_or(0, |(_, data)| data.validation.len());
-    let results = summarise(&settings, &heads);
+    let results = SweepResults { photos, settings: summarise(&settings, &heads) };
     write_results(&out, &results)?;
     if stop.load(Ordering::Relaxed) {
         eprintln!("stopped: the heads that were finished are kept");
@@ -112,13 +115,13 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     if args.json {
         let result = serde_json::json!({
             "sweep": out,
-            "settings": results,
+            "settings": results.settings,
             "baselines": baselines,
             "seconds": start.elapsed().as_secs_f64(),
         });
         println!("{result}");
     } else {
-        report(&results, baselines, photos, &out, start);
+        report(&results, baselines, &out, start);
     }
     Ok(())
 }
@@ -168,8 +171,8 @@ fn name(setting: usize, seed: u64) -> String {
     format!("{:03}-seed-{seed}", setting + 1)
 }
 
-fn write_results(out: &Path, results: &[SettingResult]) -> anyhow::Result<()> {
-    let path = out.join("sweep.json");
+fn write_results(out: &Path, results: &SweepResults) -> anyhow::Result<()> {
+    let path = out.join(SWEEP);
     let json = serde_json::to_vec_pretty(results)?;
     std::fs::create_dir_all(out)
         .and_then(|()| std::fs::write(&path, json))
@@ -194,7 +197,8 @@ impl Baselines {
     }
 }
 
-fn report(results: &[SettingResult], baselines: Option<Baselines>, photos: usize, out: &Path, start: Instant) {
+fn report(results: &SweepResults, baselines: Option<Baselines>, out: &Path, start: Instant) {
+    let SweepResults { photos, settings: results } = results;
     let settings: Vec<_> =
         results.iter().filter_map(|result| serde_json::to_value(&result.setting).ok()?.as_object().cloned()).collect();
     let columns = differing(&settings);
@@ -212,7 +216,7 @@ fn report(results: &[SettingResult], baselines: Option<Baselines>, photos: usize
     });
     println!("{}", table(&header, rows));
     let accuracies: Vec<f64> = results.iter().filter_map(|result| result.val_accuracy).collect();
-    if let Some(verdict) = verdict(&accuracies, photos) {
+    if let Some(verdict) = verdict(&accuracies, *photos) {
         println!("\n{verdict}");
     }
     if let Some(Baselines { nearest_neighbours, logistic_regression }) = baselines {
@@ -223,5 +227,5 @@ fn report(results: &[SettingResult], baselines: Option<Baselines>, photos: usize
     }
     let heads: usize = results.iter().map(|result| result.val_accuracies.len() + result.diverged).sum();
     println!("\n{heads} heads in {:.2} s; runs in {}", start.elapsed().as_secs_f64(), out.display());
-    println!("\nnext: cargo head runs {}", out.display());
+    println!("\nnext: cargo head report {0}, or cargo head runs {0}", out.display());
 }

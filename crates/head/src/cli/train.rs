@@ -147,6 +147,7 @@ fn report(run: &Run, out: &Path, start: Instant) {
         println!("{}", accuracy_line(validation, &format!("the weights of epoch {kept} are kept:")));
     }
     println!("run in {}: curves.svg, metrics.json, head.safetensors", out.display());
+    println!("\nnext: look at it: cargo head report {}", out.display());
     let cache = run.config.cache.display();
-    println!("\nnext: try several rates at once: cargo head sweep {cache} --learning-rates 0.0001,0.001,0.01,0.1");
+    println!("      try several rates at once: cargo head sweep {cache} --learning-rates 0.0001,0.001,0.01,0.1");
 }

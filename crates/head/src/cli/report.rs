@@ -1,0 +1,91 @@
+//! `head report RUN`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use feature_cache::{CachedSplit, FeatureCache};
+use head::data::TrainingData;
+use head::report::{Mistake, mistakes, of_run, of_sweep};
+use head::run::Run;
+use head::summary::{SweepResults, verdict};
+
+use super::source::Source;
+use super::sweep::SWEEP;
+
+/// `head report RUN`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Run or sweep that head has made
+    run: PathBuf,
+    /// The data set, to show the photos of the surest mistakes
+    #[arg(long, value_name = "DATASET")]
+    photos: Option<PathBuf>,
+    /// How many mistakes to show
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    mistakes: usize,
+    /// File to write [default: RUN/report.html]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
+    let title = args.run.display().to_string();
+    let sweep = args.run.join(SWEEP);
+    let html = if sweep.is_file() {
+        let bytes = fs::read(&sweep).with_context(|| format!("{}: cannot be read", sweep.display()))?;
+        let results: SweepResults =
+            serde_json::from_slice(&bytes).with_context(|| format!("{}: damaged; sweep again", sweep.display()))?;
+        let accuracies: Vec<f64> = results.settings.iter().filter_map(|result| result.val_accuracy).collect();
+        of_sweep(&results.settings, &title, verdict(&accuracies, results.photos).as_deref())
+    } else {
+        let run = Run::load(&args.run)?;
+        if let Some(photos) = &args.photos {
+            ensure!(photos.is_dir(), "{}: no such folder of photos", photos.display());
+        }
+        of_run(&run, &title, &surest(&run, args.mistakes)?, args.photos.as_deref())
+    };
+    let out = args.out.clone().unwrap_or_else(|| args.run.join("report.html"));
+    write(&out, &html)?;
+    println!("{}", out.display());
+    Ok(())
+}
+
+/// The surest mistakes among the validation rows; none, with a note, when the cache is no longer what it was.
+fn surest(run: &Run, count: usize) -> anyhow::Result<Vec<Mistake>> {
+    let named = &run.config.cache;
+    let cache = match FeatureCache::open(named) {
+        Ok(cache) if cache.digest() == run.config.cache_digest => cache,
+        Ok(_) => {
+            eprintln!("note: {} has changed since the head was trained: no mistakes are shown", named.display());
+            return Ok(Vec::new());
+        }
+        Err(error) => {
+            eprintln!("note: no mistakes are shown: {error}");
+            return Ok(Vec::new());
+        }
+    };
+    Source { cache: &cache, named }.check_belongs(run)?;
+    let fraction = run.config.validation_split.unwrap_or_default();
+    let data = TrainingData::from_cache(&cache, fraction, run.config.seed)?;
+    let (split, judged) = &data.judged;
+    let index = cache.split(*split).map_or_else(|| Ok(Vec::new()), CachedSplit::index)?;
+    let name = |label: usize| cache.classes().name(label).unwrap_or_default().to_owned();
+    let mut found = mistakes(&run.classifier, &data.validation, name);
+    found.truncate(count);
+    for mistake in &mut found {
+        if let Some(entry) = judged.get(mistake.row).and_then(|&row| index.get(row)) {
+            mistake.path.clone_from(&entry.path);
+        }
+    }
+    Ok(found)
+}
+
+/// Beside its place first: a page that is looked at is whole.
+fn write(path: &Path, html: &str) -> anyhow::Result<()> {
+    let beside = path.with_extension("html.new");
+    fs::write(&beside, html)
+        .and_then(|()| fs::rename(&beside, path))
+        .with_context(|| format!("{}: cannot be written", path.display()))
+}

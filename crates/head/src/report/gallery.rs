@@ -1,0 +1,91 @@
+//! The mistakes that a head is surest of, with the photos if they are at hand.
+
+use std::fmt::Write;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image::{ImageFormat, ImageReader, Limits};
+
+use super::page::escape;
+use crate::data::Rows;
+use crate::layers::Classifier;
+use crate::loss::largest;
+use crate::metrics::confidence;
+
+/// Side of a thumbnail in pixels.
+const SIDE: u32 = 160;
+/// No photo takes more memory than this to make a thumbnail of.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// A photo that is taken for another class.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mistake {
+    /// Its place among the rows.
+    pub row: usize,
+    /// Relative to the data set; filled in by who knows the index.
+    pub path: PathBuf,
+    /// The class it is in.
+    pub label: String,
+    /// The class it is taken for.
+    pub predicted: String,
+    /// That class's probability.
+    pub confidence: f64,
+}
+
+/// The mistakes among the rows, the surest first, without their paths. `name` gives a class's name.
+pub fn mistakes(classifier: &Classifier, rows: &Rows<'_>, name: impl Fn(usize) -> String) -> Vec<Mistake> {
+    let logits = classifier.logits(&rows.features);
+    let each = logits.chunks_exact(classifier.classes()).zip(&rows.labels).enumerate();
+    let mistake = |(row, (logits, &label)): (usize, (&[f32], &usize))| {
+        let predicted = largest(logits);
+        (predicted != label).then(|| Mistake {
+            row,
+            path: PathBuf::new(),
+            label: name(label),
+            predicted: name(predicted),
+            confidence: confidence(logits),
+        })
+    };
+    let mut mistakes: Vec<Mistake> = each.filter_map(mistake).collect();
+    mistakes.sort_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.row.cmp(&b.row)));
+    mistakes
+}
+
+/// The gallery as HTML.
+pub(super) fn figures(mistakes: &[Mistake], photos: Option<&Path>) -> String {
+    let mut html = "<div class=\"gallery\">".to_owned();
+    for mistake in mistakes {
+        let words = format!("{} taken for {}, {:.1} %", mistake.label, mistake.predicted, 100.0 * mistake.confidence);
+        html += "<figure>";
+        if let Some(jpeg) = photos.and_then(|photos| thumbnail(&photos.join(&mistake.path))) {
+            let _ = write!(
+                html,
+                "<img loading=\"lazy\" alt=\"{}\" src=\"data:image/jpeg;base64,{}\">",
+                escape(&words),
+                STANDARD.encode(jpeg)
+            );
+        }
+        let path = mistake.path.to_string_lossy();
+        let _ = write!(
+            html,
+            "<figcaption><span>{}</span><br><small>{}</small></figcaption></figure>",
+            escape(&words),
+            escape(&path)
+        );
+    }
+    html + "</div>"
+}
+
+/// A small JPEG of the photo; none when it cannot be read.
+fn thumbnail(path: &Path) -> Option<Vec<u8>> {
+    let mut reader = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MOST_BYTES);
+    reader.limits(limits);
+    let small = reader.decode().ok()?.thumbnail(SIDE, SIDE).to_rgb8();
+    let mut jpeg = Cursor::new(Vec::new());
+    small.write_to(&mut jpeg, ImageFormat::Jpeg).ok()?;
+    Some(jpeg.into_inner())
+}
