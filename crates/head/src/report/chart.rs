@@ -67,7 +67,7 @@ impl Axes {
         );
         for tick in self.y_ticks() {
             let y = self.y(tick);
-            let label = if tick.abs() < 10.0 { format!("{:.3}", tick) } else { format!("{tick:.0}") };
+            let label = if tick.abs() < 10.0 { format!("{tick:.3}") } else { format!("{tick:.0}") };
             let label = if label.contains('.') { label.trim_end_matches('0').trim_end_matches('.') } else { &label };
             let _ = write!(
                 svg,
@@ -126,13 +126,12 @@ pub(super) fn line_chart(title: &str, x_name: &str, lines: &[Line<'_>]) -> Strin
     for (series, line) in lines.iter().enumerate() {
         let points: Vec<(f64, f64)> = (1..).zip(line.values).map(|(k, &v)| (axes.x(f64::from(k)), axes.y(v))).collect();
         svg += &path(&points, series);
-        for ((x, y), (k, value)) in points.iter().zip((1..).zip(line.values)) {
+        for ((x, y), (k, value)) in points.iter().zip((1u32..).zip(line.values)) {
             let _ = write!(
                 svg,
                 "<circle class=\"mark s{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"><title>{}, {x_name} {k}: {value:.4}</title></circle>",
                 series % 4,
-                line.name,
-                k = k as i32
+                escape(line.name)
             );
         }
     }
