@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use ndarray::ArrayView2;
 
 use crate::class_names::ClassNames;
@@ -124,6 +124,21 @@ impl CachedSplit {
     pub fn features(&self) -> ArrayView2<'_, f32> {
         let values = self.values();
         ArrayView2::from_shape((self.rows, self.columns), values).unwrap_or_else(|_| ArrayView2::from(&[[]; 0]))
+    }
+
+    /// Every row, from the first to the last.
+    pub fn each_row(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.values().chunks_exact(self.columns)
+    }
+
+    /// Gives back the memory that the rows looked at so far take in this process. They stay readable: the operating
+    /// system maps them again, from its own cache or from the disk.
+    pub fn release(&self) {
+        #[allow(unsafe_code)]
+        // SAFETY: the map is shared and read-only, so there is nothing of ours in its pages that could be lost.
+        let released = unsafe { self.features.unchecked_advise(UncheckedAdvice::DontNeed) };
+        // Advice that is not taken costs memory and nothing else.
+        drop(released);
     }
 
     /// One row; none beyond the last.

@@ -90,9 +90,7 @@ impl<'a> RowSource<'a> {
     pub fn new(previous: Option<&'a FeatureCache>, journal: &'a Journal) -> Result<Self, CacheError> {
         let mut cached = HashMap::new();
         for (_, split) in previous.iter().flat_map(|cache| cache.splits()) {
-            for (row, entry) in split.index()?.into_iter().enumerate() {
-                cached.extend(split.row(row).map(|values| (entry.blake3, values)));
-            }
+            cached.extend(split.index()?.into_iter().map(|entry| entry.blake3).zip(split.each_row()));
         }
         Ok(Self { cached, journal })
     }

@@ -6,13 +6,18 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+/// Rows that are read before their memory is given back: 256 MB of 2048 features.
+pub const WINDOW: usize = 1 << 15;
+
 /// Feature rows with their labels, borrowed from the cache's files.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Rows<'a> {
     /// All of one length.
     pub features: Vec<&'a [f32]>,
     /// The class index of each row.
     pub labels: Vec<usize>,
+    /// Where the rows are mapped from.
+    mapped: Option<&'a CachedSplit>,
 }
 
 /// What a head is trained and judged on.
@@ -122,17 +127,32 @@ impl<'a> Rows<'a> {
         let name = || cache.path().display().to_string();
         let rows = Self::of(cached);
         let not_finite = |row: &&[f32]| !row.iter().all(|value| value.is_finite());
-        match rows.features.par_iter().position_first(not_finite) {
-            Some(row) => Err(DataError::NotFinite { cache: name(), split, row }),
-            None if rows.labels.is_empty() => Err(DataError::Empty { cache: name(), split }),
-            None => Ok(Some(rows)),
+        for (number, window) in rows.features.chunks(WINDOW).enumerate() {
+            if let Some(row) = window.par_iter().position_first(not_finite) {
+                return Err(DataError::NotFinite { cache: name(), split, row: number * WINDOW + row });
+            }
+            rows.release();
+        }
+        if rows.labels.is_empty() { Err(DataError::Empty { cache: name(), split }) } else { Ok(Some(rows)) }
+    }
+
+    /// Rows from anywhere; as many labels as there are features.
+    pub fn new(features: Vec<&'a [f32]>, labels: Vec<usize>) -> Self {
+        Self { features, labels, mapped: None }
+    }
+
+    /// Gives back the memory of the rows that were looked at, where there are so many that they might not fit: to be
+    /// called after each [`WINDOW`] of rows. Fewer rows stay in memory from one epoch to the next.
+    pub fn release(&self) {
+        if self.len() > WINDOW {
+            self.mapped.iter().for_each(|cached| cached.release());
         }
     }
 
     fn of(cached: &'a CachedSplit) -> Self {
-        let features = (0..cached.rows()).filter_map(|row| cached.row(row)).collect();
         // Labels are class indices: the cache has checked it.
-        Self { features, labels: cached.labels().iter().map(|&label| label as usize).collect() }
+        let labels = cached.labels().iter().map(|&label| label as usize).collect();
+        Self { features: cached.each_row().collect(), labels, mapped: Some(cached) }
     }
 
     /// How many there are.
@@ -164,7 +184,7 @@ impl<'a> Rows<'a> {
     /// These rows, in this order.
     pub fn select(&self, rows: &[usize]) -> Self {
         let (features, labels) = rows.iter().map(|&row| (self.features[row], self.labels[row])).unzip();
-        Self { features, labels }
+        Self { features, labels, mapped: self.mapped }
     }
 }
 
@@ -182,7 +202,7 @@ mod tests {
             seed in 0u64..100,
         ) {
             let values: Vec<[f32; 1]> = (0..labels.len()).map(|row| [row as f32]).collect();
-            let rows = Rows { features: values.iter().map(|row| &row[..]).collect(), labels: labels.clone() };
+            let rows = Rows::new(values.iter().map(|row| &row[..]).collect(), labels.clone());
             let (learnt, judged) = rows.stratified(5, fraction, seed);
             prop_assert_eq!(rows.stratified(5, fraction, seed), (learnt.clone(), judged.clone()));
             let (train, validation) = (rows.select(&learnt), rows.select(&judged));

@@ -1,4 +1,9 @@
 //! The training loop: Keras's `fit`, for one head or for several that learn from the same batches.
+//!
+//! Rows are shuffled anew for each epoch. More of them than memory should hold are shuffled in two steps: blocks of
+//! neighbouring rows are put in a random order and taken a [`WINDOW`] at a time, and the rows of a window are shuffled
+//! among themselves. So the file is read by blocks and a window's memory is given back before the next one, while a
+//! batch still mixes rows from all over the file.
 
 use std::num::NonZeroUsize;
 
@@ -7,7 +12,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::adam::Adam;
-use crate::data::Rows;
+use crate::data::{Rows, WINDOW};
 use crate::dropout::Dropout;
 use crate::history::{Epoch, History};
 use crate::layers::{Activations, Classifier};
@@ -17,6 +22,9 @@ use crate::settings::{FitConfig, Keep, Monitor};
 
 /// Rows per step when nothing is learnt: only how often the logits' buffer is used again.
 const EVALUATION_BATCH: usize = 256;
+
+/// Neighbouring rows that are read together where there are many: 2 MB of 2048 features.
+const BLOCK: usize = 256;
 
 /// In which order the training rows are visited.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,7 +110,12 @@ pub fn fit_together(
     let mut visits = Visits::new(order, train.len());
     let (mut rows, mut labels) = (Vec::new(), Vec::new());
     while students.iter().any(Student::goes_on) {
+        let mut seen = 0;
         for batch in visits.next_epoch().chunks(batch_size.get()) {
+            if seen / WINDOW < (seen + batch.len()) / WINDOW {
+                train.release();
+            }
+            seen += batch.len();
             rows.clear();
             rows.extend(batch.iter().map(|&row| train.features[row]));
             labels.clear();
@@ -121,13 +134,22 @@ pub fn fit_together(
 /// Mean loss and accuracy over the rows.
 pub fn evaluate(classifier: &Classifier, loss: &CrossEntropy, rows: &Rows<'_>) -> (f64, f64) {
     let (mut total_loss, mut total_correct) = (0.0, 0);
-    for (features, labels) in rows.features.chunks(EVALUATION_BATCH).zip(rows.labels.chunks(EVALUATION_BATCH)) {
-        let logits = classifier.logits(features);
-        total_loss += loss.loss_and_gradient(&logits, labels).0 * labels.len() as f64;
-        total_correct += correct(&logits, labels, loss.classes());
-    }
+    each_batch(classifier, rows, |logits, labels| {
+        total_loss += loss.loss_and_gradient(logits, labels).0 * labels.len() as f64;
+        total_correct += correct(logits, labels, loss.classes());
+    });
     let count = rows.len() as f64;
     (total_loss / count, total_correct as f64 / count)
+}
+
+/// Calls `judge` with the logits and labels of all rows, batch by batch, from the first to the last.
+pub fn each_batch(classifier: &Classifier, rows: &Rows<'_>, mut judge: impl FnMut(&[f32], &[usize])) {
+    for (features, labels) in rows.features.chunks(WINDOW).zip(rows.labels.chunks(WINDOW)) {
+        for (features, labels) in features.chunks(EVALUATION_BATCH).zip(labels.chunks(EVALUATION_BATCH)) {
+            judge(&classifier.logits(features), labels);
+        }
+        rows.release();
+    }
 }
 
 /// A head in training.
@@ -257,9 +279,14 @@ impl Visits {
     }
 
     fn next_epoch(&mut self) -> &[usize] {
-        if let Some(random) = &mut self.random {
-            self.rows.shuffle(random);
+        let Some(random) = &mut self.random else { return &self.rows };
+        if self.rows.len() > WINDOW {
+            let mut blocks: Vec<usize> = (0..self.rows.len()).step_by(BLOCK).collect();
+            blocks.shuffle(random);
+            let end = self.rows.len();
+            self.rows = blocks.into_iter().flat_map(|start| start..end.min(start + BLOCK)).collect();
         }
+        self.rows.chunks_mut(WINDOW).for_each(|window| window.shuffle(random));
         &self.rows
     }
 }
@@ -272,7 +299,7 @@ mod tests {
     /// Two classes, told apart by which of two features is larger.
     fn rows(values: &[[f32; 2]]) -> Rows<'_> {
         let labels = values.iter().map(|[a, b]| usize::from(b > a)).collect();
-        Rows { features: values.iter().map(|row| &row[..]).collect(), labels }
+        Rows::new(values.iter().map(|row| &row[..]).collect(), labels)
     }
 
     fn values(count: usize) -> Vec<[f32; 2]> {
@@ -348,6 +375,30 @@ mod tests {
             let epochs = stopped.history.loss.len();
             assert!(epochs == 30 || epochs == stopped.kept_epoch + 3, "{stopped:?}");
             assert!(epochs < 30, "{stopped:?}");
+        }
+    }
+
+    #[test]
+    fn many_rows_are_visited_once_an_epoch_window_by_window() {
+        let count = 2 * WINDOW + 1000;
+        let mut visits = Visits::new(RowOrder::Shuffled { seed: 5 }, count);
+        let (first, second) = (visits.next_epoch().to_vec(), visits.next_epoch().to_vec());
+        assert_ne!(first, second);
+        for order in [first, second] {
+            let blocks = |rows: &[usize]| {
+                let mut blocks: Vec<usize> = rows.iter().map(|row| row / BLOCK).collect();
+                blocks.sort_unstable();
+                blocks.dedup();
+                blocks
+            };
+            // A window reads few blocks, from all over the file; a batch mixes many of them.
+            let window = blocks(&order[..WINDOW]);
+            assert!(window.len() <= WINDOW / BLOCK + 1, "{}", window.len());
+            assert!(window.iter().any(|&block| block > count / BLOCK / 2));
+            assert!(blocks(&order[..32]).len() > 16);
+            let mut all = order;
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..count));
         }
     }
 

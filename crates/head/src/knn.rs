@@ -61,14 +61,11 @@ mod tests {
     fn directions_count_and_lengths_do_not() {
         let train: Vec<[f32; 2]> =
             (0..12).map(|k| if k < 6 { [1.0, k as f32 / 20.0] } else { [0.1, k as f32] }).collect();
-        let rows = |values: &'static [[f32; 2]], labels: &[usize]| Rows {
-            features: values.iter().map(|row| &row[..]).collect(),
-            labels: labels.to_vec(),
+        let rows = |values: &'static [[f32; 2]], labels: &[usize]| {
+            Rows::new(values.iter().map(|row| &row[..]).collect(), labels.to_vec())
         };
-        let train = Rows {
-            features: train.iter().map(|row| &row[..]).collect(),
-            labels: (0..12).map(|k| usize::from(k >= 6)).collect(),
-        };
+        let labels = (0..12).map(|k| usize::from(k >= 6)).collect();
+        let train = Rows::new(train.iter().map(|row| &row[..]).collect(), labels);
         let right = rows(&[[0.01, 0.001], [500.0, 1.0], [0.0, 1e-3]], &[0, 0, 1]);
         assert_eq!(accuracy(&train, &right, 2), 1.0);
         let half = rows(&[[1.0, 0.0], [1.0, 0.0]], &[0, 1]);

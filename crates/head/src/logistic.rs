@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     fn rows(values: &[[f32; 2]], labels: Vec<usize>) -> Rows<'_> {
-        Rows { features: values.iter().map(|row| &row[..]).collect(), labels }
+        Rows::new(values.iter().map(|row| &row[..]).collect(), labels)
     }
 
     #[test]

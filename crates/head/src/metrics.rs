@@ -4,7 +4,7 @@ use feature_cache::ClassNames;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Rows;
-use crate::fit::evaluate;
+use crate::fit::{each_batch, evaluate};
 use crate::interval::{Interval, wilson};
 use crate::layers::Classifier;
 use crate::loss::{CrossEntropy, largest};
@@ -55,14 +55,16 @@ impl SplitMetrics {
         let mut confusion = vec![vec![0; names.len()]; names.len()];
         let mut among_three = 0;
         let mut bins = Bins::default();
-        for (logits, &label) in classifier.logits(&rows.features).chunks_exact(classifier.classes()).zip(&rows.labels) {
-            let predicted = largest(logits);
-            confusion[label][predicted] += 1;
-            // Of equal logits the first counts, as for the accuracy.
-            let before = (0..logits.len()).filter(|&k| (logits[k], label) > (logits[label], k)).count();
-            among_three += usize::from(before < 3);
-            bins.add(confidence(logits), predicted == label);
-        }
+        each_batch(classifier, rows, |logits, labels| {
+            for (logits, &label) in logits.chunks_exact(names.len()).zip(labels) {
+                let predicted = largest(logits);
+                confusion[label][predicted] += 1;
+                // Of equal logits the first counts, as for the accuracy.
+                let before = (0..logits.len()).filter(|&k| (logits[k], label) > (logits[label], k)).count();
+                among_three += usize::from(before < 3);
+                bins.add(confidence(logits), predicted == label);
+            }
+        });
         let right = (0..names.len()).map(|k| confusion[k][k]).sum();
         let classes = names.iter().enumerate().map(|(k, class)| ClassMetrics::new(class, k, &confusion)).collect();
         Self {
@@ -137,7 +139,7 @@ mod tests {
     fn counts_and_ratios_by_hand() {
         let (classifier, names) = identity(3);
         let features: [[f32; 3]; 4] = [[1., 0., 0.], [0., 1., 0.], [1., 0., 0.], [0., 1., 0.]];
-        let rows = Rows { features: features.iter().map(|row| &row[..]).collect(), labels: vec![0, 0, 0, 1] };
+        let rows = Rows::new(features.iter().map(|row| &row[..]).collect(), vec![0, 0, 0, 1]);
         let metrics = SplitMetrics::measure(&classifier, &rows, &names);
         assert_eq!(metrics.confusion, [[2, 1, 0], [0, 1, 0], [0, 0, 0]]);
         assert_eq!((metrics.accuracy, metrics.top_3), (0.75, 1.0));
@@ -155,7 +157,7 @@ mod tests {
     fn the_third_likeliest_class_counts_and_the_fourth_does_not() {
         let (classifier, names) = identity(5);
         let features = [[5., 4., 3., 2., 1.], [5., 4., 3., 2., 1.], [1., 1., 1., 1., 1.], [1., 1., 1., 1., 1.]];
-        let rows = Rows { features: features.iter().map(|row| &row[..]).collect(), labels: vec![2, 3, 2, 3] };
+        let rows = Rows::new(features.iter().map(|row| &row[..]).collect(), vec![2, 3, 2, 3]);
         assert_eq!(SplitMetrics::measure(&classifier, &rows, &names).top_3, 0.5);
     }
 }

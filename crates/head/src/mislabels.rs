@@ -100,7 +100,7 @@ mod tests {
             .map(|k| std::array::from_fn(|c| f32::from(u8::from(c == k % 3)) + (k / 3) as f32 / 200.0))
             .collect();
         let features = values.iter().map(|row| &row[..]).collect();
-        let mut rows = Rows { features, labels: (0..90).map(|k| k % 3).collect() };
+        let mut rows = Rows::new(features, (0..90).map(|k| k % 3).collect());
         (rows.labels[10], rows.labels[44]) = (2, 0);
         let config = FitConfig::new(Positive::new("learning rate", 0.05).unwrap(), NonZeroUsize::new(20).unwrap());
         let judged = judge(&rows, 3, config, NonZeroUsize::new(8).unwrap(), 5, 1).unwrap();

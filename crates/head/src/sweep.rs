@@ -159,7 +159,7 @@ mod tests {
     fn every_head_is_what_it_becomes_alone() {
         let values: Vec<[f32; 3]> = (0..60).map(|k| [(k % 7) as f32, (k % 5) as f32, (k % 3) as f32]).collect();
         let features = values.iter().map(|row| &row[..]).collect();
-        let rows = Rows { features, labels: (0..60).map(|k| k % 3).collect() };
+        let rows = Rows::new(features, (0..60).map(|k| k % 3).collect());
         let judged = (Split::Validation, Vec::new());
         let data = || TrainingData {
             train: rows.clone(),

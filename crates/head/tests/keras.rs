@@ -44,7 +44,7 @@ impl Clothing {
 
     fn rows(&self) -> Rows<'_> {
         let features = self.features.as_slice().unwrap().chunks_exact(2048).collect();
-        Rows { features, labels: self.labels.clone() }
+        Rows::new(features, self.labels.clone())
     }
 }
 

@@ -32,7 +32,7 @@ struct KerasRun {
 }
 
 fn rows<'a>(features: &'a [Vec<f32>], labels: &[usize]) -> Rows<'a> {
-    Rows { features: features.iter().map(Vec::as_slice).collect(), labels: labels.to_vec() }
+    Rows::new(features.iter().map(Vec::as_slice).collect(), labels.to_vec())
 }
 
 fn assert_close(ours: impl IntoIterator<Item = f64>, theirs: impl IntoIterator<Item = f64>, what: &str) {

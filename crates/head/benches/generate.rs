@@ -1,0 +1,77 @@
+//! A cache of generated rows, as large as wanted: `cargo bench --package head --bench generate -- CACHE ROWS`.
+//!
+//! Ten classes, told apart by a few of the 2048 columns; a tenth of the rows are for validation.
+
+use std::error::Error;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use feature_cache::{
+    CacheContents, CacheWriter, ClassNames, Fingerprint, IndexEntry, RowSource, Split, SplitContents, WhenLocked,
+};
+
+const COLUMNS: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
+const CLASSES: usize = 10;
+/// Rows that are generated and written at a time: 8 MB.
+const BLOCK: usize = 1024;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let usage = "expected CACHE ROWS";
+    let (path, rows) = (PathBuf::from(arguments.next().ok_or(usage)?), arguments.next().ok_or(usage)?.parse()?);
+    let split = |k: usize| if k % 10 == 9 { Split::Validation } else { Split::Train };
+    let picture = |k: usize| blake3::hash(&k.to_le_bytes());
+    let mut contents = CacheContents {
+        fingerprint: fingerprint(),
+        classes: ClassNames::new((0..CLASSES).map(|k| format!("class {k}")).collect())?,
+        splits: [Split::Train, Split::Validation].map(|split| (split, SplitContents::default())).into(),
+    };
+    for k in 0..rows {
+        let path = format!("{}/{k}.jpg", split(k)).into();
+        let entry = IndexEntry { path, label: (k / 10 % CLASSES) as i64, blake3: picture(k) };
+        contents.splits.entry(split(k)).or_default().photos.push(entry);
+    }
+
+    let writer = CacheWriter::open(&path, WhenLocked::Fail)?;
+    let mut journal = writer.journal(&contents.fingerprint, COLUMNS)?;
+    let mut values = vec![0.0; BLOCK * COLUMNS.get()];
+    let mut noise = Noise(1);
+    for start in (0..rows).step_by(BLOCK) {
+        let block = start..rows.min(start + BLOCK);
+        for (k, row) in block.clone().zip(values.chunks_exact_mut(COLUMNS.get())) {
+            row.fill_with(|| noise.next());
+            row[k / 10 % CLASSES] += 0.5;
+        }
+        journal.append(block.map(picture).zip(values.chunks_exact(COLUMNS.get())))?;
+    }
+    let source = RowSource::new(None, &journal)?;
+    writer.publish(&contents, COLUMNS, &Default::default(), &source)?;
+    Ok(())
+}
+
+/// Evenly spread from 0 to 1 (Marsaglia 2003, xorshift).
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 40) as f32 / (1u32 << 24) as f32
+    }
+}
+
+fn fingerprint() -> Fingerprint {
+    let nothing = || "generated".to_owned();
+    Fingerprint {
+        backbone: nothing(),
+        weights: nothing(),
+        size: 0,
+        interpolation: nothing(),
+        scaling: nothing(),
+        color: nothing(),
+        decoder: nothing(),
+        pooling: nothing(),
+        precision: nothing(),
+    }
+}
