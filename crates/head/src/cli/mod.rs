@@ -8,6 +8,7 @@ mod inspect;
 mod mislabels;
 mod report;
 mod source;
+mod sparkline;
 mod sweep;
 mod train;
 mod training;

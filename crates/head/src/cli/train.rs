@@ -15,7 +15,7 @@ use head::sweep::Setting;
 
 use super::source::Source;
 use super::training::{TrainingArgs, count, hidden, learning_rate, weight_decay};
-use super::{RUNS, accuracy_line, name_of};
+use super::{RUNS, accuracy_line, name_of, sparkline};
 
 /// `head train CACHE`.
 #[derive(Debug, Args)]
@@ -139,6 +139,9 @@ fn report(run: &Run, out: &Path, start: Instant) {
     if epochs < run.config.fit.epochs.get() {
         println!("stopped early: no better epoch since {kept}");
     }
+    let history = &run.history;
+    println!("\n{}", sparkline::pair("loss", &history.loss, &history.val_loss));
+    println!("{}", sparkline::pair("accuracy", &history.accuracy, &history.val_accuracy));
     let seconds = start.elapsed().as_secs_f64();
     if let Some((number, epoch)) = run.history.best_epoch() {
         println!("\nbest validation accuracy {:.4} in epoch {number}; {seconds:.2} s in all", epoch.val_accuracy);
