@@ -1,15 +1,6 @@
 //! The training loop: Keras's `fit`, for one head or for several that learn from the same batches.
-//!
-//! Rows are shuffled anew for each epoch. More of them than memory should hold are shuffled in two steps: blocks of
-//! neighbouring rows are put in a random order and taken a [`WINDOW`] at a time, and the rows of a window are shuffled
-//! among themselves. So the file is read by blocks and a window's memory is given back before the next one, while a
-//! batch still mixes rows from all over the file.
 
 use std::num::NonZeroUsize;
-
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 
 use crate::adam::Adam;
 use crate::data::{Rows, WINDOW};
@@ -19,24 +10,10 @@ use crate::layers::{Activations, Classifier};
 use crate::loss::{CrossEntropy, correct};
 use crate::schedule::Progress;
 use crate::settings::{FitConfig, Keep, Monitor};
+use crate::visits::{RowOrder, Visits};
 
 /// Rows per step when nothing is learnt: only how often the logits' buffer is used again.
 const EVALUATION_BATCH: usize = 256;
-
-/// Neighbouring rows that are read together where there are many: 2 MB of 2048 features.
-const BLOCK: usize = 256;
-
-/// In which order the training rows are visited.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RowOrder {
-    /// Another one each epoch, by seed.
-    Shuffled {
-        /// The same seed gives the same orders.
-        seed: u64,
-    },
-    /// The same one each epoch; each entry a row.
-    Fixed(Vec<usize>),
-}
 
 /// What all heads that are trained together are given.
 #[derive(Debug, Clone)]
@@ -259,38 +236,6 @@ impl Student {
     }
 }
 
-/// The order of the rows, epoch by epoch.
-struct Visits {
-    rows: Vec<usize>,
-    random: Option<ChaCha8Rng>,
-}
-
-impl Visits {
-    fn new(order: RowOrder, count: usize) -> Self {
-        match order {
-            RowOrder::Fixed(rows) => Self { rows, random: None },
-            RowOrder::Shuffled { seed } => {
-                let mut random = ChaCha8Rng::seed_from_u64(seed);
-                // The start of the weights is drawn from stream 0.
-                random.set_stream(1);
-                Self { rows: (0..count).collect(), random: Some(random) }
-            }
-        }
-    }
-
-    fn next_epoch(&mut self) -> &[usize] {
-        let Some(random) = &mut self.random else { return &self.rows };
-        if self.rows.len() > WINDOW {
-            let mut blocks: Vec<usize> = (0..self.rows.len()).step_by(BLOCK).collect();
-            blocks.shuffle(random);
-            let end = self.rows.len();
-            self.rows = blocks.into_iter().flat_map(|start| start..end.min(start + BLOCK)).collect();
-        }
-        self.rows.chunks_mut(WINDOW).for_each(|window| window.shuffle(random));
-        &self.rows
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,30 +320,6 @@ mod tests {
             let epochs = stopped.history.loss.len();
             assert!(epochs == 30 || epochs == stopped.kept_epoch + 3, "{stopped:?}");
             assert!(epochs < 30, "{stopped:?}");
-        }
-    }
-
-    #[test]
-    fn many_rows_are_visited_once_an_epoch_window_by_window() {
-        let count = 2 * WINDOW + 1000;
-        let mut visits = Visits::new(RowOrder::Shuffled { seed: 5 }, count);
-        let (first, second) = (visits.next_epoch().to_vec(), visits.next_epoch().to_vec());
-        assert_ne!(first, second);
-        for order in [first, second] {
-            let blocks = |rows: &[usize]| {
-                let mut blocks: Vec<usize> = rows.iter().map(|row| row / BLOCK).collect();
-                blocks.sort_unstable();
-                blocks.dedup();
-                blocks
-            };
-            // A window reads few blocks, from all over the file; a batch mixes many of them.
-            let window = blocks(&order[..WINDOW]);
-            assert!(window.len() <= WINDOW / BLOCK + 1, "{}", window.len());
-            assert!(window.iter().any(|&block| block > count / BLOCK / 2));
-            assert!(blocks(&order[..32]).len() > 16);
-            let mut all = order;
-            all.sort_unstable();
-            assert!(all.into_iter().eq(0..count));
         }
     }
 

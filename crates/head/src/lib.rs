@@ -15,6 +15,7 @@ pub mod layers;
 pub mod loss;
 pub mod schedule;
 pub mod adam;
+pub mod visits;
 pub mod fit;
 pub mod history;
 pub mod interval;

@@ -11,10 +11,11 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::data::Rows;
-use crate::fit::{FitError, Lessons, RowOrder, Untrained, fit};
+use crate::fit::{FitError, Lessons, Untrained, fit};
 use crate::layers::Classifier;
 use crate::loss::largest;
 use crate::settings::FitConfig;
+use crate::visits::RowOrder;
 
 /// How a row looks to a head that has not seen it.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -10,9 +10,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::TrainingData;
-use crate::fit::{FitError, Lessons, RowOrder, Trained, Untrained, fit_together};
+use crate::fit::{FitError, Lessons, Trained, Untrained, fit_together};
 use crate::layers::Classifier;
 use crate::settings::{FitConfig, Fraction, Positive};
+use crate::visits::RowOrder;
 
 /// Heads that are trained together: enough to share a batch, few enough to keep all cores busy to the end.
 const TOGETHER: usize = 2;

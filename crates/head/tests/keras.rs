@@ -9,10 +9,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use head::data::Rows;
-use head::fit::{Lessons, RowOrder, Untrained, fit};
+use head::fit::{Lessons, Untrained, fit};
 use head::history::History;
 use head::layers::{Classifier, Dense};
 use head::settings::{FitConfig, Positive};
+use head::visits::RowOrder;
 use ndarray::{Array1, Array2};
 use ndarray_npy::{NpzReader, ReadNpyExt};
 use serde_json::Value;

@@ -3,10 +3,11 @@
 use std::num::NonZeroUsize;
 
 use head::data::Rows;
-use head::fit::{Lessons, RowOrder, Untrained, fit};
+use head::fit::{Lessons, Untrained, fit};
 use head::history::History;
 use head::layers::{Classifier, Dense};
 use head::settings::FitConfig;
+use head::visits::RowOrder;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -6,12 +6,13 @@ use std::time::Instant;
 use clap::Args;
 use feature_cache::FeatureCache;
 use head::data::TrainingData;
-use head::fit::{Lessons, RowOrder, Untrained, fit};
+use head::fit::{Lessons, Untrained, fit};
 use head::history::Epoch;
 use head::layers::Classifier;
 use head::run::{Run, check_free, next_free};
 use head::settings::{FitConfig, Fraction};
 use head::sweep::Setting;
+use head::visits::RowOrder;
 
 use super::source::Source;
 use super::training::{TrainingArgs, count, hidden, learning_rate, weight_decay};

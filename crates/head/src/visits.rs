@@ -1,0 +1,89 @@
+//! In which order the training rows are visited.
+//!
+//! Rows are shuffled anew for each epoch. More of them than memory should hold are shuffled in two steps: blocks of
+//! neighbouring rows are put in a random order and taken a [`WINDOW`] at a time, and the rows of a window are shuffled
+//! among themselves. So the file is read by blocks and a window's memory is given back before the next one, while a
+//! batch still mixes rows from all over the file.
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::data::WINDOW;
+
+/// Neighbouring rows that are read together where there are many: 2 MB of 2048 features.
+const BLOCK: usize = 256;
+
+/// In which order the training rows are visited.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RowOrder {
+    /// Another one each epoch, by seed.
+    Shuffled {
+        /// The same seed gives the same orders.
+        seed: u64,
+    },
+    /// The same one each epoch; each entry a row.
+    Fixed(Vec<usize>),
+}
+
+/// The order of the rows, epoch by epoch.
+pub(crate) struct Visits {
+    rows: Vec<usize>,
+    random: Option<ChaCha8Rng>,
+}
+
+impl Visits {
+    pub(crate) fn new(order: RowOrder, count: usize) -> Self {
+        match order {
+            RowOrder::Fixed(rows) => Self { rows, random: None },
+            RowOrder::Shuffled { seed } => {
+                let mut random = ChaCha8Rng::seed_from_u64(seed);
+                // The start of the weights is drawn from stream 0.
+                random.set_stream(1);
+                Self { rows: (0..count).collect(), random: Some(random) }
+            }
+        }
+    }
+
+    /// The rows of the next epoch.
+    pub(crate) fn next_epoch(&mut self) -> &[usize] {
+        let Some(random) = &mut self.random else { return &self.rows };
+        if self.rows.len() > WINDOW {
+            let mut blocks: Vec<usize> = (0..self.rows.len()).step_by(BLOCK).collect();
+            blocks.shuffle(random);
+            let end = self.rows.len();
+            self.rows = blocks.into_iter().flat_map(|start| start..end.min(start + BLOCK)).collect();
+        }
+        self.rows.chunks_mut(WINDOW).for_each(|window| window.shuffle(random));
+        &self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_rows_are_visited_once_an_epoch_window_by_window() {
+        let count = 2 * WINDOW + 1000;
+        let mut visits = Visits::new(RowOrder::Shuffled { seed: 5 }, count);
+        let (first, second) = (visits.next_epoch().to_vec(), visits.next_epoch().to_vec());
+        assert_ne!(first, second);
+        for order in [first, second] {
+            let blocks = |rows: &[usize]| {
+                let mut blocks: Vec<usize> = rows.iter().map(|row| row / BLOCK).collect();
+                blocks.sort_unstable();
+                blocks.dedup();
+                blocks
+            };
+            // A window reads few blocks, from all over the file; a batch mixes many of them.
+            let window = blocks(&order[..WINDOW]);
+            assert!(window.len() <= WINDOW / BLOCK + 1, "{}", window.len());
+            assert!(window.iter().any(|&block| block > count / BLOCK / 2));
+            assert!(blocks(&order[..32]).len() > 16);
+            let mut all = order;
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..count));
+        }
+    }
+}
