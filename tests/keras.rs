@@ -28,16 +28,20 @@ fn photos() -> Vec<PathBuf> {
     photos
 }
 
-/// The features of the 18 photos through the real binary, in the order of their names.
-fn extract_photos(more: &[&str]) -> Array2<f32> {
-    let folder = temporary();
-    let (dataset, cache) = (folder.path().join("photos"), folder.path().join("cache"));
+/// A data set of the 18 photos in two classes; the names keep their order across them.
+fn kitchen_dataset(dataset: &Path) {
     for (k, photo) in photos().iter().enumerate() {
-        // Two classes, so that it is a data set; the names keep their order across them.
         let class = dataset.join(if k < 9 { "first" } else { "second" });
         fs::create_dir_all(&class).unwrap();
         fs::copy(photo, class.join(photo.file_name().unwrap())).unwrap();
     }
+}
+
+/// The features of the 18 photos through the real binary, in the order of their names.
+fn extract_photos(more: &[&str]) -> Array2<f32> {
+    let folder = temporary();
+    let (dataset, cache) = (folder.path().join("photos"), folder.path().join("cache"));
+    kitchen_dataset(&dataset);
     let arguments = [dataset.to_str().unwrap(), "--out", cache.to_str().unwrap()];
     run("extract", arguments.iter().chain(more)).succeeded();
     let cache = FeatureCache::open(&cache).unwrap();
@@ -63,6 +67,28 @@ fn assert_close(ours: ArrayView2<'_, f32>, theirs: ArrayView2<'_, f32>) {
 fn features_of_photos_are_kerass_at_two_sizes() {
     assert_close(extract_photos(&[]).view(), fixture("features_150.npy").view());
     assert_close(extract_photos(&["--size", "299", "--batch-size", "4"]).view(), fixture("features_299.npy").view());
+}
+
+/// Other pixels, other features, and a cache of them is never mixed with one of Keras's.
+#[test]
+fn fast_decoding_is_near_keras_and_another_kind_of_row() {
+    let folder = temporary();
+    let (dataset, cache) = (folder.path().join("photos"), folder.path().join("cache"));
+    kitchen_dataset(&dataset);
+    let arguments = [dataset.as_os_str(), "--out".as_ref(), cache.as_os_str()];
+    let extract = |more: &[&str]| run("extract", arguments.into_iter().chain(more.iter().map(AsRef::as_ref)));
+    extract(&["--fast-decode"]).succeeded();
+    let rows = FeatureCache::open(&cache).unwrap().split(Split::All).unwrap().features().to_owned();
+    let relative = distance(rows.view(), fixture("features_150.npy").view());
+    assert!((1e-3..0.5).contains(&relative), "{relative:e}");
+    eprintln!("--fast-decode: {relative:.2} from Keras's features");
+    let refused = extract(&[]).failed_with("its rows were made differently:");
+    assert!(
+        refused.stderr.contains("cache: JPEG as libjpeg-turbo (islow, fancy upsampling), scaled down"),
+        "{refused:?}"
+    );
+    let sampled = ["verify".as_ref(), cache.as_os_str(), "--against".as_ref(), dataset.as_os_str()];
+    run("extract", sampled.into_iter().chain(["--sample".as_ref(), "2".as_ref()])).succeeded();
 }
 
 /// Where the processor has bfloat16, its rows are near Keras's and independent of the batch; elsewhere it is refused.

@@ -8,7 +8,7 @@ use tch::Device;
 
 use crate::arithmetic::{Arithmetic, Precision};
 use crate::extraction::ExtractError;
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{FAST_DECODER, fingerprint};
 use crate::inventory::{BrokenPhoto, read_photo};
 use crate::pipeline::{Network, Preparation};
 use crate::pixels::{self, Interpolation, Limits};
@@ -65,7 +65,8 @@ pub fn rows(
     let weights = Weights::load(weights)?;
     let named = cache.fingerprint();
     let interpolation = Interpolation::named(&named.interpolation).unwrap_or_default();
-    let preparation = Preparation { side: named.size, interpolation, limits: Limits::PILLOW };
+    let fast_decode = named.decoder == FAST_DECODER;
+    let preparation = Preparation { side: named.size, interpolation, limits: Limits::PILLOW, fast_decode };
     let precision = Precision::named(&named.precision).unwrap_or(Precision::F32);
     let arithmetic = Arithmetic::new(Device::Cpu, precision)?;
     let differences = fingerprint(&weights, preparation, arithmetic).differences(named);
@@ -77,13 +78,11 @@ pub fn rows(
     for (split, row) in spread(cache, count) {
         let Some(split) = cache.split(split) else { continue };
         let (Some(photo), Some(cached)) = (split.index()?.get(row).cloned(), split.row(row)) else { continue };
-        let decoded = read(dataset, &photo.path)
-            .and_then(|bytes| pixels::decode(&bytes, preparation.limits).map_err(BrokenPhoto::from));
+        let mut pixels = vec![0; preparation.values()];
+        let decoded = read(dataset, &photo.path).and_then(|bytes| Ok(preparation.apply(&bytes, &mut pixels)?));
         match decoded {
             Err(reason) => found.push(Discrepancy::Unreadable { path: photo.path, reason }),
-            Ok(picture) => {
-                let mut pixels = vec![0; 3 * (named.size as usize).pow(2)];
-                pixels::resize(&picture, named.size, interpolation, &mut pixels);
+            Ok(()) => {
                 let difference = distance(&network.rows(&pixels::scale(&pixels))?, cached);
                 if difference.is_nan() || difference > precision.tolerance() {
                     let allowed = precision.tolerance();

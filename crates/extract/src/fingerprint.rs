@@ -5,6 +5,13 @@ use crate::pipeline::Preparation;
 use crate::weights::Weights;
 use feature_cache::Fingerprint;
 
+/// Pillow's pixels.
+const DECODER: &str = "JPEG as libjpeg-turbo (islow, fancy upsampling), others as the image crate";
+
+/// Pillow's pixels after `Image.draft`.
+pub const FAST_DECODER: &str =
+    "JPEG as libjpeg-turbo (islow, fancy upsampling), scaled down while decoding; others as the image crate";
+
 /// The fingerprint of rows made with these weights and settings, in this arithmetic.
 ///
 /// The batch size, the number of threads and the order of the photos are no part of it: rows do not depend on them.
@@ -18,7 +25,7 @@ pub fn fingerprint(weights: &Weights, preparation: Preparation, arithmetic: Arit
         interpolation: preparation.interpolation.name().to_owned(),
         scaling: "x / 127.5 - 1".to_owned(),
         color: "RGB as Pillow's convert, EXIF orientation ignored".to_owned(),
-        decoder: "JPEG as libjpeg-turbo (islow, fancy upsampling), others as the image crate".to_owned(),
+        decoder: if preparation.fast_decode { FAST_DECODER } else { DECODER }.to_owned(),
         pooling: "global average".to_owned(),
         precision: arithmetic.to_string(),
     }

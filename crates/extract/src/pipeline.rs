@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 
 use crate::inventory::{BrokenPhoto, read_photo};
-use crate::pixels::{self, Interpolation, Limits};
+use crate::pixels::{self, Interpolation, Limits, PixelError};
 
 /// What turns pictures into rows.
 pub trait Network: Sized + Send {
@@ -57,6 +57,28 @@ pub struct Preparation {
     pub interpolation: Interpolation,
     /// Which are too large.
     pub limits: Limits,
+    /// Whether JPEGs are scaled down while they are decoded ([`pixels::decode_fast`]).
+    pub fast_decode: bool,
+}
+
+impl Preparation {
+    /// Values of a picture for the network, before they are scaled.
+    pub fn values(&self) -> usize {
+        3 * (self.side as usize).pow(2)
+    }
+
+    /// Decodes and resizes a photo into `place`, which holds [`Self::values`].
+    ///
+    /// # Errors
+    /// As [`pixels::decode`].
+    pub fn apply(&self, photo: &[u8], place: &mut [u8]) -> Result<(), PixelError> {
+        let picture = match self.fast_decode {
+            true => pixels::decode_fast(photo, self.limits, self.side)?,
+            false => pixels::decode(photo, self.limits)?,
+        };
+        pixels::resize(&picture, self.side, self.interpolation, place);
+        Ok(())
+    }
 }
 
 /// What to do about a photo that does not decode.
@@ -158,7 +180,7 @@ pub fn run<N: Network, E: From<NetworkError> + Send>(
 
 /// Reads and decodes the photos without running anything.
 pub fn check(root: &Path, jobs: &[Job], preparation: Preparation) -> Outcome {
-    let picture = 3 * (preparation.side as usize).pow(2);
+    let picture = preparation.values();
     let look = |(bytes, place): &mut (Vec<u8>, Vec<u8>), job: &Job| {
         Some((job.clone(), prepare(root, job, preparation, bytes, place).err()?))
     };
@@ -187,7 +209,7 @@ fn decode_all(
     decoded: Sender<Batch>,
     clock: &Clock,
 ) -> (Vec<(Job, BrokenPhoto)>, bool) {
-    let picture = 3 * (preparation.side as usize).pow(2);
+    let picture = preparation.values();
     let mut broken = Vec::new();
     for jobs in jobs.chunks(batch) {
         if stop.load(Ordering::Relaxed) {
@@ -228,8 +250,7 @@ fn prepare(
     if blake3::hash(bytes) != job.blake3 {
         return Err(BrokenPhoto::Changed);
     }
-    let picture = pixels::decode(bytes, preparation.limits)?;
-    pixels::resize(&picture, preparation.side, preparation.interpolation, place);
+    preparation.apply(bytes, place)?;
     Ok(())
 }
 
@@ -285,7 +306,7 @@ mod tests {
     use super::*;
 
     const PREPARATION: Preparation =
-        Preparation { side: 8, interpolation: Interpolation::Nearest, limits: Limits::PILLOW };
+        Preparation { side: 8, interpolation: Interpolation::Nearest, limits: Limits::PILLOW, fast_decode: false };
 
     /// A row is the sum of its picture's pixels, twice.
     struct Sums {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use end_to_end::mangled;
-use extract::pixels::{Interpolation, Limits, decode, resize};
+use extract::pixels::{Interpolation, Limits, PixelError, RgbPicture, decode, decode_fast, resize};
 use extract::weights::{IMAGENET_DIGEST, LayerKind, Weights, WeightsError, layers, tensors};
 use hdf5_pure::{AttrValue, FileBuilder};
 use proptest::prelude::*;
@@ -15,24 +15,40 @@ use proptest::prelude::*;
 /// blake3 of Keras's uint8 pixels of the 18 photos at 150 x 150, one after the other.
 const PIXELS: &str = "f91190cc4b210ee005365e25be28b905400bb8d6d699b91b40b2daf0b3aeab98";
 
+/// blake3 of Pillow's pixels of the 18 photos at 71 x 71 after `draft("RGB", (71, 71))`, one after the other.
+const DRAFTS: &str = "8cbf6f4ff17bb0a526b6be6b47ee146a970012e7da97aa6dba251aa2d82d4ffc";
+
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data").join(name)
 }
 
-#[test]
-fn pixels_of_photos_are_kerass() {
+/// blake3 of the 18 photos' pixels, in the order of their names.
+fn digest_of_photos(side: u32, decode: impl Fn(&[u8]) -> Result<RgbPicture, PixelError>) -> String {
     let photos = fs::read_dir(data("kitchenware-photos")).expect("run scripts/setup first");
     let mut photos: Vec<PathBuf> = photos.map(|entry| entry.unwrap().path()).collect();
     photos.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
     photos.sort();
     let mut hasher = blake3::Hasher::new();
     for photo in photos {
-        let picture = decode(&fs::read(photo).unwrap(), Limits::PILLOW).unwrap();
-        let mut pixels = vec![0; 150 * 150 * 3];
-        resize(&picture, 150, Interpolation::Nearest, &mut pixels);
+        let picture = decode(&fs::read(photo).unwrap()).unwrap();
+        let mut pixels = vec![0; 3 * (side as usize).pow(2)];
+        resize(&picture, side, Interpolation::Nearest, &mut pixels);
         hasher.update(&pixels);
     }
-    assert_eq!(hasher.finalize().to_hex().as_str(), PIXELS);
+    hasher.finalize().to_hex().to_string()
+}
+
+#[test]
+fn pixels_of_photos_are_kerass() {
+    assert_eq!(digest_of_photos(150, |photo| decode(photo, Limits::PILLOW)), PIXELS);
+}
+
+#[test]
+fn pixels_that_are_scaled_while_decoding_are_those_of_pillows_draft() {
+    assert_eq!(digest_of_photos(71, |photo| decode_fast(photo, Limits::PILLOW, 71)), DRAFTS);
+    // No photo has twice 599 pixels both ways: nothing is left out.
+    let whole = digest_of_photos(599, |photo| decode(photo, Limits::PILLOW));
+    assert_eq!(digest_of_photos(599, |photo| decode_fast(photo, Limits::PILLOW, 599)), whole);
 }
 
 fn setup_weights() -> Weights {

@@ -42,6 +42,10 @@ pub struct ExtractionArgs {
     /// Photos per forward pass; rows do not depend on it
     #[arg(long, value_name = "PHOTOS", default_value = "8", value_parser = batch_size)]
     batch_size: NonZeroUsize,
+    /// Scale JPEGs down to 1/2, 1/4 or 1/8 while decoding, if enough pixels are left: for photos of many megapixels, where
+    /// decoding takes longer than the network; other pixels than Keras's, so other features
+    #[arg(long)]
+    fast_decode: bool,
     /// Where the network runs: auto (a GPU if there is one), cpu, cuda:N
     #[arg(long, default_value = "auto")]
     device: DeviceName,
@@ -96,6 +100,7 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
             side: args.size,
             interpolation: args.interpolation,
             limits: Limits { max_pixels: args.max_pixels },
+            fast_decode: args.fast_decode,
         },
         batch_size: args.batch_size,
         workers: if device == Device::Cpu { threads } else { NonZeroUsize::MIN },

@@ -14,16 +14,27 @@ pub(super) fn dimensions(bytes: &[u8]) -> Result<(u32, u32), PixelError> {
     Ok((width as u32, height as u32))
 }
 
-/// The pixels as 8-bit RGB. The caller has checked the dimensions.
-pub(super) fn decode(bytes: &[u8]) -> Result<Vec<u8>, PixelError> {
-    let (pixels, cmyk) = guarded(bytes, |source| {
-        let header = Decompress::new_reader(source)?;
+/// Width, height and the pixels as 8-bit RGB, scaled down while decoding if `at_least` allows it. The caller has checked
+/// the dimensions.
+pub(super) fn decode(bytes: &[u8], at_least: Option<u32>) -> Result<(u32, u32, Vec<u8>), PixelError> {
+    let (size, pixels, cmyk) = guarded(bytes, |source| {
+        let mut header = Decompress::new_reader(source)?;
+        if let Some(side) = at_least {
+            header.scale(eighths(header.size(), side as usize));
+        }
         let cmyk = matches!(header.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK);
         let wanted = if cmyk { ColorSpace::JCS_CMYK } else { ColorSpace::JCS_RGB };
         let mut picture = header.to_colorspace(wanted)?;
-        Ok((picture.read_scanlines::<u8>()?, cmyk))
+        Ok(((picture.width() as u32, picture.height() as u32), picture.read_scanlines::<u8>()?, cmyk))
     })?;
-    Ok(if cmyk { color::inverted_cmyk_to_rgb(&pixels) } else { pixels })
+    Ok((size.0, size.1, if cmyk { color::inverted_cmyk_to_rgb(&pixels) } else { pixels }))
+}
+
+/// The smallest of 8/8, 4/8, 2/8 and 1/8 that leaves `side` pixels both ways, as Pillow's `Image.draft` chooses
+/// (PIL/JpegImagePlugin.py).
+fn eighths((width, height): (usize, usize), side: usize) -> u8 {
+    let times = (width / side.max(1)).min(height / side.max(1));
+    [1, 2, 4].into_iter().find(|eighths| 8 / eighths <= times).unwrap_or(8) as u8
 }
 
 /// Runs the decoder over `bytes`. libjpeg reports fatal errors by a call that must not return, which mozjpeg turns

@@ -9,7 +9,7 @@ mod color;
 mod resize;
 mod resample;
 
-pub use decode::{decode, probe};
+pub use decode::{decode, decode_fast, probe};
 pub use resize::{Interpolation, resize};
 
 /// A decoded picture: 8-bit RGB, row after row.
