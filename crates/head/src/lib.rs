@@ -28,3 +28,4 @@ pub mod mislabels;
 pub mod run;
 pub mod curves;
 pub mod report;
+pub mod tensorboard;

@@ -1,8 +1,9 @@
 //! `head train CACHE`.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context;
 use clap::Args;
 use feature_cache::FeatureCache;
 use head::data::TrainingData;
@@ -12,6 +13,7 @@ use head::layers::Classifier;
 use head::run::{Run, check_free, next_free};
 use head::settings::{FitConfig, Fraction};
 use head::sweep::Setting;
+use head::tensorboard;
 use head::visits::RowOrder;
 
 use super::source::Source;
@@ -49,6 +51,9 @@ pub struct TrainArgs {
     /// Folder to write the run into [default: runs/CACHE-1, -2, …]
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
+    /// Also write event files for TensorBoard, into DIR/train and DIR/validation
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
     /// Print the result as JSON, and no lines by epoch
     #[arg(long)]
     json: bool,
@@ -91,6 +96,11 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let trained = fit(head, lessons, print)?;
     let run = Source { cache: &cache, named: &args.cache }.run(&setting, args.seed, &data, trained)?;
     run.save(&out)?;
+    if let Some(folder) = &args.tensorboard {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        tensorboard::write(folder, &run.history, now.as_secs_f64())
+            .with_context(|| format!("{}: cannot be written", folder.display()))?;
+    }
     if args.json {
         println!("{}", to_json(&run, &out, start));
     } else {
