@@ -222,7 +222,7 @@ impl Extraction {
 
     fn take_inventory(&self, dataset: &Dataset, previous: Option<&FeatureCache>) -> Inventory {
         let progress = Progress::start("hashing", dataset.len());
-        let known = previous.map(|cache| cache.hashes().clone()).unwrap_or_default();
+        let known = previous.map(FeatureCache::hashes).unwrap_or_default();
         let reading = Reading { limits: self.preparation.limits, rehash: self.rehash };
         Inventory::take(dataset, &known, reading, || progress.advance(1))
     }

@@ -27,7 +27,6 @@ pub struct FeatureCache {
     path: PathBuf,
     manifest: Manifest,
     splits: BTreeMap<Split, CachedSplit>,
-    hashes: Hashes,
 }
 
 /// The rows of one split.
@@ -59,11 +58,10 @@ impl FeatureCache {
         loop {
             let (manifest, json) = Manifest::read(path)?;
             let opened = open_splits(path, &manifest);
-            let hashes = Hashes::load(&path.join(HASHES));
             // A writer swaps whole folders: the same manifest before and after means that all between was one cache.
             let unmoved = Manifest::read(path).is_ok_and(|(_, now)| now == json);
             if unmoved || tries == MOST_TRIES {
-                return Ok(Self { path: path.to_owned(), manifest, splits: opened?, hashes });
+                return Ok(Self { path: path.to_owned(), manifest, splits: opened? });
             }
             tries += 1;
         }
@@ -104,9 +102,9 @@ impl FeatureCache {
         self.splits.iter().map(|(&split, rows)| (split, rows))
     }
 
-    /// What is known of the photos' sizes and times.
-    pub fn hashes(&self) -> &Hashes {
-        &self.hashes
+    /// What is known of the photos' sizes and times, read when it is asked for: only the writer of the cache wants it.
+    pub fn hashes(&self) -> Hashes {
+        Hashes::load(&self.path.join(HASHES))
     }
 
     pub(crate) fn manifest(&self) -> &Manifest {
