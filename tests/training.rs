@@ -271,6 +271,8 @@ fn what_is_no_run_or_a_damaged_one() {
     let out = folder.path().join("run");
     let path = out.to_str().unwrap();
     run("head", ["evaluate", path]).failed_with("no run here; make one with: head train CACHE --out");
+    run("head", ["sweep", cache.to_str().unwrap(), "--out", path, "--seeds", "99999999999"])
+        .failed_with("4 settings from 99999999999 seeds: more than 100000 heads");
     run("head", ["runs", folder.path().to_str().unwrap()]).failed_with("no runs here; make one with: head train CACHE");
     train(&cache, &["--out", path]).succeeded();
     for (name, damage, message) in [

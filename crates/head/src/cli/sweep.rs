@@ -24,6 +24,9 @@ use super::source::Source;
 use super::training::{TrainingArgs, count, hidden, learning_rate, weight_decay};
 use super::{RUNS, name_of, table};
 
+/// Each is a folder of its own.
+const MOST_HEADS: u64 = 100_000;
+
 /// What a sweep's results are called.
 pub const SWEEP: &str = "sweep.json";
 
@@ -80,6 +83,8 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let grid = args.grid()?;
     let settings = grid.settings();
     let seeds = count("--seeds", args.seeds)?.get() as u64;
+    let heads = settings.len() as u64 * seeds.min(MOST_HEADS + 1);
+    ensure!(heads <= MOST_HEADS, "{} settings from {seeds} seeds: more than {MOST_HEADS} heads", settings.len());
     let cache = FeatureCache::open(&args.cache)?;
     let out = args.out.clone().unwrap_or_else(|| next_free(RUNS.as_ref(), &format!("{}-sweep", name_of(&args.cache))));
     check_free(&out)?;
