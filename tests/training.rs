@@ -244,6 +244,14 @@ fn a_run_is_judged_by_any_split_of_a_cache_that_it_belongs_to() {
     }
     evaluate(&["--split", "all"]).failed_with("has no all split to judge by; choose another --split: it has train, ");
 
+    // The cache is found from another folder than the one it was named in.
+    let beside = folder.path().join("named from here");
+    let mut command = end_to_end::command("head");
+    command.args(["train", "cache", "--epochs", "3", "--out", beside.to_str().unwrap()]).current_dir(folder.path());
+    end_to_end::run_command(&mut command).succeeded();
+    let elsewhere = run("head", ["evaluate", beside.to_str().unwrap(), "--split", "test", "--json"]).succeeded();
+    assert_eq!(elsewhere.json(), metrics["test"]);
+
     // A head that was judged by a held-out part is judged by the same part again.
     let whole = folder.path().join("whole");
     cache_of(&whole, 3, &[(Split::All, 20)]);

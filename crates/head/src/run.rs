@@ -39,7 +39,7 @@ const HEAD: &str = "head.safetensors";
 pub struct RunConfig {
     /// The program's version.
     pub version: String,
-    /// The cache, as it was named.
+    /// Where the cache was: absolute, so that the run can be judged from any folder.
     pub cache: PathBuf,
     /// The cache's digest: the same for the same rows, labels and paths.
     pub cache_digest: String,

@@ -35,7 +35,7 @@ impl Source<'_> {
         }
         let config = RunConfig {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            cache: self.named.to_owned(),
+            cache: std::path::absolute(self.named).unwrap_or_else(|_| self.named.to_owned()),
             cache_digest: self.cache.digest().to_owned(),
             fingerprint: self.cache.fingerprint().clone(),
             class_indices: self.cache.classes().clone(),
