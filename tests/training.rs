@@ -25,6 +25,7 @@ fn cache_of(path: &Path, classes: usize, splits: &[(Split, usize)]) {
             pooling: "none".into(),
             precision: "f32".into(),
         },
+        views: None,
         classes: ClassNames::new((0..classes).map(|k| format!("class{k:04}")).collect()).unwrap(),
         splits: [].into(),
     };

@@ -295,7 +295,7 @@ fn contents(
     let mut splits = BTreeMap::new();
     for (split, mut photos) in pictures {
         photos.retain(|photo| !broken.contains_key(&photo.path));
-        if matches!(split, Split::Train | Split::All) {
+        if split.is_learnt_from() {
             let learnt: HashSet<i64> = photos.iter().map(|photo| photo.label).collect();
             if let Some((class, _)) = dataset.classes.iter().zip(0..).find(|(_, label)| !learnt.contains(label)) {
                 let (dataset, class) = (dataset.root.clone(), class.to_owned());
@@ -311,5 +311,5 @@ fn contents(
             splits.insert(split, SplitContents { photos, skipped });
         }
     }
-    Ok(CacheContents { fingerprint, classes: dataset.classes.clone(), splits })
+    Ok(CacheContents { fingerprint, views: None, classes: dataset.classes.clone(), splits })
 }

@@ -14,9 +14,10 @@ use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::hashes::Hashes;
 use crate::index::{IndexEntry, SkippedPhoto, read_index, read_skipped};
-use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, Manifest, SKIPPED, SplitManifest, is_absent};
+use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, Manifest, SKIPPED, SplitManifest, VIEWS, is_absent};
 use crate::npy::NpyArray;
 use crate::split::Split;
+use crate::views::Views;
 
 /// How often an opening that met an update starts anew. Each time takes a whole new cache written meanwhile.
 const MOST_TRIES: usize = 100;
@@ -33,11 +34,20 @@ pub struct FeatureCache {
 #[derive(Debug)]
 pub struct CachedSplit {
     rows: usize,
-    columns: usize,
-    features: Mmap,
+    features: Floats,
+    views: Option<Floats>,
     labels: Vec<i64>,
     index: Table,
     skipped: Option<Table>,
+}
+
+/// An array of float32, mapped from its file.
+#[derive(Debug)]
+struct Floats {
+    file: Mmap,
+    header: usize,
+    /// How many values belong to a row of the split.
+    of_row: usize,
 }
 
 /// A file of text, opened with the rest and read when it is asked for.
@@ -82,7 +92,12 @@ impl FeatureCache {
         &self.manifest.fingerprint
     }
 
-    /// The manifest's checksum, in hexadecimal: equal for caches with the same rows, labels and paths.
+    /// The augmented views of the photos that heads learn from, if there are any.
+    pub fn views(&self) -> Option<&Views> {
+        self.manifest.views.as_ref()
+    }
+
+    /// The manifest's checksum, in hexadecimal: equal for caches with the same rows, views, labels and paths.
     pub fn digest(&self) -> &str {
         &self.manifest.checksum
     }
@@ -120,28 +135,31 @@ impl CachedSplit {
 
     /// The rows, (rows, columns), mapped from the file: the operating system reads what is looked at.
     pub fn features(&self) -> ArrayView2<'_, f32> {
-        let values = self.values();
-        ArrayView2::from_shape((self.rows, self.columns), values).unwrap_or_else(|_| ArrayView2::from(&[[]; 0]))
+        ArrayView2::from_shape((self.rows, self.features.of_row), self.features.values())
+            .unwrap_or_else(|_| ArrayView2::from(&[[]; 0]))
     }
 
     /// Every row, from the first to the last.
     pub fn each_row(&self) -> impl ExactSizeIterator<Item = &[f32]> {
-        self.values().chunks_exact(self.columns)
+        self.features.rows()
+    }
+
+    /// Every row's augmented views, from the first row to the last: those of a row one behind the other, in the order of
+    /// their numbers. Nothing when the split has none.
+    pub fn each_rows_views(&self) -> impl Iterator<Item = &[f32]> {
+        self.views.iter().flat_map(Floats::rows)
     }
 
     /// Gives back the memory that the rows looked at so far take in this process. They stay readable: the operating
     /// system maps them again, from its own cache or from the disk.
     pub fn release(&self) {
-        #[allow(unsafe_code)]
-        // SAFETY: the map is shared and read-only, so there is nothing of ours in its pages that could be lost.
-        let released = unsafe { self.features.unchecked_advise(UncheckedAdvice::DontNeed) };
-        // Advice that is not taken costs memory and nothing else.
-        drop(released);
+        self.features.release();
+        self.views.iter().for_each(Floats::release);
     }
 
     /// One row; none beyond the last.
     pub fn row(&self, row: usize) -> Option<&[f32]> {
-        self.values().chunks_exact(self.columns).nth(row)
+        self.features.rows().nth(row)
     }
 
     /// Every row's class index, from 0 to the number of classes.
@@ -176,36 +194,66 @@ impl CachedSplit {
         let Some(table) = &self.skipped else { return Ok(Vec::new()) };
         read_skipped(&table.bytes).map_err(|damage| CacheError::Damaged { path: table.path.clone(), damage })
     }
+}
 
-    /// All values, row after row. The map was checked on opening: behind the header, whose length is a multiple of
-    /// 64, it holds rows * columns floats, so the cast cannot fail.
+impl Floats {
+    /// Maps the file, which must be exactly this array.
+    fn open(file: Table, array: NpyArray) -> Result<Self, CacheError> {
+        check_array(&file, array)?;
+        Ok(Self { file: file.bytes, header: array.header().len(), of_row: array.of_row() })
+    }
+
+    /// All values. The map was checked on opening: behind the header, whose length is a multiple of 64, it holds whole
+    /// floats, so the cast cannot fail.
     fn values(&self) -> &[f32] {
-        let header = NpyArray::Features { rows: self.rows, columns: self.columns }.header().len();
-        bytemuck::try_cast_slice(&self.features[header..]).unwrap_or(&[])
+        bytemuck::try_cast_slice(&self.file[self.header..]).unwrap_or(&[])
+    }
+
+    /// The values of each row.
+    fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.values().chunks_exact(self.of_row)
+    }
+
+    fn release(&self) {
+        #[allow(unsafe_code)]
+        // SAFETY: the map is shared and read-only, so there is nothing of ours in its pages that could be lost.
+        let released = unsafe { self.file.unchecked_advise(UncheckedAdvice::DontNeed) };
+        // Advice that is not taken costs memory and nothing else.
+        drop(released);
     }
 }
 
 fn open_splits(folder: &Path, manifest: &Manifest) -> Result<BTreeMap<Split, CachedSplit>, CacheError> {
-    let open = |(&split, of_split): (&Split, &SplitManifest)| {
-        Ok((split, open_split(&folder.join(split.name()), manifest, of_split)?))
-    };
+    let open =
+        |(&split, of_split): (&Split, &SplitManifest)| Ok((split, open_split(folder, manifest, split, of_split)?));
     manifest.splits.iter().map(open).collect()
 }
 
-pub(crate) fn open_split(folder: &Path, manifest: &Manifest, split: &SplitManifest) -> Result<CachedSplit, CacheError> {
+pub(crate) fn open_split(
+    cache: &Path,
+    manifest: &Manifest,
+    name: Split,
+    split: &SplitManifest,
+) -> Result<CachedSplit, CacheError> {
+    let folder = cache.join(name.name());
     let map = |name: &str, digest: &FileDigest| {
         let path = folder.join(name);
         Ok(Table { bytes: map_file(&path, digest)?, path })
     };
-    let features = map(FEATURES, &split.files.features)?;
-    check_array(&features, manifest.features(split))?;
+    let features = Floats::open(map(FEATURES, &split.files.features)?, manifest.features(split))?;
+    let views = match (manifest.views(name, split), &split.files.views) {
+        (Some(array), Some(digest)) => Some(Floats::open(map(VIEWS, digest)?, array)?),
+        (None, None) => None,
+        (Some(_), None) => return Err(CacheError::Damaged { path: folder.join(VIEWS), damage: Damage::Missing }),
+        (None, Some(_)) => return Err(CacheError::Damaged { path: folder.join(VIEWS), damage: Damage::Unexpected }),
+    };
     let labels = map(LABELS, &split.files.labels)?;
     check_array(&labels, Manifest::labels(split))?;
     Ok(CachedSplit {
         rows: split.rows,
-        columns: manifest.columns.get(),
+        features,
+        views,
         labels: read_labels(&labels, split, manifest.class_indices.len())?,
-        features: features.bytes,
         index: map(INDEX, &split.files.index)?,
         skipped: split.files.skipped.as_ref().map(|digest| map(SKIPPED, digest)).transpose()?,
     })
@@ -274,7 +322,7 @@ pub(crate) fn check_replaceable(path: &Path) -> Result<(), CacheError> {
         let folder = entry.file_type().context("read", path)?.is_dir();
         let split = Split::EVERY.iter().any(|split| name == split.name());
         match folder {
-            true if split => check_files(&entry.path(), &[FEATURES, LABELS, INDEX, SKIPPED])?,
+            true if split => check_files(&entry.path(), &[FEATURES, VIEWS, LABELS, INDEX, SKIPPED])?,
             false if name == crate::manifest::MANIFEST || name == HASHES => {}
             _ => return Err(CacheError::Foreign(entry.path())),
         }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::damage::Damage;
-use crate::fingerprint::Difference;
+use crate::difference::Difference;
 
 /// Why a cache could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,14 @@ pub enum CacheError {
         /// How: this run's value first, the cache's second.
         differences: Vec<Difference>,
     },
+    /// The cache has views that would be lost.
+    #[error("{}: holds other views:\n{}\nto learn from fewer of them: head train --views N; to give them up and keep the rows: --replace", path.display(), Difference::table(differences, "now", "cache"))]
+    OtherViews {
+        /// The cache.
+        path: PathBuf,
+        /// How: this run's value first, the cache's second.
+        differences: Vec<Difference>,
+    },
     /// Another process is writing the cache.
     #[error("{}: being written by process {owner}; wait for it with --wait", path.display())]
     Locked {
@@ -63,7 +71,7 @@ pub enum CacheError {
     #[error("a feature row is not finite: the weights or the network are broken; run: extract doctor")]
     RowNotFinite,
     /// A row was asked for that nobody has.
-    #[error("the row of picture {0} is missing")]
+    #[error("the row of picture or view {0} is missing")]
     RowMissing(blake3::Hash),
 }
 

@@ -1,7 +1,8 @@
 //! What a feature row depends on besides the picture's bytes.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+use crate::difference::{Difference, digest};
 
 /// Everything that a row depends on besides the picture's bytes: two caches with equal fingerprints hold
 /// interchangeable rows.
@@ -30,35 +31,10 @@ pub struct Fingerprint {
     pub precision: String,
 }
 
-/// A field in which two fingerprints differ.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// The field's name.
-    pub field: String,
-    /// What this one says.
-    pub this: String,
-    /// What the other one says.
-    pub other: String,
-}
-
-impl Difference {
-    /// One line per field: its name and both values, each under the name of its side.
-    pub fn table(differences: &[Self], this: &str, other: &str) -> String {
-        let width = differences.iter().map(|difference| difference.field.len()).max().unwrap_or(0);
-        let line = |d: &Self| format!("  {:width$}  {this}: {}  {other}: {}", d.field, d.this, d.other);
-        differences.iter().map(line).collect::<Vec<_>>().join("\n")
-    }
-}
-
 impl Fingerprint {
     /// The fields in which the two differ, in the order of the manifest; none when rows are interchangeable.
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
-        let (this, other) = (self.fields(), other.fields());
-        this.into_iter()
-            .zip(other)
-            .filter(|(this, other)| this != other)
-            .map(|((field, this), (_, other))| Difference { field: field.to_owned(), this, other })
-            .collect()
+        Difference::between(self.fields(), other.fields())
     }
 
     /// Every field's name and value, in the order of the manifest.
@@ -79,8 +55,7 @@ impl Fingerprint {
 
     /// blake3 of its JSON: the same for equal fingerprints, and for no others.
     pub fn digest(&self) -> blake3::Hash {
-        let fields = self.fields().into_iter().map(|(name, value)| Value::from(vec![name.to_owned(), value]));
-        blake3::hash(Value::from_iter(fields).to_string().as_bytes())
+        digest(self.fields())
     }
 }
 

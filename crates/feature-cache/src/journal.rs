@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! header   "icebox rows 1\n", blake3 of the fingerprint, columns as u32
-//! record   blake3 of the picture, the row's float32 values, the first 8 bytes of blake3 over both
+//! record   blake3 of the picture (of a view: its key), the row's float32 values, the first 8 bytes of blake3 over both
 //! ```
 //!
 //! Only ever appended to. Whatever a crash leaves behind the last whole record is cut off; a record is whole when
@@ -22,7 +22,7 @@ const MAGIC: &[u8] = b"icebox rows 1\n";
 const HASH: usize = blake3::OUT_LEN;
 const CHECK: usize = 8;
 
-/// Finished rows on disk, found by their picture's blake3.
+/// Finished rows on disk, found by their picture's blake3 or their view's key.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,

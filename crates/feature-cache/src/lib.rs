@@ -4,9 +4,11 @@
 //!
 //! ```text
 //! CACHE/
-//!   manifest.json        format version, fingerprint, class_indices, splits with row counts and file digests
+//!   manifest.json        format version, fingerprint, class_indices, splits with row counts and file digests;
+//!                        views: their count and how they are made (only if there are any)
 //!   hashes.csv           path, bytes, mtime_ns, blake3: spares the next run the hashing; only ever a hint
 //!   train/features.npy   (rows, columns) float32, C order, little-endian
+//!   train/views.npy      (rows, views, columns) float32: augmented views of the same photos (train and all only)
 //!   train/labels.npy     (rows,) int64, little-endian: the index of the row's class
 //!   train/index.csv      row, path, label, blake3 of the picture's bytes
 //!   train/skipped.csv    path, reason (only if a photo was skipped)
@@ -22,6 +24,9 @@
 //!   so that memory maps of an old cache stay good.
 //! - **Rows with equal fingerprints are interchangeable.** [`Fingerprint`] names everything that a row depends on
 //!   besides the picture's bytes; caches with different fingerprints are never mixed.
+//! - **A view has a number.** Each photo that heads learn from may have further rows, of augmented views: the photo
+//!   cropped, mirrored, lighter or darker, as [`Augmentation`] says. The same picture, augmentation and number give the
+//!   same view, whatever the file is called and however many views there are; so views are added and never changed.
 //! - **Every byte is accounted for.** The manifest holds the length and blake3 of each file and a checksum of
 //!   itself; [`FeatureCache::open`] checks what is cheap (lengths, headers, labels), [`verify`](fn@verify) the rest.
 //! - **One writer, any number of readers.** The writer holds an advisory lock ([`CacheWriter`]) that dies with its
@@ -31,7 +36,9 @@
 
 mod class_names;
 mod split;
+mod difference;
 mod fingerprint;
+mod views;
 mod npy;
 mod index;
 mod hashes;
@@ -50,14 +57,16 @@ mod mangled;
 pub use cache::{CachedSplit, FeatureCache};
 pub use class_names::{ClassNames, ClassNamesError};
 pub use damage::{Damage, LineProblem};
+pub use difference::Difference;
 pub use error::CacheError;
-pub use fingerprint::{Difference, Fingerprint};
+pub use fingerprint::Fingerprint;
 pub use hashes::{HashedPhoto, Hashes};
 pub use index::{IndexEntry, SkippedPhoto};
 pub use journal::Journal;
 pub use lock::WhenLocked;
 pub use split::Split;
 pub use verify::{Finding, SharedPhoto, photos_in_two_splits, verify};
+pub use views::{Augmentation, Views};
 pub use writer::{CacheContents, CacheWriter, RowSource, SplitContents, write_cache};
 
 #[cfg(target_endian = "big")]

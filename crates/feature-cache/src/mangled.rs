@@ -19,9 +19,10 @@ use crate::fingerprint::tests::fingerprint;
 use crate::hashes::{HashedPhoto, Hashes, read_hashes, sealed};
 use crate::index::{IndexEntry, SkippedPhoto, read_index, read_skipped, write_index, write_skipped};
 use crate::journal::Journal;
-use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitManifest};
+use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitManifest, VIEWS};
 use crate::split::Split;
 use crate::verify::verify;
+use crate::views::tests::views;
 use crate::writer::{CacheContents, SplitContents, write_cache};
 
 const COLUMNS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
@@ -42,12 +43,22 @@ static CACHE: LazyLock<BTreeMap<&str, Vec<u8>>> = LazyLock::new(|| {
     let path = folder.path().join("cache");
     let contents = CacheContents {
         fingerprint: fingerprint(),
+        views: Some(views(2)),
         classes: ClassNames::new(vec!["dress".into(), "hat".into()]).unwrap(),
         splits: [(Split::Train, SplitContents { photos: photos(), skipped: skipped() })].into(),
     };
-    let rows = photos().into_iter().map(|photo| (photo.blake3, &[1.0, 2.0, 3.0, 4.0][..]));
-    write_cache(&path, &contents, COLUMNS, rows).unwrap();
-    let names = [MANIFEST, HASHES, "train/features.npy", "train/labels.npy", "train/index.csv", "train/skipped.csv"];
+    let pictures = photos().into_iter().map(|photo| photo.blake3);
+    let keys = pictures.flat_map(|picture| views(2).keys(picture).chain([picture]));
+    write_cache(&path, &contents, COLUMNS, keys.map(|key| (key, &[1.0, 2.0, 3.0, 4.0][..]))).unwrap();
+    let names = [
+        MANIFEST,
+        HASHES,
+        "train/features.npy",
+        "train/views.npy",
+        "train/labels.npy",
+        "train/index.csv",
+        "train/skipped.csv",
+    ];
     names.map(|name| (name, fs::read(path.join(name)).unwrap())).into()
 });
 
@@ -89,6 +100,7 @@ fn read_all(path: &Path) {
         assert_eq!(split.features().nrows(), split.rows());
         assert!(split.labels().iter().all(|&label| cache.classes().name(label as usize).is_some()));
         let _ = (split.index(), split.skipped(), split.row(split.rows()));
+        assert!([0, split.rows()].contains(&split.each_rows_views().count()));
     }
     let _ = cache.check_digests();
 }
@@ -143,13 +155,13 @@ proptest! {
     /// With a checksum that is right again, as a stranger may write it: other numbers of rows and columns, other files.
     #[test]
     fn mangled_manifests_with_a_checksum(json in mangled(CACHE[MANIFEST].clone()), rows in any::<usize>()) {
-        let Ok(Manifest { fingerprint, columns, class_indices, mut splits, .. }) = serde_json::from_slice(&json) else {
+        let Ok(Manifest { fingerprint, views, columns, class_indices, mut splits, .. }) = serde_json::from_slice(&json) else {
             return Ok(());
         };
         if rows % 2 == 0 {
             splits.values_mut().for_each(|split| split.rows = rows);
         }
-        let manifest = Manifest::new(fingerprint, columns, class_indices, splits).unwrap();
+        let manifest = Manifest::new(fingerprint, views, columns, class_indices, splits).unwrap();
         let folder = cache_with(MANIFEST, &[], &manifest.to_json().unwrap());
         read_all(folder.path());
         let _ = verify(folder.path());
@@ -158,20 +170,21 @@ proptest! {
     /// With digests that are right again.
     #[test]
     fn mangled_arrays_and_tables(
-        (name, bytes) in prop::sample::select(vec![FEATURES, LABELS, INDEX, SKIPPED])
+        (name, bytes) in prop::sample::select(vec![FEATURES, VIEWS, LABELS, INDEX, SKIPPED])
             .prop_flat_map(|name| (Just(name), mangled(CACHE[format!("train/{name}").as_str()].clone()))),
     ) {
         let digest = FileDigest { bytes: bytes.len() as u64, blake3: blake3::hash(&bytes).to_hex().to_string() };
-        let Manifest { fingerprint, columns, class_indices, mut splits, .. } = manifest();
+        let Manifest { fingerprint, views, columns, class_indices, mut splits, .. } = manifest();
         for SplitManifest { files, .. } in splits.values_mut() {
             match name {
                 FEATURES => files.features = digest.clone(),
+                VIEWS => files.views = Some(digest.clone()),
                 LABELS => files.labels = digest.clone(),
                 INDEX => files.index = digest.clone(),
                 _ => files.skipped = Some(digest.clone()),
             }
         }
-        let manifest = Manifest::new(fingerprint, columns, class_indices, splits).unwrap();
+        let manifest = Manifest::new(fingerprint, views, columns, class_indices, splits).unwrap();
         let folder = cache_with(&format!("train/{name}"), &bytes, &manifest.to_json().unwrap());
         read_all(folder.path());
         verify(folder.path()).unwrap();

@@ -15,11 +15,13 @@ use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::npy::NpyArray;
 use crate::split::Split;
+use crate::views::Views;
 
 pub(crate) const FORMAT_VERSION: u64 = 1;
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const HASHES: &str = "hashes.csv";
 pub(crate) const FEATURES: &str = "features.npy";
+pub(crate) const VIEWS: &str = "views.npy";
 pub(crate) const LABELS: &str = "labels.npy";
 pub(crate) const INDEX: &str = "index.csv";
 pub(crate) const SKIPPED: &str = "skipped.csv";
@@ -33,6 +35,9 @@ const MOST_BYTES: u64 = 16 << 20;
 pub(crate) struct Manifest {
     pub format_version: u64,
     pub fingerprint: Fingerprint,
+    /// Only if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub views: Option<Views>,
     pub columns: NonZeroUsize,
     pub class_indices: ClassNames,
     pub splits: BTreeMap<Split, SplitManifest>,
@@ -54,6 +59,9 @@ pub(crate) struct SplitManifest {
 pub(crate) struct SplitFiles {
     #[serde(rename = "features.npy")]
     pub features: FileDigest,
+    /// Only if the cache has views and heads learn from the split.
+    #[serde(rename = "views.npy", default, skip_serializing_if = "Option::is_none")]
+    pub views: Option<FileDigest>,
     #[serde(rename = "labels.npy")]
     pub labels: FileDigest,
     #[serde(rename = "index.csv")]
@@ -67,7 +75,9 @@ impl SplitFiles {
     /// Each file's name and digest.
     pub(crate) fn each(&self) -> impl Iterator<Item = (&'static str, &FileDigest)> {
         let always = [(FEATURES, &self.features), (LABELS, &self.labels), (INDEX, &self.index)];
-        always.into_iter().chain(self.skipped.as_ref().map(|digest| (SKIPPED, digest)))
+        let sometimes = [(VIEWS, &self.views), (SKIPPED, &self.skipped)];
+        let there = sometimes.into_iter().filter_map(|(name, digest)| Some((name, digest.as_ref()?)));
+        always.into_iter().chain(there)
     }
 }
 
@@ -75,13 +85,14 @@ impl Manifest {
     /// With its checksum.
     pub(crate) fn new(
         fingerprint: Fingerprint,
+        views: Option<Views>,
         columns: NonZeroUsize,
         class_indices: ClassNames,
         splits: BTreeMap<Split, SplitManifest>,
     ) -> Result<Self, Damage> {
         let checksum = String::new();
         let format_version = FORMAT_VERSION;
-        let mut manifest = Self { format_version, fingerprint, columns, class_indices, splits, checksum };
+        let mut manifest = Self { format_version, fingerprint, views, columns, class_indices, splits, checksum };
         manifest.checksum = blake3::hash(&manifest.to_json()?).to_hex().to_string();
         Ok(manifest)
     }
@@ -123,8 +134,8 @@ impl Manifest {
             return Err(ManifestProblem::Version(format_version));
         }
         let manifest: Self = serde_json::from_slice(json).map_err(Damage::Json)?;
-        let Self { fingerprint, columns, class_indices, splits, checksum, .. } = manifest.clone();
-        let expected = Self::new(fingerprint, columns, class_indices, splits)?;
+        let Self { fingerprint, views, columns, class_indices, splits, checksum, .. } = manifest.clone();
+        let expected = Self::new(fingerprint, views, columns, class_indices, splits)?;
         if expected.to_json()? != json {
             return Err(Damage::Digest { expected: checksum, found: expected.checksum }.into());
         }
@@ -134,6 +145,12 @@ impl Manifest {
     /// What the features of a split look like.
     pub(crate) fn features(&self, split: &SplitManifest) -> NpyArray {
         NpyArray::Features { rows: split.rows, columns: self.columns.get() }
+    }
+
+    /// What the views of a split look like; none where it has none.
+    pub(crate) fn views(&self, name: Split, split: &SplitManifest) -> Option<NpyArray> {
+        let views = self.views.as_ref().filter(|_| name.is_learnt_from())?.count.get();
+        Some(NpyArray::Views { rows: split.rows, views, columns: self.columns.get() })
     }
 
     /// What the labels of a split look like.
@@ -173,19 +190,27 @@ impl ManifestProblem {
 mod tests {
     use super::*;
     use crate::fingerprint::tests::fingerprint;
+    use crate::views::tests::views;
 
-    fn manifest() -> Manifest {
+    fn manifest(views: Option<Views>) -> Manifest {
         let file = FileDigest { bytes: 128, blake3: blake3::hash(b"").to_hex().to_string() };
-        let files = SplitFiles { features: file.clone(), labels: file.clone(), index: file, skipped: None };
-        let split = SplitManifest { rows: 0, files };
+        let files = SplitFiles {
+            features: file.clone(),
+            views: views.is_some().then(|| file.clone()),
+            labels: file.clone(),
+            index: file,
+            skipped: None,
+        };
+        let splits = [(Split::Train, SplitManifest { rows: 0, files })].into();
         let classes = ClassNames::new(vec!["hat".into(), "dress".into()]).unwrap();
-        Manifest::new(fingerprint(), NonZeroUsize::new(2048).unwrap(), classes, [(Split::Train, split)].into()).unwrap()
+        Manifest::new(fingerprint(), views, NonZeroUsize::new(2048).unwrap(), classes, splits).unwrap()
     }
 
     #[test]
     fn reads_what_it_writes_and_finds_every_flipped_bit() {
-        let json = manifest().to_json().unwrap();
-        assert_eq!(Manifest::parse(&json).unwrap(), manifest());
+        let manifest = manifest(Some(views(8)));
+        let json = manifest.to_json().unwrap();
+        assert_eq!(Manifest::parse(&json).unwrap(), manifest);
         for bit in 0..8 * json.len() {
             let mut flipped = json.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -194,8 +219,14 @@ mod tests {
     }
 
     #[test]
+    fn a_cache_without_views_has_no_word_of_them() {
+        let json = String::from_utf8(manifest(None).to_json().unwrap()).unwrap();
+        assert!(!json.contains("views"), "{json}");
+    }
+
+    #[test]
     fn another_version_is_told_from_damage() {
-        let json = String::from_utf8(manifest().to_json().unwrap()).unwrap();
+        let json = String::from_utf8(manifest(None).to_json().unwrap()).unwrap();
         let other = json.replace("\"format_version\": 1", "\"format_version\": 2");
         assert!(matches!(Manifest::parse(other.as_bytes()), Err(ManifestProblem::Version(2))));
         assert!(matches!(Manifest::parse(b"{}"), Err(ManifestProblem::Damage(Damage::Json(_)))));

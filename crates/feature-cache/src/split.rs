@@ -22,6 +22,11 @@ impl Split {
     /// Every split, in the order in which they are listed.
     pub const EVERY: [Self; 4] = [Self::All, Self::Train, Self::Validation, Self::Test];
 
+    /// Whether heads learn from it. The others are only judged by, so there are no augmented views of their photos.
+    pub fn is_learnt_from(self) -> bool {
+        matches!(self, Self::All | Self::Train)
+    }
+
     /// The name of its folder.
     pub fn name(self) -> &'static str {
         match self {

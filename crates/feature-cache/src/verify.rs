@@ -5,13 +5,13 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::cache::{CachedSplit, FeatureCache, open_split};
+use crate::cache::{FeatureCache, open_split};
 use crate::damage::Damage;
 use crate::durable::FileDigest;
 use crate::error::{CacheError, IoContext};
 use crate::hashes::read_hashes;
 use crate::index::IndexEntry;
-use crate::manifest::{FEATURES, HASHES, MANIFEST, Manifest, SplitManifest};
+use crate::manifest::{FEATURES, HASHES, MANIFEST, Manifest, SplitManifest, VIEWS};
 use crate::split::Split;
 
 /// A file that is not what it should be.
@@ -39,9 +39,8 @@ pub fn verify(path: &Path) -> Result<Vec<Finding>, CacheError> {
     let mut findings = Findings::default();
     let Some((manifest, _)) = findings.note(Manifest::read(path))? else { return Ok(findings.0) };
     for (split, of_split) in &manifest.splits {
-        let folder = path.join(split.name());
-        if findings.digests(&folder, of_split)? {
-            findings.rows(&folder, &manifest, of_split)?;
+        if findings.digests(&path.join(split.name()), of_split)? {
+            findings.rows(path, &manifest, *split, of_split)?;
         }
     }
     let hashes = path.join(HASHES);
@@ -107,12 +106,15 @@ impl Findings {
     }
 
     /// What the files of a split say, once their bytes are the ones that were written.
-    fn rows(&mut self, folder: &Path, manifest: &Manifest, split: &SplitManifest) -> Result<(), CacheError> {
-        let Some(rows) = self.note(open_split(folder, manifest, split))? else { return Ok(()) };
+    fn rows(&mut self, path: &Path, manifest: &Manifest, name: Split, split: &SplitManifest) -> Result<(), CacheError> {
+        let Some(rows) = self.note(open_split(path, manifest, name, split))? else { return Ok(()) };
         self.note(rows.index())?;
         self.note(rows.skipped())?;
-        if let Some(row) = first_not_finite(&rows) {
-            self.0.push(Finding { file: folder.join(FEATURES), damage: Damage::NotFinite(row) });
+        let folder = path.join(name.name());
+        let features = (FEATURES, first_not_finite(rows.each_row()));
+        let views = (VIEWS, first_not_finite(rows.each_rows_views()));
+        for (file, row) in [features, views] {
+            self.0.extend(row.map(|row| Finding { file: folder.join(file), damage: Damage::NotFinite(row) }));
         }
         Ok(())
     }
@@ -138,8 +140,8 @@ impl Findings {
     }
 }
 
-fn first_not_finite(split: &CachedSplit) -> Option<usize> {
-    split.features().rows().into_iter().position(|row| row.iter().any(|value| !value.is_finite()))
+fn first_not_finite<'a>(mut rows: impl Iterator<Item = &'a [f32]>) -> Option<usize> {
+    rows.position(|row| row.iter().any(|value| !value.is_finite()))
 }
 
 /// The names in a folder, sorted; none when it is missing, which is a finding of its own.

@@ -19,9 +19,10 @@ use crate::hashes::Hashes;
 use crate::index::{IndexEntry, SkippedPhoto, write_index, write_skipped};
 use crate::journal::Journal;
 use crate::lock::{WhenLocked, WriterLock};
-use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitFiles, SplitManifest};
+use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitFiles, SplitManifest, VIEWS};
 use crate::npy::NpyArray;
 use crate::split::Split;
+use crate::views::Views;
 
 /// The one writer of a cache, from before the first row until the new cache is in place.
 ///
@@ -42,6 +43,8 @@ const OLD: &str = "old";
 pub struct CacheContents {
     /// What the rows depend on.
     pub fingerprint: Fingerprint,
+    /// The augmented views of the photos that heads learn from, if there are any.
+    pub views: Option<Views>,
     /// The classes.
     pub classes: ClassNames,
     /// The splits.
@@ -65,7 +68,12 @@ impl CacheContents {
     pub fn of(cache: &FeatureCache) -> Result<Self, CacheError> {
         let contents = |split: &CachedSplit| Ok(SplitContents { photos: split.index()?, skipped: split.skipped()? });
         let splits: Result<_, CacheError> = cache.splits().map(|(name, split)| Ok((name, contents(split)?))).collect();
-        Ok(Self { fingerprint: cache.fingerprint().clone(), classes: cache.classes().clone(), splits: splits? })
+        Ok(Self {
+            fingerprint: cache.fingerprint().clone(),
+            views: cache.views().cloned(),
+            classes: cache.classes().clone(),
+            splits: splits?,
+        })
     }
 
     /// Every photo with a row, with its split.
@@ -74,7 +82,8 @@ impl CacheContents {
     }
 }
 
-/// Where finished rows are found: in the cache to be replaced, and in the journal of unfinished runs.
+/// Where finished rows are found, by their picture's blake3 or their view's key: in the cache to be replaced, and in the
+/// journal of unfinished runs.
 #[derive(Debug)]
 pub struct RowSource<'a> {
     cached: HashMap<blake3::Hash, &'a [f32]>,
@@ -89,23 +98,31 @@ impl<'a> RowSource<'a> {
     /// When an index of `previous` is damaged.
     pub fn new(previous: Option<&'a FeatureCache>, journal: &'a Journal) -> Result<Self, CacheError> {
         let mut cached = HashMap::new();
-        for (_, split) in previous.iter().flat_map(|cache| cache.splits()) {
-            cached.extend(split.index()?.into_iter().map(|entry| entry.blake3).zip(split.each_row()));
+        if let Some(cache) = previous {
+            for (_, split) in cache.splits() {
+                let pictures: Vec<blake3::Hash> = split.index()?.into_iter().map(|entry| entry.blake3).collect();
+                if let Some(views) = cache.views() {
+                    let of_picture =
+                        |(&picture, rows): (_, &'a [f32])| views.keys(picture).zip(rows.chunks_exact(cache.columns()));
+                    cached.extend(pictures.iter().zip(split.each_rows_views()).flat_map(of_picture));
+                }
+                cached.extend(pictures.into_iter().zip(split.each_row()));
+            }
         }
         Ok(Self { cached, journal })
     }
 
-    /// Whether there is a row for this picture.
-    pub fn contains(&self, picture: &blake3::Hash) -> bool {
-        self.cached.contains_key(picture) || self.journal.contains(picture)
+    /// Whether there is a row with this key.
+    pub fn contains(&self, key: &blake3::Hash) -> bool {
+        self.cached.contains_key(key) || self.journal.contains(key)
     }
 
-    /// Copies the picture's row into `row`.
-    fn read(&self, picture: &blake3::Hash, row: &mut [f32]) -> Result<(), CacheError> {
-        match self.cached.get(picture) {
+    /// Copies the row with this key into `row`.
+    fn read(&self, key: &blake3::Hash, row: &mut [f32]) -> Result<(), CacheError> {
+        match self.cached.get(key) {
             Some(values) if values.len() == row.len() => row.copy_from_slice(values),
-            _ if self.journal.read(picture, row)? => {}
-            _ => return Err(CacheError::RowMissing(*picture)),
+            _ if self.journal.read(key, row)? => {}
+            _ => return Err(CacheError::RowMissing(*key)),
         }
         Ok(())
     }
@@ -160,11 +177,13 @@ impl CacheWriter {
         fs::create_dir(&next).context("create", &next)?;
         let mut splits = BTreeMap::new();
         for (&split, of_split) in &contents.splits {
-            splits.insert(split, write_split(&next.join(split.name()), of_split, columns.get(), rows)?);
+            let views = contents.views.as_ref().filter(|_| split.is_learnt_from());
+            splits.insert(split, write_split(&next.join(split.name()), of_split, views, columns.get(), rows)?);
         }
         write_hashes(&next.join(HASHES), hashes)?;
         let path = next.join(MANIFEST);
-        let manifest = Manifest::new(contents.fingerprint.clone(), columns, contents.classes.clone(), splits)
+        let (fingerprint, views) = (contents.fingerprint.clone(), contents.views.clone());
+        let manifest = Manifest::new(fingerprint, views, columns, contents.classes.clone(), splits)
             .and_then(|manifest| manifest.to_json())
             .map_err(|damage| damaged(&path, damage))?;
         write_file(&path, &manifest)?;
@@ -204,7 +223,8 @@ impl CacheWriter {
     }
 }
 
-/// Writes a whole cache at once, where all rows are at hand: each with its picture's blake3, in any order.
+/// Writes a whole cache at once, where all rows are at hand: each with its picture's blake3 or its view's key, in any
+/// order.
 ///
 /// # Errors
 /// As [`CacheWriter::open`], [`Journal::append`] and [`CacheWriter::publish`].
@@ -238,19 +258,21 @@ fn resolve(path: &Path) -> Result<PathBuf, CacheError> {
 fn write_split(
     folder: &Path,
     split: &SplitContents,
+    views: Option<&Views>,
     columns: usize,
     source: &RowSource<'_>,
 ) -> Result<SplitManifest, CacheError> {
     fs::create_dir(folder).context("create", folder)?;
     let rows = split.photos.len();
-    let mut features = DurableFile::create(&folder.join(FEATURES))?;
-    features.put(&NpyArray::Features { rows, columns }.header())?;
-    let mut row = vec![0f32; columns];
-    for photo in &split.photos {
-        source.read(&photo.blake3, &mut row)?;
-        features.put(bytemuck::cast_slice(&row))?;
-    }
-    let features = features.finish()?;
+    let pictures = || split.photos.iter().map(|photo| photo.blake3);
+    let array = NpyArray::Features { rows, columns };
+    let features = write_rows(&folder.join(FEATURES), array, pictures(), columns, source)?;
+    let write_views = |views: &Views| {
+        let array = NpyArray::Views { rows, views: views.count.get(), columns };
+        let keys = pictures().flat_map(|picture| views.keys(picture));
+        write_rows(&folder.join(VIEWS), array, keys, columns, source)
+    };
+    let views = views.map(write_views).transpose()?;
 
     let mut labels = NpyArray::Labels { rows }.header();
     labels.extend(split.photos.iter().flat_map(|photo| photo.label.to_le_bytes()));
@@ -267,7 +289,25 @@ fn write_split(
         skipped = Some(write_file(&path, &table)?);
     }
     sync_folder(folder)?;
-    Ok(SplitManifest { rows, files: SplitFiles { features, labels, index, skipped } })
+    Ok(SplitManifest { rows, files: SplitFiles { features, views, labels, index, skipped } })
+}
+
+/// An array of rows, each found by its key.
+fn write_rows(
+    path: &Path,
+    array: NpyArray,
+    keys: impl Iterator<Item = blake3::Hash>,
+    columns: usize,
+    source: &RowSource<'_>,
+) -> Result<FileDigest, CacheError> {
+    let mut file = DurableFile::create(path)?;
+    file.put(&array.header())?;
+    let mut row = vec![0f32; columns];
+    for key in keys {
+        source.read(&key, &mut row)?;
+        file.put(bytemuck::cast_slice(&row))?;
+    }
+    file.finish()
 }
 
 fn write_hashes(path: &Path, hashes: &Hashes) -> Result<(), CacheError> {

@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let picture = |k: usize| blake3::hash(&k.to_le_bytes());
     let mut contents = CacheContents {
         fingerprint: fingerprint(),
+        views: None,
         classes: ClassNames::new((0..CLASSES).map(|k| format!("class {k}")).collect())?,
         splits: [Split::Train, Split::Validation].map(|split| (split, SplitContents::default())).into(),
     };

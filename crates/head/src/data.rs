@@ -95,7 +95,7 @@ impl<'a> TrainingData<'a> {
     pub fn from_cache(cache: &'a FeatureCache, fraction: f64, seed: u64) -> Result<Self, DataError> {
         let name = || cache.path().display().to_string();
         let classes = cache.classes().len();
-        let learnt = [Split::Train, Split::All].into_iter().find(|&split| cache.split(split).is_some());
+        let learnt = cache.splits().map(|(split, _)| split).find(|split| split.is_learnt_from());
         let split = learnt.ok_or_else(|| DataError::NoTrain { cache: name() })?;
         if classes < 2 {
             return Err(DataError::OneClass { cache: name() });

@@ -1,0 +1,133 @@
+//! What augmented views depend on besides their pictures, and by what a view's row is found.
+
+use std::num::NonZeroUsize;
+
+use serde::{Deserialize, Serialize};
+
+use crate::difference::{Difference, Fields, digest};
+
+/// The augmented views of a cache: so many rows more for each photo that heads learn from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Views {
+    /// How many each photo has, numbered from 0.
+    pub count: NonZeroUsize,
+    /// How they are made.
+    pub augmentation: Augmentation,
+}
+
+/// Everything that a view's row depends on besides the picture's bytes, the view's number and the
+/// [`Fingerprint`](crate::Fingerprint).
+///
+/// The numbers are kept as they are written, since comparing text is exact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Augmentation {
+    /// Whether half of the views are mirrored.
+    pub flip: bool,
+    /// The largest part of each side that is cut off.
+    pub crop: String,
+    /// How far the brightness is from 1 at most.
+    pub brightness: String,
+    /// What all of it is drawn from, together with the picture and the view's number.
+    pub seed: u64,
+    /// In which order, and by whose arithmetic, it is drawn and applied.
+    pub method: String,
+}
+
+impl Views {
+    /// What a cache that has the views `before` would lose if it were to have the views `now`: nothing when views are
+    /// added. This side of a difference is `now`.
+    pub fn lost(now: Option<&Self>, before: Option<&Self>) -> Vec<Difference> {
+        let Some(before) = before else { return Vec::new() };
+        let Some(now) = now else {
+            let (this, other) = ("none".to_owned(), before.count.to_string());
+            return vec![Difference { field: "views".to_owned(), this, other }];
+        };
+        // More of the same are no loss.
+        let kept = Self { count: now.count.min(before.count), augmentation: now.augmentation.clone() };
+        Difference::between(kept.fields(), before.fields())
+    }
+
+    /// Every field's name and value, in the order of the manifest.
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        let count = [("views", self.count.to_string())];
+        count.into_iter().chain(self.augmentation.fields()).collect()
+    }
+
+    /// By what the rows of a picture's views are found, in the order of their numbers.
+    pub fn keys(&self, picture: blake3::Hash) -> impl ExactSizeIterator<Item = blake3::Hash> + use<> {
+        let augmentation = digest(self.augmentation.fields());
+        (0..self.count.get()).map(move |number| key(&picture, &augmentation, number))
+    }
+}
+
+impl Augmentation {
+    fn fields(&self) -> Fields {
+        let Self { flip, crop, brightness, seed, method } = self;
+        vec![
+            ("flip", flip.to_string()),
+            ("crop", crop.clone()),
+            ("brightness", brightness.clone()),
+            ("seed", seed.to_string()),
+            ("method", method.clone()),
+        ]
+    }
+}
+
+/// A view's key: a blake3 that no picture has, so that rows of both kinds can be kept together.
+fn key(picture: &blake3::Hash, augmentation: &blake3::Hash, number: usize) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_derive_key("icebox 2026 row of an augmented view");
+    hasher.update(picture.as_bytes()).update(augmentation.as_bytes()).update(&(number as u64).to_le_bytes());
+    hasher.finalize()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    pub(crate) fn views(count: usize) -> Views {
+        let augmentation =
+            Augmentation { flip: true, crop: "0.1".into(), brightness: "0".into(), seed: 42, method: "by hand".into() };
+        Views { count: NonZeroUsize::new(count).unwrap(), augmentation }
+    }
+
+    #[test]
+    fn more_of_the_same_views_are_no_loss() {
+        let lost =
+            |now: Option<&Views>, before: Option<&Views>| Difference::table(&Views::lost(now, before), "now", "cache");
+        assert_eq!(lost(None, None), "");
+        assert_eq!(lost(Some(&views(8)), None), "");
+        assert_eq!(lost(Some(&views(8)), Some(&views(4))), "");
+        assert_eq!(lost(Some(&views(4)), Some(&views(8))), "  views  now: 4  cache: 8");
+        assert_eq!(lost(None, Some(&views(8))), "  views  now: none  cache: 8");
+        let mut other = views(16);
+        (other.augmentation.seed, other.augmentation.flip) = (43, false);
+        assert_eq!(lost(Some(&other), Some(&views(8))), "  flip  now: false  cache: true\n  seed  now: 43  cache: 42");
+    }
+
+    #[test]
+    fn a_key_belongs_to_one_view_of_one_picture_whatever_the_count() {
+        let mut other = views(8);
+        other.augmentation.crop = "0.2".into();
+        let pictures = [blake3::hash(b"one"), blake3::hash(b"two")];
+        let keys: Vec<blake3::Hash> = [views(8), other]
+            .iter()
+            .flat_map(|views| pictures.into_iter().flat_map(|picture| views.keys(picture)))
+            .collect();
+        assert_eq!(keys.iter().chain(&pictures).collect::<HashSet<_>>().len(), 2 * 2 * 8 + 2);
+        assert!(views(3).keys(pictures[0]).eq(views(8).keys(pictures[0]).take(3)));
+    }
+
+    #[test]
+    fn fields_lists_what_the_manifest_holds() {
+        let json = serde_json::to_value(views(1).augmentation).unwrap();
+        let mut fields: Vec<&str> = views(1).augmentation.fields().iter().map(|field| field.0).collect();
+        fields.sort_unstable();
+        let mut keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, fields);
+    }
+}
