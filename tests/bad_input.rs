@@ -178,11 +178,21 @@ fn wrong_usage_is_exit_code_2() {
         &["photos", "--out", "cache", "--interpolation", "cubic"],
         &["photos", "--out", "cache", "--batch-size", "0"],
         &["photos", "--out", "cache", "--device", "gpu"],
+        &["photos", "--out", "cache", "--views", "0"],
+        &["photos", "--out", "cache", "--views", "65"],
+        &["photos", "--out", "cache", "--flip"],
+        &["photos", "--out", "cache", "--crop", "0.1"],
+        &["photos", "--out", "cache", "--seed", "1"],
     ] {
         let ran = run("extract", arguments);
         assert_eq!(ran.code, Some(2), "{ran:?}");
         assert!(ran.stdout.is_empty());
     }
+    let views = |more: &[&str]| run("extract", [&["photos", "--out", "cache", "--views", "4"], more].concat());
+    views(&[])
+        .failed_with("--views: the views would all be the photo itself; say how they differ, as in --flip --crop");
+    views(&["--crop", "1"]).failed_with("--crop 1: must be 0 or more and less than 1");
+    views(&["--flip", "--brightness", "-0.5"]).failed_with("--brightness -0.5: must be 0 or more and less than 1");
     let cuda = run("extract", ["photos", "--out", "cache", "--device", "cuda:7", SMALL[0], SMALL[1]]);
     assert_eq!(cuda.code, Some(1), "{cuda:?}");
     assert!(cuda.stderr.contains("--device cuda:7"), "{cuda:?}");

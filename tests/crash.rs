@@ -13,10 +13,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const CLASSES: [&str; 3] = ["train/cat", "train/dog", "validation/cat"];
+const VIEWS: [&str; 5] = ["--views", "2", "--flip", "--crop", "0.1"];
 
 fn start(photos: &Photos, cache: &Path) -> Command {
     let mut extract = command("extract");
-    extract.arg(photos.path()).arg("--out").arg(cache).args(SMALL).args(["--batch-size", "4"]);
+    extract.arg(photos.path()).arg("--out").arg(cache).args(SMALL).args(VIEWS).args(["--batch-size", "4"]);
     extract.stdout(Stdio::null()).stderr(Stdio::null());
     extract
 }
@@ -53,7 +54,7 @@ fn wait(child: &mut Child, time: Duration) -> Option<ExitStatus> {
 
 #[test]
 fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
-    let photos = Photos::new(&CLASSES, 14);
+    let photos = Photos::new(&CLASSES, 8);
     let (whole, cache) = (photos.beside("whole"), photos.beside("cache"));
     let timed_run = |cache: &Path| {
         let started = Instant::now();
@@ -103,12 +104,12 @@ fn a_full_disk_is_an_error_and_the_next_run_goes_on() {
     let (whole, cache) = (photos.beside("whole"), photos.beside("cache"));
     assert!(start(&photos, &whole).status().unwrap().success());
     // In blocks of 1024 bytes: from too small for the first batch of rows to too small for the last file.
-    for limit in [1, 40, 100, 200, 300] {
+    for limit in [1, 40, 100, 500, 1000] {
         let mut limited = Command::new("bash");
         let script = format!("ulimit -f {limit}; exec \"$0\" \"$@\"");
         limited.args(["-c", &script]).arg(binary("extract")).arg(photos.path()).arg("--out").arg(&cache).args(SMALL);
-        let ran = run_command(limited.args(["--batch-size", "4"]));
-        if limit < 200 {
+        let ran = run_command(limited.args(VIEWS).args(["--batch-size", "4"]));
+        if limit < 500 {
             ran.failed_with("File too large");
             assert!(!cache.exists());
         }
@@ -148,7 +149,7 @@ fn a_second_writer_fails_with_the_firsts_process_id_or_waits() {
     }
     let refused = extract(&photos.path(), &cache, &[]);
     refused.failed_with(&format!("being written by process {}; wait for it with --wait", first.id()));
-    let waited = extract(&photos.path(), &cache, &["--wait"]).succeeded().json();
+    let waited = extract(&photos.path(), &cache, &[&VIEWS[..], &["--wait"]].concat()).succeeded().json();
     assert!(first.wait().unwrap().success());
     assert_eq!(waited["computed"], 0, "the first one has done it all");
 }

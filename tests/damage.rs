@@ -18,7 +18,7 @@ fn every_flipped_byte_is_found_and_its_file_named() {
     let photos = Photos::new(&["train/cat", "train/dog", "test/cat"], 2);
     photos.write("train/cat/broken.jpg", b"no picture");
     let cache = photos.beside("cache");
-    extract(&photos.path(), &cache, &["--on-error", "skip"]).succeeded();
+    extract(&photos.path(), &cache, &["--on-error", "skip", "--views", "2", "--flip", "--crop", "0.1"]).succeeded();
     assert!(verify(&cache).unwrap().is_empty());
     let mut random = ChaCha8Rng::seed_from_u64(3);
     let mut flips = 0;
@@ -65,11 +65,11 @@ fn missing_and_surplus_files_are_named() {
 #[test]
 fn photos_and_rows_are_checked_against_the_data_set() {
     let photos = Photos::new(&["cat", "dog"], 3);
-    extract(&photos.path(), &photos.beside("cache"), &[]).succeeded();
+    extract(&photos.path(), &photos.beside("cache"), &["--views", "3", "--flip", "--crop", "0.3"]).succeeded();
     let dataset = photos.path();
     let against = ["--against", dataset.to_str().unwrap(), "--sample", "4"];
     let well = verified(&photos, &against).succeeded();
-    assert!(well.stdout.contains("6 rows, every file as it was written"), "{well:?}");
+    assert!(well.stdout.contains("6 rows, 3 views of each training photo, every file as it was written"), "{well:?}");
 
     photos.add("cat/001.png", 4321);
     fs::remove_file(photos.path().join("dog/002.png")).unwrap();
@@ -84,22 +84,29 @@ fn photos_and_rows_are_checked_against_the_data_set() {
 fn a_row_that_is_not_the_networks_is_named() {
     let photos = Photos::new(&["cat", "dog"], 2);
     let honest = photos.beside("honest");
-    extract(&photos.path(), &honest, &[]).succeeded();
+    extract(&photos.path(), &honest, &["--views", "2", "--flip", "--crop", "0.3"]).succeeded();
     let cache = FeatureCache::open(&honest).unwrap();
     let contents = CacheContents::of(&cache).unwrap();
     let split = cache.split(Split::All).unwrap();
     let mut rows: Vec<Vec<f32>> = split.features().outer_iter().map(|row| row.to_vec()).collect();
     rows[3][7] += 0.1;
-    let pictures = contents.photos().map(|(_, photo)| photo.blake3);
+    let mut views: Vec<Vec<f32>> = split.each_rows_views().map(<[f32]>::to_vec).collect();
+    // Of the third photo the first view is looked at.
+    views[2][7] += 0.1;
     let columns = NonZeroUsize::new(cache.columns()).unwrap();
-    write_cache(&photos.beside("cache"), &contents, columns, pictures.zip(rows.iter().map(Vec::as_slice))).unwrap();
+    let keyed = contents.photos().zip(rows.iter().zip(&views)).flat_map(|((_, photo), (row, views))| {
+        let keys = cache.views().unwrap().keys(photo.blake3).chain([photo.blake3]);
+        keys.zip(views.chunks_exact(columns.get()).chain([&row[..]]))
+    });
+    write_cache(&photos.beside("cache"), &contents, columns, keyed).unwrap();
 
     let dataset = photos.path();
     let ran = verified(&photos, &["--against", dataset.to_str().unwrap(), "--sample", "4"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     let lines: Vec<&str> = ran.stdout.lines().collect();
-    assert_eq!(lines.len(), 1, "{ran:?}");
-    assert!(lines[0].starts_with("dog/001.png: its row differs from the network's by "), "{ran:?}");
+    assert_eq!(lines.len(), 2, "{ran:?}");
+    assert!(lines[0].starts_with("dog/000.png: its view 0 differs from the network's by "), "{ran:?}");
+    assert!(lines[1].starts_with("dog/001.png: its row differs from the network's by "), "{ran:?}");
 }
 
 #[test]

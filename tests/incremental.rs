@@ -1,10 +1,12 @@
 //! A second run does only what is new, and says what it found.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use end_to_end::{Photos, contents, extract};
+use end_to_end::{Photos, Ran, contents, extract};
 use feature_cache::{FeatureCache, Split};
 use serde_json::json;
 
@@ -118,7 +120,7 @@ fn awkward_file_names_survive() {
     let names: [&[u8]; 4] = [b"a,b.png", b"two\nlines.png", b"\"q\".png", b"\xff\xfe.png"];
     for (seed, name) in (500..).zip(names) {
         photos.add("cat/next.png", seed);
-        let name = std::ffi::OsStr::from_bytes(name);
+        let name = OsStr::from_bytes(name);
         fs::rename(photos.path().join("cat/next.png"), photos.path().join("cat").join(name)).unwrap();
     }
     let cache = photos.beside("cache");
@@ -165,6 +167,74 @@ fn another_data_sets_cache_is_not_overwritten_by_mistake() {
     extract(&others.path(), &cache, &["--replace"]).succeeded();
 }
 
+const VIEWS: [&str; 5] = ["--flip", "--crop", "0.2", "--brightness", "0.3"];
+
+fn with_views(photos: &Photos, cache: &Path, count: &str, more: &[&str]) -> Ran {
+    extract(&photos.path(), cache, &[&["--views", count], &VIEWS[..], more].concat())
+}
+
+#[test]
+fn views_are_added_one_by_one_and_kept_under_every_name() {
+    let photos = Photos::new(&CLASSES, 2);
+    let (cache, plain) = (photos.beside("cache"), photos.beside("plain"));
+    extract(&photos.path(), &cache, &[]).succeeded();
+    extract(&photos.path(), &plain, &[]).succeeded();
+    let first = with_views(&photos, &cache, "2", &[]).succeeded().json();
+    assert_eq!((&first["computed"], &first["views"]), (&json!(4 * 2), &json!(2)), "only the views: {first}");
+    let grown = with_views(&photos, &cache, "3", &[]).succeeded().json();
+    assert_eq!(grown["computed"], 4);
+    assert_eq!(with_views(&photos, &cache, "3", &[]).succeeded().json()["computed"], 0);
+
+    photos.add("train/hat/new.png", 900);
+    photos.add("validation/hat/new.png", 901);
+    fs::rename(photos.path().join("train/hat/000.png"), photos.path().join("train/hat/renamed.png")).unwrap();
+    let more = with_views(&photos, &cache, "3", &[]).succeeded().json();
+    assert_eq!((&more["computed"], &more["photos"]["renamed"]), (&json!(1 + 3 + 1), &json!(1)));
+    let fresh = photos.beside("fresh");
+    with_views(&photos, &fresh, "3", &["--batch-size", "5", "--threads", "1"]).succeeded();
+    assert_eq!(contents(&cache), contents(&fresh));
+
+    let (opened, plain) = (FeatureCache::open(&cache).unwrap(), FeatureCache::open(&plain).unwrap());
+    let train = opened.split(Split::Train).unwrap();
+    assert_eq!(train.row(0), plain.split(Split::Train).unwrap().row(0), "the photos' own rows stay as they are");
+    assert_eq!(opened.split(Split::Validation).unwrap().each_rows_views().count(), 0);
+    let rows: Vec<&[f32]> = train.each_rows_views().flat_map(|views| views.chunks_exact(opened.columns())).collect();
+    assert_eq!(rows.len(), 5 * 3);
+    assert!((1..15).all(|k| rows[k] != rows[0]) && rows.iter().all(|row| Some(*row) != train.row(0)));
+    let verified = end_to_end::run("extract", ["verify", cache.to_str().unwrap()]).succeeded();
+    assert!(verified.stdout.contains("10 rows, 3 views of each training photo"), "{verified:?}");
+}
+
+#[test]
+fn views_are_not_lost_by_mistake() {
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let cache = photos.beside("cache");
+    with_views(&photos, &cache, "3", &[]).succeeded();
+    let before = contents(&cache);
+    let refused = |ran: Ran, difference: &str| {
+        let ran = ran.failed_with("cache: holds other views:");
+        assert!(ran.stderr.contains(difference), "{ran:?}");
+        assert!(ran.stderr.contains("head train --views N") && ran.stderr.contains("--replace"), "{ran:?}");
+        assert_eq!(contents(&cache), before);
+    };
+    refused(
+        extract(&photos.path(), &cache, &[]),
+        "  views       now: none  cache: 3\n  flip        now: none  cache: true\n",
+    );
+    refused(with_views(&photos, &cache, "2", &[]), "  views  now: 2  cache: 3");
+    refused(with_views(&photos, &cache, "5", &["--seed", "7"]), "  seed  now: 7  cache: 42");
+    let other = ["--views", "3", "--crop", "0.1"];
+    refused(extract(&photos.path(), &cache, &other), "  flip        now: false  cache: true\n  crop        now: 0.1  ");
+
+    let replaced = extract(&photos.path(), &cache, &[&other[..], &["--replace"]].concat()).succeeded().json();
+    assert_eq!(replaced["computed"], 4 * 3, "the photos' own rows are kept");
+    let given_up = extract(&photos.path(), &cache, &["--replace"]).succeeded().json();
+    assert_eq!((&given_up["computed"], &given_up["views"]), (&json!(0), &json!(0)));
+    let plain = photos.beside("plain");
+    extract(&photos.path(), &plain, &[]).succeeded();
+    assert_eq!(contents(&cache), contents(&plain));
+}
+
 #[test]
 fn a_dry_run_counts_and_writes_nothing() {
     let photos = Photos::new(&["cat", "dog"], 3);
@@ -176,4 +246,7 @@ fn a_dry_run_counts_and_writes_nothing() {
     assert!(ran.stdout.contains("     3  dog"), "{ran:?}");
     assert!(ran.stdout.contains("about 0 min"), "{ran:?}");
     assert!(!cache.exists());
+    let views = [&["--views", "2"], &VIEWS[..]].concat();
+    let ran = end_to_end::run("extract", arguments.into_iter().chain(views.iter().map(OsStr::new))).succeeded();
+    assert!(ran.stdout.contains("all: 6 photos, 2 views of each"), "{ran:?}");
 }

@@ -16,6 +16,10 @@ for split, about in manifest["splits"].items():
     assert features.shape == (about["rows"], 2048) and features.dtype == np.float32 and features.flags.c_contiguous
     assert labels.shape == (about["rows"],) and labels.dtype == np.int64
     assert np.isfinite(features).all()
+    if split == "train":
+        views = np.load(f"{cache}/{split}/views.npy", mmap_mode="r")
+        assert views.shape == (len(features), manifest["views"]["count"], 2048) and views.dtype == np.float32
+        assert np.isfinite(views).all() and views.flags.c_contiguous
     rows = list(csv.DictReader(open(f"{cache}/{split}/index.csv", newline="")))
     assert [int(row["row"]) for row in rows] == list(range(len(labels)))
     assert [int(row["label"]) for row in rows] == labels.tolist()
@@ -36,7 +40,7 @@ fn numpy_and_safetensors_read_everything() {
     assert!(python.exists(), "run scripts/setup first: no {}", python.display());
     let photos = Photos::new(&["train/cat", "train/dog", "validation/dog"], 4);
     let (cache, out) = (photos.beside("cache"), photos.beside("run"));
-    extract(&photos.path(), &cache, &[]).succeeded();
+    extract(&photos.path(), &cache, &["--views", "3", "--flip"]).succeeded();
     run("head", ["train".as_ref(), cache.as_os_str(), "--out".as_ref(), out.as_os_str()]).succeeded();
     let ran = run_command(Command::new(python).args(["-c", SCRIPT]).arg(&cache).arg(&out)).succeeded();
     assert_eq!(ran.stdout, "as expected\n");

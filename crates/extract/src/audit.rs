@@ -12,6 +12,7 @@ use crate::fingerprint::{FAST_DECODER, fingerprint};
 use crate::inventory::{BrokenPhoto, read_photo};
 use crate::pipeline::{Network, Preparation};
 use crate::pixels::{self, Interpolation, Limits};
+use crate::views::PhotoViews;
 use crate::weights::Weights;
 use crate::xception::Xception;
 
@@ -30,15 +31,21 @@ pub enum Discrepancy {
     #[error("{}: changed since it was extracted", .0.display())]
     Changed(PathBuf),
     /// The row is not what the network gives.
-    #[error("{}: its row differs from the network's by {difference:.1e} (relative), more than {allowed:.0e}", path.display())]
+    #[error("{}: its {} differs from the network's by {difference:.1e} (relative), more than {allowed:.0e}", path.display(), row(*view))]
     Row {
         /// The photo, relative to the data set.
         path: PathBuf,
+        /// Of which view, if it is one's.
+        view: Option<usize>,
         /// Relative L2 distance.
         difference: f64,
         /// What rounding explains.
         allowed: f64,
     },
+}
+
+fn row(view: Option<usize>) -> String {
+    view.map_or_else(|| "row".to_owned(), |number| format!("view {number}"))
 }
 
 /// Hashes every photo of the cache and lists those that are not what they were.
@@ -52,10 +59,11 @@ pub fn photos(contents: &CacheContents, dataset: &Path) -> Vec<Discrepancy> {
     photos.par_iter().filter_map(look).collect()
 }
 
-/// Computes `count` rows again, evenly spread over the cache, and lists those that are off.
+/// Computes `count` rows again, evenly spread over the cache, each with one of its views if it has any, and lists those
+/// that are off.
 ///
 /// # Errors
-/// When the weights are not the cache's, or the network cannot be run.
+/// When the weights are not the cache's, another version made its views, or the network cannot be run.
 pub fn rows(
     cache: &FeatureCache,
     dataset: &Path,
@@ -74,20 +82,37 @@ pub fn rows(
         return Err(CacheError::OtherFingerprint { path: cache.path().to_owned(), differences }.into());
     }
     let network = Xception::new(&weights, named.size, 1, arithmetic)?;
+    let views = match cache.views() {
+        None => None,
+        Some(views) => {
+            Some(PhotoViews::of_cache(views).ok_or_else(|| ExtractError::UnknownViews(cache.path().to_owned()))?)
+        }
+    };
     let mut found = Vec::new();
-    for (split, row) in spread(cache, count) {
-        let Some(split) = cache.split(split) else { continue };
+    for (name, row) in spread(cache, count) {
+        let Some(split) = cache.split(name) else { continue };
         let (Some(photo), Some(cached)) = (split.index()?.get(row).cloned(), split.row(row)) else { continue };
-        let mut pixels = vec![0; preparation.values()];
-        let decoded = read(dataset, &photo.path).and_then(|bytes| Ok(preparation.apply(&bytes, &mut pixels)?));
-        match decoded {
-            Err(reason) => found.push(Discrepancy::Unreadable { path: photo.path, reason }),
-            Ok(()) => {
-                let difference = distance(&network.rows(&pixels::scale(&pixels))?, cached);
-                if difference.is_nan() || difference > precision.tolerance() {
-                    let allowed = precision.tolerance();
-                    found.push(Discrepancy::Row { path: photo.path, difference, allowed });
-                }
+        let picture = match read(dataset, &photo.path).and_then(|bytes| Ok(preparation.decode(&bytes)?)) {
+            Ok(picture) => picture,
+            Err(reason) => {
+                found.push(Discrepancy::Unreadable { path: photo.path, reason });
+                continue;
+            }
+        };
+        let mut rows = vec![(None, None, cached)];
+        if let (Some(views), Some(cached)) = (&views, split.each_rows_views().nth(row)) {
+            // Another one from photo to photo.
+            let number = row % views.in_words().count;
+            let (view, cached) = (views.of(photo.blake3).nth(number), cached.chunks_exact(cache.columns()).nth(number));
+            rows.extend(view.zip(cached).map(|(wanted, cached)| (Some(number), wanted.view, cached)));
+        }
+        for (number, view, cached) in rows {
+            let mut pixels = vec![0; preparation.values()];
+            preparation.resize(&picture, view, &mut pixels);
+            let difference = distance(&network.rows(&pixels::scale(&pixels))?, cached);
+            let allowed = precision.tolerance();
+            if difference.is_nan() || difference > allowed {
+                found.push(Discrepancy::Row { path: photo.path.clone(), view: number, difference, allowed });
             }
         }
     }

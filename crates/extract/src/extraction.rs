@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use feature_cache::{
     CacheContents, CacheError, CacheWriter, FeatureCache, Fingerprint, IndexEntry, Journal, RowSource, SharedPhoto,
-    SkippedPhoto, Split, SplitContents, WhenLocked, photos_in_two_splits,
+    SkippedPhoto, Split, SplitContents, Views, WhenLocked, photos_in_two_splits,
 };
 
 use crate::arithmetic::{Arithmetic, NoBf16};
@@ -18,8 +18,9 @@ use crate::changes::Changes;
 use crate::dataset::{Dataset, DatasetError, LeftOut};
 use crate::fingerprint::fingerprint;
 use crate::inventory::{Inventory, Reading};
-use crate::pipeline::{self, Job, NetworkError, OnError, Preparation, Times};
+use crate::pipeline::{self, Job, NetworkError, OnError, Preparation, Times, Wanted};
 use crate::progress::Progress;
+use crate::views::PhotoViews;
 use crate::weights::{Weights, WeightsError};
 use crate::xception::{COLUMNS, Xception};
 
@@ -34,6 +35,8 @@ pub struct Extraction {
     pub weights: PathBuf,
     /// How photos become the network's input.
     pub preparation: Preparation,
+    /// Augmented views of the photos that heads learn from.
+    pub views: Option<PhotoViews>,
     /// Pictures per forward pass.
     pub batch_size: NonZeroUsize,
     /// Forward passes side by side.
@@ -57,13 +60,15 @@ pub struct Summary {
     pub cache: PathBuf,
     /// Rows by split.
     pub rows: BTreeMap<Split, usize>,
+    /// Augmented views of each photo that heads learn from.
+    pub views: usize,
     /// How the photos differ from those of the cache before.
     pub changes: Changes,
     /// Photos without a row, with the reason.
     pub skipped: Vec<SkippedPhoto>,
     /// Files that were read to hash them.
     pub hashed: usize,
-    /// Rows that came from the network in this run.
+    /// Rows that came from the network in this run, those of views among them.
     pub computed: usize,
     /// Photos whose bytes are in more than one split.
     pub shared: Vec<SharedPhoto>,
@@ -108,6 +113,9 @@ pub enum ExtractError {
         /// The class.
         class: String,
     },
+    /// The views of a cache are not those that this version makes.
+    #[error("{}: another version of extract made its views, so they cannot be computed again; leave out --sample", .0.display())]
+    UnknownViews(PathBuf),
     /// The cache is another data set's.
     #[error("{}: holds {rows} rows and none of these photos; choose another --out, or give it up with --replace", path.display())]
     OtherPhotos {
@@ -148,7 +156,7 @@ impl Extraction {
         let pictures = inventory.pictures();
         let changes = self.changes(previous.as_ref(), &pictures)?;
         let mut broken = inventory.broken();
-        let jobs = jobs(&pictures, &RowSource::new(previous.as_ref(), &journal)?);
+        let jobs = self.jobs(&pictures, &RowSource::new(previous.as_ref(), &journal)?);
         let (mut times, mut batches, mut computed) = (Times::default(), 0, 0);
         if !jobs.is_empty() {
             // Something is broken already: the rest only has to be checked, and then all of it listed.
@@ -157,8 +165,7 @@ impl Extraction {
                 true => pipeline::check(&dataset.root, &jobs, self.preparation),
                 false => self.compute(&weights, &dataset.root, &jobs, &mut journal, stop)?,
             };
-            computed = jobs.len() - outcome.broken.len();
-            (times, batches) = (outcome.times, outcome.batches);
+            (times, batches, computed) = (outcome.times, outcome.batches, outcome.rows);
             broken.extend(with_same_bytes(&outcome.broken, &pictures));
             if outcome.stopped {
                 return Err(ExtractError::Stopped { kept: journal.rows() });
@@ -169,11 +176,12 @@ impl Extraction {
             return Err(ExtractError::Broken(broken.collect()));
         }
 
-        let contents = contents(&dataset, fingerprint, pictures, &broken)?;
+        let contents = contents(&dataset, (fingerprint, self.views_in_words().cloned()), pictures, &broken)?;
         let unchanged = previous.as_ref().map(CacheContents::of).transpose()?.is_some_and(|before| before == contents);
         let mut summary = Summary {
             cache: self.cache.clone(),
             rows: contents.splits.iter().map(|(&split, of_split)| (split, of_split.photos.len())).collect(),
+            views: contents.views.as_ref().map_or(0, |views| views.count.get()),
             changes,
             skipped: contents.splits.values().flat_map(|split| split.skipped.clone()).collect(),
             hashed: inventory.hashed,
@@ -198,8 +206,12 @@ impl Extraction {
         Ok(summary)
     }
 
+    fn views_in_words(&self) -> Option<&Views> {
+        self.views.as_ref().map(PhotoViews::in_words)
+    }
+
     /// The cache that is there, if its rows can be used again: they must be made the same way, and every byte of them
-    /// must be the one that was written.
+    /// must be the one that was written. Views that it has must not be lost.
     fn previous(&self, path: &Path, fingerprint: &Fingerprint) -> Result<Option<FeatureCache>, ExtractError> {
         match FeatureCache::open(path) {
             Ok(cache) => {
@@ -208,8 +220,10 @@ impl Extraction {
                     true => cache.check_digests(),
                     false => Err(CacheError::OtherFingerprint { path: path.to_owned(), differences }),
                 };
+                let lost = Views::lost(self.views_in_words(), cache.views());
                 match usable {
-                    Ok(()) => Ok(Some(cache)),
+                    Ok(()) if lost.is_empty() || self.replace => Ok(Some(cache)),
+                    Ok(()) => Err(CacheError::OtherViews { path: path.to_owned(), differences: lost }.into()),
                     Err(_) if self.replace => Ok(None),
                     Err(error) => Err(error.into()),
                 }
@@ -221,7 +235,7 @@ impl Extraction {
     }
 
     fn take_inventory(&self, dataset: &Dataset, previous: Option<&FeatureCache>) -> Inventory {
-        let progress = Progress::start("hashing", dataset.len());
+        let progress = Progress::start("hashing", dataset.len(), "photos");
         let known = previous.map(FeatureCache::hashes).unwrap_or_default();
         let reading = Reading { limits: self.preparation.limits, rehash: self.rehash };
         Inventory::take(dataset, &known, reading, || progress.advance(1))
@@ -244,6 +258,20 @@ impl Extraction {
         }
     }
 
+    /// Each picture that nobody has a row for, once: photos, and views of those that heads learn from.
+    fn jobs(&self, pictures: &BTreeMap<Split, Vec<IndexEntry>>, rows: &RowSource<'_>) -> Vec<Job> {
+        let mut seen = HashSet::new();
+        let photos = pictures.iter().flat_map(|(&split, photos)| photos.iter().map(move |photo| (split, photo)));
+        let job = |(split, photo): (Split, &IndexEntry)| {
+            let blake3 = photo.blake3;
+            let views = self.views.iter().filter(|_| split.is_learnt_from()).flat_map(|views| views.of(blake3));
+            let each = [Wanted { key: blake3, view: None }].into_iter().chain(views);
+            let pictures = each.filter(|picture| !rows.contains(&picture.key) && seen.insert(picture.key)).collect();
+            Job { path: photo.path.clone(), blake3, pictures }
+        };
+        photos.map(job).filter(|job| !job.pictures.is_empty()).collect()
+    }
+
     fn compute(
         &self,
         weights: &Weights,
@@ -253,11 +281,12 @@ impl Extraction {
         stop: &AtomicBool,
     ) -> Result<pipeline::Outcome, ExtractError> {
         let network = Xception::new(weights, self.preparation.side, self.batch_size.get(), self.arithmetic)?;
-        let progress = Progress::start("extracting", jobs.len());
+        let rows = jobs.iter().map(|job| job.pictures.len()).sum();
+        let progress = Progress::start("extracting", rows, "rows");
         let write = |rows: Vec<(blake3::Hash, &[f32])>| {
-            let photos = rows.len();
+            let count = rows.len();
             journal.append(rows)?;
-            progress.advance(photos);
+            progress.advance(count);
             Ok(())
         };
         pipeline::run(root, jobs, self.preparation, self.on_error, (network, self.workers.get()), stop, write)
@@ -266,13 +295,6 @@ impl Extraction {
 
 /// The length of a row.
 const WIDTH: NonZeroUsize = NonZeroUsize::new(COLUMNS).unwrap();
-
-/// Each picture that nobody has a row for, once.
-fn jobs(pictures: &BTreeMap<Split, Vec<IndexEntry>>, rows: &RowSource<'_>) -> Vec<Job> {
-    let mut seen = HashSet::new();
-    let wanted = pictures.values().flatten().filter(|photo| !rows.contains(&photo.blake3) && seen.insert(photo.blake3));
-    wanted.map(|photo| Job { path: photo.path.clone(), blake3: photo.blake3 }).collect()
-}
 
 /// A broken picture is broken under each of its names.
 fn with_same_bytes(
@@ -288,7 +310,7 @@ fn with_same_bytes(
 /// The new cache, broken photos left out; every class must keep a row to learn from.
 fn contents(
     dataset: &Dataset,
-    fingerprint: Fingerprint,
+    (fingerprint, views): (Fingerprint, Option<Views>),
     pictures: BTreeMap<Split, Vec<IndexEntry>>,
     broken: &BTreeMap<PathBuf, String>,
 ) -> Result<CacheContents, ExtractError> {
@@ -311,5 +333,5 @@ fn contents(
             splits.insert(split, SplitContents { photos, skipped });
         }
     }
-    Ok(CacheContents { fingerprint, views: None, classes: dataset.classes.clone(), splits })
+    Ok(CacheContents { fingerprint, views, classes: dataset.classes.clone(), splits })
 }

@@ -13,6 +13,7 @@ pub mod weights;
 pub mod xception;
 pub mod pipeline;
 pub mod fingerprint;
+pub mod views;
 pub mod extraction;
 pub mod audit;
 pub mod doctor;

@@ -5,9 +5,11 @@
 //!                     bounded queue of batches            bounded queue of rows
 //! ```
 //!
-//! Memory is bounded by the batches in the queues, whatever the size of the data set. Decoding runs ahead while the
+//! A photo is decoded once for all of its pictures that are wanted: itself and its views. Memory is bounded by the batches
+//! in the queues, and a batch of photos with their views, whatever the size of the data set. Decoding runs ahead while the
 //! queue has room; the operating system shares the cores among the stages.
 
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -17,7 +19,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 
 use crate::inventory::{BrokenPhoto, read_photo};
-use crate::pixels::{self, Interpolation, Limits, PixelError};
+use crate::pixels::{self, Interpolation, Limits, PixelError, RgbPicture, View};
 
 /// What turns pictures into rows.
 pub trait Network: Sized + Send {
@@ -39,13 +41,24 @@ pub trait Network: Sized + Send {
 #[error("the network failed: {0}")]
 pub struct NetworkError(pub String);
 
-/// A picture whose row is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A photo, and the pictures of it whose rows are wanted: it is decoded once for all of them.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// Relative to the data set.
     pub path: PathBuf,
     /// blake3 of the bytes that the file had a moment ago.
     pub blake3: blake3::Hash,
+    /// At least one.
+    pub pictures: Vec<Wanted>,
+}
+
+/// A picture of a photo whose row is wanted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wanted {
+    /// By what the row is found later.
+    pub key: blake3::Hash,
+    /// One of the photo's views, or the photo as it is.
+    pub view: Option<View>,
 }
 
 /// How the pictures of a run are prepared.
@@ -67,17 +80,23 @@ impl Preparation {
         3 * (self.side as usize).pow(2)
     }
 
-    /// Decodes and resizes a photo into `place`, which holds [`Self::values`].
+    /// Decodes a photo.
     ///
     /// # Errors
-    /// As [`pixels::decode`].
-    pub fn apply(&self, photo: &[u8], place: &mut [u8]) -> Result<(), PixelError> {
-        let picture = match self.fast_decode {
-            true => pixels::decode_fast(photo, self.limits, self.side)?,
-            false => pixels::decode(photo, self.limits)?,
-        };
-        pixels::resize(&picture, self.side, self.interpolation, place);
-        Ok(())
+    /// When it is no picture, a damaged one, or over the limits.
+    pub fn decode(&self, photo: &[u8]) -> Result<RgbPicture, PixelError> {
+        match self.fast_decode {
+            true => pixels::decode_fast(photo, self.limits, self.side),
+            false => pixels::decode(photo, self.limits),
+        }
+    }
+
+    /// Puts the picture, or a view of it, into `place`, which holds [`Self::values`].
+    pub fn resize(&self, picture: &RgbPicture, view: Option<View>, place: &mut [u8]) {
+        match view {
+            Some(view) => view.draw(picture, self.side, self.interpolation, place),
+            None => pixels::resize(picture, self.side, self.interpolation, place),
+        }
     }
 }
 
@@ -93,12 +112,14 @@ pub enum OnError {
 /// How a run ended.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// The pictures that gave no row.
+    /// The photos that gave no row.
     pub broken: Vec<(Job, BrokenPhoto)>,
     /// Whether it was asked to stop before its end.
     pub stopped: bool,
     /// How many batches went through the network.
     pub batches: usize,
+    /// How many rows were written.
+    pub rows: usize,
     /// Where the time went.
     pub times: Times,
 }
@@ -116,16 +137,19 @@ pub struct Times {
     pub write: Duration,
 }
 
-/// A decoded batch: a picture that did not decode leaves its place empty.
+/// Decoded pictures, resized, one behind the other.
 struct Batch {
-    pictures: Vec<Option<blake3::Hash>>,
+    /// How many pictures fill it.
+    size: usize,
+    keys: Vec<blake3::Hash>,
     pixels: Vec<u8>,
 }
 
-/// Finished rows, each with its picture.
+/// Finished rows, each with its key.
 struct Rows {
-    pictures: Vec<Option<blake3::Hash>>,
+    keys: Vec<blake3::Hash>,
     values: Vec<f32>,
+    width: usize,
 }
 
 /// Runs the photos of the data set at `root` through `workers` copies of the network and hands each batch of rows to
@@ -159,9 +183,15 @@ pub fn run<N: Network, E: From<NetworkError> + Send>(
         let mut outcome = Outcome::default();
         let mut failed = None;
         for rows in &to_write {
-            let written = rows.map_err(E::from).and_then(|rows| clock.time(&clock.write, || write(rows.each())));
+            let written = rows.map_err(E::from).and_then(|rows| {
+                clock.time(&clock.write, || write(rows.each()))?;
+                Ok(rows.keys.len())
+            });
             match written {
-                Ok(()) => outcome.batches += 1,
+                Ok(rows) => {
+                    outcome.batches += 1;
+                    outcome.rows += rows;
+                }
                 Err(error) => {
                     failed = Some(error);
                     break;
@@ -180,78 +210,102 @@ pub fn run<N: Network, E: From<NetworkError> + Send>(
 
 /// Reads and decodes the photos without running anything.
 pub fn check(root: &Path, jobs: &[Job], preparation: Preparation) -> Outcome {
-    let picture = preparation.values();
-    let look = |(bytes, place): &mut (Vec<u8>, Vec<u8>), job: &Job| {
-        Some((job.clone(), prepare(root, job, preparation, bytes, place).err()?))
-    };
-    let broken = jobs.par_iter().map_init(|| (Vec::new(), vec![0; picture]), look).flatten().collect();
+    let look = |bytes: &mut Vec<u8>, job: &Job| Some((job.clone(), decode(root, job, preparation, bytes).err()?));
+    let broken = jobs.par_iter().map_init(Vec::new, look).flatten().collect();
     Outcome { broken, ..Outcome::default() }
+}
+
+impl Batch {
+    /// An empty one, with room for so many pictures of so many values.
+    fn new(size: usize, values: usize) -> Self {
+        Self { size, keys: Vec::with_capacity(size), pixels: Vec::with_capacity(size * values) }
+    }
+
+    /// Adds a picture. A batch that it fills is given back, and another one begun.
+    fn push(&mut self, key: blake3::Hash, pixels: &[u8]) -> Option<Self> {
+        self.keys.push(key);
+        self.pixels.extend(pixels);
+        (self.keys.len() == self.size).then(|| mem::replace(self, Self::new(self.size, pixels.len())))
+    }
+
+    /// What is left at the end, filled up with black; nothing if nothing is.
+    fn last(mut self, values: usize) -> Option<Self> {
+        self.pixels.resize(self.size * values, 0);
+        (!self.keys.is_empty()).then_some(self)
+    }
 }
 
 impl Rows {
     fn each(&self) -> Vec<(blake3::Hash, &[f32])> {
-        let width = self.values.len() / self.pictures.len().max(1);
-        let rows = self.values.chunks_exact(width.max(1));
-        self.pictures.iter().zip(rows).filter_map(|(picture, row)| Some(((*picture)?, row))).collect()
+        self.keys.iter().copied().zip(self.values.chunks_exact(self.width.max(1))).collect()
     }
 }
 
-/// The first stage: decodes batch after batch on all threads of the rayon pool. Gives the pictures that are broken, and
-/// whether it was stopped before the last one.
+/// The first stage: decodes as many photos at a time as a batch has pictures, on all threads of the rayon pool, and deals
+/// their pictures into batches. Gives the photos that are broken, and whether it was stopped before the last one.
 #[expect(clippy::too_many_arguments, reason = "a thread's body: everything that it touches")]
 fn decode_all(
     root: &Path,
     jobs: &[Job],
-    batch: usize,
+    size: usize,
     preparation: Preparation,
     on_error: OnError,
     stop: &AtomicBool,
     decoded: Sender<Batch>,
     clock: &Clock,
 ) -> (Vec<(Job, BrokenPhoto)>, bool) {
-    let picture = preparation.values();
+    let values = preparation.values();
+    let given_up = |broken: &Vec<_>| on_error == OnError::Fail && !broken.is_empty();
     let mut broken = Vec::new();
-    for jobs in jobs.chunks(batch) {
+    let mut batch = Batch::new(size, values);
+    for jobs in jobs.chunks(size) {
         if stop.load(Ordering::Relaxed) {
             return (broken, true);
         }
-        let mut pixels = vec![0; batch * picture];
-        let results: Vec<Result<(), BrokenPhoto>> = clock.time(&clock.decode, || {
-            let places = pixels.par_chunks_exact_mut(picture);
-            let each = |bytes: &mut Vec<u8>, (job, place)| prepare(root, job, preparation, bytes, place);
-            jobs.par_iter().zip(places).map_init(Vec::new, each).collect()
+        let prepared: Vec<Result<Vec<u8>, BrokenPhoto>> = clock.time(&clock.decode, || {
+            let each = |bytes: &mut Vec<u8>, job| prepare(root, job, preparation, bytes);
+            jobs.par_iter().map_init(Vec::new, each).collect()
         });
-        let mut pictures = vec![None; batch];
-        for ((job, result), picture) in jobs.iter().zip(results).zip(&mut pictures) {
-            match result {
-                Ok(()) => *picture = Some(job.blake3),
+        for (job, prepared) in jobs.iter().zip(prepared) {
+            match prepared {
                 Err(error) => broken.push((job.clone(), error)),
+                Ok(_) if given_up(&broken) => {}
+                Ok(pixels) => {
+                    let pictures = job.pictures.iter().zip(pixels.chunks_exact(values));
+                    for full in pictures.filter_map(|(picture, pixels)| batch.push(picture.key, pixels)) {
+                        if decoded.send(full).is_err() {
+                            return (broken, true);
+                        }
+                    }
+                }
             }
         }
-        let given_up = on_error == OnError::Fail && !broken.is_empty();
-        let empty = pictures.iter().all(Option::is_none);
-        if !given_up && !empty && decoded.send(Batch { pictures, pixels }).is_err() {
-            return (broken, true);
-        }
+    }
+    if let Some(last) = batch.last(values).filter(|_| !given_up(&broken)) {
+        // Where nobody takes it, the run has failed, and says so.
+        let _ = decoded.send(last);
     }
     (broken, false)
 }
 
-/// Reads (into `bytes`), decodes and resizes (into `place`) one photo, if it still is the one that was hashed.
-fn prepare(
-    root: &Path,
-    job: &Job,
-    preparation: Preparation,
-    bytes: &mut Vec<u8>,
-    place: &mut [u8],
-) -> Result<(), BrokenPhoto> {
+/// Reads (into `bytes`) and decodes a photo, if it still is the one that was hashed.
+fn decode(root: &Path, job: &Job, preparation: Preparation, bytes: &mut Vec<u8>) -> Result<RgbPicture, BrokenPhoto> {
     let path = root.join(&job.path);
     read_photo(&path, &path.metadata()?, bytes)?;
     if blake3::hash(bytes) != job.blake3 {
         return Err(BrokenPhoto::Changed);
     }
-    preparation.apply(bytes, place)?;
-    Ok(())
+    Ok(preparation.decode(bytes)?)
+}
+
+/// The wanted pictures of a photo, resized, one behind the other.
+fn prepare(root: &Path, job: &Job, preparation: Preparation, bytes: &mut Vec<u8>) -> Result<Vec<u8>, BrokenPhoto> {
+    let photo = decode(root, job, preparation, bytes)?;
+    let mut pixels = vec![0; job.pictures.len() * preparation.values()];
+    for (picture, place) in job.pictures.iter().zip(pixels.chunks_exact_mut(preparation.values())) {
+        preparation.resize(&photo, picture.view, place);
+    }
+    Ok(pixels)
 }
 
 /// The second stage, on a worker's thread: batches in, rows out, until there are no more or nobody wants them.
@@ -262,9 +316,9 @@ fn forward_all<N: Network>(
     clock: &Clock,
 ) {
     let next = || clock.time(&clock.waiting, || batches.recv());
-    while let Ok(Batch { pictures, pixels }) = next() {
+    while let Ok(Batch { keys, pixels, size }) = next() {
         let values = clock.time(&clock.network, || network.rows(&pixels::scale(&pixels)));
-        if finished.send(values.map(|values| Rows { pictures, values })).is_err() {
+        if finished.send(values.map(|values| Rows { keys, width: values.len() / size, values })).is_err() {
             return;
         }
     }
@@ -304,6 +358,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::pixels::Variation;
 
     const PREPARATION: Preparation =
         Preparation { side: 8, interpolation: Interpolation::Nearest, limits: Limits::PILLOW, fast_decode: false };
@@ -339,7 +394,7 @@ mod tests {
                 fs::write(folder.join(&path), "no picture").unwrap();
             }
             let blake3 = blake3::hash(&fs::read(folder.join(&path)).unwrap());
-            Job { path, blake3 }
+            Job { path, blake3, pictures: vec![Wanted { key: blake3, view: None }] }
         };
         (0..count).map(photo).collect()
     }
@@ -374,6 +429,36 @@ mod tests {
             let broken: Vec<&Path> = outcome.broken.iter().map(|(job, _)| job.path.as_path()).collect();
             let expected = ["2.png", "5.png", "8.png", "11.png", "14.png", "17.png"].map(Path::new);
             assert_eq!(broken, expected);
+        }
+    }
+
+    #[test]
+    fn views_and_photos_share_full_batches() {
+        let folder = tempfile::tempdir().unwrap();
+        let variation = Variation::new(true, 0.5, 0.5, 1).unwrap();
+        let mut jobs = photos(20, folder.path());
+        for (n, job) in jobs.iter_mut().enumerate() {
+            let key = |number| blake3::hash(format!("{n} {number}").as_bytes());
+            let view = |number| Wanted { key: key(number), view: Some(variation.view(&job.blake3, number)) };
+            // Of some photos only views are wanted.
+            job.pictures.truncate(n % 2);
+            job.pictures.extend((0..1 + n % 4).map(view));
+        }
+        for batch in [1, 4, 7] {
+            let (rows, outcome) = collect(folder.path(), &jobs, OnError::Skip, batch);
+            let mut expected = 0;
+            for job in jobs.iter().enumerate().filter(|(n, _)| n % 3 != 2).map(|(_, job)| job) {
+                let photo = PREPARATION.decode(&fs::read(folder.path().join(&job.path)).unwrap()).unwrap();
+                for picture in &job.pictures {
+                    let mut pixels = vec![0; PREPARATION.values()];
+                    PREPARATION.resize(&photo, picture.view, &mut pixels);
+                    let sum: f32 = pixels::scale(&pixels).iter().sum();
+                    assert_eq!(rows[&picture.key], [sum, sum]);
+                    expected += 1;
+                }
+            }
+            assert_eq!((rows.len(), outcome.rows), (expected, expected));
+            assert_eq!(outcome.batches, expected.div_ceil(batch));
         }
     }
 

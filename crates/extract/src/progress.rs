@@ -13,28 +13,29 @@ const INTERVAL: Duration = Duration::from_secs(10);
 pub struct Progress {
     bar: ProgressBar,
     step: &'static str,
+    what: &'static str,
     /// When the last line was written; none on a terminal.
     last_line: Option<Mutex<Instant>>,
 }
 
 impl Progress {
-    /// Begins a step over `total` photos.
-    pub fn start(step: &'static str, total: usize) -> Self {
+    /// Begins a step over `total` photos, say.
+    pub fn start(step: &'static str, total: usize, what: &'static str) -> Self {
         if !std::io::stderr().is_terminal() {
             let bar = ProgressBar::hidden();
             bar.set_length(total as u64);
-            return Self { bar, step, last_line: Some(Mutex::new(Instant::now())) };
+            return Self { bar, step, what, last_line: Some(Mutex::new(Instant::now())) };
         }
-        let style = "{msg:10} {bar:30} {pos}/{len} photos, {per_sec:.1}, {eta} left";
-        let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = format!("{{msg:10}} {{bar:30}} {{pos}}/{{len}} {what}, {{per_sec:.1}}, {{eta}} left");
+        let style = ProgressStyle::with_template(&style).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(total as u64).with_style(style).with_message(step);
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar, step, last_line: None }
+        Self { bar, step, what, last_line: None }
     }
 
-    /// This many photos are done.
-    pub fn advance(&self, photos: usize) {
-        self.bar.inc(photos as u64);
+    /// This many are done.
+    pub fn advance(&self, count: usize) {
+        self.bar.inc(count as u64);
         let Some(last_line) = &self.last_line else { return };
         if let Ok(mut last_line) = last_line.try_lock()
             && last_line.elapsed() >= INTERVAL
@@ -45,7 +46,7 @@ impl Progress {
             #[allow(clippy::print_stderr)]
             {
                 let left = (total - done.min(total)) as f64 / rate;
-                eprintln!("{}: {done}/{total} photos, {rate:.1}/s, {left:.0} s left", self.step);
+                eprintln!("{}: {done}/{total} {}, {rate:.1}/s, {left:.0} s left", self.step, self.what);
             }
         }
     }

@@ -12,8 +12,13 @@ use extract::xception::Xception;
 
 pub fn run(extraction: &Extraction) -> Result<ExitCode> {
     let dataset = Dataset::scan(&extraction.dataset)?;
+    let mut rows = dataset.len();
     for (split, photos) in &dataset.splits {
-        println!("{split}: {} photos", photos.len());
+        let views = extraction.views.as_ref().filter(|_| split.is_learnt_from());
+        let views = views.map_or(0, |views| views.in_words().count.get());
+        rows += views * photos.len();
+        let of_each = if views > 0 { format!(", {views} views of each") } else { String::new() };
+        println!("{split}: {} photos{of_each}", photos.len());
         for (class, label) in dataset.classes.iter().zip(0..) {
             let count = photos.iter().filter(|photo| photo.label == label).count();
             println!("  {count:>6}  {class}");
@@ -22,13 +27,13 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
     for left_out in &dataset.left_out {
         println!("left out: {}: {}", left_out.path.display(), left_out.reason);
     }
-    let seconds = seconds_per_photo(extraction)? * dataset.len() as f64;
+    let seconds = seconds_per_row(extraction)? * rows as f64;
     println!("about {:.0} min {:02.0} s for all of them, by a trial batch", (seconds / 60.0).floor(), seconds % 60.0);
     Ok(ExitCode::SUCCESS)
 }
 
 /// By the second of two forward passes; the first one prepares.
-fn seconds_per_photo(extraction: &Extraction) -> Result<f64> {
+fn seconds_per_row(extraction: &Extraction) -> Result<f64> {
     let weights = Weights::load(&extraction.weights)?;
     let side = extraction.preparation.side;
     let batch = extraction.batch_size.get().min(8);

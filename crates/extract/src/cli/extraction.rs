@@ -21,6 +21,7 @@ use tch::Device;
 use super::WeightsArg;
 use super::device::DeviceName;
 use super::dry_run;
+use super::views::ViewsArgs;
 
 /// `extract DATASET --out CACHE`.
 #[derive(Debug, Args)]
@@ -46,6 +47,8 @@ pub struct ExtractionArgs {
     /// decoding takes longer than the network; other pixels than Keras's, so other features
     #[arg(long)]
     fast_decode: bool,
+    #[command(flatten)]
+    views: ViewsArgs,
     /// Where the network runs: auto (a GPU if there is one), cpu, cuda:N
     #[arg(long, default_value = "auto")]
     device: DeviceName,
@@ -64,7 +67,7 @@ pub struct ExtractionArgs {
     /// Read every photo again, also those whose size and time have not changed
     #[arg(long)]
     rehash: bool,
-    /// Give up a cache that was made in another way, or of other photos
+    /// Give up a cache that was made in another way, or of other photos; of one with other views, only the views
     #[arg(long)]
     replace: bool,
     /// If another extract is writing the cache, wait for it
@@ -102,6 +105,7 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
             limits: Limits { max_pixels: args.max_pixels },
             fast_decode: args.fast_decode,
         },
+        views: args.views.views()?,
         batch_size: args.batch_size,
         workers: if device == Device::Cpu { threads } else { NonZeroUsize::MIN },
         arithmetic: Arithmetic::new(device, args.precision)?,
@@ -166,8 +170,17 @@ fn report(summary: &Summary) {
     let cache = summary.cache.display();
     println!("photos   {}", summary.changes);
     println!("computed {} rows, {:.1} s", summary.computed, summary.elapsed.as_secs_f64());
-    for (split, rows) in &summary.rows {
-        println!("{split:<8} {rows} rows in {}", summary.cache.join(split.name()).join("features.npy").display());
+    for (&split, rows) in &summary.rows {
+        let folder = summary.cache.join(split.name());
+        match summary.views {
+            views if views > 0 && split.is_learnt_from() => {
+                println!(
+                    "{split:<8} {rows} rows, {views} views of each, in {}/{{features,views}}.npy",
+                    folder.display()
+                );
+            }
+            _ => println!("{split:<8} {rows} rows in {}", folder.join("features.npy").display()),
+        }
     }
     println!("\nnext: cargo head train {cache}");
 }
@@ -177,6 +190,7 @@ fn to_json(summary: &Summary) -> serde_json::Value {
     serde_json::json!({
         "cache": summary.cache,
         "rows": summary.rows,
+        "views": summary.views,
         "photos": {
             "unchanged": changes.unchanged,
             "added": changes.added,

@@ -8,6 +8,7 @@ mod dry_run;
 mod extraction;
 mod import_weights;
 mod verify;
+mod views;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ use clap::{Args, Parser, Subcommand};
 ///
 /// The folder is DATASET/{train,validation,test}/CLASS/photo.jpg, or DATASET/CLASS/photo.jpg without splits. A second
 /// run computes only what is new: rows are found by the photos' bytes, whatever the files are called now.
+///
+/// With --views, rows of augmented views are cached as well: --views 8 --flip --crop 0.1 --brightness 0.1.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Then train on the cache: head train CACHE")]

@@ -18,7 +18,8 @@ pub struct VerifyArgs {
     /// Also hash the photos of this data set and compare them with the index
     #[arg(long, value_name = "DATASET")]
     against: Option<PathBuf>,
-    /// Also compute this many rows again, spread over the cache, and compare them (needs --against)
+    /// Also compute this many rows again, spread over the cache, each with one of its views if it has any, and compare
+    /// them (needs --against)
     #[arg(long, value_name = "N", requires = "against")]
     sample: Option<NonZeroUsize>,
     #[command(flatten)]
@@ -52,7 +53,9 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     }
     if wrong.is_empty() {
         let rows: usize = cache.splits().map(|(_, split)| split.rows()).sum();
-        println!("{}: {rows} rows, every file as it was written", args.cache.display());
+        let views =
+            cache.views().map_or_else(String::new, |views| format!(", {} views of each training photo", views.count));
+        println!("{}: {rows} rows{views}, every file as it was written", args.cache.display());
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)

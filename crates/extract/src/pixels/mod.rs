@@ -8,9 +8,11 @@ mod jpeg;
 mod color;
 mod resize;
 mod resample;
+mod view;
 
 pub use decode::{decode, decode_fast, probe};
 pub use resize::{Interpolation, resize};
+pub use view::{Variation, VariationError, View};
 
 /// A decoded picture: 8-bit RGB, row after row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,37 @@ pub struct RgbPicture {
     pub height: u32,
     /// width * height * 3 values.
     pub pixels: Vec<u8>,
+}
+
+impl RgbPicture {
+    /// The rectangle of `width` x `height` pixels whose first one is `left` and `top` pixels from the picture's; it must
+    /// lie within the picture.
+    fn region(&self, left: u32, top: u32, width: u32, height: u32) -> Region<'_> {
+        let stride = 3 * self.width as usize;
+        let pixels = &self.pixels[top as usize * stride + 3 * left as usize..];
+        Region { width: width as usize, height: height as usize, stride, pixels }
+    }
+}
+
+/// A rectangle of a picture, not empty.
+#[derive(Debug, Clone, Copy)]
+struct Region<'a> {
+    width: usize,
+    height: usize,
+    /// Values from one row of the picture to the next.
+    stride: usize,
+    /// The picture's, from the rectangle's first one on.
+    pixels: &'a [u8],
+}
+
+impl<'a> Region<'a> {
+    fn row(self, y: usize) -> &'a [u8] {
+        &self.pixels[y * self.stride..][..3 * self.width]
+    }
+
+    fn rows(self) -> impl Iterator<Item = &'a [u8]> {
+        (0..self.height).map(move |y| self.row(y))
+    }
 }
 
 /// What a picture may cost.

@@ -2,7 +2,7 @@
 //! point, across and then down. Small enough to follow exactly; resizing libraries differ at the windows' edges and in
 //! the order of the passes.
 
-use super::RgbPicture;
+use super::Region;
 use super::resize::Interpolation;
 
 /// Bits behind the point of a weight: 8 for the pixel and 2 for overshoot are left of 32.
@@ -36,22 +36,21 @@ struct Window {
     weights: Vec<i32>,
 }
 
-pub(super) fn resample(picture: &RgbPicture, side: u32, kernel: Kernel, out: &mut [u8]) {
-    let (width, side) = (picture.width as usize, side as usize);
+pub(super) fn resample(region: Region<'_>, side: usize, kernel: Kernel, out: &mut [u8]) {
     // An axis that keeps its length is left alone.
-    let across = match picture.width == side as u32 {
-        true => picture.pixels.clone(),
-        false => resample_across(&picture.pixels, width, &windows(width, side, kernel)),
+    let across = match region.width == side {
+        true => region.rows().collect::<Vec<_>>().concat(),
+        false => resample_across(region, &windows(region.width, side, kernel)),
     };
-    match picture.height == side as u32 {
+    match region.height == side {
         true => out.copy_from_slice(&across),
-        false => resample_down(&across, side, &windows(picture.height as usize, side, kernel), out),
+        false => resample_down(&across, side, &windows(region.height, side, kernel), out),
     }
 }
 
-fn resample_across(pixels: &[u8], width: usize, windows: &[Window]) -> Vec<u8> {
-    let mut across = Vec::with_capacity(pixels.len() / width * windows.len());
-    for row in pixels.chunks_exact(3 * width) {
+fn resample_across(region: Region<'_>, windows: &[Window]) -> Vec<u8> {
+    let mut across = Vec::with_capacity(3 * region.height * windows.len());
+    for row in region.rows() {
         for window in windows {
             let mut sums = [HALF; 3];
             for (pixel, weight) in row[3 * window.start..].chunks_exact(3).zip(&window.weights) {
