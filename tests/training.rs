@@ -5,13 +5,22 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use end_to_end::{Ran, contents, run, temporary};
-use feature_cache::{CacheContents, ClassNames, Fingerprint, IndexEntry, Split, SplitContents, write_cache};
+use feature_cache::{
+    Augmentation, CacheContents, ClassNames, Fingerprint, IndexEntry, Split, SplitContents, Views, write_cache,
+};
 use serde_json::{Value, json};
 
 const COLUMNS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
 /// A cache whose classes are told apart by where a row is large: (split, rows of each class).
 fn cache_of(path: &Path, classes: usize, splits: &[(Split, usize)]) {
+    cache_with_views(path, classes, splits, 0);
+}
+
+/// The same, with this many views of each row to learn from; they are noisier.
+fn cache_with_views(path: &Path, classes: usize, splits: &[(Split, usize)], views: usize) {
+    let augmentation =
+        Augmentation { flip: true, crop: "0".into(), brightness: "0".into(), seed: 42, method: "none".into() };
     let mut rows = Vec::new();
     let mut contents = CacheContents {
         fingerprint: Fingerprint {
@@ -25,7 +34,7 @@ fn cache_of(path: &Path, classes: usize, splits: &[(Split, usize)]) {
             pooling: "none".into(),
             precision: "f32".into(),
         },
-        views: None,
+        views: NonZeroUsize::new(views).map(|count| Views { count, augmentation }),
         classes: ClassNames::new((0..classes).map(|k| format!("class{k:04}")).collect()).unwrap(),
         splits: [].into(),
     };
@@ -37,7 +46,15 @@ fn cache_of(path: &Path, classes: usize, splits: &[(Split, usize)]) {
                 let blake3 = blake3::hash(path.as_bytes());
                 let noise = blake3.as_bytes();
                 let value = |k: usize| f32::from(noise[k]) / 512.0 + if k == label % 16 { 1.0 } else { 0.0 };
-                rows.push((blake3, (0..16).map(value).collect::<Vec<f32>>()));
+                let row: Vec<f32> = (0..16).map(value).collect();
+                for key in contents.views.iter().flat_map(|views| views.keys(blake3)) {
+                    let noise = key.as_bytes();
+                    rows.push((
+                        key,
+                        row.iter().zip(noise).map(|(value, noise)| value + f32::from(*noise) / 256.0).collect(),
+                    ));
+                }
+                rows.push((blake3, row));
                 photos.push(IndexEntry { path: path.into(), label: label as i64, blake3 });
             }
         }
@@ -208,6 +225,75 @@ fn a_sweep_is_many_trainings() {
         listed[0]["differs"].as_object().unwrap().keys().collect::<Vec<_>>(),
         ["hidden", "learning_rate", "seed"]
     );
+}
+
+/// Views are drawn by seed, on any number of cores, and only for learning; a sweep's heads are still those of train.
+#[test]
+fn heads_learn_from_views_and_are_judged_by_photos() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    let splits = [(Split::Train, 20), (Split::Validation, 10), (Split::Test, 5)];
+    cache_with_views(&cache, 3, &splits, 4);
+    let out = |name: &str| folder.path().join(name);
+    let learn = |name: &str, more: &[&str]| {
+        let path = out(name);
+        train(&cache, &[&["--epochs", "3", "--out", path.to_str().unwrap()], more].concat()).succeeded()
+    };
+    let ran = learn("all", &[]);
+    assert!(ran.stderr.contains("learning from 4 augmented views of each photo, one drawn each epoch"), "{ran:?}");
+    assert_eq!(json_of(&out("all/config.json"))["views"], 4);
+    learn("again", &["--views", "4"]);
+    assert_eq!(contents(&out("again")), contents(&out("all")));
+    learn("two", &["--views", "2"]);
+    let plain = learn("plain", &["--views", "0"]);
+    assert!(plain.stderr.is_empty(), "{plain:?}");
+    let history = |name: &str| json_of(&out(name).join("history.json"));
+    assert!(
+        history("all") != history("two") && history("two") != history("plain") && history("plain") != history("all")
+    );
+
+    // What a cache without views gives, byte for byte, but for the digest of the cache.
+    let without = folder.path().join("without");
+    cache_of(&without, 3, &splits);
+    train(&without, &["--epochs", "3", "--out", out("none").to_str().unwrap()]).succeeded();
+    assert_eq!(fs::read(out("none/head.safetensors")).unwrap(), fs::read(out("plain/head.safetensors")).unwrap());
+    let few = train(&without, &["--views", "4"]);
+    few.failed_with("without has 0 augmented views of each photo; extract --views 4 adds more");
+    train(&cache, &["--views", "5"]).failed_with("--views 5: ");
+
+    let sweep = |name: &str, threads: &str| {
+        let mut command = end_to_end::command("head");
+        command.env("RAYON_NUM_THREADS", threads).args(["sweep", cache.to_str().unwrap(), "--views", "0,4"]);
+        command.args(["--learning-rates", "0.01,0.1", "--seeds", "1", "--epochs", "3", "--out"]).arg(out(name));
+        end_to_end::run_command(&mut command).succeeded()
+    };
+    let ran = sweep("sweep", "2");
+    assert!(ran.stdout.contains("views"), "{ran:?}");
+    assert_eq!(contents(&out("sweep/003-seed-42")), contents(&out("all")));
+    assert_eq!(contents(&out("sweep/001-seed-42")), contents(&out("plain")));
+    sweep("one core", "1");
+    assert_eq!(contents(&out("one core")), contents(&out("sweep")));
+    let default =
+        run("head", ["sweep", cache.to_str().unwrap(), "--seeds", "1", "--out", out("default").to_str().unwrap()]);
+    assert!(default.succeeded().stderr.contains("learning from 4 augmented views"));
+
+    let judged = run("head", ["evaluate", out("all").to_str().unwrap(), "--split", "train", "--json"]).succeeded();
+    assert_eq!(judged.json(), json_of(&out("all/metrics.json"))["train"]);
+    let runs = [out("all"), out("plain")].map(|path| path.to_str().unwrap().to_owned());
+    let compared = run("head", [&["compare".to_owned(), "--json".to_owned()], &runs[..]].concat()).succeeded().json();
+    assert_eq!(compared[0]["differs"].as_object().unwrap().keys().collect::<Vec<_>>(), ["views"]);
+    let config = fs::read_to_string(out("plain/config.json")).unwrap();
+    fs::write(out("plain/config.json"), config.replace("  \"views\": 0,\n", "")).unwrap();
+    let older = run("head", ["evaluate", out("plain").to_str().unwrap()]).succeeded();
+    assert!(older.stdout.contains("test accuracy"), "{older:?}");
+
+    let ran = run("head", ["inspect", cache.to_str().unwrap()]).succeeded();
+    assert!(ran.stdout.contains("views: 4\n  flip: true\n"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("train: features (60, 16) float32, views (60, 4, 16) float32, labels (60,)"),
+        "{ran:?}"
+    );
+    assert!(ran.stdout.contains("validation: features (30, 16) float32, labels (30,)"), "{ran:?}");
 }
 
 #[test]

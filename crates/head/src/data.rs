@@ -14,6 +14,8 @@ pub const WINDOW: usize = 1 << 15;
 pub struct Rows<'a> {
     /// All of one length.
     pub features: Vec<&'a [f32]>,
+    /// The augmented views of each row's photo, one behind the other; none where the cache has none.
+    pub views: Vec<&'a [f32]>,
     /// The class index of each row.
     pub labels: Vec<usize>,
     /// Where the rows are mapped from.
@@ -33,6 +35,26 @@ pub struct TrainingData<'a> {
     pub held_out: Option<f64>,
     /// How many classes there are.
     pub classes: usize,
+}
+
+/// Checks that the photos to learn from have as many augmented views as are `asked` for, and that their rows are finite.
+///
+/// # Errors
+/// When there are too few, or a row is not finite.
+pub fn check_views(cache: &FeatureCache, asked: usize) -> Result<(), DataError> {
+    let name = || cache.path().display().to_string();
+    let has = cache.views().map_or(0, |views| views.count.get());
+    if asked > has {
+        return Err(DataError::TooManyViews { cache: name(), has, asked });
+    }
+    for (split, cached) in cache.splits().filter(|(split, _)| split.is_learnt_from()) {
+        let rows = Rows::of(cached);
+        let views: Vec<&[f32]> = rows.views.iter().map(|views| &views[..asked * cache.columns()]).collect();
+        if let Some(row) = rows.first_not_finite(&views) {
+            return Err(DataError::NotFinite { cache: name(), split, file: "views.npy", row });
+        }
+    }
+    Ok(())
 }
 
 /// Why a cache cannot be trained on.
@@ -59,14 +81,26 @@ pub enum DataError {
         cache: String,
     },
     /// A row that is not numbers.
-    #[error("{cache}/{split}/features.npy: row {row} is not finite; check the cache with: extract verify {cache}")]
+    #[error("{cache}/{split}/{file}: row {row} is not finite; check the cache with: extract verify {cache}")]
     NotFinite {
         /// The cache.
         cache: String,
         /// The split.
         split: Split,
+        /// features.npy or views.npy.
+        file: &'static str,
         /// The row.
         row: usize,
+    },
+    /// More views than there are.
+    #[error("--views {asked}: {cache} has {has} augmented views of each photo; extract --views {asked} adds more")]
+    TooManyViews {
+        /// The cache.
+        cache: String,
+        /// How many views it has.
+        has: usize,
+        /// How many to draw from.
+        asked: usize,
     },
     /// A fraction that leaves one side without rows.
     #[error("validation split {fraction}: must be more than 0 and less than 1")]
@@ -126,25 +160,28 @@ impl<'a> Rows<'a> {
         let Some(cached) = cache.split(split) else { return Ok(None) };
         let name = || cache.path().display().to_string();
         let rows = Self::of(cached);
-        let not_finite = |row: &&[f32]| !row.iter().all(|value| value.is_finite());
-        for (number, window) in rows.features.chunks(WINDOW).enumerate() {
-            if let Some(row) = window.par_iter().position_first(not_finite) {
-                return Err(DataError::NotFinite { cache: name(), split, row: number * WINDOW + row });
-            }
-            rows.release();
+        if let Some(row) = rows.first_not_finite(&rows.features) {
+            return Err(DataError::NotFinite { cache: name(), split, file: "features.npy", row });
         }
         if rows.labels.is_empty() { Err(DataError::Empty { cache: name(), split }) } else { Ok(Some(rows)) }
     }
 
     /// Rows from anywhere; as many labels as there are features.
     pub fn new(features: Vec<&'a [f32]>, labels: Vec<usize>) -> Self {
-        Self { features, labels, mapped: None }
+        Self { features, views: Vec::new(), labels, mapped: None }
     }
 
-    /// Gives back the memory of the rows that were looked at, where there are so many that they might not fit: to be
-    /// called after each [`WINDOW`] of rows. Fewer rows stay in memory from one epoch to the next.
+    /// A row as it is learnt from: of its photo, or of one of its photo's views, which must be there ([`check_views`]).
+    pub fn lesson(&self, row: usize, view: Option<usize>) -> &'a [f32] {
+        let features = self.features[row];
+        view.map_or(features, |number| &self.views[row][number * features.len()..][..features.len()])
+    }
+
+    /// Gives back the memory of the rows that were looked at, where there are so many, with their views, that they might
+    /// not fit: to be called after each [`WINDOW`] of rows. Fewer rows stay in memory from one epoch to the next.
     pub fn release(&self) {
-        if self.len() > WINDOW {
+        let (row, views) = (length(&self.features), length(&self.views));
+        if self.len() * (row + views) > WINDOW * row {
             self.mapped.iter().for_each(|cached| cached.release());
         }
     }
@@ -152,7 +189,19 @@ impl<'a> Rows<'a> {
     fn of(cached: &'a CachedSplit) -> Self {
         // Labels are class indices: the cache has checked it.
         let labels = cached.labels().iter().map(|&label| label as usize).collect();
-        Self { features: cached.each_row().collect(), labels, mapped: Some(cached) }
+        let (features, views) = (cached.each_row().collect(), cached.each_rows_views().collect());
+        Self { features, views, labels, mapped: Some(cached) }
+    }
+
+    /// The first of these rows, each of the same photo as ours, that is not finite; looked for by windows.
+    fn first_not_finite(&self, rows: &[&[f32]]) -> Option<usize> {
+        let not_finite = |row: &&[f32]| !row.iter().all(|value| value.is_finite());
+        let window = (WINDOW * length(&self.features) / length(rows).max(1)).max(1);
+        rows.chunks(window).zip((0..).step_by(window)).find_map(|(rows, start)| {
+            let found = rows.par_iter().position_first(not_finite);
+            self.release();
+            Some(start + found?)
+        })
     }
 
     /// How many there are.
@@ -184,8 +233,14 @@ impl<'a> Rows<'a> {
     /// These rows, in this order.
     pub fn select(&self, rows: &[usize]) -> Self {
         let (features, labels) = rows.iter().map(|&row| (self.features[row], self.labels[row])).unzip();
-        Self { features, labels, mapped: self.mapped }
+        let views = rows.iter().filter_map(|&row| self.views.get(row).copied()).collect();
+        Self { features, views, labels, mapped: self.mapped }
     }
+}
+
+/// How long the rows are, which are all of one length.
+fn length(rows: &[&[f32]]) -> usize {
+    rows.first().map_or(0, |row| row.len())
 }
 
 #[cfg(test)]

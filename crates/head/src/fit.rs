@@ -10,7 +10,7 @@ use crate::layers::{Activations, Classifier};
 use crate::loss::{CrossEntropy, correct};
 use crate::schedule::Progress;
 use crate::settings::{FitConfig, Keep, Monitor};
-use crate::visits::{RowOrder, Visits};
+use crate::visits::{RowOrder, ViewDraw, Visits};
 
 /// Rows per step when nothing is learnt: only how often the logits' buffer is used again.
 const EVALUATION_BATCH: usize = 256;
@@ -24,6 +24,8 @@ pub struct Lessons<'a> {
     pub validation: &'a Rows<'a>,
     /// The order of the training rows.
     pub order: RowOrder,
+    /// Which of its photo's views each training row is; none to learn from the photos as they are.
+    pub views: Option<ViewDraw>,
     /// Rows per step; the last batch of an epoch may be smaller.
     pub batch_size: NonZeroUsize,
 }
@@ -81,20 +83,20 @@ pub fn fit_together(
     lessons: Lessons<'_>,
     mut on_epoch: impl FnMut(usize, Epoch),
 ) -> Vec<Result<Trained, FitError>> {
-    let Lessons { train, validation, order, batch_size } = lessons;
+    let Lessons { train, validation, order, mut views, batch_size } = lessons;
     let steps_per_epoch = train.len().div_ceil(batch_size.get());
     let mut students: Vec<Student> = heads.into_iter().map(|head| Student::new(head, train, steps_per_epoch)).collect();
     let mut visits = Visits::new(order, train.len());
     let (mut rows, mut labels) = (Vec::new(), Vec::new());
+    let mut seen = 0;
     while students.iter().any(Student::goes_on) {
-        let mut seen = 0;
         for batch in visits.next_epoch().chunks(batch_size.get()) {
             if seen / WINDOW < (seen + batch.len()) / WINDOW {
                 train.release();
             }
             seen += batch.len();
             rows.clear();
-            rows.extend(batch.iter().map(|&row| train.features[row]));
+            rows.extend(batch.iter().map(|&row| train.lesson(row, views.as_mut().map(ViewDraw::draw))));
             labels.clear();
             labels.extend(batch.iter().map(|&row| train.labels[row]));
             students.iter_mut().filter(|student| student.goes_on()).for_each(|student| student.learn(&rows, &labels));
@@ -261,7 +263,7 @@ mod tests {
 
     fn lessons<'a>(train: &'a Rows<'a>, validation: &'a Rows<'a>, seed: u64) -> Lessons<'a> {
         let batch_size = NonZeroUsize::new(8).unwrap();
-        Lessons { train, validation, order: RowOrder::Shuffled { seed }, batch_size }
+        Lessons { train, validation, order: RowOrder::Shuffled { seed }, views: None, batch_size }
     }
 
     #[test]
@@ -294,6 +296,21 @@ mod tests {
         for (head, trained) in heads.into_iter().zip(together) {
             assert_eq!(fit(head, lessons(&all, &few, 3), |_| {}), trained);
         }
+    }
+
+    #[test]
+    fn views_are_learnt_from_in_place_of_their_photos() {
+        let values = values(50);
+        // The first view is the photo itself, the second one looks like the other class.
+        let views: Vec<[f32; 4]> = values.iter().map(|[a, b]| [*a, *b, *b, *a]).collect();
+        let mut all = rows(&values);
+        all.views = views.iter().map(|views| &views[..]).collect();
+        let train = |count| {
+            let lessons = Lessons { views: ViewDraw::new(count, 1), ..lessons(&all, &all, 1) };
+            fit(untrained(config(0.05), 1), lessons, |_| {}).unwrap()
+        };
+        assert_eq!(train(1), train(0));
+        assert!(train(2).history.accuracy[29] < 0.75, "{:?}", train(2));
     }
 
     #[test]

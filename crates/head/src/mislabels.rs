@@ -54,7 +54,8 @@ pub fn judge(
         let columns = train.features.first().map_or(0, |row| row.len());
         let head = Untrained { classifier: Classifier::new(columns, &[], classes, seed), config, seed };
         let order = RowOrder::Shuffled { seed };
-        let trained = fit(head, Lessons { train: &train, validation: &held_out, order, batch_size }, |_| {})?;
+        let lessons = Lessons { train: &train, validation: &held_out, order, views: None, batch_size };
+        let trained = fit(head, lessons, |_| {})?;
         let logits = trained.classifier.logits(&held_out.features);
         let each = logits.chunks_exact(classes).zip(&held_out.labels).zip(judged);
         Ok(each.map(|((logits, &label), row)| Judgement::new(row, label, logits)).collect())

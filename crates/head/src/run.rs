@@ -51,6 +51,9 @@ pub struct RunConfig {
     pub hidden: Vec<usize>,
     /// Rows per step.
     pub batch_size: NonZeroUsize,
+    /// How many views of each photo it has learnt from; 0 if from the photos as they are.
+    #[serde(default)]
+    pub views: usize,
     /// Everything else about the training.
     #[serde(flatten)]
     pub fit: FitConfig,

@@ -111,6 +111,7 @@ mod tests {
         let setting = |rate| Setting {
             hidden: Vec::new(),
             batch_size: NonZeroUsize::MIN,
+            views: 0,
             fit: FitConfig::new(Positive::new("learning rate", rate).unwrap(), NonZeroUsize::MIN),
         };
         let settings = [0.1, 0.2, 0.3, 0.4].map(setting);

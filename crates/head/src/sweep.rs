@@ -1,7 +1,7 @@
 //! Many heads at once: every combination of settings, each from several seeds.
 //!
-//! Heads with the same seed and batch size visit the same rows in the same order, so they are trained together: a batch
-//! is fetched once for all of them. The groups are spread over the cores; what a head becomes depends on neither.
+//! Heads with the same seed, batch size and views visit the same rows in the same order, so they are trained together: a
+//! batch is fetched once for all of them. The groups are spread over the cores; what a head becomes depends on neither.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use crate::data::TrainingData;
 use crate::fit::{FitError, Lessons, Trained, Untrained, fit_together};
 use crate::layers::Classifier;
 use crate::settings::{FitConfig, Fraction, Positive};
-use crate::visits::RowOrder;
+use crate::visits::{RowOrder, ViewDraw};
 
 /// Heads that are trained together: enough to share a batch, few enough to keep all cores busy to the end.
 const TOGETHER: usize = 2;
@@ -25,6 +25,9 @@ pub struct Setting {
     pub hidden: Vec<usize>,
     /// Rows per step.
     pub batch_size: NonZeroUsize,
+    /// How many views of each photo are learnt from, one drawn each epoch; 0 for the photos as they are.
+    #[serde(default)]
+    pub views: usize,
     /// Everything else.
     #[serde(flatten)]
     pub fit: FitConfig,
@@ -45,6 +48,8 @@ pub struct Grid {
     pub label_smoothing: Vec<Fraction>,
     /// Rows per step.
     pub batch_sizes: Vec<NonZeroUsize>,
+    /// Numbers of views to learn from.
+    pub views: Vec<usize>,
     /// What all have in common.
     pub common: FitConfig,
 }
@@ -55,13 +60,15 @@ impl Grid {
         let mut settings = Vec::new();
         for hidden in &self.hidden {
             for &batch_size in &self.batch_sizes {
-                for &dropout in &self.dropout {
-                    for &weight_decay in &self.weight_decay {
-                        for &label_smoothing in &self.label_smoothing {
-                            for &learning_rate in &self.learning_rates {
-                                let fit =
-                                    FitConfig { learning_rate, dropout, weight_decay, label_smoothing, ..self.common };
-                                settings.push(Setting { hidden: hidden.clone(), batch_size, fit });
+                for &views in &self.views {
+                    for &dropout in &self.dropout {
+                        for &weight_decay in &self.weight_decay {
+                            for &label_smoothing in &self.label_smoothing {
+                                for &learning_rate in &self.learning_rates {
+                                    let rates = FitConfig { learning_rate, dropout, ..self.common };
+                                    let fit = FitConfig { weight_decay, label_smoothing, ..rates };
+                                    settings.push(Setting { hidden: hidden.clone(), batch_size, views, fit });
+                                }
                             }
                         }
                     }
@@ -95,11 +102,13 @@ pub fn sweep<T: Send>(
         .filter(|_| !stop.load(Ordering::Relaxed))
         .flat_map_iter(|group| {
             let (seed, data) = &seeds[group[0].seed];
+            let Setting { batch_size, views, .. } = settings[group[0].setting];
             let lessons = Lessons {
                 train: &data.train,
                 validation: &data.validation,
                 order: RowOrder::Shuffled { seed: *seed },
-                batch_size: settings[group[0].setting].batch_size,
+                views: ViewDraw::new(views, *seed),
+                batch_size,
             };
             let untrained = |id: &HeadId| {
                 let Setting { hidden, fit, .. } = &settings[id.setting];
@@ -115,16 +124,17 @@ pub fn sweep<T: Send>(
     done
 }
 
-/// Heads of one seed and one batch size, a few at a time.
+/// Heads of one seed, one batch size and one number of views, a few at a time.
 fn groups(settings: &[Setting], seeds: usize) -> Vec<Vec<HeadId>> {
-    let mut batch_sizes: Vec<NonZeroUsize> = settings.iter().map(|setting| setting.batch_size).collect();
-    batch_sizes.sort_unstable();
-    batch_sizes.dedup();
+    let lessons = |setting: &Setting| (setting.batch_size, setting.views);
+    let mut kinds: Vec<(NonZeroUsize, usize)> = settings.iter().map(lessons).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
     let mut groups = Vec::new();
     for seed in 0..seeds {
-        for &batch_size in &batch_sizes {
-            let of_size = (0..settings.len()).filter(|&k| settings[k].batch_size == batch_size);
-            let heads: Vec<HeadId> = of_size.map(|setting| HeadId { setting, seed }).collect();
+        for &kind in &kinds {
+            let of_kind = (0..settings.len()).filter(|&k| lessons(&settings[k]) == kind);
+            let heads: Vec<HeadId> = of_kind.map(|setting| HeadId { setting, seed }).collect();
             groups.extend(heads.chunks(TOGETHER).map(<[HeadId]>::to_vec));
         }
     }
@@ -152,6 +162,7 @@ mod tests {
             weight_decay: vec![None, Some(positive(0.1))],
             label_smoothing: vec![Fraction::default()],
             batch_sizes: vec![number(8), number(5)],
+            views: vec![0, 2],
             common: FitConfig::new(positive(1.0), number(3)),
         }
     }
@@ -160,7 +171,9 @@ mod tests {
     fn every_head_is_what_it_becomes_alone() {
         let values: Vec<[f32; 3]> = (0..60).map(|k| [(k % 7) as f32, (k % 5) as f32, (k % 3) as f32]).collect();
         let features = values.iter().map(|row| &row[..]).collect();
-        let rows = Rows::new(features, (0..60).map(|k| k % 3).collect());
+        let views: Vec<[f32; 6]> = values.iter().map(|[a, b, c]| [*a, *b, *c + 1.0, *a + 1.0, *b, *c]).collect();
+        let mut rows = Rows::new(features, (0..60).map(|k| k % 3).collect());
+        rows.views = views.iter().map(|views| &views[..]).collect();
         let judged = (Split::Validation, Vec::new());
         let data = || TrainingData {
             train: rows.clone(),
@@ -170,15 +183,16 @@ mod tests {
             classes: 3,
         };
         let settings = grid().settings();
-        assert_eq!(settings.len(), 48);
+        assert_eq!(settings.len(), 96);
         let seeds = [(7, data()), (8, data())];
         let heads = sweep(&settings, &seeds, &AtomicBool::new(false), |_, trained| trained);
-        assert_eq!(heads.len(), 96);
+        assert_eq!(heads.len(), 192);
         for (id, trained) in heads {
-            let (Setting { hidden, batch_size, fit: config }, seed) = (&settings[id.setting], seeds[id.seed].0);
+            let (Setting { hidden, batch_size, views, fit: config }, seed) = (&settings[id.setting], seeds[id.seed].0);
             let classifier = Classifier::new(3, hidden, 3, seed);
             let order = RowOrder::Shuffled { seed };
-            let lessons = Lessons { train: &rows, validation: &rows, order, batch_size: *batch_size };
+            let views = ViewDraw::new(*views, seed);
+            let lessons = Lessons { train: &rows, validation: &rows, order, views, batch_size: *batch_size };
             assert_eq!(trained, fit(Untrained { classifier, config: *config, seed }, lessons, |_| {}), "{id:?}");
         }
     }

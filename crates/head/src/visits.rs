@@ -1,12 +1,12 @@
-//! In which order the training rows are visited.
+//! In which order the training rows are visited, and which view of its photo each is.
 //!
 //! Rows are shuffled anew for each epoch. More of them than memory should hold are shuffled in two steps: blocks of
 //! neighbouring rows are put in a random order and taken a [`WINDOW`] at a time, and the rows of a window are shuffled
 //! among themselves. So the file is read by blocks and a window's memory is given back before the next one, while a
 //! batch still mixes rows from all over the file.
 
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::data::WINDOW;
@@ -59,9 +59,48 @@ impl Visits {
     }
 }
 
+/// Which of its photo's augmented views is learnt from, visit by visit.
+#[derive(Debug, Clone)]
+pub struct ViewDraw {
+    random: ChaCha8Rng,
+    count: usize,
+}
+
+impl ViewDraw {
+    /// Of the first `count` views; none when photos are learnt from as they are. The same seed draws the same views.
+    pub fn new(count: usize, seed: u64) -> Option<Self> {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        // Streams 0, 1 and 2 are those of the weights' start, the order of the rows and dropout.
+        random.set_stream(3);
+        (count > 0).then_some(Self { random, count })
+    }
+
+    /// The number of the next view.
+    pub(crate) fn draw(&mut self) -> usize {
+        self.random.random_range(0..self.count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_epoch_draws_other_views_and_in_the_end_all_of_them() {
+        assert!(ViewDraw::new(0, 5).is_none());
+        let mut draw = ViewDraw::new(4, 5).unwrap();
+        let mut again = draw.clone();
+        let mut epoch = || -> Vec<usize> { (0..1000).map(|_| draw.draw()).collect() };
+        let (first, second) = (epoch(), epoch());
+        assert!(first.iter().copied().eq((0..1000).map(|_| again.draw())));
+        let same = first.iter().zip(&second).filter(|(a, b)| a == b).count();
+        assert!((200..300).contains(&same), "a quarter by chance: {same}");
+        for view in 0..4 {
+            let count = first.iter().filter(|&&drawn| drawn == view).count();
+            assert!((200..300).contains(&count), "{count}");
+        }
+        assert!(first.iter().all(|&view| view < 4));
+    }
 
     #[test]
     fn many_rows_are_visited_once_an_epoch_window_by_window() {

@@ -102,7 +102,7 @@ fn follow(name: &str, accuracies_exact: bool) {
     let keras = Trajectory::read(&reference, name);
     let (train, validation) = (train.rows(), validation.rows());
     let order = RowOrder::Fixed(keras.order.clone());
-    let lessons = Lessons { train: &train, validation: &validation, order, batch_size: keras.batch_size };
+    let lessons = Lessons { train: &train, validation: &validation, order, views: None, batch_size: keras.batch_size };
     let head = Untrained { classifier: keras.start.clone(), config: keras.config, seed: 0 };
     let trained = fit(head, lessons, |_| {}).unwrap();
     let history = trained.history;
@@ -150,7 +150,7 @@ fn shuffled_runs_reach_kerass_accuracy() {
             .map(|seed| {
                 let (train, validation) = (train.rows(), validation.rows());
                 let (order, batch_size) = (RowOrder::Shuffled { seed }, NonZeroUsize::new(32).unwrap());
-                let lessons = Lessons { train: &train, validation: &validation, order, batch_size };
+                let lessons = Lessons { train: &train, validation: &validation, order, views: None, batch_size };
                 let classifier = Classifier::new(2048, &[], 10, seed);
                 let head = Untrained { classifier, config: config(learning_rate, 10), seed };
                 *fit(head, lessons, |_| {}).unwrap().history.val_accuracy.last().unwrap()

@@ -58,7 +58,8 @@ fn every_option_does_what_it_does_in_keras() {
         let start = Dense::from_keras(inputs, &fixture.kernel.concat(), &vec![0.0; classes]).unwrap();
         let classifier = Classifier::from_layers(vec![start]).unwrap();
         let order = RowOrder::Fixed((0..train.len()).collect());
-        let lessons = Lessons { train: &train, validation: &validation, order, batch_size: fixture.batch_size };
+        let lessons =
+            Lessons { train: &train, validation: &validation, order, views: None, batch_size: fixture.batch_size };
         let trained = fit(Untrained { classifier, config, seed: 0 }, lessons, |_| {}).unwrap();
 
         let what = serde_json::to_string(&keras.options).unwrap();

@@ -30,6 +30,9 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     for (name, value) in cache.fingerprint().fields() {
         println!("{name}: {value}");
     }
+    for (name, value) in cache.views().iter().flat_map(|views| views.fields()) {
+        println!("{}{name}: {value}", if name == "views" { "" } else { "  " });
+    }
     for (split, rows) in cache.splits() {
         print_split(&cache, split, rows)?;
     }
@@ -37,7 +40,11 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
 }
 
 fn print_split(cache: &FeatureCache, split: Split, rows: &CachedSplit) -> anyhow::Result<()> {
-    println!("\n{split}: features ({}, {}) float32, labels ({},) int64", rows.rows(), cache.columns(), rows.rows());
+    let (count, columns) = (rows.rows(), cache.columns());
+    let views = cache.views().filter(|_| split.is_learnt_from());
+    let views =
+        views.map_or_else(String::new, |views| format!(", views ({count}, {}, {columns}) float32", views.count));
+    println!("\n{split}: features ({count}, {columns}) float32{views}, labels ({count},) int64");
     for (class, count) in cache.classes().iter().zip(counts(cache, rows)) {
         println!("  {count:>6}  {class}");
     }
@@ -68,6 +75,7 @@ fn to_json(cache: &FeatureCache) -> serde_json::Value {
         "digest": cache.digest(),
         "fingerprint": cache.fingerprint(),
         "splits": splits,
+        "views": cache.views(),
     })
 }
 

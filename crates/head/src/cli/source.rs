@@ -41,6 +41,7 @@ impl Source<'_> {
             class_indices: self.cache.classes().clone(),
             hidden: setting.hidden.clone(),
             batch_size: setting.batch_size,
+            views: setting.views,
             fit: setting.fit,
             validation_split: data.held_out,
             seed,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use clap::Args;
 use feature_cache::FeatureCache;
-use head::data::TrainingData;
+use head::data::{DataError, TrainingData};
 use head::fit::{FitError, Trained, evaluate};
 use head::loss::CrossEntropy;
 use head::run::{check_free, next_free};
@@ -21,7 +21,7 @@ use serde::Serialize;
 use signal_hook::consts::SIGINT;
 
 use super::source::Source;
-use super::training::{TrainingArgs, count, hidden, learning_rate, weight_decay};
+use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
 use super::{RUNS, name_of, table};
 
 /// Each is a folder of its own.
@@ -59,6 +59,10 @@ pub struct SweepArgs {
     /// Rows per step to try
     #[arg(long, value_name = "ROWS", default_value = "32", value_delimiter = ',')]
     batch_sizes: Vec<usize>,
+    /// Numbers of augmented views of each photo to try to learn from, one drawn each epoch; 0 for the photos as they are
+    /// [default: all that the cache has]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    views: Vec<usize>,
     /// Heads for each combination, from as many seeds
     #[arg(long, value_name = "N", default_value_t = 3)]
     seeds: usize,
@@ -81,11 +85,11 @@ pub struct SweepArgs {
 pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let grid = args.grid()?;
-    let settings = grid.settings();
+    let cache = FeatureCache::open(&args.cache)?;
+    let settings = Grid { views: args.views(&cache)?, ..grid }.settings();
     let seeds = count("--seeds", args.seeds)?.get() as u64;
     let heads = settings.len() as u64 * seeds.min(MOST_HEADS + 1);
     ensure!(heads <= MOST_HEADS, "{} settings from {seeds} seeds: more than {MOST_HEADS} heads", settings.len());
-    let cache = FeatureCache::open(&args.cache)?;
     let out = args.out.clone().unwrap_or_else(|| next_free(RUNS.as_ref(), &format!("{}-sweep", name_of(&args.cache))));
     check_free(&out)?;
     let data = |k: u64| {
@@ -132,6 +136,16 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
 }
 
 impl SweepArgs {
+    fn views(&self, cache: &FeatureCache) -> Result<Vec<usize>, DataError> {
+        if !self.views.is_empty() {
+            return self.views.iter().map(|&typed| views(cache, Some(typed))).collect();
+        }
+        let all = views(cache, None)?;
+        note_views(all);
+        Ok(vec![all])
+    }
+
+    /// All but the numbers of views, which the cache decides.
     fn grid(&self) -> anyhow::Result<Grid> {
         let learning_rates =
             self.learning_rates.iter().map(|&rate| learning_rate(rate)).collect::<Result<Vec<Positive>, _>>()?;
@@ -152,6 +166,7 @@ impl SweepArgs {
             weight_decay: self.weight_decay.iter().map(|&decay| weight_decay(decay)).collect::<Result<_, _>>()?,
             label_smoothing: fractions("--label-smoothing", &self.label_smoothing)?,
             batch_sizes: self.batch_sizes.iter().map(|&rows| count("--batch-sizes", rows)).collect::<Result<_, _>>()?,
+            views: Vec::new(),
         })
     }
 }

@@ -14,10 +14,10 @@ use head::run::{Run, check_free, next_free};
 use head::settings::{FitConfig, Fraction};
 use head::sweep::Setting;
 use head::tensorboard;
-use head::visits::RowOrder;
+use head::visits::{RowOrder, ViewDraw};
 
 use super::source::Source;
-use super::training::{TrainingArgs, count, hidden, learning_rate, weight_decay};
+use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
 use super::{RUNS, accuracy_line, name_of, sparkline};
 
 /// `head train CACHE`.
@@ -43,9 +43,13 @@ pub struct TrainArgs {
     /// Part of the target to spread over all classes
     #[arg(long, value_name = "PART", default_value_t = 0.0, allow_negative_numbers = true)]
     label_smoothing: f64,
+    /// Learn from the first N augmented views of each photo, one drawn each epoch; 0 for the photos as they are
+    /// [default: all that the cache has]
+    #[arg(long, value_name = "N")]
+    views: Option<usize>,
     #[command(flatten)]
     training: TrainingArgs,
-    /// What the start of the weights, the shuffling, the dropout and the held-out part are drawn from
+    /// What the start of the weights, the shuffling, the views, the dropout and the held-out part are drawn from
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     seed: u64,
     /// Folder to write the run into [default: runs/CACHE-1, -2, …]
@@ -63,6 +67,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let setting = args.setting()?;
     let cache = FeatureCache::open(&args.cache)?;
+    let setting = Setting { views: views(&cache, args.views)?, ..setting };
     let out = args.out.clone().unwrap_or_else(|| next_free(RUNS.as_ref(), &name_of(&args.cache)));
     check_free(&out)?;
     let data = TrainingData::from_cache(&cache, args.training.validation_split, args.seed)?;
@@ -73,6 +78,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
             data.validation.len() + data.train.len(),
         );
     }
+    note_views(setting.views);
 
     let epochs = setting.fit.epochs.get();
     let mut number = 0;
@@ -91,6 +97,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         train: &data.train,
         validation: &data.validation,
         order: RowOrder::Shuffled { seed: args.seed },
+        views: ViewDraw::new(setting.views, args.seed),
         batch_size: setting.batch_size,
     };
     let trained = fit(head, lessons, print)?;
@@ -110,6 +117,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
 }
 
 impl TrainArgs {
+    /// All but the number of views, which the cache decides.
     fn setting(&self) -> anyhow::Result<Setting> {
         let fit = FitConfig {
             dropout: Fraction::new("--dropout", self.dropout)?,
@@ -117,7 +125,8 @@ impl TrainArgs {
             label_smoothing: Fraction::new("--label-smoothing", self.label_smoothing)?,
             ..self.training.fit_config(learning_rate(self.learning_rate)?)?
         };
-        Ok(Setting { hidden: hidden(&self.hidden)?, batch_size: count("--batch-size", self.batch_size)?, fit })
+        let batch_size = count("--batch-size", self.batch_size)?;
+        Ok(Setting { hidden: hidden(&self.hidden)?, batch_size, views: 0, fit })
     }
 }
 
@@ -134,6 +143,7 @@ fn to_json(run: &Run, out: &Path, start: Instant) -> serde_json::Value {
     serde_json::json!({
         "run": out,
         "learning_rate": run.config.fit.learning_rate,
+        "views": run.config.views,
         "loss": last.map(|epoch| epoch.loss),
         "accuracy": last.map(|epoch| epoch.accuracy),
         "val_loss": last.map(|epoch| epoch.val_loss),

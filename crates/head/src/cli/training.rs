@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use feature_cache::FeatureCache;
+use head::data::{DataError, check_views};
 use head::schedule::Schedule;
 use head::settings::{ClassWeights, FitConfig, Keep, Monitor, OutOfRange, Positive};
 
@@ -66,6 +68,22 @@ pub fn weight_decay(value: f64) -> Result<Option<Positive>, OutOfRange> {
 /// A number of epochs, rows or seeds as it is typed.
 pub fn count(name: &str, typed: usize) -> anyhow::Result<NonZeroUsize> {
     NonZeroUsize::new(typed).with_context(|| format!("{name} 0: must be 1 or more"))
+}
+
+/// How many views of each photo to learn from, as it is typed: all that the cache has, where it is not.
+pub fn views(cache: &FeatureCache, typed: Option<usize>) -> Result<usize, DataError> {
+    let views = typed.unwrap_or_else(|| cache.views().map_or(0, |views| views.count.get()));
+    check_views(cache, views)?;
+    Ok(views)
+}
+
+/// Says that what is learnt from is not the photos themselves.
+pub fn note_views(views: usize) {
+    if views > 0 {
+        eprintln!(
+            "learning from {views} augmented views of each photo, one drawn each epoch (--views 0: from the photos)"
+        );
+    }
 }
 
 /// The widths of hidden layers as they are typed; a single 0 stands for none.
