@@ -257,10 +257,12 @@ mod tests {
             seed in 0u64..100,
         ) {
             let values: Vec<[f32; 1]> = (0..labels.len()).map(|row| [row as f32]).collect();
-            let rows = Rows::new(values.iter().map(|row| &row[..]).collect(), labels.clone());
+            let mut rows = Rows::new(values.iter().map(|row| &row[..]).collect(), labels.clone());
+            rows.views = rows.features.clone();
             let (learnt, judged) = rows.stratified(5, fraction, seed);
             prop_assert_eq!(rows.stratified(5, fraction, seed), (learnt.clone(), judged.clone()));
             let (train, validation) = (rows.select(&learnt), rows.select(&judged));
+            prop_assert!((0..train.len()).all(|row| train.lesson(row, Some(0)) == train.lesson(row, None)));
 
             let mut all: Vec<&[f32]> = [train.features, validation.features].concat();
             all.sort_by(|a, b| a[0].total_cmp(&b[0]));

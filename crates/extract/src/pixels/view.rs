@@ -11,7 +11,8 @@ use super::resize::resize_region;
 use super::{Interpolation, RgbPicture};
 
 /// What is done with the numbers of a [`Variation`], for the manifest: another wording is another kind of view.
-const METHOD: &str = "window of 1 - u sides, u up to crop; resize; mirror 1 of 2; brightness as Pillow; ChaCha8 by seed, picture, number";
+const METHOD: &str = "window of 1 - u of both sides, u up to crop; resize; mirror half; brightness as Pillow; drawn by \
+    ChaCha8 from seed, picture, number";
 
 /// How views may differ from their photo.
 #[derive(Debug, Clone, Copy, PartialEq)]
