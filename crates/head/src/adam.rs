@@ -1,7 +1,9 @@
 //! Adam (Kingma and Ba 2014), as Keras computes it (keras/src/optimizers/adam.py).
 
 use pulp::Arch;
+use rayon::prelude::*;
 
+use crate::kernels::Cores;
 use crate::layers::Classifier;
 use crate::settings::Positive;
 
@@ -12,6 +14,9 @@ const EPSILON: f32 = 1e-7;
 /// `1 - β`, rounded once: taken from the float32 β it would be off in the fifth digit.
 const REST_1: f32 = (1.0 - 0.9f64) as f32;
 const REST_2: f32 = (1.0 - 0.999f64) as f32;
+
+/// Parameters that are worth another core.
+const LEAST: usize = 1024;
 
 /// The moments of a classifier's gradients, and the number of steps taken.
 #[derive(Debug, Clone)]
@@ -36,7 +41,7 @@ impl Adam {
     /// `α = learning_rate √(1 - β₂ᵗ) / (1 - β₁ᵗ)`: the paper's algorithm with the bias corrections moved into α. Before
     /// it, gradients whose norm over all parameters is above the limit are scaled down to it (Keras's
     /// `global_clipnorm`), and `p -= p learning_rate weight_decay` (keras/src/optimizers/base_optimizer.py).
-    pub fn step(&mut self, learning_rate: f32, classifier: &mut Classifier, gradients: &mut Classifier) {
+    pub fn step(&mut self, cores: Cores, learning_rate: f32, classifier: &mut Classifier, gradients: &mut Classifier) {
         self.step += 1;
         if let Some(limit) = self.clip_norm {
             clip(gradients, limit);
@@ -50,7 +55,16 @@ impl Adam {
         for ((parameters, gradients), (first, second)) in
             classifier.parameters_mut().zip(gradients.parameters()).zip(moments)
         {
-            Arch::new().dispatch(|| update(alpha, parameters, gradients, first, second));
+            let share = cores.share(parameters.len(), LEAST);
+            if share >= parameters.len() {
+                Arch::new().dispatch(|| update(alpha, parameters, gradients, first, second));
+                continue;
+            }
+            let parameters = parameters.par_chunks_mut(share).zip(gradients.par_chunks(share));
+            let moments = first.par_chunks_mut(share).zip(second.par_chunks_mut(share));
+            parameters.zip(moments).for_each(|((parameters, gradients), (first, second))| {
+                Arch::new().dispatch(|| update(alpha, parameters, gradients, first, second));
+            });
         }
     }
 }
@@ -88,7 +102,7 @@ mod tests {
         let mut expected = [1.0f64, 0.0];
         let (mut m, mut v) = ([0.0f64; 2], [0.0f64; 2]);
         for (t, gradient) in [(1, [0.5f64, -2.0]), (2, [1.0, 1.0])] {
-            adam.step(0.1, &mut classifier, &mut layer(gradient[0] as f32, gradient[1] as f32));
+            adam.step(Cores::One, 0.1, &mut classifier, &mut layer(gradient[0] as f32, gradient[1] as f32));
             for k in 0..2 {
                 m[k] = 0.9 * m[k] + 0.1 * gradient[k];
                 v[k] = 0.999 * v[k] + 0.001 * gradient[k] * gradient[k];
@@ -109,14 +123,14 @@ mod tests {
         };
         let positive = |value| Positive::new("number", value).ok();
         let mut classifier = layer(2.0, -4.0);
-        Adam::new(&classifier, positive(0.5), None).step(0.1, &mut classifier, &mut layer(0.0, 0.0));
+        Adam::new(&classifier, positive(0.5), None).step(Cores::One, 0.1, &mut classifier, &mut layer(0.0, 0.0));
         assert_eq!(classifier, layer(1.9, -3.8));
 
         let mut gradients = layer(3.0, -4.0);
-        Adam::new(&classifier, None, positive(1.0)).step(0.1, &mut classifier, &mut gradients);
+        Adam::new(&classifier, None, positive(1.0)).step(Cores::One, 0.1, &mut classifier, &mut gradients);
         assert!(gradients.parameters().flatten().zip([0.6, -0.8]).all(|(a, b)| (a - b).abs() < 1e-6), "{gradients:?}");
         let mut gradients = layer(3.0, -4.0);
-        Adam::new(&classifier, None, positive(5.0)).step(0.1, &mut classifier, &mut gradients);
+        Adam::new(&classifier, None, positive(5.0)).step(Cores::One, 0.1, &mut classifier, &mut gradients);
         assert_eq!(gradients, layer(3.0, -4.0), "short enough");
     }
 }

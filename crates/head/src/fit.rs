@@ -6,6 +6,7 @@ use crate::adam::Adam;
 use crate::data::{Rows, WINDOW};
 use crate::dropout::Dropout;
 use crate::history::{Epoch, History};
+use crate::kernels::Cores;
 use crate::layers::{Activations, Classifier};
 use crate::loss::{CrossEntropy, correct};
 use crate::schedule::Progress;
@@ -63,24 +64,31 @@ pub enum FitError {
     },
 }
 
-/// Trains one head and calls `on_epoch` after each epoch.
+/// Trains one head, each step on all threads of the rayon pool, and calls `on_epoch` after each epoch.
 ///
 /// Losses and accuracies are averaged as Keras averages them: in training over the batches as they come, weighted by
 /// their rows, each before its step.
 ///
 /// # Errors
 /// When the loss is no longer finite.
-pub fn fit(head: Untrained, lessons: Lessons<'_>, mut on_epoch: impl FnMut(Epoch)) -> Result<Trained, FitError> {
-    let mut trained = fit_together(vec![head], lessons, |_, epoch| on_epoch(epoch));
+pub fn fit(head: Untrained, lessons: Lessons<'_>, mut on_epoch: impl FnMut(Epoch) + Send) -> Result<Trained, FitError> {
+    // Within the pool: from outside, each of a step's products would have to wake it.
+    let mut trained = rayon::scope(|_| teach(vec![head], lessons, Cores::All, |_, epoch| on_epoch(epoch)));
     // One head in, one out.
     trained.pop().unwrap_or(Err(FitError::Diverged { epoch: 0 }))
 }
 
-/// Trains heads side by side: each batch is fetched once for all of them. A head's result is to the bit what [`fit`]
-/// gives for it alone. `on_epoch` gets the head's number and what its epoch gave.
-pub fn fit_together(
+/// Trains heads side by side on the caller's core: each batch is fetched once for all of them. A head's result is to the
+/// bit what [`fit`] gives for it alone.
+pub fn fit_together(heads: Vec<Untrained>, lessons: Lessons<'_>) -> Vec<Result<Trained, FitError>> {
+    teach(heads, lessons, Cores::One, |_, _| {})
+}
+
+/// `on_epoch` gets the head's number and what its epoch gave.
+fn teach(
     heads: Vec<Untrained>,
     lessons: Lessons<'_>,
+    cores: Cores,
     mut on_epoch: impl FnMut(usize, Epoch),
 ) -> Vec<Result<Trained, FitError>> {
     let Lessons { train, validation, order, mut views, batch_size } = lessons;
@@ -99,7 +107,8 @@ pub fn fit_together(
             rows.extend(batch.iter().map(|&row| train.lesson(row, views.as_mut().map(ViewDraw::draw))));
             labels.clear();
             labels.extend(batch.iter().map(|&row| train.labels[row]));
-            students.iter_mut().filter(|student| student.goes_on()).for_each(|student| student.learn(&rows, &labels));
+            let learners = students.iter_mut().filter(|student| student.goes_on());
+            learners.for_each(|student| student.learn(cores, &rows, &labels));
         }
         for (number, student) in students.iter_mut().enumerate().filter(|(_, student)| student.goes_on()) {
             if let Some(epoch) = student.end_epoch(train.len(), validation) {
@@ -192,15 +201,15 @@ impl Student {
         self.diverged.is_none() && done < self.config.epochs.get() && !waited
     }
 
-    fn learn(&mut self, rows: &[&[f32]], labels: &[usize]) {
-        self.classifier.forward(rows, self.dropout.as_mut(), &mut self.activations);
+    fn learn(&mut self, cores: Cores, rows: &[&[f32]], labels: &[usize]) {
+        self.classifier.forward(cores, rows, self.dropout.as_mut(), &mut self.activations);
         let logits = self.activations.logits();
         let (loss, of_logits) = self.loss.loss_and_gradient(logits, labels);
         self.total_loss += loss * labels.len() as f64;
         self.total_correct += correct(logits, labels, self.loss.classes());
-        self.classifier.backward(rows, &self.activations, of_logits, &mut self.gradients);
+        self.classifier.backward(cores, rows, &self.activations, of_logits, &mut self.gradients);
         let learning_rate = self.config.learning_rate.get() * self.config.schedule.factor(self.progress);
-        self.adam.step(learning_rate as f32, &mut self.classifier, &mut self.gradients);
+        self.adam.step(cores, learning_rate as f32, &mut self.classifier, &mut self.gradients);
         self.progress.step += 1;
     }
 
@@ -292,7 +301,7 @@ mod tests {
             config(1e38),
         ];
         let heads = configs.map(|config| untrained(config, 3));
-        let together = fit_together(heads.to_vec(), lessons(&all, &few, 3), |_, _| {});
+        let together = fit_together(heads.to_vec(), lessons(&all, &few, 3));
         for (head, trained) in heads.into_iter().zip(together) {
             assert_eq!(fit(head, lessons(&all, &few, 3), |_| {}), trained);
         }

@@ -3,18 +3,59 @@
 //! A layer keeps its kernel transposed, (outputs, inputs). Then its outputs are dot products of rows with rows
 //! ([`dots`]), the kernel's gradient is a combination of the input rows, and the gradient of the inputs a combination of
 //! the kernel's rows ([`combine`]). Blocks of results stay in registers; the order of summation is fixed, so the same
-//! machine gives the same bits, whatever else it is doing.
+//! machine gives the same bits, on however many cores and whatever else it is doing.
+
+use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Rows of the result that [`combine`] makes at a time.
+const WIDTH: usize = 5;
+/// Columns that [`combine`] makes at a time: those of a batch's rows stay in the first-level cache.
+const STRIP: usize = 64;
+
+/// What the work of one step is spread over. The results are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cores {
+    /// The caller's own: where every core has a head of its own.
+    One,
+    /// All threads of the rayon pool, the caller being one of them.
+    All,
+}
+
+impl Cores {
+    /// How many of `items` each takes, a multiple of `unit`.
+    pub(crate) fn share(self, items: usize, unit: usize) -> usize {
+        match self {
+            Self::One => items.max(1),
+            Self::All => items.div_ceil(rayon::current_num_threads()).next_multiple_of(unit),
+        }
+    }
+}
 
 /// `out[r][n] = a[r] · b[n]`: `a` are rows of one length, `b` is (n, length), `out` (rows of a, n).
-pub fn dots(a: &[&[f32]], b: &[f32], out: &mut [f32]) {
-    Arch::new().dispatch(Dots { a, b, out });
+pub fn dots(cores: Cores, a: &[&[f32]], b: &[f32], out: &mut [f32]) {
+    let share = cores.share(a.len(), 2);
+    if share >= a.len() {
+        return Arch::new().dispatch(Dots { a, b, out });
+    }
+    let outputs = out.len() / a.len();
+    let parts = a.par_chunks(share).zip(out.par_chunks_mut((share * outputs).max(1)));
+    parts.for_each(|(a, out)| Arch::new().dispatch(Dots { a, b, out }));
 }
 
 /// `out[n] = Σ_r coefficient(r, n) rows[r]`: `out` is (n, length).
-pub fn combine(rows: &[&[f32]], coefficients: Coefficients<'_>, out: &mut [f32]) {
-    Arch::new().dispatch(Combine { rows, coefficients, out });
+pub fn combine(cores: Cores, rows: &[&[f32]], coefficients: Coefficients<'_>, out: &mut [f32]) {
+    let length = rows.first().map_or(1, |row| row.len().max(1));
+    let share = cores.share(out.len() / length, 1);
+    if share * length >= out.len() {
+        return Arch::new().dispatch(Combine { rows, coefficients, out });
+    }
+    out.par_chunks_mut(share * length).enumerate().for_each(|(part, out)| {
+        let values = &coefficients.values[part * share * coefficients.per_output..];
+        Arch::new().dispatch(Combine { rows, coefficients: Coefficients { values, ..coefficients }, out });
+    });
 }
 
 /// A matrix of coefficients, read by row of the input and row of the result.
@@ -113,47 +154,62 @@ impl WithSimd for Combine<'_> {
         let Self { rows, coefficients, out } = self;
         let Some(length) = rows.first().map(|row| row.len()).filter(|&length| length > 0) else { return };
         let outputs = out.len() / length;
-        let mut n = 0;
-        while n < outputs {
-            let width = (outputs - n).min(5);
-            let Coefficients { values, per_row, per_output } = coefficients;
-            let coefficients = Coefficients { values: &values[n * per_output..], per_row, per_output };
-            let out = &mut out[n * length..][..width * length];
-            match width {
-                5 => combine_block::<S, 5>(simd, rows, coefficients, out),
-                4 => combine_block::<S, 4>(simd, rows, coefficients, out),
-                3 => combine_block::<S, 3>(simd, rows, coefficients, out),
-                2 => combine_block::<S, 2>(simd, rows, coefficients, out),
-                _ => combine_block::<S, 1>(simd, rows, coefficients, out),
+        let factors = coefficients.by_panel(rows.len(), outputs);
+        for start in (0..length).step_by(STRIP) {
+            let columns = start..length.min(start + STRIP);
+            for (n, factors) in factors.chunks_exact(rows.len()).enumerate() {
+                let n = n * WIDTH;
+                let out = &mut out[n * length..];
+                match outputs - n {
+                    1 => combine_block::<S, 1>(simd, rows, factors, columns.clone(), out),
+                    2 => combine_block::<S, 2>(simd, rows, factors, columns.clone(), out),
+                    3 => combine_block::<S, 3>(simd, rows, factors, columns.clone(), out),
+                    4 => combine_block::<S, 4>(simd, rows, factors, columns.clone(), out),
+                    _ => combine_block::<S, WIDTH>(simd, rows, factors, columns.clone(), out),
+                }
             }
-            n += width;
         }
     }
 }
 
+impl Coefficients<'_> {
+    /// Those of [`WIDTH`] rows of the result side by side for each row of the input, then those of the next.
+    fn by_panel(&self, rows: usize, outputs: usize) -> Vec<[f32; WIDTH]> {
+        let at =
+            |r: usize, n: usize| if n < outputs { self.values[r * self.per_row + n * self.per_output] } else { 0.0 };
+        let panels = (0..outputs).step_by(WIDTH);
+        panels.flat_map(|first| (0..rows).map(move |r| std::array::from_fn(|n| at(r, first + n)))).collect()
+    }
+}
+
 #[inline(always)]
-fn combine_block<S: Simd, const N: usize>(simd: S, rows: &[&[f32]], coefficients: Coefficients<'_>, out: &mut [f32]) {
+fn combine_block<S: Simd, const N: usize>(
+    simd: S,
+    rows: &[&[f32]],
+    factors: &[[f32; WIDTH]],
+    columns: Range<usize>,
+    out: &mut [f32],
+) {
     let length = rows[0].len();
     let step = 2 * S::F32_LANES;
-    let coefficient = |r: usize, n: usize| coefficients.values[r * coefficients.per_row + n * coefficients.per_output];
-    let whole = length / step * step;
-    for start in (0..whole).step_by(step) {
+    let whole = columns.start + columns.len() / step * step;
+    for start in (columns.start..whole).step_by(step) {
         let mut sums = [[simd.splat_f32s(0.0); 2]; N];
-        for (r, row) in rows.iter().enumerate() {
+        for (row, factors) in rows.iter().zip(factors) {
             let row = S::as_simd_f32s(&row[start..start + step]).0;
             let row = [row[0], row[1]];
-            for (n, sum) in sums.iter_mut().enumerate() {
-                let factor = simd.splat_f32s(coefficient(r, n));
+            for (sum, &factor) in sums.iter_mut().zip(factors) {
+                let factor = simd.splat_f32s(factor);
                 *sum = [simd.mul_add_f32s(factor, row[0], sum[0]), simd.mul_add_f32s(factor, row[1], sum[1])];
             }
         }
-        for n in 0..N {
-            S::as_mut_simd_f32s(&mut out[n * length + start..][..step]).0.copy_from_slice(&sums[n]);
+        for (out, sums) in out.chunks_exact_mut(length).zip(&sums) {
+            S::as_mut_simd_f32s(&mut out[start..start + step]).0.copy_from_slice(sums);
         }
     }
-    for k in whole..length {
-        for n in 0..N {
-            out[n * length + k] = rows.iter().enumerate().map(|(r, row)| coefficient(r, n) * row[k]).sum();
+    for k in whole..columns.end {
+        for (n, out) in out.chunks_exact_mut(length).take(N).enumerate() {
+            out[k] = rows.iter().zip(factors).map(|(row, factors)| factors[n] * row[k]).sum();
         }
     }
 }
@@ -174,7 +230,10 @@ mod tests {
                     let (a, b) = (values(rows * length, 1), values(outputs * length, 2));
                     let a: Vec<&[f32]> = a.chunks_exact(length).collect();
                     let mut out = vec![f32::NAN; rows * outputs];
-                    dots(&a, &b, &mut out);
+                    dots(Cores::One, &a, &b, &mut out);
+                    let mut shared = vec![f32::NAN; rows * outputs];
+                    dots(Cores::All, &a, &b, &mut shared);
+                    assert_eq!(shared, out);
                     for (r, row) in a.iter().enumerate() {
                         for n in 0..outputs {
                             let exact: f64 =
@@ -189,7 +248,10 @@ mod tests {
                     let factors = values(rows * outputs, 3);
                     let coefficients = Coefficients { values: &factors, per_row: outputs, per_output: 1 };
                     let mut out = vec![f32::NAN; outputs * length];
-                    combine(&a, coefficients, &mut out);
+                    combine(Cores::One, &a, coefficients, &mut out);
+                    let mut shared = vec![f32::NAN; outputs * length];
+                    combine(Cores::All, &a, coefficients, &mut shared);
+                    assert_eq!(shared, out);
                     for n in 0..outputs {
                         for k in 0..length {
                             let terms = a.iter().enumerate().map(|(r, row)| factors[r * outputs + n] * row[k]);

@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use crate::data::Rows;
-use crate::kernels::dots;
+use crate::kernels::{Cores, dots};
 
 /// Neighbours that vote.
 pub const NEIGHBOURS: usize = 5;
@@ -23,7 +23,7 @@ pub fn accuracy(train: &Rows<'_>, validation: &Rows<'_>, classes: usize) -> f64 
         .map(|(rows, labels)| {
             // A row's own length changes none of its neighbours.
             let mut similarities = vec![0.0; rows.len() * train.len()];
-            dots(rows, &units, &mut similarities);
+            dots(Cores::One, rows, &units, &mut similarities);
             let each = similarities.chunks_exact(train.len()).zip(labels);
             each.filter(|(similarities, label)| vote(similarities, &train.labels, classes) == **label).count()
         })

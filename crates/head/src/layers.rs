@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::dropout::Dropout;
-use crate::kernels::{Coefficients, combine, dots};
+use crate::kernels::{Coefficients, Cores, combine, dots};
 
 /// A dense layer, `y = W x + b`.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,9 +87,9 @@ impl Dense {
         self.bias.len()
     }
 
-    fn forward(&self, rows: &[&[f32]], out: &mut Vec<f32>) {
+    fn forward(&self, cores: Cores, rows: &[&[f32]], out: &mut Vec<f32>) {
         out.resize(rows.len() * self.outputs(), 0.0);
-        dots(rows, &self.weights, out);
+        dots(cores, rows, &self.weights, out);
         for row in out.chunks_exact_mut(self.outputs()) {
             for (value, bias) in row.iter_mut().zip(&self.bias) {
                 *value += bias;
@@ -140,13 +140,19 @@ impl Classifier {
     /// The logits, (rows, classes).
     pub fn logits(&self, rows: &[&[f32]]) -> Vec<f32> {
         let mut activations = Activations::default();
-        self.forward(rows, None, &mut activations);
+        self.forward(Cores::One, rows, None, &mut activations);
         activations.outputs.pop().unwrap_or_default()
     }
 
     /// Runs the rows through all layers; the logits are [`Activations::logits`]. Dropout, where wanted, is applied to the
     /// outputs of each hidden layer, or to the rows themselves where there is none.
-    pub fn forward(&self, rows: &[&[f32]], mut dropout: Option<&mut Dropout>, activations: &mut Activations) {
+    pub fn forward(
+        &self,
+        cores: Cores,
+        rows: &[&[f32]],
+        mut dropout: Option<&mut Dropout>,
+        activations: &mut Activations,
+    ) {
         let Activations { outputs, dropped_rows, scale } = activations;
         outputs.resize_with(self.layers.len(), Vec::new);
         dropped_rows.clear();
@@ -155,13 +161,13 @@ impl Classifier {
         for (k, layer) in self.layers.iter().enumerate() {
             let (before, after) = outputs.split_at_mut(k);
             match (before.last(), &mut dropout) {
-                (Some(hidden), _) => layer.forward(&rows_of(hidden, layer.inputs), &mut after[0]),
+                (Some(hidden), _) => layer.forward(cores, &rows_of(hidden, layer.inputs), &mut after[0]),
                 (None, Some(dropout)) if k == last => {
                     rows.iter().for_each(|row| dropped_rows.extend_from_slice(row));
                     dropout.apply(dropped_rows);
-                    layer.forward(&rows_of(dropped_rows, layer.inputs), &mut after[0]);
+                    layer.forward(cores, &rows_of(dropped_rows, layer.inputs), &mut after[0]);
                 }
-                (None, _) => layer.forward(rows, &mut after[0]),
+                (None, _) => layer.forward(cores, rows, &mut after[0]),
             }
             if k < last {
                 after[0].iter_mut().for_each(|value| *value = value.max(0.0));
@@ -174,7 +180,14 @@ impl Classifier {
 
     /// The gradients of all parameters, given the gradient of the logits, (rows, classes), which is used up. `gradients`
     /// has the classifier's own shape.
-    pub fn backward(&self, rows: &[&[f32]], activations: &Activations, mut of_outputs: Vec<f32>, gradients: &mut Self) {
+    pub fn backward(
+        &self,
+        cores: Cores,
+        rows: &[&[f32]],
+        activations: &Activations,
+        mut of_outputs: Vec<f32>,
+        gradients: &mut Self,
+    ) {
         for (k, (layer, gradient)) in self.layers.iter().zip(&mut gradients.layers).enumerate().rev() {
             let outputs = layer.outputs();
             gradient.bias.fill(0.0);
@@ -185,16 +198,14 @@ impl Classifier {
             }
             let by_row = Coefficients { values: &of_outputs, per_row: outputs, per_output: 1 };
             let Some(hidden) = k.checked_sub(1).and_then(|before| activations.outputs.get(before)) else {
-                match activations.dropped_rows.is_empty() {
-                    true => combine(rows, by_row, &mut gradient.weights),
-                    false => combine(&rows_of(&activations.dropped_rows, layer.inputs), by_row, &mut gradient.weights),
-                }
-                return;
+                let dropped_rows = rows_of(&activations.dropped_rows, layer.inputs);
+                let rows = if dropped_rows.is_empty() { rows } else { &dropped_rows };
+                return combine(cores, rows, by_row, &mut gradient.weights);
             };
-            combine(&rows_of(hidden, layer.inputs), by_row, &mut gradient.weights);
+            combine(cores, &rows_of(hidden, layer.inputs), by_row, &mut gradient.weights);
             let by_output = Coefficients { values: &of_outputs, per_row: 1, per_output: outputs };
             let mut of_inputs = vec![0.0; hidden.len()];
-            combine(&rows_of(&layer.weights, layer.inputs), by_output, &mut of_inputs);
+            combine(cores, &rows_of(&layer.weights, layer.inputs), by_output, &mut of_inputs);
             // What ReLU or dropout made 0 stays 0 when its input changes a little.
             for (gradient, value) in of_inputs.iter_mut().zip(hidden) {
                 *gradient *= if *value > 0.0 { activations.scale } else { 0.0 };
@@ -276,13 +287,13 @@ mod tests {
                 let dropout = Dropout::new(Fraction::new("dropout", rate).unwrap(), 9);
                 let forward = |classifier: &Classifier| {
                     let mut activations = Activations::default();
-                    classifier.forward(&rows, dropout.clone().as_mut(), &mut activations);
+                    classifier.forward(Cores::One, &rows, dropout.clone().as_mut(), &mut activations);
                     activations
                 };
                 let activations = forward(&classifier);
                 let (_, of_logits) = loss.loss_and_gradient(activations.logits(), &labels);
                 let mut gradients = classifier.zeros();
-                classifier.backward(&rows, &activations, of_logits, &mut gradients);
+                classifier.backward(Cores::One, &rows, &activations, of_logits, &mut gradients);
 
                 let gradients: Vec<Vec<f32>> = gradients.parameters().cloned().collect();
                 for (tensor, gradient) in gradients.iter().enumerate() {

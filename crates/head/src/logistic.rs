@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use rayon::prelude::*;
 
 use crate::data::Rows;
+use crate::kernels::Cores;
 use crate::layers::{Activations, Classifier};
 use crate::loss::CrossEntropy;
 
@@ -76,10 +77,10 @@ fn objective(point: &Classifier, train: &Rows<'_>) -> (f64, Vec<f64>) {
     let rows = train.len() as f64;
     let of_block = |(features, labels): (&[&[f32]], &[usize])| {
         let mut activations = Activations::default();
-        point.forward(features, None, &mut activations);
+        point.forward(Cores::One, features, None, &mut activations);
         let (mean, of_logits) = loss.loss_and_gradient(activations.logits(), labels);
         let mut gradients = point.zeros();
-        point.backward(features, &activations, of_logits, &mut gradients);
+        point.backward(Cores::One, features, &activations, of_logits, &mut gradients);
         (labels.len() as f64 / rows, mean, gradients)
     };
     let blocks: Vec<(f64, f64, Classifier)> =

@@ -4,7 +4,7 @@ use feature_cache::ClassNames;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Rows;
-use crate::fit::{each_batch, evaluate};
+use crate::fit::each_batch;
 use crate::interval::{Interval, wilson};
 use crate::layers::Classifier;
 use crate::loss::{CrossEntropy, largest};
@@ -51,11 +51,13 @@ pub struct ClassMetrics {
 impl SplitMetrics {
     /// Measures the classifier on the rows.
     pub fn measure(classifier: &Classifier, rows: &Rows<'_>, names: &ClassNames) -> Self {
-        let (loss, accuracy) = evaluate(classifier, &CrossEntropy::new(names.len()), rows);
+        let cross_entropy = CrossEntropy::new(names.len());
+        let mut loss = 0.0;
         let mut confusion = vec![vec![0; names.len()]; names.len()];
         let mut among_three = 0;
         let mut bins = Bins::default();
         each_batch(classifier, rows, |logits, labels| {
+            loss += cross_entropy.loss_and_gradient(logits, labels).0 * labels.len() as f64;
             for (logits, &label) in logits.chunks_exact(names.len()).zip(labels) {
                 let predicted = largest(logits);
                 confusion[label][predicted] += 1;
@@ -65,12 +67,12 @@ impl SplitMetrics {
                 bins.add(confidence(logits), predicted == label);
             }
         });
-        let right = (0..names.len()).map(|k| confusion[k][k]).sum();
+        let right: usize = (0..names.len()).map(|k| confusion[k][k]).sum();
         let classes = names.iter().enumerate().map(|(k, class)| ClassMetrics::new(class, k, &confusion)).collect();
         Self {
             rows: rows.len(),
-            loss,
-            accuracy,
+            loss: loss / rows.len() as f64,
+            accuracy: right as f64 / rows.len() as f64,
             accuracy_interval: wilson(right, rows.len()),
             top_3: among_three as f64 / rows.len() as f64,
             calibration_error: bins.error(),

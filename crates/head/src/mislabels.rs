@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::data::Rows;
-use crate::fit::{FitError, Lessons, Untrained, fit};
+use crate::fit::{FitError, Lessons, Untrained, fit_together};
 use crate::layers::Classifier;
 use crate::loss::largest;
 use crate::settings::FitConfig;
@@ -55,10 +55,13 @@ pub fn judge(
         let head = Untrained { classifier: Classifier::new(columns, &[], classes, seed), config, seed };
         let order = RowOrder::Shuffled { seed };
         let lessons = Lessons { train: &train, validation: &held_out, order, views: None, batch_size };
-        let trained = fit(head, lessons, |_| {})?;
-        let logits = trained.classifier.logits(&held_out.features);
-        let each = logits.chunks_exact(classes).zip(&held_out.labels).zip(judged);
-        Ok(each.map(|((logits, &label), row)| Judgement::new(row, label, logits)).collect())
+        let mut judgements = Vec::with_capacity(judged.len());
+        for trained in fit_together(vec![head], lessons) {
+            let logits = trained?.classifier.logits(&held_out.features);
+            let each = logits.chunks_exact(classes).zip(&held_out.labels).zip(&judged);
+            judgements.extend(each.map(|((logits, &label), &row)| Judgement::new(row, label, logits)));
+        }
+        Ok(judgements)
     };
     let judged: Vec<Vec<Judgement>> = (0..folds).into_par_iter().map(of_fold).collect::<Result<_, _>>()?;
     let mut judged = judged.concat();

@@ -115,7 +115,7 @@ pub fn sweep<T: Send>(
                 let classifier = Classifier::new(columns.unwrap_or(1), hidden, data.classes, *seed);
                 Untrained { classifier, config: *fit, seed: *seed }
             };
-            let trained = fit_together(group.iter().map(untrained).collect(), lessons, |_, _| {});
+            let trained = fit_together(group.iter().map(untrained).collect(), lessons);
             let finished = &finished;
             group.into_iter().zip(trained).map(move |(id, trained)| (id, finished(id, trained)))
         })
