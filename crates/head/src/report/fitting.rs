@@ -30,8 +30,8 @@ pub(super) fn trend(history: &History, kept_epoch: usize) -> Option<String> {
         let meanwhile = match (kept_epoch == epoch, learnt_on) {
             (true, _) => "; the weights are those of its lowest.",
             (false, true) => {
-                " while training loss went on falling: --early-stopping keeps better weights; --dropout and \
-                 --weight-decay hold against it."
+                " while training loss went on falling: early stopping keeps better weights, dropout and weight decay \
+                 hold against it."
             }
             (false, false) => ", and training loss is no lower either: a lower learning rate can help.",
         };
