@@ -132,16 +132,19 @@ fn best(sweep: &SweepResults) -> String {
     let (Some(first), Some(accuracy)) = (sweep.settings.first(), accuracies.first()) else {
         return "<p>Every head diverged: try lower learning rates.</p>".to_owned();
     };
-    let error = first.val_accuracy_error.map_or_else(String::new, |error| format!(" ± {:.1}", 100.0 * error));
+    let (error, seeds) = match (first.val_accuracy_error, first.val_accuracies.len()) {
+        (Some(error), seeds) => {
+            (format!(" ± {:.1}", 100.0 * error), format!("mean and standard error over {seeds} seeds"))
+        }
+        (None, _) => (String::new(), "a single seed".to_owned()),
+    };
     let verdict =
         verdict(&accuracies, sweep.photos).map_or_else(String::new, |words| format!(" In the table below {words}."));
     format!(
-        "<p><strong>{:.1}{error} %</strong> of the validation photos are right at learning rate {} ({}; mean and standard \
-         error over {} seeds).{}</p>",
+        "<p><strong>{:.1}{error} %</strong> of the validation photos are right at learning rate {} ({}; {seeds}).{}</p>",
         100.0 * accuracy,
         first.setting.fit.learning_rate.get(),
         escape(&other_settings(&first.setting, &sweep.settings)),
-        first.val_accuracies.len(),
         escape(&verdict)
     )
 }
