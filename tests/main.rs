@@ -6,5 +6,6 @@ mod bad_input;
 mod crash;
 mod damage;
 mod training;
+mod browser;
 mod python;
 mod dependencies;

@@ -427,13 +427,14 @@ fn a_report_is_one_page_with_every_number() {
     train(&cache, &["--out", path, "--epochs", "3", "--learning-rate", "1e-9"]).succeeded();
     run("head", ["report", path, "--photos", photos.path().to_str().unwrap()]).succeeded();
     let page = fs::read_to_string(out.join("report.html")).unwrap();
-    assert_eq!(page.matches("<circle class=\"mark").count(), 4 * 3, "two lines in two charts, three epochs");
+    assert_eq!(page.matches("<path class=\"mark").count(), 4 * 3, "two lines in two charts, three epochs");
     assert_eq!(page.matches("<table class=\"heat\">").count(), 1);
+    assert!(page.contains("Content-Security-Policy\" content=\"default-src 'none'"), "nothing may be fetched");
     assert!(page.contains("a&lt;b&gt;&amp;") && !page.contains("a<b>"), "{page}");
     let wrong = json_of(&out.join("metrics.json"))["validation"]["confusion"].clone();
     let wrong = wrong[0][1].as_u64().unwrap() + wrong[1][0].as_u64().unwrap();
     assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count() as u64, wrong);
-    assert!(!page.contains("http"), "nothing is fetched");
+    assert!(!page.contains("://"), "no address is in it");
 
     let sweep = photos.beside("sweep");
     run(
@@ -443,7 +444,7 @@ fn a_report_is_one_page_with_every_number() {
     .succeeded();
     run("head", ["report", sweep.to_str().unwrap()]).succeeded();
     let page = fs::read_to_string(sweep.join("report.html")).unwrap();
-    assert_eq!(page.matches("<circle class=\"mark").count(), 8, "four rates, two kinds of head");
+    assert_eq!(page.matches("<path class=\"mark").count(), 8, "four rates, two kinds of head");
     assert_eq!(page.matches("<circle class=\"faint").count(), 24, "three seeds each");
     run("head", ["report", photos.path().to_str().unwrap()]).failed_with("no run here");
 }

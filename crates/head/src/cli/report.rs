@@ -9,7 +9,7 @@ use feature_cache::{CachedSplit, FeatureCache};
 use head::data::TrainingData;
 use head::report::{Mistake, mistakes, of_run, of_sweep};
 use head::run::Run;
-use head::summary::{SweepResults, verdict};
+use head::summary::SweepResults;
 
 use super::source::Source;
 use super::sweep::SWEEP;
@@ -37,8 +37,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         let bytes = fs::read(&sweep).with_context(|| format!("{}: cannot be read", sweep.display()))?;
         let results: SweepResults =
             serde_json::from_slice(&bytes).with_context(|| format!("{}: damaged; sweep again", sweep.display()))?;
-        let accuracies: Vec<f64> = results.settings.iter().filter_map(|result| result.val_accuracy).collect();
-        of_sweep(&results.settings, &title, verdict(&accuracies, results.photos).as_deref())
+        of_sweep(&results, &title)
     } else {
         let run = Run::load(&args.run)?;
         if let Some(photos) = &args.photos {

@@ -14,8 +14,8 @@ use crate::layers::Classifier;
 use crate::loss::largest;
 use crate::metrics::confidence;
 
-/// Side of a thumbnail in pixels.
-const SIDE: u32 = 160;
+/// Side of a thumbnail in pixels: sharp on a screen with two to a point.
+const SIDE: u32 = 256;
 /// No photo takes more memory than this to make a thumbnail of.
 const MOST_BYTES: u64 = 1 << 30;
 
@@ -55,24 +55,21 @@ pub fn mistakes(classifier: &Classifier, rows: &Rows<'_>, name: impl Fn(usize) -
 
 /// The gallery as HTML.
 pub(super) fn figures(mistakes: &[Mistake], photos: Option<&Path>) -> String {
-    let mut html = "<div class=\"gallery\">".to_owned();
+    let hint = if photos.is_none() { "<p>With --photos DATASET the report shows them.</p>" } else { "" };
+    let mut html = format!("{hint}<div class=\"gallery\">");
     for mistake in mistakes {
-        let words = format!("{} taken for {}, {:.1} %", mistake.label, mistake.predicted, 100.0 * mistake.confidence);
+        let (label, predicted) = (escape(&mistake.label), escape(&mistake.predicted));
+        let path = escape(&mistake.path.to_string_lossy());
         html += "<figure>";
         if let Some(jpeg) = photos.and_then(|photos| thumbnail(&photos.join(&mistake.path))) {
-            let _ = write!(
-                html,
-                "<img loading=\"lazy\" alt=\"{}\" src=\"data:image/jpeg;base64,{}\">",
-                escape(&words),
-                STANDARD.encode(jpeg)
-            );
+            let jpeg = STANDARD.encode(jpeg);
+            let _ = write!(html, "<img alt=\"{label}, taken for {predicted}\" src=\"data:image/jpeg;base64,{jpeg}\">");
         }
-        let path = mistake.path.to_string_lossy();
         let _ = write!(
             html,
-            "<figcaption><span>{}</span><br><small>{}</small></figcaption></figure>",
-            escape(&words),
-            escape(&path)
+            "<figcaption>{label} taken for <strong>{predicted}</strong>, {:.1} % sure<small>{path}</small></figcaption>\
+             </figure>",
+            100.0 * mistake.confidence
         );
     }
     html + "</div>"

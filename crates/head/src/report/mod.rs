@@ -3,30 +3,33 @@
 //! Charts are SVG in the page's own colours, light or dark; every chart has its numbers as a table beside it, so that
 //! nothing is in a picture or a colour alone.
 
+mod fitting;
 mod chart;
 mod gallery;
 mod page;
 
 use std::path::Path;
 
+use feature_cache::Split;
+
 pub use self::gallery::{Mistake, mistakes};
 
 use self::chart::{Line, Points, line_chart, points_chart};
-use self::page::{Page, details_table, escape, heat_map, setting_rows};
+use self::page::{Page, column, confusions, escape, other_settings, setting_rows, sweep_table, wide};
 use crate::metrics::SplitMetrics;
-use crate::run::Run;
-use crate::summary::SettingResult;
+use crate::run::{Run, RunConfig};
+use crate::summary::{SettingResult, SweepResults, verdict};
 
 /// The page of a run. `mistakes` are of its validation rows; `photos` is the data set to take their thumbnails from.
 pub fn of_run(run: &Run, title: &str, mistakes: &[Mistake], photos: Option<&Path>) -> String {
-    let mut page = Page::new(title);
+    let mut page = Page::new(title, &about(&run.config));
     if let Some(validation) = run.metrics.validation() {
-        page.section("Result", &result(validation, run.metrics.kept_epoch));
+        page.section("Result", &result(run, validation));
     }
     page.section("Training", &curves(run));
     if let Some(validation) = run.metrics.validation() {
-        page.section("What is taken for what", &heat_map(validation));
-        page.section("By class", &by_class(validation));
+        page.section("What is taken for what", &confusions(validation));
+        page.section("By class, the weakest first", &by_class(validation));
     }
     if !mistakes.is_empty() {
         page.section("The surest mistakes", &gallery::figures(mistakes, photos));
@@ -36,74 +39,113 @@ pub fn of_run(run: &Run, title: &str, mistakes: &[Mistake], photos: Option<&Path
 }
 
 /// The page of a sweep, the best setting first.
-pub fn of_sweep(results: &[SettingResult], title: &str, verdict: Option<&str>) -> String {
-    let mut page = Page::new(title);
-    if let Some(verdict) = verdict {
-        page.section("Result", &format!("<p>{}</p>", escape(verdict)));
+pub fn of_sweep(sweep: &SweepResults, title: &str) -> String {
+    let heads: usize = sweep.settings.iter().map(|result| result.val_accuracies.len() + result.diverged).sum();
+    let about =
+        format!("{heads} heads of {} settings, judged by {} validation photos", sweep.settings.len(), sweep.photos);
+    let mut page = Page::new(title, &about);
+    page.section("Result", &best(sweep));
+    if sweep.settings.iter().any(|result| result.val_accuracy.is_some()) {
+        page.section("Learning rate", &rates(&sweep.settings));
     }
-    page.section("Learning rate and validation accuracy", &rates(results));
-    page.section("All settings", &page::sweep_table(results));
+    page.section("All settings, by validation accuracy", &sweep_table(sweep));
     page.finish()
+}
+
+fn about(config: &RunConfig) -> String {
+    let RunConfig { version, hidden, batch_size, fit, seed, .. } = config;
+    let head = match &hidden[..] {
+        [] => "A linear head".to_owned(),
+        widths => {
+            format!("A head with {} hidden units", widths.iter().map(usize::to_string).collect::<Vec<_>>().join(", "))
+        }
+    };
+    format!(
+        "{head}, learning rate {}, {} epochs in batches of {batch_size}, seed {seed}; icebox {version}",
+        fit.learning_rate.get(),
+        fit.epochs
+    )
 }
 
 fn curves(run: &Run) -> String {
     let history = &run.history;
-    let chart = |title: &str, train: &[f64], validation: &[f64]| {
+    let chart = |title: &str, train: &[f64], validation: &[f64], best: Option<usize>| {
         line_chart(
             title,
-            "epoch",
             &[Line { name: "train", values: train }, Line { name: "validation", values: validation }],
+            best,
         )
     };
-    let rows = (1..).zip(history.epochs()).map(|(number, epoch): (usize, _)| {
-        let numbers =
-            [epoch.loss, epoch.val_loss, epoch.accuracy, epoch.val_accuracy].map(|value| format!("{value:.4}"));
-        std::iter::once(number.to_string()).chain(numbers).collect()
-    });
-    let table = details_table(&["epoch", "loss", "val_loss", "accuracy", "val_accuracy"], rows);
+    let lowest = fitting::lowest(&history.val_loss).map(|(epoch, _)| epoch);
+    let highest = history.best_epoch().map(|(epoch, _)| epoch);
     format!(
-        "<div class=\"charts\">{}{}</div>{table}",
-        chart("Loss", &history.loss, &history.val_loss),
-        chart("Accuracy", &history.accuracy, &history.val_accuracy),
+        "<div class=\"charts\">{}{}</div>",
+        chart("Loss", &history.loss, &history.val_loss, lowest),
+        chart("Accuracy", &history.accuracy, &history.val_accuracy, highest),
     )
 }
 
-fn result(metrics: &SplitMetrics, kept_epoch: usize) -> String {
-    let SplitMetrics { rows, loss, accuracy, accuracy_interval, top_3, calibration_error, .. } = metrics;
+/// The number that counts, how sure it is, what training came to, and the other numbers.
+fn result(run: &Run, validation: &SplitMetrics) -> String {
+    let SplitMetrics { rows, loss, accuracy, accuracy_interval, top_3, calibration_error, .. } = validation;
+    let percent = |part: f64| format!("{:.1} %", 100.0 * part);
+    let train = run.metrics.splits.get(&Split::Train);
+    let numbers = [
+        ("validation accuracy", Some(percent(*accuracy))),
+        ("training accuracy", train.map(|train| percent(train.accuracy))),
+        ("validation loss", Some(format!("{loss:.4}"))),
+        ("training loss", train.map(|train| format!("{:.4}", train.loss))),
+        ("among the first three", Some(percent(*top_3))),
+        ("calibration error", Some(format!("{calibration_error:.3}"))),
+    ];
+    let tile = |(name, value): (&str, Option<String>)| Some(format!("<div><dt>{name}</dt><dd>{}</dd></div>", value?));
+    let tiles: String = numbers.into_iter().filter_map(tile).collect();
     format!(
-        "<p><strong>{:.1} %</strong> of {rows} photos are right with the weights of epoch {kept_epoch}; on other photos \
-         of this kind between {:.1} % and {:.1} %, with 95 % confidence.</p>\
-         <p>Loss {loss:.4}, right among the first three {:.1} %, expected calibration error {:.3}.</p>",
-        100.0 * accuracy,
-        100.0 * accuracy_interval.low,
-        100.0 * accuracy_interval.high,
-        100.0 * top_3,
-        calibration_error,
+        "<p><strong>{}</strong> of {rows} validation photos are right with the weights of epoch {}; on other photos of \
+         this kind between {} and {}, with 95 % confidence.</p><p>{} {}</p><dl>{tiles}</dl>",
+        percent(*accuracy),
+        run.metrics.kept_epoch,
+        percent(accuracy_interval.low),
+        percent(accuracy_interval.high),
+        train.map_or_else(String::new, |train| fitting::gap(train.accuracy, validation)),
+        fitting::trend(&run.history, run.metrics.kept_epoch).unwrap_or_default()
     )
 }
 
 fn by_class(metrics: &SplitMetrics) -> String {
-    let rows = metrics.classes.iter().map(|class| {
-        let bar = |name: &str, value: f64| {
-            format!(
-                "<td class=\"bar\"><span style=\"--part:{:.1}%\" title=\"{name} {value:.3}\">{value:.3}</span></td>",
-                100.0 * value
-            )
+    let mut classes: Vec<_> = metrics.classes.iter().collect();
+    classes.sort_by(|a, b| a.f1.total_cmp(&b.f1));
+    let rows = classes.into_iter().map(|class| {
+        let bar = |value: f64| {
+            format!("<td>{value:.3}<span class=\"bar\" style=\"--part:{:.1}%\"></span></td>", 100.0 * value)
         };
-        format!(
-            "<tr><th scope=\"row\">{}</th>{}{}{}<td>{}</td></tr>",
-            escape(&class.class),
-            bar("precision", class.precision),
-            bar("recall", class.recall),
-            bar("F1", class.f1),
-            class.support
-        )
+        let bars: String = [class.precision, class.recall, class.f1].map(bar).concat();
+        format!("<tr><th scope=\"row\">{}</th>{bars}<td>{}</td></tr>", escape(&class.class), class.support)
     });
+    let header = ["class", "precision", "recall", "F1", "photos"].map(column).concat();
+    wide("bars", &header, &rows.collect::<String>())
+}
+
+/// The best setting, and whether it is better than the others or only luckier.
+fn best(sweep: &SweepResults) -> String {
+    let accuracies: Vec<f64> = sweep.settings.iter().filter_map(|result| result.val_accuracy).collect();
+    let (Some(first), Some(accuracy)) = (sweep.settings.first(), accuracies.first()) else {
+        return "<p>Every head diverged: try lower learning rates.</p>".to_owned();
+    };
+    let (error, seeds) = match (first.val_accuracy_error, first.val_accuracies.len()) {
+        (Some(error), seeds) => {
+            (format!(" ± {:.1}", 100.0 * error), format!("mean and standard error over {seeds} seeds"))
+        }
+        (None, _) => (String::new(), "a single seed".to_owned()),
+    };
+    let verdict =
+        verdict(&accuracies, sweep.photos).map_or_else(String::new, |words| format!(" In the table below {words}."));
     format!(
-        "<div class=\"wide\"><table class=\"bars\"><thead><tr><th scope=\"col\">class</th><th scope=\"col\">precision</th>\
-         <th scope=\"col\">recall</th><th scope=\"col\">F1</th><th scope=\"col\">photos</th></tr></thead>\
-         <tbody>{}</tbody></table></div>",
-        rows.collect::<String>()
+        "<p><strong>{:.1}{error} %</strong> of the validation photos are right at learning rate {} ({}; {seeds}).{}</p>",
+        100.0 * accuracy,
+        first.setting.fit.learning_rate.get(),
+        escape(&other_settings(&first.setting, &sweep.settings)),
+        escape(&verdict)
     )
 }
 
@@ -112,11 +154,11 @@ fn rates(results: &[SettingResult]) -> String {
     let mut series: Vec<(String, Vec<Points>)> = Vec::new();
     for result in results {
         let Some(mean) = result.val_accuracy else { continue };
-        let name = page::other_settings(&result.setting, results);
+        let name = other_settings(&result.setting, results);
         let point = Points {
             at: result.setting.fit.learning_rate.get(),
             mean,
-            error: result.val_accuracy_error.unwrap_or(0.0),
+            error: result.val_accuracy_error,
             each: result.val_accuracies.clone(),
         };
         match series.iter_mut().find(|(other, _)| *other == name) {
@@ -127,5 +169,5 @@ fn rates(results: &[SettingResult]) -> String {
     for (_, points) in &mut series {
         points.sort_by(|a, b| a.at.total_cmp(&b.at));
     }
-    points_chart("Validation accuracy ± standard error", "learning rate", &series)
+    points_chart("Validation accuracy, mean ± standard error", "learning rate", &series)
 }

@@ -1,23 +1,31 @@
 //! The page itself: its look, its tables, and text made safe.
 
+use crate::interval::indistinguishable;
 use crate::metrics::SplitMetrics;
 use crate::run::RunConfig;
-use crate::summary::{SettingResult, differing, plain};
+use crate::summary::{SettingResult, SweepResults, differing, plain};
 use crate::sweep::Setting;
 
 const STYLE: &str = include_str!("style.css");
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+/// With more classes than this the confusions are a list, not a map.
+const MOST_IN_A_MAP: usize = 40;
+/// Confusions in that list.
+const MOST_IN_A_LIST: usize = 50;
 
 /// A page in the making.
 pub(super) struct Page(String);
 
 impl Page {
-    pub(super) fn new(title: &str) -> Self {
-        let title = escape(title);
+    /// The policy makes the browser see to it that nothing is fetched and no script runs, whatever a name holds.
+    pub(super) fn new(title: &str, about: &str) -> Self {
+        let (title, about) = (escape(title), escape(about));
         Self(format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
              <link rel=\"icon\" href=\"data:,\"><title>{title}</title><style>{STYLE}</style></head>\
-             <body><main><h1>{title}</h1>"
+             <body><main><header><h1>{title}</h1><p>{about}</p></header>\n"
         ))
     }
 
@@ -51,14 +59,25 @@ pub(super) fn details_table(header: &[&str], rows: impl Iterator<Item = Vec<Stri
     format!("<details><summary>as a table</summary>{}</details>", table(header, rows))
 }
 
-fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let header: String = header.iter().map(|name| format!("<th scope=\"col\">{}</th>", escape(name))).collect();
+pub(super) fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let row = |cells: Vec<String>| {
         let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
         format!("<tr>{cells}</tr>")
     };
-    let rows: String = rows.map(row).collect();
-    format!("<div class=\"wide\"><table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div>")
+    let header: String = header.iter().map(|name| column(name)).collect();
+    wide("", &header, &rows.map(row).collect::<String>())
+}
+
+pub(super) fn column(name: &str) -> String {
+    format!("<th scope=\"col\">{}</th>", escape(name))
+}
+
+/// A table that scrolls by itself where it is wider than the page, with the keyboard too.
+pub(super) fn wide(class: &str, header: &str, rows: &str) -> String {
+    format!(
+        "<div class=\"wide\" tabindex=\"0\"><table class=\"{class}\"><thead><tr>{header}</tr></thead>\
+         <tbody>{rows}</tbody></table></div>"
+    )
 }
 
 /// What the run was asked to do.
@@ -69,27 +88,53 @@ pub(super) fn setting_rows(config: &RunConfig) -> String {
     table(&["setting", "value"], rows.map(|(name, value)| vec![name.clone(), plain(value)]))
 }
 
-/// The confusion matrix: counts on a ground that is the darker the larger their part of the true class.
-pub(super) fn heat_map(metrics: &SplitMetrics) -> String {
+/// What is taken for what: in words, and as a map.
+pub(super) fn confusions(metrics: &SplitMetrics) -> String {
+    let class = |k: usize| metrics.classes.get(k).map_or("", |class| class.class.as_str());
+    let counts = metrics.confusion.iter().enumerate().flat_map(|(k, row)| row.iter().enumerate().map(move |c| (k, c)));
+    let mut wrong: Vec<(usize, usize, usize)> =
+        counts.filter(|&(k, (l, &count))| k != l && count > 0).map(|(k, (l, &count))| (count, k, l)).collect();
+    wrong.sort_by_key(|&(count, k, l)| (std::cmp::Reverse(count), k, l));
+    if metrics.classes.len() > MOST_IN_A_MAP {
+        let rows = wrong.iter().take(MOST_IN_A_LIST);
+        let rows = rows.map(|&(count, k, l)| vec![class(k).to_owned(), class(l).to_owned(), count.to_string()]);
+        return table(&["is", "is taken for", "photos"], rows);
+    }
+    let most: Vec<String> = wrong
+        .iter()
+        .take(3)
+        .map(|&(count, k, l)| {
+            let of: usize = metrics.confusion[k].iter().sum();
+            format!("{} taken for {} ({count} of {of})", class(k), class(l))
+        })
+        .collect();
+    let words =
+        if most.is_empty() { "Nothing is mistaken.".to_owned() } else { format!("Most often: {}.", most.join(", ")) };
+    format!(
+        "<p>{} A row is what photos are, a column what they are taken for; on the diagonal they are right.</p>{}",
+        escape(&words),
+        heat_map(metrics)
+    )
+}
+
+/// The confusion matrix: counts on a ground that is the stronger the larger their part of the true class; one photo
+/// of many is still seen.
+fn heat_map(metrics: &SplitMetrics) -> String {
     let names = || metrics.classes.iter().map(|class| escape(&class.class));
     let header: String = names().map(|name| format!("<th scope=\"col\"><span>{name}</span></th>")).collect();
-    let row = |(name, counts): (String, &Vec<usize>)| {
+    let row = |(k, (name, counts)): (usize, (String, &Vec<usize>))| {
         let total = counts.iter().sum::<usize>().max(1) as f64;
-        let cell = |&count: &usize| {
-            let part = 100.0 * count as f64 / total;
-            let strong = if part > 50.0 { " class=\"strong\"" } else { "" };
-            format!(
-                "<td{strong} style=\"--part:{part:.0}%\">{}</td>",
-                if count == 0 { String::new() } else { count.to_string() }
-            )
+        let cell = |(l, &count): (usize, &usize)| {
+            let part = if count == 0 { 0.0 } else { 12.0 + 88.0 * count as f64 / total };
+            let right = if k == l { " class=\"right\"" } else { "" };
+            let shown = if count == 0 && k != l { String::new() } else { count.to_string() };
+            format!("<td{right} style=\"--part:{part:.0}%\">{shown}</td>")
         };
-        format!("<tr><th scope=\"row\">{name}</th>{}</tr>", counts.iter().map(cell).collect::<String>())
+        let cells: String = counts.iter().enumerate().map(cell).collect();
+        format!("<tr><th scope=\"row\">{name}</th>{cells}</tr>")
     };
-    let rows: String = names().zip(&metrics.confusion).map(row).collect();
-    format!(
-        "<p>Rows: what the photo is. Columns: what it is taken for.</p><div class=\"wide\"><table class=\"heat\">\
-         <thead><tr><td></td>{header}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    let rows: String = names().zip(&metrics.confusion).enumerate().map(row).collect();
+    wide("heat", &format!("<td></td>{header}"), &rows)
 }
 
 /// What a setting differs in from the others of its sweep, but for the learning rate.
@@ -102,28 +147,68 @@ pub(super) fn other_settings(setting: &Setting, results: &[SettingResult]) -> St
     if words.is_empty() { "all heads".to_owned() } else { words.join(", ") }
 }
 
-/// Every setting with its result.
-pub(super) fn sweep_table(results: &[SettingResult]) -> String {
+/// Every setting with its result, and whether it could be as good as the best one.
+pub(super) fn sweep_table(sweep: &SweepResults) -> String {
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
-    let rows = results.iter().map(|result| {
-        let numbers = [result.val_accuracy, result.val_accuracy_error, result.val_loss].map(number);
-        let rate = result.setting.fit.learning_rate.get().to_string();
-        let heads = (result.val_accuracies.len() + result.diverged).to_string();
-        [
-            vec![rate, other_settings(&result.setting, results)],
-            numbers.to_vec(),
-            vec![heads, result.diverged.to_string()],
+    let best = sweep.settings.first().and_then(|result| result.val_accuracy);
+    let rows = sweep.settings.iter().enumerate().map(|(k, result)| {
+        let alike = best.zip(result.val_accuracy).is_some_and(|(best, own)| indistinguishable(best, own, sweep.photos));
+        let standing = if k == 0 {
+            "is the best"
+        } else if alike {
+            "could be"
+        } else {
+            "no"
+        };
+        let heads = match (result.val_accuracies.len(), result.diverged) {
+            (finished, 0) => finished.to_string(),
+            (finished, diverged) => format!("{finished}, {diverged} diverged"),
+        };
+        vec![
+            result.setting.fit.learning_rate.get().to_string(),
+            other_settings(&result.setting, &sweep.settings),
+            number(result.val_accuracy),
+            number(result.val_accuracy_error),
+            number(result.val_loss),
+            heads,
+            standing.to_owned(),
         ]
-        .concat()
     });
-    let header =
-        ["learning rate", "other settings", "val_accuracy", "± standard error", "val_loss", "heads", "diverged"];
+    let header = ["learning rate", "head", "accuracy", "± error", "loss", "seeds", "as good as the best"];
     table(&header, rows)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interval::wilson;
+    use crate::metrics::ClassMetrics;
+
+    #[test]
+    fn many_classes_are_a_list_of_confusions_and_few_a_map() {
+        let metrics = |count: usize| {
+            let class = |k| ClassMetrics { class: format!("c{k}"), precision: 1.0, recall: 1.0, f1: 1.0, support: 9 };
+            let mut confusion = vec![vec![0; count]; count];
+            (confusion[0][0], confusion[0][1], confusion[1][0]) = (5, 1, 3);
+            let classes = (0..count).map(class).collect();
+            let (accuracy_interval, calibration_error) = (wilson(5, 9), 0.0);
+            SplitMetrics {
+                rows: 9,
+                loss: 1.0,
+                accuracy: 0.5,
+                accuracy_interval,
+                top_3: 1.0,
+                calibration_error,
+                classes,
+                confusion,
+            }
+        };
+        let map = confusions(&metrics(2));
+        assert!(map.contains("Most often: c1 taken for c0 (3 of 3), c0 taken for c1 (1 of 6)."), "{map}");
+        assert!(map.contains("<td class=\"right\" style=\"--part:85%\">5</td>"), "{map}");
+        let list = confusions(&metrics(1000));
+        assert!(list.contains("<td>c1</td><td>c0</td><td>3</td>") && list.len() < 1000, "{list}");
+    }
 
     #[test]
     fn text_cannot_become_markup() {
