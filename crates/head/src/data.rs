@@ -177,11 +177,17 @@ impl<'a> Rows<'a> {
         view.map_or(features, |number| &self.views[row][number * features.len()..][..features.len()])
     }
 
-    /// Gives back the memory of the rows that were looked at, where there are so many, with their views, that they might
-    /// not fit: to be called after each [`WINDOW`] of rows. Fewer rows stay in memory from one epoch to the next.
-    pub fn release(&self) {
+    /// How many rows are looked at before their memory is given back: [`WINDOW`] of them, each with its views, since the
+    /// operating system maps what lies beside a view along with it.
+    pub fn window(&self) -> usize {
         let (row, views) = (length(&self.features), length(&self.views));
-        if self.len() * (row + views) > WINDOW * row {
+        (WINDOW * row / (row + views).max(1)).max(1)
+    }
+
+    /// Gives back the memory of the rows that were looked at, where there are so many that they might not fit: to be
+    /// called after each [`Self::window`]. Fewer rows stay in memory from one epoch to the next.
+    pub fn release(&self) {
+        if self.len() > self.window() {
             self.mapped.iter().for_each(|cached| cached.release());
         }
     }

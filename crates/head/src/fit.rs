@@ -95,11 +95,11 @@ fn teach(
     let steps_per_epoch = train.len().div_ceil(batch_size.get());
     let mut students: Vec<Student> = heads.into_iter().map(|head| Student::new(head, train, steps_per_epoch)).collect();
     let mut visits = Visits::new(order, train.len());
-    let (mut rows, mut labels) = (Vec::new(), Vec::new());
-    let mut seen = 0;
+    let (mut rows, mut labels, window) = (Vec::new(), Vec::new(), train.window());
     while students.iter().any(Student::goes_on) {
+        let mut seen = 0;
         for batch in visits.next_epoch().chunks(batch_size.get()) {
-            if seen / WINDOW < (seen + batch.len()) / WINDOW {
+            if seen / window < (seen + batch.len()) / window {
                 train.release();
             }
             seen += batch.len();
