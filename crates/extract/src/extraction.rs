@@ -14,6 +14,7 @@ use feature_cache::{
 };
 
 use crate::arithmetic::{Arithmetic, NoBf16};
+use crate::batch_size::BatchSize;
 use crate::changes::Changes;
 use crate::dataset::{Dataset, DatasetError, LeftOut};
 use crate::fingerprint::fingerprint;
@@ -22,7 +23,7 @@ use crate::pipeline::{self, Job, NetworkError, OnError, Preparation, Times, Want
 use crate::progress::Progress;
 use crate::views::PhotoViews;
 use crate::weights::{Weights, WeightsError};
-use crate::xception::{COLUMNS, Xception};
+use crate::xception::COLUMNS;
 
 /// What an extraction is asked to do.
 #[derive(Debug, Clone)]
@@ -38,7 +39,7 @@ pub struct Extraction {
     /// Augmented views of the photos that heads learn from.
     pub views: Option<PhotoViews>,
     /// Pictures per forward pass.
-    pub batch_size: NonZeroUsize,
+    pub batch_size: BatchSize,
     /// Forward passes side by side.
     pub workers: NonZeroUsize,
     /// Where the network runs, and in which numbers.
@@ -280,7 +281,7 @@ impl Extraction {
         journal: &mut Journal,
         stop: &AtomicBool,
     ) -> Result<pipeline::Outcome, ExtractError> {
-        let network = Xception::new(weights, self.preparation.side, self.batch_size.get(), self.arithmetic)?;
+        let network = self.batch_size.network(weights, self.preparation.side, self.arithmetic)?;
         let rows = jobs.iter().map(|job| job.pictures.len()).sum();
         let progress = Progress::start("extracting", rows, "rows");
         let write = |rows: Vec<(blake3::Hash, &[f32])>| {

@@ -12,6 +12,7 @@ pub mod arithmetic;
 pub mod weights;
 pub mod xception;
 pub mod pipeline;
+pub mod batch_size;
 pub mod fingerprint;
 pub mod views;
 pub mod extraction;

@@ -8,7 +8,6 @@ use extract::dataset::Dataset;
 use extract::extraction::Extraction;
 use extract::pipeline::Network;
 use extract::weights::Weights;
-use extract::xception::Xception;
 
 pub fn run(extraction: &Extraction) -> Result<ExitCode> {
     let dataset = Dataset::scan(&extraction.dataset)?;
@@ -36,8 +35,8 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
 fn seconds_per_row(extraction: &Extraction) -> Result<f64> {
     let weights = Weights::load(&extraction.weights)?;
     let side = extraction.preparation.side;
-    let batch = extraction.batch_size.get().min(8);
-    let network = Xception::new(&weights, side, batch, extraction.arithmetic)?;
+    let network = extraction.batch_size.network(&weights, side, extraction.arithmetic)?;
+    let batch = network.batch();
     let black = vec![-1.0; batch * 3 * (side as usize).pow(2)];
     network.rows(&black)?;
     let start = Instant::now();

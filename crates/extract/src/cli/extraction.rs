@@ -10,6 +10,7 @@ use std::thread::available_parallelism;
 use anyhow::Context;
 use clap::Args;
 use extract::arithmetic::{Arithmetic, Precision};
+use extract::batch_size::BatchSize;
 use extract::extraction::{Extraction, Summary};
 use extract::pipeline::{OnError, Preparation, Times};
 use extract::pixels::{Interpolation, Limits};
@@ -40,9 +41,10 @@ pub struct ExtractionArgs {
     /// How photos are resized to it
     #[arg(long, value_enum, default_value_t)]
     interpolation: Interpolation,
-    /// Photos per forward pass; rows do not depend on it
-    #[arg(long, value_name = "PHOTOS", default_value = "8", value_parser = batch_size)]
-    batch_size: NonZeroUsize,
+    /// Photos per forward pass: auto (8 on the CPU, on a GPU as many as its memory takes, up to 256) or a number; rows do
+    /// not depend on it
+    #[arg(long, value_name = "PHOTOS", default_value = "auto")]
+    batch_size: BatchSize,
     /// Scale JPEGs down to 1/2, 1/4 or 1/8 while decoding, if enough pixels are left: for photos of many megapixels, where
     /// decoding takes longer than the network; other pixels than Keras's, so other features
     #[arg(long)]
@@ -82,11 +84,6 @@ pub struct ExtractionArgs {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
-}
-
-fn batch_size(typed: &str) -> Result<NonZeroUsize, String> {
-    let size: NonZeroUsize = typed.parse().map_err(|_| "expected a number from 1 to 1024".to_owned())?;
-    if size.get() > 1024 { Err("expected a number from 1 to 1024".to_owned()) } else { Ok(size) }
 }
 
 pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
