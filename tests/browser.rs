@@ -16,7 +16,7 @@ const HEIGHT: u32 = 4000;
 
 /// The browser, if there is one; said if there is none.
 fn browser() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("ICEBOX_CHROMIUM") {
+    if let Some(named) = std::env::var_os("ICEBOX_CHROMIUM").filter(|named| !named.is_empty()) {
         return Some(named.into());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -258,7 +258,7 @@ fn heads_learn_from_views_and_are_judged_by_photos() {
     train(&without, &["--epochs", "3", "--out", out("none").to_str().unwrap()]).succeeded();
     assert_eq!(fs::read(out("none/head.safetensors")).unwrap(), fs::read(out("plain/head.safetensors")).unwrap());
     let few = train(&without, &["--views", "4"]);
-    few.failed_with("without has 0 augmented views of each photo; extract --views 4 adds more");
+    few.failed_with("without has 0 augmented views of each photo; extract --views N adds more");
     train(&cache, &["--views", "5"]).failed_with("--views 5: ");
 
     let sweep = |name: &str, threads: &str| {

@@ -89,7 +89,7 @@ pub fn rows(
         }
     };
     let mut found = Vec::new();
-    for (name, row) in spread(cache, count) {
+    for (k, (name, row)) in spread(cache, count).into_iter().enumerate() {
         let Some(split) = cache.split(name) else { continue };
         let (Some(photo), Some(cached)) = (split.index()?.get(row).cloned(), split.row(row)) else { continue };
         let picture = match read(dataset, &photo.path).and_then(|bytes| Ok(preparation.decode(&bytes)?)) {
@@ -102,7 +102,7 @@ pub fn rows(
         let mut rows = vec![(None, None, cached)];
         if let (Some(views), Some(cached)) = (&views, split.each_rows_views().nth(row)) {
             // Another one from photo to photo.
-            let number = row % views.in_words().count;
+            let number = k % views.in_words().count;
             let (view, cached) = (views.of(photo.blake3).nth(number), cached.chunks_exact(cache.columns()).nth(number));
             rows.extend(view.zip(cached).map(|(wanted, cached)| (Some(number), wanted.view, cached)));
         }

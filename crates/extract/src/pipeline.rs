@@ -241,7 +241,7 @@ impl Rows {
     }
 }
 
-/// The first stage: decodes as many photos at a time as a batch has pictures, on all threads of the rayon pool, and deals
+/// The first stage: decodes photos, as many at a time as fill a batch, on all threads of the rayon pool, and deals
 /// their pictures into batches. Gives the photos that are broken, and whether it was stopped before the last one.
 #[expect(clippy::too_many_arguments, reason = "a thread's body: everything that it touches")]
 fn decode_all(
@@ -258,7 +258,9 @@ fn decode_all(
     let given_up = |broken: &Vec<_>| on_error == OnError::Fail && !broken.is_empty();
     let mut broken = Vec::new();
     let mut batch = Batch::new(size, values);
-    for jobs in jobs.chunks(size) {
+    let pictures = jobs.iter().map(|job| job.pictures.len()).max().unwrap_or(1).max(1);
+    let photos = (size / pictures).max(rayon::current_num_threads()).min(size);
+    for jobs in jobs.chunks(photos) {
         if stop.load(Ordering::Relaxed) {
             return (broken, true);
         }

@@ -133,4 +133,21 @@ mod tests {
         Adam::new(&classifier, None, positive(5.0)).step(Cores::One, 0.1, &mut classifier, &mut gradients);
         assert_eq!(gradients, layer(3.0, -4.0), "short enough");
     }
+
+    #[test]
+    fn any_number_of_cores_takes_the_same_step() {
+        let start = Classifier::new(700, &[9], 4, 1);
+        let step = |cores| {
+            let (mut classifier, mut gradients) = (start.clone(), Classifier::new(700, &[9], 4, 2));
+            let mut adam = Adam::new(&classifier, None, None);
+            adam.step(cores, 0.1, &mut classifier, &mut gradients);
+            adam.step(cores, 0.1, &mut classifier, &mut gradients);
+            classifier
+        };
+        for cores in [2, 3, 16] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(cores).build().unwrap();
+            assert_eq!(pool.install(|| step(Cores::All)), step(Cores::One), "{cores}");
+        }
+        assert_ne!(step(Cores::One), start);
+    }
 }

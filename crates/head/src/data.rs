@@ -93,7 +93,9 @@ pub enum DataError {
         row: usize,
     },
     /// More views than there are.
-    #[error("--views {asked}: {cache} has {has} augmented views of each photo; extract --views {asked} adds more")]
+    #[error(
+        "--views {asked}: {cache} has {has} augmented views of each photo; extract --views N adds more, with the same --flip, --crop, --brightness and --seed"
+    )]
     TooManyViews {
         /// The cache.
         cache: String,

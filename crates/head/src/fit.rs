@@ -94,8 +94,10 @@ fn teach(
     let Lessons { train, validation, order, mut views, batch_size } = lessons;
     let steps_per_epoch = train.len().div_ceil(batch_size.get());
     let mut students: Vec<Student> = heads.into_iter().map(|head| Student::new(head, train, steps_per_epoch)).collect();
-    let mut visits = Visits::new(order, train.len());
-    let (mut rows, mut labels, window) = (Vec::new(), Vec::new(), train.window());
+    // Views that are not drawn take no memory, and change no order.
+    let window = if views.is_some() { train.window() } else { WINDOW };
+    let mut visits = Visits::new(order, train.len(), window);
+    let (mut rows, mut labels) = (Vec::new(), Vec::new());
     while students.iter().any(Student::goes_on) {
         let mut seen = 0;
         for batch in visits.next_epoch().chunks(batch_size.get()) {

@@ -1,15 +1,13 @@
 //! In which order the training rows are visited, and which view of its photo each is.
 //!
 //! Rows are shuffled anew for each epoch. More of them than memory should hold are shuffled in two steps: blocks of
-//! neighbouring rows are put in a random order and taken a [`WINDOW`] at a time, and the rows of a window are shuffled
+//! neighbouring rows are put in a random order and taken a window at a time, and the rows of a window are shuffled
 //! among themselves. So the file is read by blocks and a window's memory is given back before the next one, while a
 //! batch still mixes rows from all over the file.
 
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-use crate::data::WINDOW;
 
 /// Neighbouring rows that are read together where there are many: 2 MB of 2048 features.
 const BLOCK: usize = 256;
@@ -30,17 +28,19 @@ pub enum RowOrder {
 pub(crate) struct Visits {
     rows: Vec<usize>,
     random: Option<ChaCha8Rng>,
+    window: usize,
 }
 
 impl Visits {
-    pub(crate) fn new(order: RowOrder, count: usize) -> Self {
+    /// For `count` rows, of which memory should hold no more than a `window`.
+    pub(crate) fn new(order: RowOrder, count: usize, window: usize) -> Self {
         match order {
-            RowOrder::Fixed(rows) => Self { rows, random: None },
+            RowOrder::Fixed(rows) => Self { rows, random: None, window },
             RowOrder::Shuffled { seed } => {
                 let mut random = ChaCha8Rng::seed_from_u64(seed);
                 // The start of the weights is drawn from stream 0.
                 random.set_stream(1);
-                Self { rows: (0..count).collect(), random: Some(random) }
+                Self { rows: (0..count).collect(), random: Some(random), window }
             }
         }
     }
@@ -48,13 +48,13 @@ impl Visits {
     /// The rows of the next epoch.
     pub(crate) fn next_epoch(&mut self) -> &[usize] {
         let Some(random) = &mut self.random else { return &self.rows };
-        if self.rows.len() > WINDOW {
+        if self.rows.len() > self.window {
             let mut blocks: Vec<usize> = (0..self.rows.len()).step_by(BLOCK).collect();
             blocks.shuffle(random);
             let end = self.rows.len();
             self.rows = blocks.into_iter().flat_map(|start| start..end.min(start + BLOCK)).collect();
         }
-        self.rows.chunks_mut(WINDOW).for_each(|window| window.shuffle(random));
+        self.rows.chunks_mut(self.window).for_each(|window| window.shuffle(random));
         &self.rows
     }
 }
@@ -84,6 +84,7 @@ impl ViewDraw {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::WINDOW;
 
     #[test]
     fn every_epoch_draws_other_views_and_in_the_end_all_of_them() {
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn many_rows_are_visited_once_an_epoch_window_by_window() {
         let count = 2 * WINDOW + 1000;
-        let mut visits = Visits::new(RowOrder::Shuffled { seed: 5 }, count);
+        let mut visits = Visits::new(RowOrder::Shuffled { seed: 5 }, count, WINDOW);
         let (first, second) = (visits.next_epoch().to_vec(), visits.next_epoch().to_vec());
         assert_ne!(first, second);
         for order in [first, second] {
