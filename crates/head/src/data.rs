@@ -47,7 +47,7 @@ pub fn check_views(cache: &FeatureCache, asked: usize) -> Result<(), DataError> 
     if asked > has {
         return Err(DataError::TooManyViews { cache: name(), has, asked });
     }
-    for (split, cached) in cache.splits().filter(|(split, _)| split.is_learnt_from()) {
+    for (split, cached) in cache.splits().filter(|(split, _)| asked > 0 && split.is_learnt_from()) {
         let rows = Rows::of(cached);
         let views: Vec<&[f32]> = rows.views.iter().map(|views| &views[..asked * cache.columns()]).collect();
         if let Some(row) = rows.first_not_finite(&views) {

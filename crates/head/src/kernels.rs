@@ -10,7 +10,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Rows of the result that [`combine`] makes at a time.
+/// Outputs at a time: their sums fit into the registers.
 const WIDTH: usize = 5;
 /// Columns that [`combine`] makes at a time: those of a batch's rows stay in the first-level cache.
 const STRIP: usize = 64;
@@ -85,17 +85,17 @@ impl WithSimd for Dots<'_> {
         let outputs = b.len() / length;
         let mut n = 0;
         while n < outputs {
-            let width = (outputs - n).min(5);
+            let width = (outputs - n).min(WIDTH);
             let b = &b[n * length..][..width * length];
             for (r, a) in a.chunks(2).enumerate() {
                 let out = &mut out[2 * r * outputs + n..];
                 match (a, width) {
-                    (&[x, y], 5) => dots_block::<S, 2, 5>(simd, [x, y], b, outputs, out),
+                    (&[x, y], WIDTH) => dots_block::<S, 2, WIDTH>(simd, [x, y], b, outputs, out),
                     (&[x, y], 4) => dots_block::<S, 2, 4>(simd, [x, y], b, outputs, out),
                     (&[x, y], 3) => dots_block::<S, 2, 3>(simd, [x, y], b, outputs, out),
                     (&[x, y], 2) => dots_block::<S, 2, 2>(simd, [x, y], b, outputs, out),
                     (&[x, y], _) => dots_block::<S, 2, 1>(simd, [x, y], b, outputs, out),
-                    (&[x], 5) => dots_block::<S, 1, 5>(simd, [x], b, outputs, out),
+                    (&[x], WIDTH) => dots_block::<S, 1, WIDTH>(simd, [x], b, outputs, out),
                     (&[x], 4) => dots_block::<S, 1, 4>(simd, [x], b, outputs, out),
                     (&[x], 3) => dots_block::<S, 1, 3>(simd, [x], b, outputs, out),
                     (&[x], 2) => dots_block::<S, 1, 2>(simd, [x], b, outputs, out),
