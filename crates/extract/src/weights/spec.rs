@@ -8,6 +8,8 @@
 pub struct Layer {
     /// Keras's name, or `blockN_residual[_bn]` where Keras has none.
     pub name: String,
+    /// The block that it is part of, from 1.
+    pub block: usize,
     /// Which kind, with its shape.
     pub kind: LayerKind,
 }
@@ -68,13 +70,13 @@ impl LayerKind {
 /// The layers with weights, in the order of Keras's model.
 pub fn layers() -> Vec<Layer> {
     let mut layers = Vec::with_capacity(LAYERS);
-    let mut with_norm = |name: String, kind, channels| {
-        let norm = Layer { name: format!("{name}_bn"), kind: LayerKind::Norm { channels } };
-        layers.extend([Layer { name, kind }, norm]);
+    let mut with_norm = |block, name: &str, kind, channels| {
+        let norm = Layer { name: format!("block{block}_{name}_bn"), block, kind: LayerKind::Norm { channels } };
+        layers.extend([Layer { name: format!("block{block}_{name}"), block, kind }, norm]);
     };
     let convolution = |side, inputs, outputs| LayerKind::Convolution { side, inputs, outputs };
-    with_norm("block1_conv1".into(), convolution(3, 3, 32), 32);
-    with_norm("block1_conv2".into(), convolution(3, 32, 64), 64);
+    with_norm(1, "conv1", convolution(3, 3, 32), 32);
+    with_norm(1, "conv2", convolution(3, 32, 64), 64);
     let mut inputs = 64;
     for block in 2..=14 {
         let widths: &[usize] = match block {
@@ -87,11 +89,11 @@ pub fn layers() -> Vec<Layer> {
         };
         let entering = inputs;
         for (&outputs, n) in widths.iter().zip(1..) {
-            with_norm(format!("block{block}_sepconv{n}"), LayerKind::Separable { inputs, outputs }, outputs);
+            with_norm(block, &format!("sepconv{n}"), LayerKind::Separable { inputs, outputs }, outputs);
             inputs = outputs;
         }
         if matches!(block, 2 | 3 | 4 | 13) {
-            with_norm(format!("block{block}_residual"), convolution(1, entering, inputs), inputs);
+            with_norm(block, "residual", convolution(1, entering, inputs), inputs);
         }
     }
     layers

@@ -7,16 +7,21 @@ mod convolution;
 mod fold;
 mod onednn;
 
+use std::time::{Duration, Instant};
+
 use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 use self::convolution::{Activation, Convolution, Geometry};
 use self::fold::Layers;
 use crate::arithmetic::Arithmetic;
 use crate::pipeline::{Network, NetworkError};
-use crate::weights::Weights;
+use crate::weights::{Layer, LayerKind, Weights, layers};
 
 /// Features a picture: the channels of the last block.
 pub const COLUMNS: usize = 2048;
+
+/// Blocks of layers, as Keras's names number them from 1.
+pub const BLOCKS: usize = 14;
 
 /// The smallest input that leaves something to pool, as in Keras.
 pub const SMALLEST_SIDE: u32 = 71;
@@ -79,7 +84,32 @@ impl Xception {
         Ok(Self { side: i64::from(side), batch: batch as i64, arithmetic, stem, entry, middle, exit, tail })
     }
 
-    fn forward(&self, pixels: &[f32]) -> Result<Vec<f32>, TchError> {
+    /// How long each block takes with a batch, the pooling of the last included. On a GPU, which works while others
+    /// wait, this says nothing.
+    ///
+    /// # Errors
+    /// When libtorch cannot run it.
+    pub fn block_times(&self, pixels: &[f32]) -> Result<[Duration; BLOCKS], NetworkError> {
+        let mut times = [Duration::ZERO; BLOCKS];
+        let mut last = Instant::now();
+        self.on_one_core(pixels, |block| {
+            times[block - 1] = last.elapsed();
+            last = Instant::now();
+        })?;
+        Ok(times)
+    }
+
+    /// On the CPU several run side by side.
+    fn on_one_core(&self, pixels: &[f32], done: impl FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
+        if self.arithmetic.device() == Device::Cpu {
+            // OpenMP keeps this per thread, and each worker is one.
+            tch::set_num_threads(1);
+        }
+        no_grad(|| self.forward(pixels, done)).map_err(NetworkError::from)
+    }
+
+    /// `done` gets the number of each block after it.
+    fn forward(&self, pixels: &[f32], mut done: impl FnMut(usize)) -> Result<Vec<f32>, TchError> {
         let mut x = Tensor::f_from_slice(pixels)?
             .f_view([self.batch, self.side, self.side, 3])?
             .f_to_device(self.arithmetic.device())?
@@ -88,18 +118,24 @@ impl Xception {
         for convolution in &self.stem {
             x = convolution.forward(&x)?;
         }
-        for block in &self.entry {
+        done(1);
+        for (block, number) in self.entry.iter().zip(2..) {
             x = block.forward(&x)?;
+            done(number);
         }
-        for block in &self.middle {
+        for (block, number) in self.middle.iter().zip(5..) {
             x = block.forward(x)?;
+            done(number);
         }
         x = self.exit.forward(&x)?;
+        done(13);
         for separable in &self.tail {
             x = separable.forward(&x)?;
         }
         let rows = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
-        Vec::try_from(rows.f_to_device(Device::Cpu)?.f_flatten(0, -1)?)
+        let rows = Vec::try_from(rows.f_to_device(Device::Cpu)?.f_flatten(0, -1)?)?;
+        done(14);
+        Ok(rows)
     }
 }
 
@@ -110,11 +146,7 @@ impl Network for Xception {
 
     /// Rows of [`COLUMNS`] features. On the CPU each call uses one core: several run side by side.
     fn rows(&self, pixels: &[f32]) -> Result<Vec<f32>, NetworkError> {
-        if self.arithmetic.device() == Device::Cpu {
-            // OpenMP keeps this per thread, and each worker is one.
-            tch::set_num_threads(1);
-        }
-        no_grad(|| self.forward(pixels)).map_err(NetworkError::from)
+        self.on_one_core(pixels, |_| {})
     }
 
     fn share(&self) -> Self {
@@ -202,3 +234,38 @@ fn halve(x: &Tensor) -> Result<Tensor, TchError> {
 
 /// The residual convolutions: pointwise, stride 2.
 const RESIDUAL: Geometry = Geometry { stride: 2, ..Geometry::POINTWISE };
+
+/// Multiplications with an addition that each block takes for a picture of `side` x `side` pixels.
+pub fn multiply_adds(side: u32) -> [u64; BLOCKS] {
+    let mut side = side as usize;
+    let mut blocks = [0; BLOCKS];
+    for Layer { name, block, kind } in layers() {
+        let (leaving, of_a_pixel) = match kind {
+            LayerKind::Norm { .. } => continue,
+            LayerKind::Separable { inputs, outputs } => (side, inputs * (9 + outputs)),
+            LayerKind::Convolution { side: 1, inputs, outputs } => (side.div_ceil(2), inputs * outputs),
+            LayerKind::Convolution { side: window, inputs, outputs } => {
+                let stride = if name == "block1_conv1" { 2 } else { 1 };
+                ((side - window) / stride + 1, window * window * inputs * outputs)
+            }
+        };
+        blocks[block - 1] += (leaving * leaving * of_a_pixel) as u64;
+        side = leaving;
+    }
+    blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_takes_as_many_multiply_adds_as_keras_counts() {
+        // Of Keras's model, summed over its layers.
+        assert_eq!(multiply_adds(150).iter().sum::<u64>() / 1_000_000, 1924);
+        assert_eq!(multiply_adds(299).iter().sum::<u64>() / 1_000_000, 8355);
+        // 8 times 3 separable convolutions over 9x9 pixels.
+        let middle = 3 * 81 * (728 * 728 + 9 * 728);
+        assert_eq!(multiply_adds(150)[4..12], [middle; 8]);
+    }
+}
