@@ -179,17 +179,17 @@ impl<'a> Rows<'a> {
         view.map_or(features, |number| &self.views[row][number * features.len()..][..features.len()])
     }
 
-    /// How many rows are looked at before their memory is given back: [`WINDOW`] of them, each with its views, since the
-    /// operating system maps what lies beside a view along with it.
+    /// How many rows with their views are looked at before their memory is given back: as many as take what [`WINDOW`]
+    /// rows take, counting all views of each, since the operating system maps what lies beside a view along with it.
     pub fn window(&self) -> usize {
         let (row, views) = (length(&self.features), length(&self.views));
         (WINDOW * row / (row + views).max(1)).max(1)
     }
 
     /// Gives back the memory of the rows that were looked at, where there are so many that they might not fit: to be
-    /// called after each [`Self::window`]. Fewer rows stay in memory from one epoch to the next.
-    pub fn release(&self) {
-        if self.len() > self.window() {
+    /// called after each `window` of them. Fewer rows stay in memory from one epoch to the next.
+    pub fn release(&self, window: usize) {
+        if self.len() > window {
             self.mapped.iter().for_each(|cached| cached.release());
         }
     }
@@ -207,7 +207,7 @@ impl<'a> Rows<'a> {
         let window = (WINDOW * length(&self.features) / length(rows).max(1)).max(1);
         rows.chunks(window).zip((0..).step_by(window)).find_map(|(rows, start)| {
             let found = rows.par_iter().position_first(not_finite);
-            self.release();
+            self.release(window);
             Some(start + found?)
         })
     }

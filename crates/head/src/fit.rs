@@ -102,7 +102,7 @@ fn teach(
         let mut seen = 0;
         for batch in visits.next_epoch().chunks(batch_size.get()) {
             if seen / window < (seen + batch.len()) / window {
-                train.release();
+                train.release(window);
             }
             seen += batch.len();
             rows.clear();
@@ -138,7 +138,7 @@ pub fn each_batch(classifier: &Classifier, rows: &Rows<'_>, mut judge: impl FnMu
         for (features, labels) in features.chunks(EVALUATION_BATCH).zip(labels.chunks(EVALUATION_BATCH)) {
             judge(&classifier.logits(features), labels);
         }
-        rows.release();
+        rows.release(WINDOW);
     }
 }
 

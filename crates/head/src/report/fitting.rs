@@ -27,13 +27,15 @@ pub(super) fn trend(history: &History, kept_epoch: usize) -> Option<String> {
     let [.., before, last] = history.val_loss[..] else { return None };
     let learnt_on = history.loss.last()? < history.loss.get(epoch - 1)?;
     Some(if last > best * (1.0 + NOTABLE) {
-        let meanwhile = match (kept_epoch == epoch, learnt_on) {
-            (true, _) => "; the weights are those of its lowest.",
-            (false, true) => {
+        let meanwhile = match learnt_on {
+            _ if kept_epoch == epoch => "; the weights are those of its lowest.".to_owned(),
+            _ if kept_epoch < history.val_loss.len() => format!("; the weights are those of epoch {kept_epoch}."),
+            true => {
                 " while training loss went on falling: early stopping keeps better weights, dropout and weight decay \
-                 hold against it."
+                     hold against it."
+                    .to_owned()
             }
-            (false, false) => ", and training loss is no lower either: a lower learning rate can help.",
+            false => ", and training loss is no lower either: a lower learning rate can help.".to_owned(),
         };
         format!("Validation loss was lowest in epoch {epoch} ({best:.4}) and rose to {last:.4}{meanwhile}")
     } else if last < before * (1.0 - NOTABLE) {
@@ -56,6 +58,8 @@ mod tests {
         let rising = of(&[2.0, 1.0, 0.1], &[2.0, 1.0, 1.2], 3);
         assert!(rising.contains("lowest in epoch 2 (1.0000) and rose to 1.2000 while training loss"), "{rising}");
         assert!(of(&[2.0, 1.0, 0.1], &[2.0, 1.0, 1.2], 2).contains("the weights are those of its lowest"));
+        // Kept for its validation accuracy.
+        assert!(of(&[2.0, 1.0, 0.1, 0.1], &[2.0, 1.0, 1.1, 1.2], 3).ends_with("the weights are those of epoch 3."));
         assert!(of(&[2.0, 1.0, 3.0], &[2.0, 1.0, 1.2], 3).contains("a lower learning rate"));
         assert!(of(&[2.0, 1.0, 0.5], &[2.0, 1.0, 0.8], 3).contains("more epochs can help"));
         assert!(of(&[2.0, 1.0, 0.9], &[2.0, 1.0, 1.005], 3).contains("settled"));

@@ -53,15 +53,16 @@ pub fn of_sweep(sweep: &SweepResults, title: &str) -> String {
 }
 
 fn about(config: &RunConfig) -> String {
-    let RunConfig { version, hidden, batch_size, fit, seed, .. } = config;
+    let RunConfig { version, hidden, batch_size, views, fit, seed, .. } = config;
     let head = match &hidden[..] {
         [] => "A linear head".to_owned(),
         widths => {
             format!("A head with {} hidden units", widths.iter().map(usize::to_string).collect::<Vec<_>>().join(", "))
         }
     };
+    let views = if *views > 0 { format!(" of {views} views a photo") } else { String::new() };
     format!(
-        "{head}, learning rate {}, {} epochs in batches of {batch_size}, seed {seed}; icebox {version}",
+        "{head}, learning rate {}, {} epochs{views} in batches of {batch_size}, seed {seed}; icebox {version}",
         fit.learning_rate.get(),
         fit.epochs
     )
