@@ -60,9 +60,9 @@ fn about(config: &RunConfig) -> String {
             format!("A head with {} hidden units", widths.iter().map(usize::to_string).collect::<Vec<_>>().join(", "))
         }
     };
-    let views = if *views > 0 { format!(" of {views} views a photo") } else { String::new() };
+    let views = if *views > 0 { format!(" drawn from {views} views a photo") } else { String::new() };
     format!(
-        "{head}, learning rate {}, {} epochs{views} in batches of {batch_size}, seed {seed}; icebox {version}",
+        "{head}, learning rate {}, {} epochs in batches of {batch_size}{views}, seed {seed}; icebox {version}",
         fit.learning_rate.get(),
         fit.epochs
     )
