@@ -309,6 +309,9 @@ fn training_ends_early_and_keeps_the_best_weights() {
     let kept = metrics["kept_epoch"].as_u64().unwrap() as usize;
     assert_eq!(history["loss"].as_array().unwrap().len(), kept + 2);
     assert_eq!(metrics["validation"]["accuracy"], history["val_accuracy"][kept - 1]);
+    run("head", ["report", out.to_str().unwrap()]).succeeded();
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains(&format!(", {} of 200 epochs in batches of 32, seed ", kept + 2)), "{page}");
 }
 
 #[test]

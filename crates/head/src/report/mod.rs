@@ -22,7 +22,7 @@ use crate::summary::{SettingResult, SweepResults, verdict};
 
 /// The page of a run. `mistakes` are of its validation rows; `photos` is the data set to take their thumbnails from.
 pub fn of_run(run: &Run, title: &str, mistakes: &[Mistake], photos: Option<&Path>) -> String {
-    let mut page = Page::new(title, &about(&run.config));
+    let mut page = Page::new(title, &about(run));
     if let Some(validation) = run.metrics.validation() {
         page.section("Result", &result(run, validation));
     }
@@ -52,8 +52,12 @@ pub fn of_sweep(sweep: &SweepResults, title: &str) -> String {
     page.finish()
 }
 
-fn about(config: &RunConfig) -> String {
-    let RunConfig { version, hidden, batch_size, views, fit, seed, .. } = config;
+fn about(run: &Run) -> String {
+    let RunConfig { version, hidden, batch_size, views, fit, seed, .. } = &run.config;
+    let epochs = match run.history.loss.len() {
+        trained if trained < fit.epochs.get() => format!("{trained} of {} epochs", fit.epochs),
+        trained => format!("{trained} epochs"),
+    };
     let head = match &hidden[..] {
         [] => "A linear head".to_owned(),
         widths => {
@@ -62,9 +66,8 @@ fn about(config: &RunConfig) -> String {
     };
     let views = if *views > 0 { format!(" drawn from {views} views a photo") } else { String::new() };
     format!(
-        "{head}, learning rate {}, {} epochs in batches of {batch_size}{views}, seed {seed}; icebox {version}",
-        fit.learning_rate.get(),
-        fit.epochs
+        "{head}, learning rate {}, {epochs} in batches of {batch_size}{views}, seed {seed}; icebox {version}",
+        fit.learning_rate.get()
     )
 }
 
