@@ -2,16 +2,16 @@
 //!
 //! Prints a table; what `--bench peak` prints, divided by the cores, is the most that a block could reach.
 
-use std::path::Path;
+mod network;
+
 use std::time::Duration;
 
-use extract::arithmetic::{Arithmetic, Precision};
+use extract::arithmetic::Precision;
 use extract::pipeline::Network;
-use extract::weights::Weights;
-use extract::xception::{BLOCKS, Xception, multiply_adds};
-use tch::Device;
+use extract::xception::{BLOCKS, multiply_adds};
 
-const WEIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/weights/xception.safetensors");
+use self::network::network;
+
 const SIDE: u32 = 150;
 const BATCH: usize = 8;
 const ROUNDS: usize = 15;
@@ -19,9 +19,7 @@ const ROUNDS: usize = 15;
 #[allow(clippy::print_stdout)]
 fn main() {
     extract::memory::keep();
-    let weights = Weights::load(Path::new(WEIGHTS)).expect("run scripts/setup first");
-    let arithmetic = Arithmetic::new(Device::Cpu, Precision::F32).expect("every processor has f32");
-    let network = Xception::new(&weights, SIDE, BATCH, arithmetic).expect("a network");
+    let network = network(SIDE, BATCH, Precision::F32);
     let pixels: Vec<f32> =
         (0..BATCH * 3 * (SIDE as usize).pow(2)).map(|k| (k * 31 % 255) as f32 / 127.5 - 1.0).collect();
     network.rows(&pixels).expect("rows");

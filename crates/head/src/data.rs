@@ -182,8 +182,12 @@ impl<'a> Rows<'a> {
     /// How many rows with their views are looked at before their memory is given back: as many as take what [`WINDOW`]
     /// rows take, counting all views of each, since the operating system maps what lies beside a view along with it.
     pub fn window(&self) -> usize {
-        let (row, views) = (length(&self.features), length(&self.views));
-        (WINDOW * row / (row + views).max(1)).max(1)
+        self.window_of(length(&self.features) + length(&self.views))
+    }
+
+    /// How many times so many values take what [`WINDOW`] rows take.
+    fn window_of(&self, values: usize) -> usize {
+        (WINDOW * length(&self.features) / values.max(1)).max(1)
     }
 
     /// Gives back the memory of the rows that were looked at, where there are so many that they might not fit: to be
@@ -204,7 +208,7 @@ impl<'a> Rows<'a> {
     /// The first of these rows, each of the same photo as ours, that is not finite; looked for by windows.
     fn first_not_finite(&self, rows: &[&[f32]]) -> Option<usize> {
         let not_finite = |row: &&[f32]| !row.iter().all(|value| value.is_finite());
-        let window = (WINDOW * length(&self.features) / length(rows).max(1)).max(1);
+        let window = self.window_of(length(rows));
         rows.chunks(window).zip((0..).step_by(window)).find_map(|(rows, start)| {
             let found = rows.par_iter().position_first(not_finite);
             self.release(window);

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use extract::batch_size::BatchSize;
 use extract::dataset::Dataset;
 use extract::extraction::Extraction;
 use extract::pipeline::Network;
@@ -31,11 +32,12 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// By the second of two forward passes; the first one prepares.
+/// By the second of two forward passes; the first one prepares. Larger batches than suit the device would take longer and
+/// say the same.
 fn seconds_per_row(extraction: &Extraction) -> Result<f64> {
     let weights = Weights::load(&extraction.weights)?;
     let side = extraction.preparation.side;
-    let network = extraction.batch_size.network(&weights, side, extraction.arithmetic)?;
+    let network = BatchSize::Auto.network(&weights, side, extraction.arithmetic)?;
     let batch = network.batch();
     let black = vec![-1.0; batch * 3 * (side as usize).pow(2)];
     network.rows(&black)?;

@@ -92,15 +92,15 @@ impl Xception {
     pub fn block_times(&self, pixels: &[f32]) -> Result<[Duration; BLOCKS], NetworkError> {
         let mut times = [Duration::ZERO; BLOCKS];
         let mut last = Instant::now();
-        self.on_one_core(pixels, |block| {
+        self.run(pixels, |block| {
             times[block - 1] = last.elapsed();
             last = Instant::now();
         })?;
         Ok(times)
     }
 
-    /// On the CPU several run side by side.
-    fn on_one_core(&self, pixels: &[f32], done: impl FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
+    /// On the CPU on one core.
+    fn run(&self, pixels: &[f32], done: impl FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
         if self.arithmetic.device() == Device::Cpu {
             // OpenMP keeps this per thread, and each worker is one.
             tch::set_num_threads(1);
@@ -146,7 +146,7 @@ impl Network for Xception {
 
     /// Rows of [`COLUMNS`] features. On the CPU each call uses one core: several run side by side.
     fn rows(&self, pixels: &[f32]) -> Result<Vec<f32>, NetworkError> {
-        self.on_one_core(pixels, |_| {})
+        self.run(pixels, |_| {})
     }
 
     fn share(&self) -> Self {
@@ -243,9 +243,8 @@ pub fn multiply_adds(side: u32) -> [u64; BLOCKS] {
         let (leaving, of_a_pixel) = match kind {
             LayerKind::Norm { .. } => continue,
             LayerKind::Separable { inputs, outputs } => (side, inputs * (9 + outputs)),
-            LayerKind::Convolution { side: 1, inputs, outputs } => (side.div_ceil(2), inputs * outputs),
             LayerKind::Convolution { side: window, inputs, outputs } => {
-                let stride = if name == "block1_conv1" { 2 } else { 1 };
+                let stride = if name == "block1_conv2" { 1 } else { 2 };
                 ((side - window) / stride + 1, window * window * inputs * outputs)
             }
         };

@@ -27,15 +27,15 @@ pub(super) fn trend(history: &History, kept_epoch: usize) -> Option<String> {
     let [.., before, last] = history.val_loss[..] else { return None };
     let learnt_on = history.loss.last()? < history.loss.get(epoch - 1)?;
     Some(if last > best * (1.0 + NOTABLE) {
-        let meanwhile = match learnt_on {
-            _ if kept_epoch == epoch => "; the weights are those of its lowest.".to_owned(),
-            _ if kept_epoch < history.val_loss.len() => format!("; the weights are those of epoch {kept_epoch}."),
-            true => {
-                " while training loss went on falling: early stopping keeps better weights, dropout and weight decay \
-                     hold against it."
-                    .to_owned()
-            }
-            false => ", and training loss is no lower either: a lower learning rate can help.".to_owned(),
+        let meanwhile = if kept_epoch == epoch {
+            "; the weights are those of its lowest."
+        } else if kept_epoch < history.val_loss.len() {
+            &format!("; the weights are those of epoch {kept_epoch}.")
+        } else if learnt_on {
+            " while training loss went on falling: early stopping keeps better weights, dropout and weight decay hold \
+             against it."
+        } else {
+            ", and training loss is no lower either: a lower learning rate can help."
         };
         format!("Validation loss was lowest in epoch {epoch} ({best:.4}) and rose to {last:.4}{meanwhile}")
     } else if last < before * (1.0 - NOTABLE) {
