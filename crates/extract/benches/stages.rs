@@ -1,18 +1,19 @@
 //! The stages of an extraction, each alone: `cargo bench --package extract --bench stages`.
 
-mod network;
+mod weights;
 
 use std::fs;
 use std::path::Path;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use extract::arithmetic::Precision;
+use extract::arithmetic::{Arithmetic, Precision};
 use extract::pipeline::Network;
 use extract::pixels::{Interpolation, Limits, decode, resize};
 use extract::xception::Xception;
+use tch::Device;
 
-use self::network::network;
+use self::weights::weights;
 
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -42,10 +43,15 @@ fn decode_and_resize_18_photos(bencher: Bencher<'_, '_>, interpolation: Interpol
     });
 }
 
+fn network(batch: usize, precision: Precision) -> Xception {
+    let arithmetic = Arithmetic::new(Device::Cpu, precision).expect("a precision that this processor has");
+    Xception::new(&weights(), 150, batch, arithmetic).expect("a network")
+}
+
 /// One forward pass on one core.
 #[divan::bench(args = [1, 2, 4, 8, 16, 32], consts = [false, true], sample_count = 10)]
 fn network_at_150<const BF16: bool>(bencher: Bencher<'_, '_>, batch: usize) {
-    let network = network(150, batch, if BF16 { Precision::Bf16 } else { Precision::F32 });
+    let network = network(batch, if BF16 { Precision::Bf16 } else { Precision::F32 });
     let pixels = vec![0.5; batch * 150 * 150 * 3];
     bencher.counter(ItemsCount::new(batch)).bench_local(|| network.rows(&pixels).expect("rows"));
 }
@@ -53,5 +59,5 @@ fn network_at_150<const BF16: bool>(bencher: Bencher<'_, '_>, batch: usize) {
 /// Reading the weights of the network, folding and packing them: what each run begins with.
 #[divan::bench(sample_count = 5)]
 fn load_and_pack_weights() -> Xception {
-    network(150, 32, Precision::F32)
+    network(32, Precision::F32)
 }

@@ -127,7 +127,7 @@ fn spread(cache: &FeatureCache, count: usize) -> Vec<(feature_cache::Split, usiz
 }
 
 /// Relative L2 distance of a row from the expected one.
-pub(crate) fn distance(row: &[f32], expected: &[f32]) -> f64 {
+pub fn distance(row: &[f32], expected: &[f32]) -> f64 {
     let square = |value: f32| f64::from(value) * f64::from(value);
     let apart: f64 = row.iter().zip(expected).map(|(a, b)| square(a - b)).sum();
     let length: f64 = expected.iter().copied().map(square).sum();

@@ -12,16 +12,25 @@ const GOLDEN: &[u8] = include_bytes!("doctor_golden.npy");
 
 const SIDE: usize = 150;
 
-/// How far the features of the built-in picture are from Keras's, relative to their length.
+/// What the network made of the built-in picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Examination {
+    /// How far its features are from Keras's, relative to their length.
+    pub difference: f64,
+    /// Whose code carried out its layers.
+    pub kernels: &'static str,
+}
+
+/// Runs the network on the built-in picture.
 ///
 /// # Errors
 /// When the network cannot be run.
-pub fn examine(weights: &Weights, arithmetic: Arithmetic) -> Result<f64, NetworkError> {
+pub fn examine(weights: &Weights, arithmetic: Arithmetic) -> Result<Examination, NetworkError> {
     let network = Xception::new(weights, SIDE as u32, 1, arithmetic)?;
     let row = network.rows(&pixels::scale(&picture()))?;
     let (_, values) = GOLDEN.split_at(GOLDEN.len() - COLUMNS * size_of::<f32>());
     let golden: Vec<f32> = values.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
-    Ok(distance(&row, &golden))
+    Ok(Examination { difference: distance(&row, &golden), kernels: network.kernels() })
 }
 
 /// Stripes and a slow wave in three colours: `(x (c + 1) + y (3 - c) + x y / 16) mod 256`.

@@ -15,8 +15,8 @@ pub const FAST_DECODER: &str =
 /// The fingerprint of rows made with these weights and settings, in this arithmetic.
 ///
 /// The batch size, the number of threads and the order of the photos are no part of it: rows do not depend on them.
-/// Processors with other vector instructions sum in another order; their rows differ by rounding (about 1e-6 of a
-/// row's length), as do those of a GPU, which are told apart since more than rounding may differ there.
+/// Processors with other vector instructions sum in another order, those with AVX2 alone in kernels of our own; their rows
+/// differ by rounding (some millionths of a row's length), as do those of a GPU, which are told apart since more than rounding may differ there.
 pub fn fingerprint(weights: &Weights, preparation: Preparation, arithmetic: Arithmetic) -> Fingerprint {
     Fingerprint {
         backbone: "Xception without top (Keras), block14_sepconv2_act".to_owned(),

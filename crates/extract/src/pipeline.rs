@@ -36,7 +36,7 @@ pub trait Network: Sized + Send {
     fn share(&self) -> Self;
 }
 
-/// What the network's library said.
+/// Why the network could not be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the network failed: {0}")]
 pub struct NetworkError(pub String);

@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 
 use clap::Args;
 use extract::arithmetic::{Arithmetic, Precision};
-use extract::doctor::{examine, libtorch_version, processor_features};
+use extract::doctor::{Examination, examine, libtorch_version, processor_features};
 use extract::weights::{IMAGENET_DIGEST, Weights};
 
 use super::WeightsArg;
@@ -34,7 +34,8 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         println!("these are not the weights that Keras publishes for ImageNet: there is nothing to compare with");
         return Ok(ExitCode::FAILURE);
     }
-    let difference = examine(&weights, Arithmetic::new(device, Precision::F32)?)?;
+    let Examination { difference, kernels } = examine(&weights, Arithmetic::new(device, Precision::F32)?)?;
+    println!("kernels    {kernels}");
     let tolerance = Precision::F32.tolerance();
     let healthy = difference <= tolerance;
     let verdict = if healthy { "this machine computes what it should" } else { "this machine computes something else" };

@@ -7,6 +7,7 @@
 use tch::{Device, TchError, Tensor};
 
 use super::onednn;
+use crate::xception::layers::{Activation, Shape};
 
 /// What a convolution does to the picture's shape. Kernels, strides and paddings are square here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,20 +17,9 @@ pub(super) struct Geometry {
     pub groups: i64,
 }
 
-impl Geometry {
-    pub(super) const POINTWISE: Self = Self { stride: 1, padding: 0, groups: 1 };
-}
-
-/// What happens to the sum of products and bias.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Activation {
-    None,
-    Relu,
-}
-
 /// A convolution over channels_last tensors.
 #[derive(Debug)]
-pub(super) struct Convolution {
+pub(in crate::xception) struct Convolution {
     weight: Tensor,
     bias: Option<Tensor>,
     geometry: Geometry,
@@ -38,13 +28,13 @@ pub(super) struct Convolution {
 }
 
 impl Convolution {
-    /// `weight` is OIHW and on the device that it will run on; `input` the shape of the inputs to come, NCHW.
+    /// `weight` is OIHW and on the device that it will run on; `input` the shape of what is to come.
     pub(super) fn new(
         weight: Tensor,
         bias: Option<Tensor>,
         geometry: Geometry,
         activation: Activation,
-        input: [i64; 4],
+        input: Shape,
     ) -> Result<Self, TchError> {
         let packed = onednn::AVAILABLE && weight.device() == Device::Cpu;
         let weight = match packed {
@@ -55,7 +45,7 @@ impl Convolution {
     }
 
     /// The convolution of `x`.
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+    pub(super) fn of(&self, x: &Tensor) -> Result<Tensor, TchError> {
         if self.packed {
             return onednn::convolution(x, &self.weight, self.bias.as_ref(), self.geometry, self.activation);
         }
@@ -67,16 +57,11 @@ impl Convolution {
     }
 
     /// The convolution of `x`, added to `sum`.
-    pub(super) fn forward_onto(&self, x: &Tensor, mut sum: Tensor) -> Result<Tensor, TchError> {
+    pub(super) fn added(&self, x: &Tensor, mut sum: Tensor) -> Result<Tensor, TchError> {
         if self.packed {
             return onednn::convolution_onto(x, sum, &self.weight, self.bias.as_ref(), self.geometry);
         }
         sum.f_add_(&self.plain(x)?)
-    }
-
-    /// The same convolution for another thread; the weights are shared.
-    pub(super) fn share(&self) -> Self {
-        Self { weight: self.weight.shallow_clone(), bias: self.bias.as_ref().map(Tensor::shallow_clone), ..*self }
     }
 
     fn plain(&self, x: &Tensor) -> Result<Tensor, TchError> {
@@ -85,20 +70,27 @@ impl Convolution {
     }
 }
 
+/// For another thread; the weights are shared.
+impl Clone for Convolution {
+    fn clone(&self) -> Self {
+        Self { weight: self.weight.shallow_clone(), bias: self.bias.as_ref().map(Tensor::shallow_clone), ..*self }
+    }
+}
+
 /// The fewest pictures that weights are packed for. oneDNN is asked for the layout without what follows the convolution;
 /// for fewer than these it may then run with another, and convert the weights at every call: 20 times the time of a
 /// picture of 150x150 pixels alone.
-const FEWEST: i64 = 4;
+const FEWEST: usize = 4;
 
 /// oneDNN's own layout for this weight and input.
-fn pack(weight: &Tensor, geometry: Geometry, input: [i64; 4]) -> Result<Tensor, TchError> {
+fn pack(weight: &Tensor, geometry: Geometry, input: Shape) -> Result<Tensor, TchError> {
     let Geometry { stride, padding, groups } = geometry;
-    let [pictures, channels, height, width] = input;
+    let Shape { pictures, side, channels } = input;
     weight.f_to_mkldnn(weight.kind())?.f_mkldnn_reorder_conv2d_weight(
         [padding, padding],
         [stride, stride],
         [1, 1],
         groups,
-        [pictures.max(FEWEST), channels, height, width].as_slice(),
+        [pictures.max(FEWEST), channels, side, side].map(|length| length as i64).as_slice(),
     )
 }

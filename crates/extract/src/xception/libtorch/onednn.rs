@@ -7,7 +7,8 @@ use std::ptr;
 
 use tch::{TchError, Tensor};
 
-use super::convolution::{Activation, Geometry};
+use super::convolution::Geometry;
+use crate::xception::layers::Activation;
 
 /// Whether this platform's libtorch is built with oneDNN. Apple's is not.
 pub(super) const AVAILABLE: bool = cfg!(target_os = "linux");

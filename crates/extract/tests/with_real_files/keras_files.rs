@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 
 use end_to_end::mangled;
@@ -12,24 +12,18 @@ use extract::weights::{IMAGENET_DIGEST, LayerKind, Weights, WeightsError, layers
 use hdf5_pure::{AttrValue, FileBuilder};
 use proptest::prelude::*;
 
+use super::{data, photos, weights};
+
 /// blake3 of Keras's uint8 pixels of the 18 photos at 150 x 150, one after the other.
 const PIXELS: &str = "f91190cc4b210ee005365e25be28b905400bb8d6d699b91b40b2daf0b3aeab98";
 
 /// blake3 of Pillow's pixels of the 18 photos at 71 x 71 after `draft("RGB", (71, 71))`, one after the other.
 const DRAFTS: &str = "8cbf6f4ff17bb0a526b6be6b47ee146a970012e7da97aa6dba251aa2d82d4ffc";
 
-fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data").join(name)
-}
-
 /// blake3 of the 18 photos' pixels, in the order of their names.
 fn digest_of_photos(side: u32, decode: impl Fn(&[u8]) -> Result<RgbPicture, PixelError>) -> String {
-    let photos = fs::read_dir(data("kitchenware-photos")).expect("run scripts/setup first");
-    let mut photos: Vec<PathBuf> = photos.map(|entry| entry.unwrap().path()).collect();
-    photos.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
-    photos.sort();
     let mut hasher = blake3::Hasher::new();
-    for photo in photos {
+    for photo in photos() {
         let picture = decode(&fs::read(photo).unwrap()).unwrap();
         let mut pixels = vec![0; 3 * (side as usize).pow(2)];
         resize(&picture, side, Interpolation::Nearest, &mut pixels);
@@ -51,21 +45,17 @@ fn pixels_that_are_scaled_while_decoding_are_those_of_pillows_draft() {
     assert_eq!(digest_of_photos(599, |photo| decode_fast(photo, Limits::PILLOW, 599)), whole);
 }
 
-fn setup_weights() -> Weights {
-    Weights::load(&data("weights/xception.safetensors")).expect("run scripts/setup first")
-}
-
 #[test]
 fn every_format_gives_the_same_weights() {
     let archive = data("downloads/kitchenware.keras");
-    let mut weights = Vec::new();
+    let mut bytes = Vec::new();
     let mut opened = zip::ZipArchive::new(Cursor::new(fs::read(&archive).expect("run scripts/setup first"))).unwrap();
-    opened.by_name("model.weights.h5").unwrap().read_to_end(&mut weights).unwrap();
+    opened.by_name("model.weights.h5").unwrap().read_to_end(&mut bytes).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let bare = folder.path().join("model.weights.h5");
-    fs::write(&bare, weights).unwrap();
+    fs::write(&bare, bytes).unwrap();
     let old = folder.path().join("notop.h5");
-    write_old(&old, &setup_weights(), |_, _| true);
+    write_old(&old, &weights(), |_, _| true);
     for file in [archive, bare, old, data("weights/xception.safetensors")] {
         let digest = Weights::load(&file).unwrap().digest();
         assert_eq!(digest.to_hex().as_str(), IMAGENET_DIGEST, "{}", file.display());
@@ -76,7 +66,7 @@ fn every_format_gives_the_same_weights() {
 fn what_is_missing_extra_or_of_another_shape_is_listed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notop.h5");
-    let weights = setup_weights();
+    let weights = weights();
     write_old(&path, &weights, |layer, tensor| (layer, tensor) != ("block14_sepconv2", "pointwise"));
     let message = Weights::load(&path).unwrap_err().to_string();
     assert!(message.ends_with("missing: block14_sepconv2.pointwise"), "{message}");

@@ -1,0 +1,200 @@
+//! The layers in f32 on the CPU, in our own kernels.
+//!
+//! ```text
+//! maps ─ layout (windows, or the sums of a depthwise convolution) ─▶ panel ─ product (weights, bias, ReLU) ─▶ maps
+//! ```
+//!
+//! A layer goes over its result band by band: what the weights multiply is laid out for some pixels, in a panel, and
+//! multiplied there. So the sums of a depthwise convolution never go through memory, and every convolution of the network
+//! is the same product. Each call uses one core.
+//!
+//! oneDNN, which libtorch has for this, does each layer and all of its batch before the next, and eight multiplications
+//! where the large layers can do with seven (strassen). Every value is calculated in one fixed order with fused
+//! multiply-adds: a row is the same bits in whatever batch it is.
+
+mod buffers;
+mod layout;
+mod pool;
+mod product;
+mod strassen;
+mod tile;
+mod vectors;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use pulp::{Arch, Simd, WithSimd};
+
+use self::buffers::{Buffer, Buffers};
+use self::layout::{Depthwise, Layout, Windows};
+use self::product::Product;
+use self::tile::{Columns, WIDE};
+use super::kernel::Kernel;
+use super::layers::{Activation, Backend, Layer, Shape};
+use crate::pipeline::NetworkError;
+
+/// The calling thread's core.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Cpu(Buffers);
+
+/// Feature maps, NHWC.
+#[derive(Debug)]
+pub(super) struct Maps {
+    pictures: usize,
+    side: usize,
+    channels: usize,
+    values: Buffer,
+}
+
+/// A convolution without padding.
+#[derive(Debug, Clone)]
+pub(super) struct Convolution {
+    side: usize,
+    stride: usize,
+    product: Arc<Product>,
+}
+
+/// A depthwise 3x3 convolution, then a pointwise one.
+#[derive(Debug, Clone)]
+pub(super) struct Separable {
+    before: Activation,
+    /// (9, channels).
+    depthwise: Arc<[f32]>,
+    pointwise: Arc<Product>,
+}
+
+impl Cpu {
+    /// Where these kernels are known to be faster than libtorch's: on processors with vectors of eight values (AVX2 with
+    /// FMA). oneDNN makes use of longer ones, which these do not.
+    pub(super) fn suits() -> bool {
+        #[cfg(target_arch = "x86_64")]
+        let longer = is_x86_feature_detected!("avx512f");
+        #[cfg(not(target_arch = "x86_64"))]
+        let longer = false;
+        Arch::new().dispatch(Columns) == 8 * WIDE && !longer
+    }
+}
+
+impl Backend for Cpu {
+    type Maps = Maps;
+    type Convolution = Convolution;
+    type Separable = Separable;
+    const ENTERING: usize = 1;
+
+    fn convolution(
+        &self,
+        kernel: Kernel,
+        stride: usize,
+        after: Activation,
+        _: Shape,
+    ) -> Result<Convolution, NetworkError> {
+        Ok(Convolution { side: kernel.side, stride, product: Arc::new(Product::new(&kernel, after)) })
+    }
+
+    fn separable(
+        &self,
+        before: Activation,
+        [depthwise, pointwise]: [Kernel; 2],
+        after: Activation,
+        _: Shape,
+    ) -> Result<Separable, NetworkError> {
+        let pointwise = Arc::new(Product::new(&pointwise, after));
+        Ok(Separable { before, depthwise: depthwise.values.into(), pointwise })
+    }
+
+    fn input(&self, pixels: &[f32], Shape { pictures, side, channels }: Shape) -> Result<Maps, NetworkError> {
+        let mut values = self.0.take(pictures * side * side * channels);
+        values.copy_from_slice(pixels);
+        Ok(Maps { pictures, side, channels, values })
+    }
+
+    fn stack(
+        &self,
+        parts: impl Iterator<Item = Result<Maps, NetworkError>>,
+        pictures: usize,
+    ) -> Result<Maps, NetworkError> {
+        let mut all: Option<Maps> = None;
+        let mut stacked = 0;
+        for part in parts {
+            let part = part?;
+            let values = pictures / part.pictures * part.values.len();
+            let all = all.get_or_insert_with(|| Maps { pictures, values: self.0.take(values), ..part });
+            all.values[stacked..][..part.values.len()].copy_from_slice(&part.values);
+            stacked += part.values.len();
+        }
+        all.ok_or_else(|| NetworkError("a batch without pictures".to_owned()))
+    }
+
+    fn halve(x: &Maps) -> Result<Maps, NetworkError> {
+        Ok(pool::halve(x))
+    }
+
+    fn mean(x: &Maps) -> Result<Vec<f32>, NetworkError> {
+        Ok(pool::mean(x))
+    }
+}
+
+impl Layer<Maps> for Convolution {
+    fn forward(&self, x: &Maps) -> Result<Maps, NetworkError> {
+        let windows = self.windows(x);
+        let out = x.beside(windows.leaving(), self.product.outputs());
+        Ok(run(windows, &self.product, out, false))
+    }
+
+    fn forward_onto(&self, x: &Maps, sum: Maps) -> Result<Maps, NetworkError> {
+        Ok(run(self.windows(x), &self.product, sum, true))
+    }
+}
+
+impl Convolution {
+    fn windows<'a>(&self, x: &'a Maps) -> Windows<'a> {
+        Windows { x, side: self.side, stride: self.stride }
+    }
+}
+
+impl Layer<Maps> for Separable {
+    fn forward(&self, x: &Maps) -> Result<Maps, NetworkError> {
+        Ok(run(self.sums(x), &self.pointwise, x.beside(x.side, self.pointwise.outputs()), false))
+    }
+
+    fn forward_onto(&self, x: &Maps, sum: Maps) -> Result<Maps, NetworkError> {
+        Ok(run(self.sums(x), &self.pointwise, sum, true))
+    }
+}
+
+impl Separable {
+    fn sums<'a>(&'a self, x: &'a Maps) -> Depthwise<'a> {
+        Depthwise { x, before: self.before, kernel: &self.depthwise }
+    }
+}
+
+impl Maps {
+    /// Other maps of the same pictures, with any values.
+    fn beside(&self, side: usize, channels: usize) -> Self {
+        let values = self.values.another(self.pictures * side * side * channels);
+        Self { pictures: self.pictures, side, channels, values }
+    }
+}
+
+/// The products of what the layout lays out, in `out` or added to what is there.
+fn run(layout: impl Layout, product: &Product, mut out: Maps, onto: bool) -> Maps {
+    Arch::new().dispatch(Run { layout, product, out: &mut out, onto });
+    out
+}
+
+struct Run<'a, L> {
+    layout: L,
+    product: &'a Product,
+    out: &'a mut Maps,
+    onto: bool,
+}
+
+impl<L: Layout> WithSimd for Run<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.product.run(simd, &self.layout, self.out, self.onto);
+    }
+}
