@@ -22,6 +22,11 @@ pub(super) struct Shape {
     pub channels: usize,
 }
 
+/// The side of what a convolution without padding leaves.
+pub(super) fn leaving(side: usize, window: usize, stride: usize) -> usize {
+    (side - window) / stride + 1
+}
+
 /// What carries out the layers.
 pub(super) trait Backend: Clone {
     /// Feature maps of a batch of pictures.
@@ -125,7 +130,7 @@ impl<B: Backend> Layers<B> {
             return Err(NetworkError(format!("a batch of {found} values, where {pictures} pictures have {wanted}")));
         }
         let together = B::ENTERING.min(pictures);
-        let parts = pixels.chunks(together * values).map(|pixels| self.enter(pixels, together, &mut done));
+        let parts = pixels.chunks((together * values).max(1)).map(|pixels| self.enter(pixels, together, &mut done));
         let mut x = self.backend.stack(parts, pictures)?;
         for ([first, second, third], block) in self.middle.iter().zip(5..) {
             let y = second.forward(&first.forward(&x)?)?;
@@ -176,10 +181,10 @@ impl<B: Backend> Builder<'_, B> {
     /// A 3x3 convolution and its ReLU.
     fn convolution(&mut self, name: &str, stride: usize) -> Result<B::Convolution, NetworkError> {
         let kernel = self.kernels.folded(name, "kernel")?;
-        let leaving =
-            Shape { side: (self.reaching.side - kernel.side) / stride + 1, channels: kernel.outputs, ..self.reaching };
+        let left =
+            Shape { side: leaving(self.reaching.side, kernel.side, stride), channels: kernel.outputs, ..self.reaching };
         let convolution = self.backend.convolution(kernel, stride, Activation::Relu, self.reaching)?;
-        self.reaching = leaving;
+        self.reaching = left;
         Ok(convolution)
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tch::{Device, Kind, no_grad};
 
 use self::cpu::Cpu;
-use self::layers::{Layers, Shape};
+use self::layers::{Layers, Shape, leaving};
 use self::libtorch::Libtorch;
 use crate::arithmetic::Arithmetic;
 use crate::pipeline::{Network, NetworkError};
@@ -137,16 +137,16 @@ pub fn multiply_adds(side: u32) -> [u64; BLOCKS] {
     let mut side = side as usize;
     let mut blocks = [0; BLOCKS];
     for Layer { name, block, kind } in all_layers() {
-        let (leaving, of_a_pixel) = match kind {
+        let (left, of_a_pixel) = match kind {
             LayerKind::Norm { .. } => continue,
             LayerKind::Separable { inputs, outputs } => (side, inputs * (9 + outputs)),
             LayerKind::Convolution { side: window, inputs, outputs } => {
                 let stride = if name == "block1_conv2" { 1 } else { 2 };
-                ((side - window) / stride + 1, window * window * inputs * outputs)
+                (leaving(side, window, stride), window * window * inputs * outputs)
             }
         };
-        blocks[block - 1] += (leaving * leaving * of_a_pixel) as u64;
-        side = leaving;
+        blocks[block - 1] += (left * left * of_a_pixel) as u64;
+        side = left;
     }
     blocks
 }

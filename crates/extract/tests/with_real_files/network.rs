@@ -63,4 +63,6 @@ fn a_batch_of_another_length_is_an_error() {
     for network in [ours, libtorchs] {
         assert_eq!(network.rows(&[0.0; 15_123]), Err(NetworkError(problem.clone())));
     }
+    let nothing = Err(NetworkError("a batch without pictures".to_owned()));
+    assert_eq!(Xception::by_own_kernels(&weights, 71, 0).unwrap().rows(&[]), nothing);
 }

@@ -7,7 +7,7 @@ use pulp::Simd;
 use super::Maps;
 use super::tile::{Row, UNROLLED};
 use super::vectors::{load, relu, store};
-use crate::xception::layers::Activation;
+use crate::xception::layers::{Activation, leaving};
 
 /// Lays out the inputs of results.
 pub(super) trait Layout {
@@ -17,7 +17,6 @@ pub(super) trait Layout {
 }
 
 /// The windows of a convolution without padding: row after row, pixel after pixel.
-#[derive(Clone, Copy)]
 pub(super) struct Windows<'a> {
     pub x: &'a Maps,
     /// Width and height of a window.
@@ -28,7 +27,7 @@ pub(super) struct Windows<'a> {
 impl Windows<'_> {
     /// Width and height of the result.
     pub(super) fn leaving(&self) -> usize {
-        (self.x.side - self.side) / self.stride + 1
+        leaving(self.x.side, self.side, self.stride)
     }
 }
 
@@ -63,7 +62,6 @@ fn end_turn(panel: &mut [Row], inputs: usize) {
 }
 
 /// The sums of a depthwise 3x3 convolution that keeps the side.
-#[derive(Clone, Copy)]
 pub(super) struct Depthwise<'a> {
     pub x: &'a Maps,
     /// What happens to `x` first.

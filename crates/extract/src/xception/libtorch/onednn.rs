@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_double, c_int};
+use std::ffi::{CStr, c_char, c_double, c_int, c_void};
 use std::ptr;
 
 use tch::{TchError, Tensor};
@@ -15,7 +15,6 @@ pub(super) const AVAILABLE: bool = cfg!(target_os = "linux");
 
 /// `at::Tensor*`, which is also what [`Tensor`] holds.
 type Handle = *mut c_void;
-use std::ffi::c_void;
 
 #[cfg(target_os = "linux")]
 unsafe extern "C" {
