@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::Maps;
+use super::maps::{GROUP, Maps, side_by_side};
 use super::tile::{Row, UNROLLED};
 use super::vectors::{load, relu, store};
 use crate::xception::layers::{Activation, leaving};
@@ -16,7 +16,7 @@ pub(super) trait Layout {
     fn lay<S: Simd>(&self, simd: S, picture: usize, pixels: Range<usize>, inputs: Range<usize>, panel: &mut [Row]);
 }
 
-/// The windows of a convolution without padding: row after row, pixel after pixel.
+/// The windows of a convolution without padding: row after row, group after group of channels, pixel after pixel.
 pub(super) struct Windows<'a> {
     pub x: &'a Maps,
     /// Width and height of a window.
@@ -34,30 +34,22 @@ impl Windows<'_> {
 impl Layout for Windows<'_> {
     #[inline(always)]
     fn lay<S: Simd>(&self, _: S, picture: usize, pixels: Range<usize>, inputs: Range<usize>, panel: &mut [Row]) {
-        let &Self { x: Maps { side, channels, values, .. }, side: window, stride } = self;
+        let &Self { x, side: window, stride } = self;
         let leaving = self.leaving();
-        let panel = &mut panel[..pixels.len()];
-        for (pixel, place) in pixels.zip(&mut *panel) {
+        let of_row = window * side_by_side(x.channels);
+        for (pixel, place) in pixels.zip(panel) {
             let (row, column) = (pixel / leaving, pixel % leaving);
-            for y in 0..window {
-                let of_row = y * window * channels..(y + 1) * window * channels;
-                let wanted = inputs.start.max(of_row.start)..inputs.end.min(of_row.end);
+            for (n, start) in (0..window * x.groups() * of_row).step_by(of_row).enumerate() {
+                let (y, group) = (n / x.groups(), n % x.groups());
+                let wanted = inputs.start.max(start)..inputs.end.min(start + of_row);
                 if !wanted.is_empty() {
-                    let first = ((picture * side + row * stride + y) * side + column * stride) * channels;
-                    let from = &values[first + wanted.start - of_row.start..][..wanted.len()];
+                    let first = x.place(picture, group, (row * stride + y) * x.side + column * stride);
+                    let from = &x.values[first + wanted.start - start..][..wanted.len()];
                     place[wanted.start - inputs.start..wanted.end - inputs.start].copy_from_slice(from);
                 }
             }
+            place[inputs.len()..inputs.len().next_multiple_of(UNROLLED)].fill(0.0);
         }
-        end_turn(panel, inputs.len());
-    }
-}
-
-/// Zeros behind the inputs of each pixel, up to the next whole turn.
-fn end_turn(panel: &mut [Row], inputs: usize) {
-    let missing = inputs..inputs.next_multiple_of(UNROLLED);
-    if !missing.is_empty() {
-        panel.iter_mut().for_each(|row| row[missing.clone()].fill(0.0));
     }
 }
 
@@ -66,7 +58,7 @@ pub(super) struct Depthwise<'a> {
     pub x: &'a Maps,
     /// What happens to `x` first.
     pub before: Activation,
-    /// (9, channels).
+    /// (9, channels), zeros up to a whole group.
     pub kernel: &'a [f32],
 }
 
@@ -89,7 +81,6 @@ impl Layout for Depthwise<'_> {
             self.fill(simd, picture, rows.clone(), channel, plane);
             self.sum(simd, pixels.clone(), channel, plane, channel - inputs.start, panel);
         }
-        end_turn(panel, inputs.len());
     }
 }
 
@@ -104,19 +95,20 @@ impl Depthwise<'_> {
     /// zeros. It stays in the first-level cache.
     #[inline(always)]
     fn fill<S: Simd>(&self, simd: S, picture: usize, rows: Range<usize>, channel: usize, plane: &mut [S::f32s]) {
-        let &Maps { side, channels, ref values, .. } = self.x;
+        let &Self { x, before, .. } = self;
+        let (group, lane) = (channel / GROUP, channel % GROUP);
         let zero = simd.splat_f32s(0.0);
         // Row 0 is the border above the picture, and column 0 the one on its left.
         for (row, places) in (rows.start..rows.end + 2).zip(plane.chunks_exact_mut(self.width())) {
-            let places = &mut places[1..=side];
-            if row == 0 || row > side {
+            let places = &mut places[1..=x.side];
+            if row == 0 || row > x.side {
                 places.fill(zero);
                 continue;
             }
-            let pixels = &values[(picture * side + row - 1) * side * channels..][..side * channels];
-            for (place, pixel) in places.iter_mut().zip(pixels.chunks_exact(channels)) {
-                let value = load(simd, &pixel[channel..]);
-                [*place] = match self.before {
+            let pixels = &x.values[x.place(picture, group, (row - 1) * x.side)..];
+            for (place, pixel) in places.iter_mut().zip(pixels.as_chunks::<GROUP>().0) {
+                let value = load(simd, &pixel[lane..]);
+                *place = match before {
                     Activation::None => value,
                     Activation::Relu => relu(simd, value),
                 };
@@ -136,11 +128,12 @@ impl Depthwise<'_> {
         place: usize,
         mut panel: &mut [Row],
     ) {
-        let &Maps { side, channels, .. } = self.x;
+        let side = self.x.side;
         let zero = simd.splat_f32s(0.0);
         let mut weights = [[zero; 3]; 3];
-        for (weight, taps) in weights.as_flattened_mut().iter_mut().zip(self.kernel.chunks_exact(channels)) {
-            [*weight] = load(simd, &taps[channel..]);
+        let taps = self.kernel.chunks_exact(self.kernel.len() / 9);
+        for (weight, taps) in weights.as_flattened_mut().iter_mut().zip(taps) {
+            *weight = load(simd, &taps[channel..]);
         }
         let first = pixels.start / side;
         for row in first..pixels.end.div_ceil(side) {
@@ -159,7 +152,7 @@ impl Depthwise<'_> {
                     }
                 }
                 for (row, sum) in places.iter_mut().zip(sums) {
-                    store(simd, &mut row[place..], [sum]);
+                    store(simd, &mut row[place..], sum);
                 }
             }
         }

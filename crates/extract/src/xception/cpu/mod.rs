@@ -14,6 +14,7 @@
 
 mod buffers;
 mod layout;
+mod maps;
 mod pool;
 mod product;
 mod strassen;
@@ -26,8 +27,9 @@ use std::sync::Arc;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use self::buffers::{Buffer, Buffers};
+use self::buffers::Buffers;
 use self::layout::{Depthwise, Layout, Windows};
+use self::maps::{GROUP, Maps};
 use self::product::Product;
 use self::tile::{Columns, WIDE};
 use super::kernel::Kernel;
@@ -37,15 +39,6 @@ use crate::pipeline::NetworkError;
 /// The calling thread's core.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Cpu(Buffers);
-
-/// Feature maps, NHWC.
-#[derive(Debug)]
-pub(super) struct Maps {
-    pictures: usize,
-    side: usize,
-    channels: usize,
-    values: Buffer,
-}
 
 /// A convolution without padding.
 #[derive(Debug, Clone)]
@@ -59,7 +52,7 @@ pub(super) struct Convolution {
 #[derive(Debug, Clone)]
 pub(super) struct Separable {
     before: Activation,
-    /// (9, channels).
+    /// (9, channels), zeros up to a whole group.
     depthwise: Arc<[f32]>,
     pointwise: Arc<Product>,
 }
@@ -99,8 +92,12 @@ impl Backend for Cpu {
         after: Activation,
         _: Shape,
     ) -> Result<Separable, NetworkError> {
-        let pointwise = Arc::new(Product::new(&pointwise, after));
-        Ok(Separable { before, depthwise: depthwise.values.into(), pointwise })
+        let mut taps = Vec::new();
+        for of_tap in depthwise.values.chunks_exact(depthwise.inputs) {
+            taps.extend_from_slice(of_tap);
+            taps.resize(taps.len().next_multiple_of(GROUP), 0.0);
+        }
+        Ok(Separable { before, depthwise: taps.into(), pointwise: Arc::new(Product::new(&pointwise, after)) })
     }
 
     fn input(&self, pixels: &[f32], Shape { pictures, side, channels }: Shape) -> Result<Maps, NetworkError> {
@@ -166,14 +163,6 @@ impl Layer<Maps> for Separable {
 impl Separable {
     fn sums<'a>(&'a self, x: &'a Maps) -> Depthwise<'a> {
         Depthwise { x, before: self.before, kernel: &self.depthwise }
-    }
-}
-
-impl Maps {
-    /// Other maps of the same pictures, with any values.
-    fn beside(&self, side: usize, channels: usize) -> Self {
-        let values = self.values.another(self.pictures * side * side * channels);
-        Self { pictures: self.pictures, side, channels, values }
     }
 }
 

@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd};
 
-use super::Maps;
 use super::buffers::{Buffer, Buffers};
 use super::layout::Layout;
+use super::maps::{GROUP, Maps, side_by_side};
 use super::strassen::Strassen;
 use super::tile::{Columns, DEPTH, STRIDE, TALL, UNROLLED, WIDE, tile, zeros};
-use super::vectors::{add, load, relu, store};
+use super::vectors::{load, relu, store};
 use crate::xception::kernel::Kernel;
 use crate::xception::layers::Activation;
 
@@ -33,15 +33,16 @@ enum Packed {
 const HALVED: usize = 256;
 
 impl Product {
-    /// Packs a kernel: each channel of each pixel of its window is an input.
+    /// Packs a kernel.
     pub(super) fn new(kernel: &Kernel, after: Activation) -> Self {
         let columns = Arch::new().dispatch(Columns);
-        let inputs = kernel.values.len() / kernel.outputs;
+        let weights = by_input(kernel);
+        let inputs = weights.len();
         let weights = match inputs.min(kernel.outputs) >= HALVED || inputs > DEPTH {
-            true => Packed::Halved(Strassen::pack(kernel, inputs, columns)),
-            false => Packed::Whole(Whole::pack(kernel, inputs, columns)),
+            true => Packed::Halved(Strassen::pack(&weights, kernel.outputs, columns)),
+            false => Packed::Whole(Whole::pack(&weights, kernel.outputs, columns)),
         };
-        Self { weights, results: Results::new(kernel, after, columns) }
+        Self { weights, results: Results::new(kernel, after) }
     }
 
     /// Results of a pixel.
@@ -59,6 +60,22 @@ impl Product {
     }
 }
 
+/// The weights of each input, one for each output, in the order in which layouts give the inputs: row after row of the
+/// window, group after group of channels, pixel after pixel. None for what fills up a group.
+pub(super) fn by_input(kernel: &Kernel) -> Vec<&[f32]> {
+    let group = side_by_side(kernel.inputs);
+    let mut weights = Vec::new();
+    for row in kernel.values.chunks_exact(kernel.side * kernel.inputs * kernel.outputs) {
+        for first in (0..kernel.inputs).step_by(group) {
+            for pixel in row.chunks_exact(kernel.inputs * kernel.outputs) {
+                let of_channel = |channel| pixel.chunks_exact(kernel.outputs).nth(channel).unwrap_or_default();
+                weights.extend((first..first + group).map(of_channel));
+            }
+        }
+    }
+    weights
+}
+
 /// Weights as they are: tile by tile, input by input.
 #[derive(Debug)]
 pub(super) struct Whole {
@@ -71,14 +88,14 @@ pub(super) struct Whole {
 const BAND: usize = 18 * TALL;
 
 impl Whole {
-    /// For tiles of so many columns; of at most [`DEPTH`] inputs.
-    pub(super) fn pack(kernel: &Kernel, inputs: usize, columns: usize) -> Self {
-        let outputs = kernel.outputs;
+    /// For tiles of so many columns: the weights of at most [`DEPTH`] inputs.
+    pub(super) fn pack(by_input: &[&[f32]], outputs: usize, columns: usize) -> Self {
+        let inputs = by_input.len();
         let depth = inputs.next_multiple_of(UNROLLED);
         let mut packed = Buffers::default().take(depth * outputs.next_multiple_of(columns));
         for (tile, strip) in packed.chunks_exact_mut(depth * columns).enumerate() {
-            for (places, weights) in strip.chunks_exact_mut(columns).zip(kernel.values.chunks_exact(outputs)) {
-                places.iter_mut().zip(&weights[tile * columns..]).for_each(|(place, weight)| *place = *weight);
+            for (places, weights) in strip.chunks_exact_mut(columns).zip(by_input) {
+                places.iter_mut().zip(weights.iter().skip(tile * columns)).for_each(|(place, weight)| *place = *weight);
             }
         }
         Self { inputs, columns, packed }
@@ -86,21 +103,23 @@ impl Whole {
 
     #[inline(always)]
     pub(super) fn run<S: Simd>(&self, simd: S, layout: &impl Layout, results: &Results, out: &mut Maps, onto: bool) {
-        let outputs = out.channels;
+        let (pictures, pixels) = (out.pictures, out.side * out.side);
+        let (of_picture, plane) = (out.groups() * out.plane(), out.plane());
         let mut panel = out.values.another(BAND * STRIDE);
         let panel = panel.as_chunks_mut().0;
-        for (picture, out) in out.values.chunks_exact_mut(out.side * out.side * outputs).enumerate() {
-            for (band, out) in out.chunks_mut(BAND * outputs).enumerate() {
-                let pixels = band * BAND..band * BAND + out.len() / outputs;
-                layout.lay(simd, picture, pixels, 0..self.inputs, panel);
+        let mut target = Target { results, values: &mut out.values, plane, onto, last: true };
+        for picture in 0..pictures {
+            for first in (0..pixels).step_by(BAND) {
+                let band = first..pixels.min(first + BAND);
+                layout.lay(simd, picture, band.clone(), 0..self.inputs, panel);
                 let strips = self.packed.chunks_exact(self.inputs.next_multiple_of(UNROLLED) * self.columns);
                 for (n, weights) in strips.enumerate() {
                     let weights = S::as_simd_f32s(weights).0.as_chunks().0;
-                    let columns = n * self.columns..outputs.min((n + 1) * self.columns);
-                    for (pixels, out) in panel.as_chunks().0.iter().zip(out.chunks_mut(TALL * outputs)) {
+                    let outputs = n * self.columns..results.places();
+                    for (pixels, first) in panel.as_chunks().0.iter().zip(band.clone().step_by(TALL)) {
                         let sums = tile(simd, &zeros(simd), pixels, weights);
-                        for (pixel, sums) in out.chunks_exact_mut(outputs).zip(sums) {
-                            results.put(simd, columns.clone(), sums, pixel, onto, true);
+                        for (pixel, sums) in (first..band.end).zip(sums) {
+                            target.put(simd, picture * of_picture + pixel * GROUP, outputs.clone(), sums);
                         }
                     }
                 }
@@ -113,40 +132,56 @@ impl Whole {
 #[derive(Debug)]
 pub(super) struct Results {
     outputs: usize,
-    /// One for each output, then zeros: behind each output is a tile's width.
+    /// One for each output, zeros up to a whole group.
     bias: Vec<f32>,
     after: Activation,
 }
 
 impl Results {
-    pub(super) fn new(kernel: &Kernel, after: Activation, columns: usize) -> Self {
+    pub(super) fn new(kernel: &Kernel, after: Activation) -> Self {
         let mut bias = kernel.bias.clone();
-        bias.resize(kernel.outputs + columns, 0.0);
+        bias.resize(kernel.outputs.next_multiple_of(GROUP), 0.0);
         Self { outputs: kernel.outputs, bias, after }
     }
 
-    /// Writes sums to some columns of a pixel's results, or adds them to what is there. With the last sums of these
-    /// columns come the bias and what is after it.
+    /// Outputs in whole groups.
+    pub(super) fn places(&self) -> usize {
+        self.bias.len()
+    }
+}
+
+/// Where the results go.
+pub(super) struct Target<'a> {
+    pub results: &'a Results,
+    pub values: &'a mut [f32],
+    /// Values of a group of channels in one picture.
+    pub plane: usize,
+    /// Whether they are added to what is there.
+    pub onto: bool,
+    /// Whether these sums are the last for their place: with them come the bias and what is after it.
+    pub last: bool,
+}
+
+impl Target<'_> {
+    /// Puts a tile's sums for some outputs, as many as there are, of the pixel whose first group is at `place`.
     #[inline(always)]
-    pub(super) fn put<S: Simd>(
-        &self,
-        simd: S,
-        columns: Range<usize>,
-        mut sums: [S::f32s; WIDE],
-        pixel: &mut [f32],
-        onto: bool,
-        last: bool,
-    ) {
-        let place = &mut pixel[columns.clone()];
-        if onto {
-            sums = add(simd, sums, &load(simd, place));
-        }
-        if last {
-            sums = add(simd, sums, &load(simd, &self.bias[columns.start..]));
-            if self.after == Activation::Relu {
-                sums = relu(simd, sums);
+    pub(super) fn put<S: Simd>(&mut self, simd: S, place: usize, outputs: Range<usize>, sums: [S::f32s; WIDE]) {
+        for (n, mut sum) in sums.into_iter().enumerate() {
+            let output = outputs.start + n * S::F32_LANES;
+            if output >= outputs.end {
+                return;
             }
+            let place = &mut self.values[place + output / GROUP * self.plane + output % GROUP..];
+            if self.onto {
+                sum = simd.add_f32s(sum, load(simd, place));
+            }
+            if self.last {
+                sum = simd.add_f32s(sum, load(simd, &self.results.bias[output..]));
+                if self.results.after == Activation::Relu {
+                    sum = relu(simd, sum);
+                }
+            }
+            store(simd, place, sum);
         }
-        store(simd, place, sums);
     }
 }

@@ -25,13 +25,11 @@ use std::ops::Range;
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::Maps;
 use super::buffers::{Buffer, Buffers};
 use super::layout::Layout;
-use super::product::Results;
+use super::maps::{GROUP, Maps};
+use super::product::{Results, Target};
 use super::tile::{DEPTH, Row, STRIDE, Sums, TALL, tile, zeros};
-use super::vectors::add;
-use crate::xception::kernel::Kernel;
 
 /// Weights of the seven products: by block of inputs, then by product, then by tile, then by input.
 #[derive(Debug)]
@@ -55,26 +53,18 @@ const BAND: usize = 28 * TALL;
 /// C12, and to C21.
 type Partial<S> = [Sums<S>; 2];
 
-/// Where the results of a block of inputs go.
-struct Target<'a> {
-    results: &'a Results,
-    out: &'a mut [f32],
-    outputs: usize,
-    /// Where the two results of each pair start. A picture's second half may have a pixel less.
-    pairs: &'a [[Option<usize>; 2]],
-    onto: bool,
-    last: bool,
-}
+/// Where the first groups of a pair's pixels are in the result. A picture's second half may have a pixel less.
+type Places = [Option<usize>; 2];
 
 impl Strassen {
     /// For tiles of so many columns.
-    pub(super) fn pack(kernel: &Kernel, inputs: usize, columns: usize) -> Self {
-        let outputs = kernel.outputs;
-        // In steps of the longest vectors, not of this processor's: what is in which half decides about the last bits.
-        let [half, half_outputs] = [inputs, outputs].map(|whole| whole.div_ceil(2).next_multiple_of(16));
+    pub(super) fn pack(by_input: &[&[f32]], outputs: usize, columns: usize) -> Self {
+        let inputs = by_input.len();
+        // In whole groups, not vectors of this processor's: what is in which half decides about the last bits.
+        let [half, half_outputs] = [inputs, outputs].map(|whole| whole.div_ceil(2).next_multiple_of(GROUP));
         let tiles = half_outputs.div_ceil(columns);
         let mut packed = Buffers::default().take(PRODUCTS * half * tiles * columns);
-        let of_input = |input: usize| kernel.values.chunks_exact(outputs).nth(input).unwrap_or_default();
+        let of_input = |input: usize| by_input.get(input).copied().unwrap_or_default();
         let mut places = &mut *packed;
         for block in blocks(half) {
             let (of_block, rest) = places.split_at_mut(PRODUCTS * block.len() * tiles * columns);
@@ -106,7 +96,7 @@ impl Strassen {
 
     #[inline(always)]
     pub(super) fn run<S: Simd>(&self, simd: S, layout: &impl Layout, results: &Results, out: &mut Maps, onto: bool) {
-        let (pixels, outputs) = (out.side * out.side, out.channels);
+        let pixels = out.side * out.side;
         let of_picture = pixels.div_ceil(2);
         let mut panels = out.values.another(PRODUCTS * BAND * STRIDE);
         let panels: Option<&mut [[Row; BAND]; PRODUCTS]> = panels.as_chunks_mut().0.as_chunks_mut().0.first_chunk_mut();
@@ -117,17 +107,18 @@ impl Strassen {
         let all = out.pictures * of_picture;
         for first in (0..all).step_by(BAND) {
             let band = first..all.min(first + BAND);
-            let place = |pair: usize| {
+            let places = |pair: usize| {
                 let (picture, pixel) = (pair / of_picture, pair % of_picture);
                 let second = Some(pixel + of_picture).filter(|second| *second < pixels);
-                [Some(pixel), second].map(|pixel| Some((picture * pixels + pixel?) * outputs))
+                [Some(pixel), second].map(|pixel| Some(out.place(picture, 0, pixel?)))
             };
-            let pairs: Vec<_> = band.clone().map(place).collect();
+            let pairs: Vec<Places> = band.clone().map(places).collect();
+            let plane = out.plane();
             for block in blocks(self.half) {
                 self.lay(simd, layout, pixels, band.clone(), block.clone(), panels);
                 let (onto, last) = (onto || block.start > 0, block.end == self.half);
-                let target = Target { results, out: &mut out.values, outputs, pairs: &pairs, onto, last };
-                self.multiply(simd, block, panels, partial, target);
+                let target = Target { results, values: &mut out.values, plane, onto, last };
+                self.multiply(simd, block, panels, partial, &pairs, target);
             }
         }
     }
@@ -193,6 +184,7 @@ impl Strassen {
         block: Range<usize>,
         panels: &[[Row; BAND]; PRODUCTS],
         partial: &mut [Partial<S>],
+        pairs: &[Places],
         mut target: Target<'_>,
     ) {
         let strip = block.len() * self.columns;
@@ -201,12 +193,9 @@ impl Strassen {
             let strips = packed.chunks_exact(strip).zip(partial.chunks_exact_mut(BAND / TALL));
             for (n, (weights, partial)) in strips.enumerate() {
                 let weights = S::as_simd_f32s(weights).0.as_chunks().0;
-                let left = [n, n + 1].map(|n| self.half_outputs.min(n * self.columns));
-                let right = left.map(|output| target.outputs.min(self.half_outputs + output));
-                let left = left.map(|output| target.outputs.min(output));
-                let [left, right] = [left, right].map(|[start, end]| start..end);
-                let tiles = panel.as_chunks().0.iter().zip(partial).zip((0..target.pairs.len()).step_by(TALL));
-                for ((pixels, [x, y]), pair) in tiles {
+                let left = n * self.columns..self.half_outputs;
+                let right = self.half_outputs + left.start..target.results.places();
+                for ((pixels, [x, y]), places) in panel.as_chunks().0.iter().zip(partial).zip(pairs.chunks(TALL)) {
                     let from = match product {
                         0 | 5 => &zeros(simd),
                         4 => &*y,
@@ -215,17 +204,18 @@ impl Strassen {
                     let mut sums = tile(simd, from, pixels, weights);
                     match product {
                         0 | 2 => *x = sums,
-                        1 => target.put(simd, pair, 0, left.clone(), sums),
+                        1 => put(simd, &mut target, places, 0, left.clone(), sums),
                         3 => *y = sums,
-                        4 => target.put(simd, pair, 1, left.clone(), sums),
+                        4 => put(simd, &mut target, places, 1, left.clone(), sums),
                         5 => {
-                            for ((sums, x), y) in sums.iter_mut().zip(x).zip(y) {
-                                *x = add(simd, *x, sums);
-                                *sums = add(simd, *sums, y);
+                            let with = x.as_flattened_mut().iter_mut().zip(y.as_flattened());
+                            for (sum, (x, &y)) in sums.as_flattened_mut().iter_mut().zip(with) {
+                                *x = simd.add_f32s(*x, *sum);
+                                *sum = simd.add_f32s(*sum, y);
                             }
-                            target.put(simd, pair, 1, right.clone(), sums);
+                            put(simd, &mut target, places, 1, right.clone(), sums);
                         }
-                        _ => target.put(simd, pair, 0, right.clone(), sums),
+                        _ => put(simd, &mut target, places, 0, right.clone(), sums),
                     }
                 }
             }
@@ -237,15 +227,12 @@ impl Strassen {
     }
 }
 
-impl Target<'_> {
-    /// Writes a tile's results for the first or the second pixels of some pairs.
-    #[inline(always)]
-    fn put<S: Simd>(&mut self, simd: S, pair: usize, half: usize, columns: Range<usize>, sums: Sums<S>) {
-        for (places, sums) in self.pairs[pair..].iter().zip(sums) {
-            if let Some(place) = places[half] {
-                let pixel = &mut self.out[place..place + self.outputs];
-                self.results.put(simd, columns.clone(), sums, pixel, self.onto, self.last);
-            }
+/// Puts a tile's results for the first or the second pixels of some pairs.
+#[inline(always)]
+fn put<S: Simd>(simd: S, target: &mut Target<'_>, pairs: &[Places], half: usize, outputs: Range<usize>, sums: Sums<S>) {
+    for (places, sums) in pairs.iter().zip(sums) {
+        if let Some(place) = places[half] {
+            target.put(simd, place, outputs.clone(), sums);
         }
     }
 }
