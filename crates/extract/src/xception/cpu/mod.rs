@@ -8,8 +8,8 @@
 //! multiplied there. So the sums of a depthwise convolution never go through memory, and every convolution of the network
 //! is the same product. Each call uses one core.
 //!
-//! oneDNN, which libtorch has for this, does each layer and all of its batch before the next, and eight multiplications
-//! where the large layers can do with seven (strassen). Every value is calculated in one fixed order with fused
+//! oneDNN, which libtorch has for this, does each layer and all of its batch before the next, eight multiplications where
+//! the large layers can do with seven (strassen), and 36 where block 1 can do with 16 (winograd). Every value is calculated in one fixed order with fused
 //! multiply-adds: a row is the same bits in whatever batch it is.
 
 mod buffers;
@@ -20,6 +20,7 @@ mod product;
 mod strassen;
 mod tile;
 mod vectors;
+mod winograd;
 #[cfg(test)]
 mod tests;
 
@@ -32,8 +33,9 @@ use self::layout::{Depthwise, Layout, Windows};
 use self::maps::{GROUP, Maps};
 use self::product::Product;
 use self::tile::{Columns, WIDE};
+use self::winograd::Winograd;
 use super::kernel::Kernel;
-use super::layers::{Activation, Backend, Layer, Shape};
+use super::layers::{Activation, Backend, Layer, Shape, leaving};
 use crate::pipeline::NetworkError;
 
 /// The calling thread's core.
@@ -45,7 +47,14 @@ pub(super) struct Cpu(Buffers);
 pub(super) struct Convolution {
     side: usize,
     stride: usize,
-    product: Arc<Product>,
+    weights: Weights,
+}
+
+/// What the windows of a convolution are multiplied by.
+#[derive(Debug, Clone)]
+enum Weights {
+    Window(Arc<Product>),
+    Block(Arc<Winograd>),
 }
 
 /// A depthwise 3x3 convolution, then a pointwise one.
@@ -82,7 +91,11 @@ impl Backend for Cpu {
         after: Activation,
         _: Shape,
     ) -> Result<Convolution, NetworkError> {
-        Ok(Convolution { side: kernel.side, stride, product: Arc::new(Product::new(&kernel, after)) })
+        let weights = match Winograd::pack(&kernel, stride, after, Arch::new().dispatch(Columns)) {
+            Some(winograd) => Weights::Block(Arc::new(winograd)),
+            None => Weights::Window(Arc::new(Product::new(&kernel, after))),
+        };
+        Ok(Convolution { side: kernel.side, stride, weights })
     }
 
     fn separable(
@@ -134,19 +147,29 @@ impl Backend for Cpu {
 
 impl Layer<Maps> for Convolution {
     fn forward(&self, x: &Maps) -> Result<Maps, NetworkError> {
-        let windows = self.windows(x);
-        let out = x.beside(windows.leaving(), self.product.outputs());
-        Ok(run(windows, &self.product, out, false))
+        let outputs = match &self.weights {
+            Weights::Window(product) => product.outputs(),
+            Weights::Block(winograd) => winograd.outputs(),
+        };
+        let out = x.beside(leaving(x.side, self.side, self.stride), outputs);
+        Ok(self.run(x, out, false))
     }
 
     fn forward_onto(&self, x: &Maps, sum: Maps) -> Result<Maps, NetworkError> {
-        Ok(run(self.windows(x), &self.product, sum, true))
+        Ok(self.run(x, sum, true))
     }
 }
 
 impl Convolution {
-    fn windows<'a>(&self, x: &'a Maps) -> Windows<'a> {
-        Windows { x, side: self.side, stride: self.stride }
+    /// The results, in `out` or added to what is there.
+    fn run(&self, x: &Maps, mut out: Maps, onto: bool) -> Maps {
+        match &self.weights {
+            Weights::Window(product) => run(Windows { x, side: self.side, stride: self.stride }, product, out, onto),
+            Weights::Block(layer) => {
+                Arch::new().dispatch(winograd::Run { layer, x, out: &mut out, onto });
+                out
+            }
+        }
     }
 }
 

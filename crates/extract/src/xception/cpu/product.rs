@@ -47,7 +47,7 @@ impl Product {
 
     /// Results of a pixel.
     pub(super) fn outputs(&self) -> usize {
-        self.results.outputs
+        self.results.outputs()
     }
 
     /// Writes the results of what is laid out to `out`, or adds them to what is there.
@@ -142,6 +142,11 @@ impl Results {
         let mut bias = kernel.bias.clone();
         bias.resize(kernel.outputs.next_multiple_of(GROUP), 0.0);
         Self { outputs: kernel.outputs, bias, after }
+    }
+
+    /// Results of a pixel.
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
     }
 
     /// Outputs in whole groups.

@@ -144,9 +144,14 @@ fn a_separable_convolution_is_what_its_definition_says() {
 
 #[test]
 fn a_convolution_is_what_its_definition_says() {
-    for (pictures, side, window, stride, inputs, outputs) in
-        [(2, 9, 3, 2, 3, 5), (1, 12, 3, 1, 32, 64), (3, 7, 1, 2, 20, 33), (2, 11, 1, 2, 257, 300), (1, 5, 3, 1, 60, 20)]
-    {
+    for (pictures, side, window, stride, inputs, outputs) in [
+        (2, 9, 3, 2, 3, 5),
+        (1, 12, 3, 1, 32, 64),
+        (3, 7, 1, 2, 20, 33),
+        (2, 11, 1, 2, 257, 300),
+        (1, 5, 3, 1, 60, 20),
+        (2, 17, 3, 1, 20, 33),
+    ] {
         let (x, kernel) = (maps(pictures, side, inputs), kernel(window, inputs, outputs));
         let leaving = (side - window) / stride + 1;
         let window_of = |(picture, [row, column]): (usize, [usize; 2])| {
@@ -182,29 +187,34 @@ fn a_result_is_the_same_bits_in_any_batch() {
 
 #[test]
 fn a_result_is_the_same_bits_whatever_the_length_of_a_vector() {
-    /// The product of a depthwise convolution's sums by either way, and its input pooled, in vectors of this length.
-    struct By<'a>(Depthwise<'a>, &'a Kernel);
+    /// The product of a depthwise convolution's sums by either way, its input pooled, and other maps convolved by blocks,
+    /// in vectors of this length.
+    struct By<'a>(Depthwise<'a>, &'a Kernel, &'a Maps, &'a Kernel);
 
     impl WithSimd for By<'_> {
-        type Output = [Vec<f32>; 3];
+        type Output = [Vec<f32>; 4];
 
         fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-            let Self(sums @ Depthwise { x, .. }, kernel) = self;
+            let Self(sums @ Depthwise { x, .. }, kernel, few, window) = self;
             let columns = Columns.with_simd(simd);
             let results = Results::new(kernel, Activation::Relu);
             let mut out: [Maps; 2] = array::from_fn(|_| x.beside(x.side, kernel.outputs));
             let [whole, halved] = &mut out;
             Whole::pack(&by_input(kernel), kernel.outputs, columns).run(simd, &sums, &results, whole, false);
             Strassen::pack(&by_input(kernel), kernel.outputs, columns).run(simd, &sums, &results, halved, false);
+            let layer = Winograd::pack(window, 1, Activation::Relu, columns).unwrap();
+            let mut convolved = few.beside(few.side - 2, window.outputs);
+            winograd::Run { layer: &layer, x: few, out: &mut convolved, onto: false }.with_simd(simd);
             let mut pooled = x.beside(x.side.div_ceil(2), x.channels);
             pool::Halve { x, out: &mut pooled }.with_simd(simd);
             let [whole, halved] = out;
-            [whole, halved, pooled].map(|maps| values(&maps))
+            [whole, halved, convolved, pooled].map(|maps| values(&maps))
         }
     }
 
     let (x, kernel, depthwise) = (maps(2, 5, 71), kernel(1, 71, 75), numbers(9 * 80, 4));
-    let by = || By(Depthwise { x: &x, before: Activation::Relu, kernel: &depthwise }, &kernel);
+    let (few, window) = (maps(2, 9, 20), self::kernel(3, 20, 30));
+    let by = || By(Depthwise { x: &x, before: Activation::Relu, kernel: &depthwise }, &kernel, &few, &window);
     assert_eq!(by().with_simd(Scalar::new()), Arch::new().dispatch(by()));
 }
 

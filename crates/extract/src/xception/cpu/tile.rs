@@ -32,7 +32,12 @@ pub(super) type Sums<S> = [[<S as Simd>::f32s; WIDE]; TALL];
 ///
 /// The weights come in whole turns of [`UNROLLED`] inputs.
 #[inline(always)]
-pub(super) fn tile<S: Simd>(simd: S, from: &Sums<S>, pixels: &[Row; TALL], weights: &[[S::f32s; WIDE]]) -> Sums<S> {
+pub(super) fn tile<S: Simd, const STRIDE: usize>(
+    simd: S,
+    from: &Sums<S>,
+    pixels: &[[f32; STRIDE]; TALL],
+    weights: &[[S::f32s; WIDE]],
+) -> Sums<S> {
     let mut sums = *from;
     for (turn, weights) in weights.as_chunks::<UNROLLED>().0.iter().enumerate().take(STRIDE / UNROLLED) {
         for (step, weights) in weights.iter().enumerate() {
