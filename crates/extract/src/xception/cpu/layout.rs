@@ -12,7 +12,7 @@ use crate::xception::layers::{Activation, leaving};
 /// Lays out the inputs of results.
 pub(super) trait Layout {
     /// Writes the inputs number `inputs` of some pixels of a picture of the result, which are counted row by row, to the
-    /// rows of `panel`. Those up to the next whole turn become zeros.
+    /// rows of `panel`. Those of a photo are less than whole turns of the innermost loop: zeros come behind them.
     fn lay<S: Simd>(&self, simd: S, picture: usize, pixels: Range<usize>, inputs: Range<usize>, panel: &mut [Row]);
 }
 

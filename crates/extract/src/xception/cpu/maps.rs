@@ -29,6 +29,7 @@ pub(super) fn side_by_side(channels: usize) -> usize {
 impl Maps {
     /// Other maps of the same pictures, with any values; of more than three channels.
     pub(super) fn beside(&self, side: usize, channels: usize) -> Self {
+        debug_assert!(channels > 3, "a product gives whole groups");
         let values = self.values.another(self.pictures * channels.next_multiple_of(GROUP) * side * side);
         Self { pictures: self.pictures, side, channels, values }
     }

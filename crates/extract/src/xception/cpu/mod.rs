@@ -5,12 +5,12 @@
 //! ```
 //!
 //! A layer goes over its result band by band: what the weights multiply is laid out for some pixels, in a panel, and
-//! multiplied there. So the sums of a depthwise convolution never go through memory, and every convolution of the network
-//! is the same product. Each call uses one core.
+//! multiplied there. So the sums of a depthwise convolution never go through memory, and all convolutions of the network
+//! but one (winograd) are the same product. Each call uses one core.
 //!
 //! oneDNN, which libtorch has for this, does each layer and all of its batch before the next, eight multiplications where
-//! the large layers can do with seven (strassen), and 36 where block 1 can do with 16 (winograd). Every value is calculated in one fixed order with fused
-//! multiply-adds: a row is the same bits in whatever batch it is.
+//! the large layers can do with seven (strassen), and 36 where block 1 can do with 16 (winograd). Every value is calculated
+//! in one fixed order with fused multiply-adds: a row is the same bits in whatever batch it is.
 
 mod buffers;
 mod layout;
@@ -47,6 +47,7 @@ pub(super) struct Cpu(Buffers);
 pub(super) struct Convolution {
     side: usize,
     stride: usize,
+    outputs: usize,
     weights: Weights,
 }
 
@@ -95,7 +96,7 @@ impl Backend for Cpu {
             Some(winograd) => Weights::Block(Arc::new(winograd)),
             None => Weights::Window(Arc::new(Product::new(&kernel, after))),
         };
-        Ok(Convolution { side: kernel.side, stride, weights })
+        Ok(Convolution { side: kernel.side, stride, outputs: kernel.outputs, weights })
     }
 
     fn separable(
@@ -147,11 +148,7 @@ impl Backend for Cpu {
 
 impl Layer<Maps> for Convolution {
     fn forward(&self, x: &Maps) -> Result<Maps, NetworkError> {
-        let outputs = match &self.weights {
-            Weights::Window(product) => product.outputs(),
-            Weights::Block(winograd) => winograd.outputs(),
-        };
-        let out = x.beside(leaving(x.side, self.side, self.stride), outputs);
+        let out = x.beside(leaving(x.side, self.side, self.stride), self.outputs);
         Ok(self.run(x, out, false))
     }
 

@@ -47,7 +47,7 @@ impl Product {
 
     /// Results of a pixel.
     pub(super) fn outputs(&self) -> usize {
-        self.results.outputs()
+        self.results.outputs
     }
 
     /// Writes the results of what is laid out to `out`, or adds them to what is there.
@@ -92,7 +92,7 @@ impl Whole {
     pub(super) fn pack(by_input: &[&[f32]], outputs: usize, columns: usize) -> Self {
         let inputs = by_input.len();
         let depth = inputs.next_multiple_of(UNROLLED);
-        let mut packed = Buffers::default().take(depth * outputs.next_multiple_of(columns));
+        let mut packed = Buffers::default().take(depth * outputs.next_multiple_of(columns.max(GROUP)));
         for (tile, strip) in packed.chunks_exact_mut(depth * columns).enumerate() {
             for (places, weights) in strip.chunks_exact_mut(columns).zip(by_input) {
                 places.iter_mut().zip(weights.iter().skip(tile * columns)).for_each(|(place, weight)| *place = *weight);
@@ -115,7 +115,7 @@ impl Whole {
                 let strips = self.packed.chunks_exact(self.inputs.next_multiple_of(UNROLLED) * self.columns);
                 for (n, weights) in strips.enumerate() {
                     let weights = S::as_simd_f32s(weights).0.as_chunks().0;
-                    let outputs = n * self.columns..results.places();
+                    let outputs = n * self.columns..results.padded_outputs();
                     for (pixels, first) in panel.as_chunks().0.iter().zip(band.clone().step_by(TALL)) {
                         let sums = tile(simd, &zeros(simd), pixels, weights);
                         for (pixel, sums) in (first..band.end).zip(sums) {
@@ -144,13 +144,8 @@ impl Results {
         Self { outputs: kernel.outputs, bias, after }
     }
 
-    /// Results of a pixel.
-    pub(super) fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    /// Outputs in whole groups.
-    pub(super) fn places(&self) -> usize {
+    /// As many as there are in whole groups.
+    pub(super) fn padded_outputs(&self) -> usize {
         self.bias.len()
     }
 }

@@ -4,6 +4,7 @@ use std::array;
 
 use pulp::Scalar;
 
+use super::buffers::Buffer;
 use super::maps::side_by_side;
 use super::product::{Results, Whole, by_input};
 use super::strassen::Strassen;
@@ -208,12 +209,19 @@ fn a_result_is_the_same_bits_whatever_the_length_of_a_vector() {
             let mut pooled = x.beside(x.side.div_ceil(2), x.channels);
             pool::Halve { x, out: &mut pooled }.with_simd(simd);
             let [whole, halved] = out;
-            [whole, halved, convolved, pooled].map(|maps| values(&maps))
+            let all = [whole, halved, convolved, pooled];
+            assert!(all.iter().flat_map(|maps| &*maps.values).all(|value| value.is_finite()));
+            all.map(|maps| values(&maps))
         }
     }
 
     let (x, kernel, depthwise) = (maps(2, 5, 71), kernel(1, 71, 75), numbers(9 * 80, 4));
     let (few, window) = (maps(2, 9, 20), self::kernel(3, 20, 30));
+    // Buffers are used again: nothing of what is in them may be left, not even behind the last channel.
+    for maps in [&x, &few] {
+        let mut used: [Buffer; 8] = array::from_fn(|_| maps.values.another(200_000));
+        used.iter_mut().for_each(|buffer| buffer.fill(f32::NAN));
+    }
     let by = || By(Depthwise { x: &x, before: Activation::Relu, kernel: &depthwise }, &kernel, &few, &window);
     assert_eq!(by().with_simd(Scalar::new()), Arch::new().dispatch(by()));
 }

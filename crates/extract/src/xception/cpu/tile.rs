@@ -32,14 +32,14 @@ pub(super) type Sums<S> = [[<S as Simd>::f32s; WIDE]; TALL];
 ///
 /// The weights come in whole turns of [`UNROLLED`] inputs.
 #[inline(always)]
-pub(super) fn tile<S: Simd, const STRIDE: usize>(
+pub(super) fn tile<S: Simd, const APART: usize>(
     simd: S,
     from: &Sums<S>,
-    pixels: &[[f32; STRIDE]; TALL],
+    pixels: &[[f32; APART]; TALL],
     weights: &[[S::f32s; WIDE]],
 ) -> Sums<S> {
     let mut sums = *from;
-    for (turn, weights) in weights.as_chunks::<UNROLLED>().0.iter().enumerate().take(STRIDE / UNROLLED) {
+    for (turn, weights) in weights.as_chunks::<UNROLLED>().0.iter().enumerate().take(APART / UNROLLED) {
         for (step, weights) in weights.iter().enumerate() {
             for (pixel, sums) in pixels.iter().zip(&mut sums) {
                 let value = simd.splat_f32s(pixel[turn * UNROLLED + step]);

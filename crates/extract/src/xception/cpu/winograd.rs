@@ -39,22 +39,22 @@ pub(super) struct Winograd {
 const PLACES: usize = 16;
 
 /// Inputs, at most: Xception has one such layer, and it has so many.
-const DEPTH: usize = 32;
+const INPUTS: usize = 32;
 
 /// Values from one block of a panel to the next: an odd number of cache lines.
-const STRIDE: usize = DEPTH + 16;
+const APART: usize = INPUTS + 16;
 
 /// A block's inputs at one place, transformed.
-type Place = [f32; STRIDE];
+type Place = [f32; APART];
 
 impl Winograd {
     /// Packs a kernel for tiles of so many columns, if it is one for this.
     pub(super) fn pack(kernel: &Kernel, stride: usize, after: Activation, columns: usize) -> Option<Self> {
-        if (kernel.side, stride) != (3, 1) || !(GROUP..=DEPTH).contains(&kernel.inputs) {
+        if (kernel.side, stride) != (3, 1) || !(GROUP..=INPUTS).contains(&kernel.inputs) {
             return None;
         }
         let inputs = kernel.inputs.next_multiple_of(GROUP);
-        let mut packed = Buffers::default().take(PLACES * inputs * kernel.outputs.next_multiple_of(columns));
+        let mut packed = Buffers::default().take(PLACES * inputs * kernel.outputs.next_multiple_of(columns.max(GROUP)));
         for (n, weights) in packed.chunks_exact_mut(columns).enumerate() {
             let (tile, place, input) = (n / inputs / PLACES, n / inputs % PLACES, n % inputs);
             for (output, weight) in (tile * columns..kernel.outputs).zip(weights) {
@@ -70,11 +70,6 @@ impl Winograd {
             }
         }
         Some(Self { inputs, columns, packed, results: Results::new(kernel, after) })
-    }
-
-    /// Results of a pixel.
-    pub(super) fn outputs(&self) -> usize {
-        self.results.outputs()
     }
 }
 
@@ -112,7 +107,7 @@ impl WithSimd for Run<'_> {
         let (pictures, side, plane) = (out.pictures, out.side, out.plane());
         let of_picture = out.groups() * plane;
         let across = side.div_ceil(2);
-        let mut panels = x.values.another(PLACES * across.next_multiple_of(TALL) * STRIDE);
+        let mut panels = x.values.another(PLACES * across.next_multiple_of(TALL) * APART);
         let panels: &mut [[Place; TALL]] = panels.as_chunks_mut().0.as_chunks_mut().0;
         let mut products = [zeros(simd); PLACES];
         let mut target = Target { results, values: &mut out.values, plane, onto, last: true };
@@ -120,7 +115,7 @@ impl WithSimd for Run<'_> {
             for above in (0..side).step_by(2) {
                 lay(simd, x, picture, above, inputs, panels);
                 for (n, weights) in packed.chunks_exact(PLACES * inputs * columns).enumerate() {
-                    let outputs = n * columns..results.places();
+                    let outputs = n * columns..results.padded_outputs();
                     for (blocks, first) in panels.chunks_exact(PLACES).zip((0..across).step_by(TALL)) {
                         let places = blocks.iter().zip(weights.chunks_exact(inputs * columns));
                         for (product, (blocks, weights)) in products.iter_mut().zip(places) {
