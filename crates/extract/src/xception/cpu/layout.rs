@@ -74,6 +74,7 @@ impl Layout for Depthwise<'_> {
         let side = self.x.side;
         let rows = pixels.start / side..pixels.end.div_ceil(side);
         let mut plane = self.x.values.another((rows.len() + 2) * self.width() * S::F32_LANES);
+        // The border, which is the same for all channels.
         plane.fill(0.0);
         let plane = S::as_mut_simd_f32s(&mut plane).0;
         let panel = &mut panel[..pixels.len()];
@@ -91,22 +92,19 @@ impl Depthwise<'_> {
         self.x.side + 2 + ACROSS - 1
     }
 
-    /// Copies a vector's worth of channels, from `channel` on: the rows of a picture, those around them, and a border of
-    /// zeros. It stays in the first-level cache.
+    /// Copies a vector's worth of channels, from `channel` on: the rows of a picture and those around them, inside a border
+    /// of zeros that is there. All of it stays in the first-level cache.
     #[inline(always)]
     fn fill<S: Simd>(&self, simd: S, picture: usize, rows: Range<usize>, channel: usize, plane: &mut [S::f32s]) {
         let &Self { x, before, .. } = self;
         let (group, lane) = (channel / GROUP, channel % GROUP);
-        let zero = simd.splat_f32s(0.0);
         // Row 0 is the border above the picture, and column 0 the one on its left.
         for (row, places) in (rows.start..rows.end + 2).zip(plane.chunks_exact_mut(self.width())) {
-            let places = &mut places[1..=x.side];
             if row == 0 || row > x.side {
-                places.fill(zero);
                 continue;
             }
             let pixels = &x.values[x.place(picture, group, (row - 1) * x.side)..];
-            for (place, pixel) in places.iter_mut().zip(pixels.as_chunks::<GROUP>().0) {
+            for (place, pixel) in places[1..=x.side].iter_mut().zip(pixels.as_chunks::<GROUP>().0) {
                 let value = load(simd, &pixel[lane..]);
                 *place = match before {
                     Activation::None => value,

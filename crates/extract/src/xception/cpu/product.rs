@@ -154,7 +154,7 @@ impl Results {
 pub(super) struct Target<'a> {
     pub results: &'a Results,
     pub values: &'a mut [f32],
-    /// Values of a group of channels in one picture.
+    /// Values of a group of channels in one picture. Asking the maps for it at each pixel takes a tenth of block 2's time.
     pub plane: usize,
     /// Whether they are added to what is there.
     pub onto: bool,
