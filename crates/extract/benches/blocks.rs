@@ -27,8 +27,7 @@ fn main() {
         Xception::by_own_kernels(&weights, SIDE, BATCH).expect("a network"),
         Xception::by_libtorch(&weights, SIDE, BATCH, f32s).expect("a network"),
     ];
-    let pixels: Vec<f32> =
-        (0..BATCH * 3 * (SIDE as usize).pow(2)).map(|k| (k * 31 % 255) as f32 / 127.5 - 1.0).collect();
+    let pixels: Vec<u8> = (0..BATCH * 3 * (SIDE as usize).pow(2)).map(|k| (k * 31 % 255) as u8).collect();
     for network in &networks {
         network.rows(&pixels).expect("rows");
     }

@@ -52,7 +52,7 @@ fn network(batch: usize, precision: Precision) -> Xception {
 #[divan::bench(args = [1, 2, 4, 8, 16, 32], consts = [false, true], sample_count = 10)]
 fn network_at_150<const BF16: bool>(bencher: Bencher<'_, '_>, batch: usize) {
     let network = network(batch, if BF16 { Precision::Bf16 } else { Precision::F32 });
-    let pixels = vec![0.5; batch * 150 * 150 * 3];
+    let pixels = vec![128; batch * 150 * 150 * 3];
     bencher.counter(ItemsCount::new(batch)).bench_local(|| network.rows(&pixels).expect("rows"));
 }
 

@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 
 use feature_cache::{CacheContents, CacheError, FeatureCache};
 use rayon::prelude::*;
-use tch::Device;
 
-use crate::arithmetic::{Arithmetic, Precision};
+use crate::arithmetic::Arithmetic;
 use crate::extraction::ExtractError;
 use crate::fingerprint::{FAST_DECODER, fingerprint};
 use crate::inventory::{BrokenPhoto, read_photo};
 use crate::pipeline::{Network, Preparation};
-use crate::pixels::{self, Interpolation, Limits};
+use crate::pixels::{Interpolation, Limits};
 use crate::views::PhotoViews;
 use crate::weights::Weights;
 use crate::xception::Xception;
@@ -75,8 +74,7 @@ pub fn rows(
     let interpolation = Interpolation::named(&named.interpolation).unwrap_or_default();
     let fast_decode = named.decoder == FAST_DECODER;
     let preparation = Preparation { side: named.size, interpolation, limits: Limits::PILLOW, fast_decode };
-    let precision = Precision::named(&named.precision).unwrap_or(Precision::F32);
-    let arithmetic = Arithmetic::new(Device::Cpu, precision)?;
+    let arithmetic = Arithmetic::named(&named.precision)?;
     let differences = fingerprint(&weights, preparation, arithmetic).differences(named);
     if !differences.is_empty() {
         return Err(CacheError::OtherFingerprint { path: cache.path().to_owned(), differences }.into());
@@ -109,8 +107,8 @@ pub fn rows(
         for (number, view, cached) in rows {
             let mut pixels = vec![0; preparation.values()];
             preparation.resize(&picture, view, &mut pixels);
-            let difference = distance(&network.rows(&pixels::scale(&pixels))?, cached);
-            let allowed = precision.tolerance();
+            let difference = distance(&network.rows(&pixels)?, cached);
+            let allowed = arithmetic.precision().tolerance();
             if difference.is_nan() || difference > allowed {
                 found.push(Discrepancy::Row { path: photo.path.clone(), view: number, difference, allowed });
             }

@@ -51,7 +51,7 @@ impl BatchSize {
             (Self::Auto, Device::Cpu) => Xception::new(weights, side, ON_CPU, arithmetic),
             (Self::Auto, _) => largest(MOST_ON_GPU, |batch| {
                 let network = Xception::new(weights, side, batch, arithmetic)?;
-                network.rows(&vec![0.0; batch * 3 * (side as usize).pow(2)])?;
+                network.rows(&vec![0; batch * 3 * (side as usize).pow(2)])?;
                 Ok(network)
             }),
         }

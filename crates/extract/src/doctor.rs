@@ -3,7 +3,6 @@
 use crate::arithmetic::Arithmetic;
 use crate::audit::distance;
 use crate::pipeline::{Network, NetworkError};
-use crate::pixels;
 use crate::weights::Weights;
 use crate::xception::{COLUMNS, Xception};
 
@@ -27,7 +26,7 @@ pub struct Examination {
 /// When the network cannot be run.
 pub fn examine(weights: &Weights, arithmetic: Arithmetic) -> Result<Examination, NetworkError> {
     let network = Xception::new(weights, SIDE as u32, 1, arithmetic)?;
-    let row = network.rows(&pixels::scale(&picture()))?;
+    let row = network.rows(&picture())?;
     let (_, values) = GOLDEN.split_at(GOLDEN.len() - COLUMNS * size_of::<f32>());
     let golden: Vec<f32> = values.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
     Ok(Examination { difference: distance(&row, &golden), kernels: network.kernels() })

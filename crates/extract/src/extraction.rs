@@ -13,7 +13,7 @@ use feature_cache::{
     SkippedPhoto, Split, SplitContents, Views, WhenLocked, photos_in_two_splits,
 };
 
-use crate::arithmetic::{Arithmetic, NoBf16};
+use crate::arithmetic::{Arithmetic, Unavailable};
 use crate::batch_size::BatchSize;
 use crate::changes::Changes;
 use crate::dataset::{Dataset, DatasetError, LeftOut};
@@ -100,9 +100,9 @@ pub enum ExtractError {
     /// The network could not be run.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// The rows' precision is not this processor's.
+    /// The precision would be slower here.
     #[error(transparent)]
-    Precision(#[from] NoBf16),
+    Precision(#[from] Unavailable),
     /// Photos that give no row, all of them.
     #[error("{} of the photos cannot be used:\n{}\nmend or remove them, or leave them out with --on-error skip", .0.len(), listed(.0))]
     Broken(Vec<SkippedPhoto>),

@@ -19,8 +19,8 @@ fn main() {
     leave(code);
 }
 
-/// Ends the process, with 0 or 1 as all commands do, without the destructors of libtorch's statics: they take a tenth of a second to give back what the
-/// operating system takes back at once.
+/// Ends the process, with 0 or 1 as all commands do, without the destructors of libtorch's statics: they take a tenth of a
+/// second to give back what the operating system takes back at once.
 #[allow(unsafe_code)]
 fn leave(code: ExitCode) -> ! {
     // A reader that has gone away wants no rest.

@@ -26,11 +26,11 @@ pub trait Network: Sized + Send {
     /// Pictures per call.
     fn batch(&self) -> usize;
 
-    /// One row per picture of a batch: NHWC pixels, scaled.
+    /// One row per picture of a batch: NHWC, RGB from 0 to 255.
     ///
     /// # Errors
     /// When it cannot be run.
-    fn rows(&self, pixels: &[f32]) -> Result<Vec<f32>, NetworkError>;
+    fn rows(&self, pixels: &[u8]) -> Result<Vec<f32>, NetworkError>;
 
     /// The same network for another thread.
     fn share(&self) -> Self;
@@ -75,7 +75,7 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// Values of a picture for the network, before they are scaled.
+    /// Values of a picture for the network.
     pub fn values(&self) -> usize {
         3 * (self.side as usize).pow(2)
     }
@@ -129,7 +129,7 @@ pub struct Outcome {
 pub struct Times {
     /// Reading, decoding and resizing.
     pub decode: Duration,
-    /// Scaling and the network.
+    /// The network.
     pub network: Duration,
     /// Workers waiting for decoded batches.
     pub waiting: Duration,
@@ -319,7 +319,7 @@ fn forward_all<N: Network>(
 ) {
     let next = || clock.time(&clock.waiting, || batches.recv());
     while let Ok(Batch { keys, pixels, size }) = next() {
-        let values = clock.time(&clock.network, || network.rows(&pixels::scale(&pixels)));
+        let values = clock.time(&clock.network, || network.rows(&pixels));
         if finished.send(values.map(|values| Rows { keys, width: values.len() / size, values })).is_err() {
             return;
         }
@@ -375,15 +375,18 @@ mod tests {
             self.batch
         }
 
-        fn rows(&self, pixels: &[f32]) -> Result<Vec<f32>, NetworkError> {
+        fn rows(&self, pixels: &[u8]) -> Result<Vec<f32>, NetworkError> {
             assert_eq!(pixels.len(), self.batch * 8 * 8 * 3, "every batch is full");
-            let sums = pixels.chunks_exact(8 * 8 * 3).map(|picture| picture.iter().sum());
-            Ok(sums.flat_map(|sum: f32| [sum, sum]).collect())
+            Ok(pixels.chunks_exact(8 * 8 * 3).flat_map(|picture| [sum(picture); 2]).collect())
         }
 
         fn share(&self) -> Self {
             Self { ..*self }
         }
+    }
+
+    fn sum(picture: &[u8]) -> f32 {
+        picture.iter().copied().map(f32::from).sum()
     }
 
     /// Grey pictures of increasing brightness; every third is broken.
@@ -425,7 +428,7 @@ mod tests {
             let (rows, outcome) = collect(folder.path(), &jobs, OnError::Skip, batch);
             assert_eq!(rows.len(), 14);
             for (n, job) in jobs.iter().enumerate().filter(|(n, _)| n % 3 != 2) {
-                let sum: f32 = [n as f32 * 2.0 / 127.5 - 1.0; 192].iter().sum();
+                let sum = sum(&[n as u8 * 2; 192]);
                 assert_eq!(rows[&job.blake3], [sum, sum], "picture {n}, batches of {batch}");
             }
             let broken: Vec<&Path> = outcome.broken.iter().map(|(job, _)| job.path.as_path()).collect();
@@ -454,8 +457,7 @@ mod tests {
                 for picture in &job.pictures {
                     let mut pixels = vec![0; PREPARATION.values()];
                     PREPARATION.resize(&photo, picture.view, &mut pixels);
-                    let sum: f32 = pixels::scale(&pixels).iter().sum();
-                    assert_eq!(rows[&picture.key], [sum, sum]);
+                    assert_eq!(rows[&picture.key], [sum(&pixels); 2]);
                     expected += 1;
                 }
             }

@@ -39,7 +39,7 @@ fn seconds_per_row(extraction: &Extraction) -> Result<f64> {
     let side = extraction.preparation.side;
     let network = BatchSize::Auto.network(&weights, side, extraction.arithmetic)?;
     let batch = network.batch();
-    let black = vec![-1.0; batch * 3 * (side as usize).pow(2)];
+    let black = vec![0; batch * 3 * (side as usize).pow(2)];
     network.rows(&black)?;
     let start = Instant::now();
     network.rows(&black)?;

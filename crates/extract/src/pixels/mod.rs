@@ -107,11 +107,5 @@ pub enum PixelError {
     Unsupported(&'static str),
 }
 
-/// To the range of Xception's input, -1 to 1: `x / 127.5 - 1` in float32 (`preprocess_input` in
-/// keras/src/applications/imagenet_utils.py, mode "tf").
-pub fn scale(rgb: &[u8]) -> Vec<f32> {
-    rgb.iter().map(|&value| f32::from(value) / 127.5 - 1.0).collect()
-}
-
 #[cfg(test)]
 mod tests;

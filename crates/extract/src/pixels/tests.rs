@@ -126,11 +126,6 @@ fn floating_point_pictures_are_refused() {
     assert!(message.ends_with("values, which have no 8-bit form"), "{message}");
 }
 
-#[test]
-fn scaling_spans_minus_one_to_one() {
-    assert_eq!(scale(&[0, 51, 255]), [-1.0, 51.0f32 / 127.5 - 1.0, 1.0]);
-}
-
 proptest! {
     #[test]
     fn damaged_pictures_are_decoded_or_refused(

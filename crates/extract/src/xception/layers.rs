@@ -27,6 +27,10 @@ pub(super) fn leaving(side: usize, window: usize, stride: usize) -> usize {
     (side - window) / stride + 1
 }
 
+/// What a pixel's value is divided by, before 1 is subtracted, to get Xception's input (`preprocess_input` in
+/// keras/src/applications/imagenet_utils.py, mode "tf").
+pub(super) const HALF_RANGE: f32 = 127.5;
+
 /// What carries out the layers.
 pub(super) trait Backend: Clone {
     /// Feature maps of a batch of pictures.
@@ -55,8 +59,8 @@ pub(super) trait Backend: Clone {
         input: Shape,
     ) -> Result<Self::Separable, NetworkError>;
 
-    /// NHWC pixels of three channels.
-    fn input(&self, pixels: &[f32], shape: Shape) -> Result<Self::Maps, NetworkError>;
+    /// NHWC pixels of three channels, brought to the range from -1 to 1 ([`HALF_RANGE`]).
+    fn input(&self, pixels: &[u8], shape: Shape) -> Result<Self::Maps, NetworkError>;
 
     /// The maps of so many pictures, which come in parts of one shape, one behind the other.
     fn stack(
@@ -120,9 +124,9 @@ impl<B: Backend> Layers<B> {
         self.input.pictures
     }
 
-    /// One row of features per picture: NHWC pixels, scaled. `done` gets the number of a block after some pictures, or
+    /// One row of features per picture: NHWC pixels. `done` gets the number of a block after some pictures, or
     /// all, went through it.
-    pub(super) fn forward(&self, pixels: &[f32], mut done: impl FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
+    pub(super) fn forward(&self, pixels: &[u8], mut done: impl FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
         let Shape { pictures, side, channels } = self.input;
         let values = side * side * channels;
         if pixels.len() != pictures * values {
@@ -148,7 +152,7 @@ impl<B: Backend> Layers<B> {
     }
 
     /// The stem and the entry flow.
-    fn enter(&self, pixels: &[f32], pictures: usize, done: &mut impl FnMut(usize)) -> Result<B::Maps, NetworkError> {
+    fn enter(&self, pixels: &[u8], pictures: usize, done: &mut impl FnMut(usize)) -> Result<B::Maps, NetworkError> {
         let mut x = self.backend.input(pixels, Shape { pictures, ..self.input })?;
         for convolution in &self.stem {
             x = convolution.forward(&x)?;

@@ -70,7 +70,7 @@ impl Xception {
         batch: usize,
         arithmetic: Arithmetic,
     ) -> Result<Self, NetworkError> {
-        let layers = no_grad(|| Layers::new(Libtorch(arithmetic), weights, shape(side, batch)))?;
+        let layers = no_grad(|| Layers::new(Libtorch::new(arithmetic), weights, shape(side, batch)))?;
         Ok(Self(Carried::ByLibtorch(Box::new(layers))))
     }
 
@@ -87,7 +87,7 @@ impl Xception {
     ///
     /// # Errors
     /// When libtorch cannot run it.
-    pub fn block_times(&self, pixels: &[f32]) -> Result<[Duration; BLOCKS], NetworkError> {
+    pub fn block_times(&self, pixels: &[u8]) -> Result<[Duration; BLOCKS], NetworkError> {
         let mut times = [Duration::ZERO; BLOCKS];
         let mut last = Instant::now();
         self.forward(pixels, |block| {
@@ -98,7 +98,7 @@ impl Xception {
     }
 
     /// `done` gets the number of a block each time that some pictures went through it.
-    fn forward(&self, pixels: &[f32], done: impl FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
+    fn forward(&self, pixels: &[u8], done: impl FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
         match &self.0 {
             Carried::ByCpu(layers) => layers.forward(pixels, done),
             Carried::ByLibtorch(layers) => no_grad(|| layers.forward(pixels, done)),
@@ -120,7 +120,7 @@ impl Network for Xception {
     }
 
     /// Rows of [`COLUMNS`] features. On the CPU each call uses one core: several run side by side.
-    fn rows(&self, pixels: &[f32]) -> Result<Vec<f32>, NetworkError> {
+    fn rows(&self, pixels: &[u8]) -> Result<Vec<f32>, NetworkError> {
         self.forward(pixels, |_| {})
     }
 

@@ -35,7 +35,7 @@ use self::product::Product;
 use self::tile::{Columns, WIDE};
 use self::winograd::Winograd;
 use super::kernel::Kernel;
-use super::layers::{Activation, Backend, Layer, Shape, leaving};
+use super::layers::{Activation, Backend, HALF_RANGE, Layer, Shape, leaving};
 use crate::pipeline::NetworkError;
 
 /// The calling thread's core.
@@ -114,9 +114,9 @@ impl Backend for Cpu {
         Ok(Separable { before, depthwise: taps.into(), pointwise: Arc::new(Product::new(&pointwise, after)) })
     }
 
-    fn input(&self, pixels: &[f32], Shape { pictures, side, channels }: Shape) -> Result<Maps, NetworkError> {
+    fn input(&self, pixels: &[u8], Shape { pictures, side, channels }: Shape) -> Result<Maps, NetworkError> {
         let mut values = self.0.take(pictures * side * side * channels);
-        values.copy_from_slice(pixels);
+        values.iter_mut().zip(pixels).for_each(|(value, &pixel)| *value = f32::from(pixel) / HALF_RANGE - 1.0);
         Ok(Maps { pictures, side, channels, values })
     }
 

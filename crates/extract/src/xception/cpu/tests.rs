@@ -116,6 +116,12 @@ const SEPARABLE: [(usize, usize, usize, usize); 8] = [
 ];
 
 #[test]
+fn pixels_are_brought_to_the_range_from_minus_one_to_one() {
+    let input = Cpu::default().input(&[0, 51, 255], Shape { pictures: 1, side: 1, channels: 3 }).unwrap();
+    assert_eq!(&*input.values, [-1.0, 51.0f32 / 127.5 - 1.0, 1.0]);
+}
+
+#[test]
 fn a_separable_convolution_is_what_its_definition_says() {
     use Activation::{None, Relu};
     for (pictures, side, inputs, outputs) in SEPARABLE {

@@ -1,10 +1,10 @@
 //! One convolution with everything that follows it in the same step: bias, ReLU, addition.
 //!
 //! On the CPU that is one call of oneDNN with weights packed once for their input's shape. libtorch exports it for its
-//! own compiler (torch/csrc/inductor/aoti_torch/c/shim_cpu.h); its plain `conv2d` packs the weights at every call and
+//! own compiler (torch/csrc/inductor/aoti_torch/c/shim_cpu.h); its plain convolution packs the weights at every call and
 //! goes over the output once more for each of the other steps.
 
-use tch::{Device, TchError, Tensor};
+use tch::{TchError, Tensor};
 
 use super::onednn;
 use crate::xception::layers::{Activation, Shape};
@@ -28,20 +28,19 @@ pub(in crate::xception) struct Convolution {
 }
 
 impl Convolution {
-    /// `weight` is OIHW and on the device that it will run on; `input` the shape of what is to come.
+    /// `weight` is OIHW and on the device that it will run on; it is packed for oneDNN if that gets inputs of a shape.
     pub(super) fn new(
         weight: Tensor,
         bias: Option<Tensor>,
         geometry: Geometry,
         activation: Activation,
-        input: Shape,
+        packed_for: Option<Shape>,
     ) -> Result<Self, TchError> {
-        let packed = onednn::AVAILABLE && weight.device() == Device::Cpu;
-        let weight = match packed {
-            true => pack(&weight, geometry, input)?,
-            false => weight,
+        let weight = match packed_for {
+            Some(input) => pack(&weight, geometry, input)?,
+            None => weight,
         };
-        Ok(Self { weight, bias, geometry, activation, packed })
+        Ok(Self { weight, bias, geometry, activation, packed: packed_for.is_some() })
     }
 
     /// The convolution of `x`.
@@ -64,9 +63,29 @@ impl Convolution {
         sum.f_add_(&self.plain(x)?)
     }
 
+    /// What `conv2d` does, but that f32 means f32: cuDNN would otherwise round what it multiplies to 10 bits (TF32). And
+    /// cuDNN has to choose an algorithm that sums in one order only.
     fn plain(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        const TRANSPOSED: bool = false;
+        const BENCHMARK: bool = false;
+        const DETERMINISTIC: bool = true;
+        const CUDNN: bool = true;
+        const TF32: bool = false;
         let Geometry { stride, padding, groups } = self.geometry;
-        x.f_conv2d(&self.weight, self.bias.as_ref(), [stride, stride], [padding, padding], [1, 1], groups)
+        x.f_internal_convolution(
+            &self.weight,
+            self.bias.as_ref(),
+            [stride, stride],
+            [padding, padding],
+            [1, 1],
+            TRANSPOSED,
+            [0, 0],
+            groups,
+            BENCHMARK,
+            DETERMINISTIC,
+            CUDNN,
+            TF32,
+        )
     }
 }
 

@@ -4,18 +4,25 @@
 
 mod convolution;
 mod onednn;
+#[cfg(test)]
+mod tests;
 
 use tch::{Device, Kind, TchError, Tensor};
 
 use self::convolution::{Convolution, Geometry};
 use super::kernel::Kernel;
-use super::layers::{Activation, Backend, Layer, Shape};
+use super::layers::{Activation, Backend, HALF_RANGE, Layer, Shape};
 use crate::arithmetic::Arithmetic;
 use crate::pipeline::NetworkError;
 
 /// A device of libtorch and the numbers that it calculates with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Libtorch(pub Arithmetic);
+pub(super) struct Libtorch {
+    device: Device,
+    kind: Kind,
+    /// Whether oneDNN does a convolution and what follows it in one step.
+    fused: bool,
+}
 
 /// A depthwise 3x3 convolution, then a pointwise one.
 #[derive(Debug, Clone)]
@@ -42,7 +49,7 @@ impl Backend for Libtorch {
         let geometry = Geometry { stride: stride as i64, padding: 0, groups: 1 };
         let weight = Self::tensor(&kernel)?.f_permute([3, 2, 0, 1])?;
         let bias = Tensor::f_from_slice(&kernel.bias)?;
-        Ok(Convolution::new(self.to_run(&weight)?, Some(self.to_run(&bias)?), geometry, after, input)?)
+        Ok(Convolution::new(self.to_run(&weight)?, Some(self.to_run(&bias)?), geometry, after, self.packed_for(input))?)
     }
 
     fn separable(
@@ -56,21 +63,20 @@ impl Backend for Libtorch {
         let weight = self.to_run(&Self::tensor(&depthwise)?.f_permute([2, 3, 0, 1])?)?;
         Ok(Separable {
             before,
-            depthwise: Convolution::new(weight, None, geometry, Activation::None, input)?,
+            depthwise: Convolution::new(weight, None, geometry, Activation::None, self.packed_for(input))?,
             pointwise: self.convolution(pointwise, 1, after, input)?,
         })
     }
 
-    fn input(&self, pixels: &[f32], Shape { pictures, side, channels }: Shape) -> Result<Tensor, NetworkError> {
-        if self.0.device() == Device::Cpu {
+    fn input(&self, pixels: &[u8], Shape { pictures, side, channels }: Shape) -> Result<Tensor, NetworkError> {
+        if self.device == Device::Cpu {
             // OpenMP keeps this per thread, and each worker is one.
             tch::set_num_threads(1);
         }
-        let pixels = Tensor::f_from_slice(pixels)?
-            .f_view([pictures as i64, side as i64, side as i64, channels as i64])?
-            .f_to_device(self.0.device())?
-            .f_to_kind(self.0.kind())?;
-        Ok(pixels.f_permute([0, 3, 1, 2])?)
+        let pixels = self.sent(Tensor::f_from_slice(pixels)?)?;
+        let scaled = pixels.f_to_kind(Kind::Float)?.f_div_scalar_(f64::from(HALF_RANGE))?.f_sub_scalar_(1.0)?;
+        let nhwc = [pictures, side, side, channels].map(|length| length as i64);
+        Ok(scaled.f_to_kind(self.kind)?.f_view(nhwc)?.f_permute([0, 3, 1, 2])?)
     }
 
     fn stack(
@@ -95,6 +101,24 @@ impl Backend for Libtorch {
 }
 
 impl Libtorch {
+    pub(super) fn new(arithmetic: Arithmetic) -> Self {
+        let device = arithmetic.device();
+        Self { device, kind: arithmetic.kind(), fused: onednn::AVAILABLE && device == Device::Cpu }
+    }
+
+    fn packed_for(self, input: Shape) -> Option<Shape> {
+        self.fused.then_some(input)
+    }
+
+    /// Pixels on the device: as bytes, so that few have to get there. A GPU fetches them itself, from memory that stays in
+    /// place (pinned), while its kernels are still being called.
+    fn sent(self, pixels: Tensor) -> Result<Tensor, TchError> {
+        match self.device {
+            Device::Cpu => Ok(pixels),
+            gpu => pixels.f_pin_memory(gpu)?.f_to_device_(gpu, pixels.kind(), true, false),
+        }
+    }
+
     /// HWIO.
     fn tensor(kernel: &Kernel) -> Result<Tensor, TchError> {
         let &Kernel { side, inputs, ref values, .. } = kernel;
@@ -102,7 +126,7 @@ impl Libtorch {
     }
 
     fn to_run(self, tensor: &Tensor) -> Result<Tensor, TchError> {
-        tensor.f_contiguous()?.f_to_kind(self.0.kind())?.f_to_device(self.0.device())
+        tensor.f_contiguous()?.f_to_kind(self.kind)?.f_to_device(self.device)
     }
 }
 
