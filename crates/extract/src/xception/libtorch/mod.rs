@@ -115,7 +115,8 @@ impl Libtorch {
     fn sent(self, pixels: Tensor) -> Result<Tensor, TchError> {
         match self.device {
             Device::Cpu => Ok(pixels),
-            gpu => pixels.f_pin_memory(gpu)?.f_to_device_(gpu, pixels.kind(), true, false),
+            // `pin_memory` itself would print that its argument is deprecated.
+            gpu => pixels.f_internal_pin_memory(gpu)?.f_to_device_(gpu, pixels.kind(), true, false),
         }
     }
 
