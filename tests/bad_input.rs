@@ -196,6 +196,10 @@ fn wrong_usage_is_exit_code_2() {
     let cuda = run("extract", ["photos", "--out", "cache", "--device", "cuda:7", SMALL[0], SMALL[1]]);
     assert_eq!(cuda.code, Some(1), "{cuda:?}");
     assert!(cuda.stderr.contains("--device cuda:7"), "{cuda:?}");
+}
+
+#[test]
+fn half_precision_is_refused_on_a_processor() {
     run("extract", ["photos", "--out", "cache", "--device", "cpu", "--precision", "f16"])
-        .failed_with("--precision f16: is for GPUs, and would be slower on this processor; use f32");
+        .failed_with("--precision f16: is for GPUs only; use f32");
 }

@@ -111,6 +111,32 @@ fn bf16_is_near_keras_or_refused() {
     assert_eq!(rows, extract_photos(&["--precision", "bf16", "--batch-size", "5", "--threads", "1"]));
 }
 
+/// Where there is a GPU: rows near Keras's in each precision, in any batch but for rounding, and computed again by verify.
+#[test]
+fn a_gpus_rows_are_near_keras() {
+    let doctor = run("extract", ["doctor"]).stdout;
+    if !doctor.lines().any(|line| line.starts_with("device") && line.contains("Cuda")) {
+        eprintln!("skipped: libtorch sees no GPU");
+        return;
+    }
+    let folder = temporary();
+    let dataset = folder.path().join("photos");
+    kitchen_dataset(&dataset);
+    for (precision, allowed) in [("f32", 1e-5), ("f16", 1e-2), ("bf16", 4e-2)] {
+        for batch in ["auto", "1", "5"] {
+            let cache = folder.path().join(format!("{precision}-{batch}"));
+            let [dataset, cache] = [&dataset, &cache].map(|path| path.to_str().unwrap());
+            let settings = ["--device", "cuda:0", "--precision", precision, "--batch-size", batch];
+            run("extract", [dataset, "--out", cache].iter().chain(&settings)).succeeded();
+            let rows = FeatureCache::open(cache.as_ref()).unwrap().split(Split::All).unwrap().features().to_owned();
+            let relative = distance(rows.view(), fixture("features_150.npy").view());
+            eprintln!("{precision}, batches of {batch}: {relative:.1e} from Keras's features");
+            assert!(relative <= allowed, "{precision}, batches of {batch}: {relative:e}");
+            run("extract", ["verify", cache, "--against", dataset, "--sample", "2"]).succeeded();
+        }
+    }
+}
+
 #[test]
 fn a_trained_keras_head_gives_the_same_logits_and_the_right_classes() {
     let head = kitchen_head();

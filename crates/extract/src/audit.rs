@@ -62,7 +62,8 @@ pub fn photos(contents: &CacheContents, dataset: &Path) -> Vec<Discrepancy> {
 /// that are off.
 ///
 /// # Errors
-/// When the weights are not the cache's, another version made its views, or the network cannot be run.
+/// When the weights are not the cache's, this machine has not its arithmetic, another version made its views, or the
+/// network cannot be run.
 pub fn rows(
     cache: &FeatureCache,
     dataset: &Path,
@@ -74,7 +75,8 @@ pub fn rows(
     let interpolation = Interpolation::named(&named.interpolation).unwrap_or_default();
     let fast_decode = named.decoder == FAST_DECODER;
     let preparation = Preparation { side: named.size, interpolation, limits: Limits::PILLOW, fast_decode };
-    let arithmetic = Arithmetic::named(&named.precision)?;
+    let not_here = || ExtractError::NotHere { path: cache.path().to_owned(), precision: named.precision.clone() };
+    let arithmetic = Arithmetic::named(&named.precision).filter(|named| named.is_here()).ok_or_else(not_here)?;
     let differences = fingerprint(&weights, preparation, arithmetic).differences(named);
     if !differences.is_empty() {
         return Err(CacheError::OtherFingerprint { path: cache.path().to_owned(), differences }.into());

@@ -19,7 +19,7 @@ const ON_CPU: usize = 8;
 /// Larger batches keep no GPU busier.
 const MOST_ON_GPU: usize = 256;
 
-/// Pictures per forward pass. Rows do not depend on it.
+/// Pictures per forward pass. Rows do not depend on it; on a GPU they do by rounding, since cuDNN chooses by it how to sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchSize {
     /// What suits the device.
@@ -58,6 +58,8 @@ impl BatchSize {
     }
 }
 
+/// Any failure counts as one that half of them would not meet: cuDNN has many words for too little memory.
+///
 /// What `attempt` gives for the first of `most`, its half, its quarter, … that works; the last error where none does.
 fn largest<T, E>(most: usize, attempt: impl Fn(usize) -> Result<T, E>) -> Result<T, E> {
     let mut batch = most;

@@ -13,7 +13,7 @@ use feature_cache::{
     SkippedPhoto, Split, SplitContents, Views, WhenLocked, photos_in_two_splits,
 };
 
-use crate::arithmetic::{Arithmetic, Unavailable};
+use crate::arithmetic::Arithmetic;
 use crate::batch_size::BatchSize;
 use crate::changes::Changes;
 use crate::dataset::{Dataset, DatasetError, LeftOut};
@@ -100,9 +100,14 @@ pub enum ExtractError {
     /// The network could not be run.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// The precision would be slower here.
-    #[error(transparent)]
-    Precision(#[from] Unavailable),
+    /// The rows' arithmetic is another machine's.
+    #[error("{}: its rows were computed in {precision}, which this machine has not; leave out --sample", path.display())]
+    NotHere {
+        /// The cache.
+        path: PathBuf,
+        /// The device's numbers, as the fingerprint has them.
+        precision: String,
+    },
     /// Photos that give no row, all of them.
     #[error("{} of the photos cannot be used:\n{}\nmend or remove them, or leave them out with --on-error skip", .0.len(), listed(.0))]
     Broken(Vec<SkippedPhoto>),

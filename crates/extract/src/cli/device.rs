@@ -47,7 +47,8 @@ impl DeviceName {
                     );
                 }
                 let devices = Cuda::device_count();
-                ensure!((number as i64) < devices, "--device cuda:{number}: there are {devices} GPUs, counted from 0");
+                let there = i64::try_from(number).is_ok_and(|number| number < devices);
+                ensure!(there, "--device cuda:{number}: there are {devices} GPUs, counted from 0");
                 Ok(Device::Cuda(number))
             }
         }

@@ -19,10 +19,14 @@ pub struct DoctorArgs {
     /// Where the network runs: auto, cpu, cuda:N
     #[arg(long, default_value = "auto")]
     device: DeviceName,
+    /// The network's numbers
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    precision: Precision,
 }
 
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let device = args.device.device()?;
+    let arithmetic = Arithmetic::new(device, args.precision)?;
     println!("extract    {}", env!("CARGO_PKG_VERSION"));
     println!("libtorch   {} (oneDNN {})", libtorch_version(), if tch::utils::has_mkldnn() { "yes" } else { "no" });
     println!("device     {device:?}");
@@ -34,9 +38,9 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         println!("these are not the weights that Keras publishes for ImageNet: there is nothing to compare with");
         return Ok(ExitCode::FAILURE);
     }
-    let Examination { difference, kernels } = examine(&weights, Arithmetic::new(device, Precision::F32)?)?;
+    let Examination { difference, kernels } = examine(&weights, arithmetic)?;
     println!("kernels    {kernels}");
-    let tolerance = Precision::F32.tolerance();
+    let tolerance = args.precision.tolerance();
     let healthy = difference <= tolerance;
     let verdict = if healthy { "this machine computes what it should" } else { "this machine computes something else" };
     println!("features   {difference:.1e} from Keras's (relative; up to {tolerance:.0e} is rounding): {verdict}");

@@ -41,8 +41,8 @@ pub struct ExtractionArgs {
     /// How photos are resized to it
     #[arg(long, value_enum, default_value_t)]
     interpolation: Interpolation,
-    /// Photos per forward pass: auto (8 on the CPU, on a GPU as many as its memory takes, up to 256) or a number; rows do
-    /// not depend on it
+    /// Photos per forward pass: auto (8 on the CPU, on a GPU 256 or as many of 128, 64, … as fit) or a number; rows do not
+    /// depend on it, on a GPU but for rounding
     #[arg(long, value_name = "PHOTOS", default_value = "auto")]
     batch_size: BatchSize,
     /// Scale JPEGs down to 1/2, 1/4 or 1/8 while decoding, if enough pixels are left: for photos of many megapixels, where
@@ -54,8 +54,7 @@ pub struct ExtractionArgs {
     /// Where the network runs: auto (a GPU if there is one), cpu, cuda:N
     #[arg(long, default_value = "auto")]
     device: DeviceName,
-    /// The network's numbers: f32 gives Keras's features, bf16 is nearly twice as fast on processors and GPUs that have it,
-    /// f16 is for GPUs; heads trained on either are as accurate
+    /// The network's numbers: f32 gives Keras's features, bf16 and f16 are faster where there are instructions for them
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
     /// Cores to use [default: all]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! weights ─ kernel (batch norms folded in) ─ layers (their order) ─┬─ cpu (our own kernels: f32 on AVX2)
-//!                                                                  └─ libtorch (GPUs, bfloat16, other processors)
+//!                                                                  └─ libtorch (GPUs, bf16, f16, other processors)
 //! ```
 
 mod cpu;

@@ -1,4 +1,4 @@
-//! The layers in libtorch: on GPUs, in bfloat16, and in f32 where our own kernels do not suit the processor.
+//! The layers in libtorch: on GPUs, in bf16 and f16, and in f32 where our own kernels do not suit the processor.
 //!
 //! Tensors are channels_last throughout, which to libtorch is an NHWC buffer seen through a permutation.
 
@@ -74,6 +74,7 @@ impl Backend for Libtorch {
             tch::set_num_threads(1);
         }
         let pixels = self.sent(Tensor::f_from_slice(pixels)?)?;
+        // CUDA divides by multiplying with the reciprocal: the last bit may differ there.
         let scaled = pixels.f_to_kind(Kind::Float)?.f_div_scalar_(f64::from(HALF_RANGE))?.f_sub_scalar_(1.0)?;
         let nhwc = [pictures, side, side, channels].map(|length| length as i64);
         Ok(scaled.f_to_kind(self.kind)?.f_view(nhwc)?.f_permute([0, 3, 1, 2])?)
