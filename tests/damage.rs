@@ -110,6 +110,25 @@ fn a_row_that_is_not_the_networks_is_named() {
 }
 
 #[test]
+fn rows_that_this_machine_cannot_compute_are_not_sampled() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    let honest = photos.beside("honest");
+    extract(&photos.path(), &honest, &[]).succeeded();
+    let cache = FeatureCache::open(&honest).unwrap();
+    let mut contents = CacheContents::of(&cache).unwrap();
+    // Half precision on a processor.
+    contents.fingerprint.precision = "f16".to_owned();
+    let columns = NonZeroUsize::new(cache.columns()).unwrap();
+    let split = cache.split(Split::All).unwrap();
+    let rows = contents.photos().enumerate().map(|(n, (_, photo))| (photo.blake3, split.row(n).unwrap()));
+    write_cache(&photos.beside("cache"), &contents, columns, rows).unwrap();
+    let dataset = photos.path();
+    verified(&photos, &["--against", dataset.to_str().unwrap(), "--sample", "1"])
+        .failed_with("cache: its rows were computed in f16, which this machine has not; leave out --sample");
+    verified(&photos, &["--against", dataset.to_str().unwrap()]).succeeded();
+}
+
+#[test]
 fn what_is_no_cache_says_how_to_make_one() {
     let photos = Photos::new(&["cat", "dog"], 1);
     verified(&photos, &[]).failed_with("no feature cache here; make one with: extract DATASET --out");

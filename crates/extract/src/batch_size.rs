@@ -58,9 +58,8 @@ impl BatchSize {
     }
 }
 
-/// Any failure counts as one that half of them would not meet: cuDNN has many words for too little memory.
-///
-/// What `attempt` gives for the first of `most`, its half, its quarter, … that works; the last error where none does.
+/// What `attempt` gives for the first of `most`, its half, its quarter, … that works; the last error where none does. Any
+/// error may be one that fewer pictures would not meet: cuDNN has many words for too little memory.
 fn largest<T, E>(most: usize, attempt: impl Fn(usize) -> Result<T, E>) -> Result<T, E> {
     let mut batch = most;
     loop {
