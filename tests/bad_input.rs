@@ -122,6 +122,25 @@ fn weights_that_are_not_there_or_not_whole() {
 }
 
 #[test]
+fn weights_that_overflow_give_no_cache() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    let mut weights = fs::read(workspace().join("data/weights/xception.safetensors")).unwrap();
+    let (length, rest) = weights.split_first_chunk().unwrap();
+    let (header, values) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let header: serde_json::Value = serde_json::from_slice(header).unwrap();
+    let offsets = &header["block14_sepconv2_bn.gamma"]["data_offsets"];
+    let [start, end] = [0, 1].map(|n| weights.len() - values.len() + offsets[n].as_u64().unwrap() as usize);
+    weights[start..end].as_chunks_mut().0.fill(f32::MAX.to_le_bytes());
+    let path = photos.beside("large.safetensors");
+    fs::write(&path, weights).unwrap();
+    let cache = photos.beside("cache");
+    extract(&photos.path(), &cache, &["--weights", path.to_str().unwrap()]).failed_with(
+        "cat/000.png: its features are not finite: the weights are broken; compare them with Keras's by: extract doctor",
+    );
+    assert!(!cache.exists());
+}
+
+#[test]
 fn caches_of_another_version_or_damaged_are_not_mixed_with() {
     let photos = Photos::new(&["cat", "dog"], 2);
     let cache = photos.beside("cache");

@@ -13,7 +13,7 @@ use feature_cache::{
     SkippedPhoto, Split, SplitContents, Views, WhenLocked, photos_in_two_splits,
 };
 
-use crate::arithmetic::Arithmetic;
+use crate::arithmetic::{Arithmetic, Precision};
 use crate::batch_size::BatchSize;
 use crate::changes::Changes;
 use crate::dataset::{Dataset, DatasetError, LeftOut};
@@ -100,6 +100,14 @@ pub enum ExtractError {
     /// The network could not be run.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// The network gave something that is no number.
+    #[error("{}: its features are not finite: {}", photo.display(), broken(*precision))]
+    NotFinite {
+        /// The photo, relative to the data set.
+        photo: PathBuf,
+        /// The network's numbers.
+        precision: Precision,
+    },
     /// The rows' arithmetic is another machine's.
     #[error("{}: its rows were computed in {precision}, which this machine has not; leave out --sample", path.display())]
     NotHere {
@@ -136,6 +144,13 @@ pub enum ExtractError {
         /// Rows that the next run need not compute.
         kept: usize,
     },
+}
+
+fn broken(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 | Precision::Bf16 => "the weights are broken; compare them with Keras's by: extract doctor",
+        Precision::F16 => "the weights are broken, or f16 is too narrow for them; use --precision f32",
+    }
 }
 
 fn listed(photos: &[SkippedPhoto]) -> String {
@@ -291,11 +306,20 @@ impl Extraction {
         let progress = Progress::start("extracting", rows, "rows");
         let write = |rows: Vec<(blake3::Hash, &[f32])>| {
             let count = rows.len();
-            journal.append(rows)?;
+            journal.append(rows).map_err(|error| self.with_photo(error, jobs))?;
             progress.advance(count);
             Ok(())
         };
         pipeline::run(root, jobs, self.preparation, self.on_error, (network, self.workers.get()), stop, write)
+    }
+
+    /// A row that is not finite is a photo's.
+    fn with_photo(&self, error: CacheError, jobs: &[Job]) -> ExtractError {
+        let CacheError::RowNotFinite(key) = error else { return error.into() };
+        match jobs.iter().find(|job| job.pictures.iter().any(|picture| picture.key == key)) {
+            Some(job) => ExtractError::NotFinite { photo: job.path.clone(), precision: self.arithmetic.precision() },
+            None => error.into(),
+        }
     }
 }
 

@@ -68,8 +68,8 @@ pub enum CacheError {
     #[error("{}: not part of a feature cache; move it away, or choose another --out", .0.display())]
     Foreign(PathBuf),
     /// The network gave something that is no number.
-    #[error("a feature row is not finite: the weights or the network are broken; run: extract doctor")]
-    RowNotFinite,
+    #[error("the row of picture or view {0} is not finite: the weights or the network are broken; run: extract doctor")]
+    RowNotFinite(blake3::Hash),
     /// A row was asked for that nobody has.
     #[error("the row of picture or view {0} is missing")]
     RowMissing(blake3::Hash),

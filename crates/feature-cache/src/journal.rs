@@ -84,7 +84,7 @@ impl Journal {
         let mut places = Vec::new();
         for (picture, row) in rows {
             if row.iter().any(|value| !value.is_finite()) {
-                return Err(CacheError::RowNotFinite);
+                return Err(CacheError::RowNotFinite(picture));
             }
             places.push((picture, self.end + records.len() as u64));
             let start = records.len();
@@ -206,7 +206,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(&folder.path().join("rows"), &fingerprint(), COLUMNS).unwrap();
         let error = journal.append([(picture("a"), &[1., f32::NAN, 3.][..])]).unwrap_err();
-        assert!(matches!(error, CacheError::RowNotFinite));
+        assert!(matches!(error, CacheError::RowNotFinite(key) if key == picture("a")));
         assert_eq!(journal.rows(), 0);
     }
 }

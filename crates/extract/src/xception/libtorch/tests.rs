@@ -7,8 +7,8 @@ use crate::weights::Weights;
 use crate::xception::cpu::Cpu;
 use crate::xception::layers::Layers;
 
-fn on_cpu(kind: Kind, fused: bool) -> Libtorch {
-    Libtorch { device: Device::Cpu, kind, fused }
+fn plain(kind: Kind) -> Libtorch {
+    Libtorch { device: Device::Cpu, kind, fused: false }
 }
 
 #[test]
@@ -16,7 +16,7 @@ fn pixels_are_brought_to_the_range_from_minus_one_to_one_and_stay_in_place() {
     let shape = Shape { pictures: 2, side: 2, channels: 3 };
     let pixels: Vec<u8> = (0..24).map(|n| n * 11).collect();
     for (kind, allowed) in [(Kind::Float, 0.0), (Kind::Half, 5e-4)] {
-        let input = on_cpu(kind, false).input(&pixels, shape).unwrap();
+        let input = plain(kind).input(&pixels, shape).unwrap();
         assert_eq!((input.kind(), input.size()), (kind, vec![2, 3, 2, 2]));
         for (n, &pixel) in pixels.iter().enumerate() {
             let [picture, row, column, channel] = [n / 12, n / 6 % 2, n / 3 % 2, n % 3].map(|place| place as i64);
@@ -43,8 +43,8 @@ fn the_network_of_plain_convolutions_gives_the_rows_of_our_kernels() {
     let pixels: Vec<u8> = (0..2 * 71 * 71 * 3).map(|n| (n / 7 * 31 % 256) as u8).collect();
     let ours = Layers::new(Cpu::default(), &weights, shape).unwrap().forward(&pixels, |_| {}).unwrap();
     for (kind, expected) in [(Kind::Float, 1e-8..5e-6), (Kind::Half, 1e-4..1e-2), (Kind::BFloat16, 1e-3..4e-2)] {
-        let plain = Layers::new(on_cpu(kind, false), &weights, shape).unwrap();
-        let difference = distance(&plain.forward(&pixels, |_| {}).unwrap(), &ours);
+        let network = Layers::new(plain(kind), &weights, shape).unwrap();
+        let difference = distance(&network.forward(&pixels, |_| {}).unwrap(), &ours);
         assert!(expected.contains(&difference), "{kind:?}: {difference:e}");
     }
 }
