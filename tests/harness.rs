@@ -93,11 +93,16 @@ pub fn run_command(command: &mut Command) -> Ran {
     Ran::of(command.output().unwrap_or_else(|error| panic!("{command:?}: {error}")))
 }
 
-/// A binary with a clean environment.
+/// A binary with a clean environment, that sees no GPU: there, rows depend on the batch by rounding.
 pub fn command(name: &str) -> Command {
     let mut command = Command::new(binary(name));
-    command.env_remove("ICEBOX_WEIGHTS");
+    command.env_remove("ICEBOX_WEIGHTS").env("CUDA_VISIBLE_DEVICES", "");
     command
+}
+
+/// Runs `extract`, which sees a GPU where there is one.
+pub fn extract_on_gpu<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Ran {
+    run_command(command("extract").env_remove("CUDA_VISIBLE_DEVICES").args(arguments))
 }
 
 /// `extract DATASET --out CACHE --size 71 --json`, and more.

@@ -19,7 +19,8 @@ const ON_CPU: usize = 8;
 /// Larger batches keep no GPU busier.
 const MOST_ON_GPU: usize = 256;
 
-/// Pictures per forward pass. Rows do not depend on it; on a GPU they do by rounding, since cuDNN chooses by it how to sum.
+/// Pictures per forward pass. On the CPU rows do not depend on it; on a GPU they differ by rounding, since cuDNN chooses by
+/// it how to sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchSize {
     /// What suits the device.

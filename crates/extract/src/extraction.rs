@@ -100,16 +100,22 @@ pub enum ExtractError {
     /// The network could not be run.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// The network gave something that is no number.
-    #[error("{}: its features are not finite: {}", photo.display(), broken(*precision))]
+    /// A row holds NaN or an infinity.
+    #[error("{}: its features are not finite: {}", photo.display(), broken(*precision, weights))]
     NotFinite {
         /// The photo, relative to the data set.
         photo: PathBuf,
+        /// The network's weights.
+        weights: PathBuf,
         /// The network's numbers.
         precision: Precision,
     },
-    /// The rows' arithmetic is another machine's.
-    #[error("{}: its rows were computed in {precision}, which this machine has not; leave out --sample", path.display())]
+    /// The rows' arithmetic is not to be had.
+    #[error(
+        "{}: its rows were computed in {precision}, and here is no such GPU, processor or version of extract; \
+         leave out --sample, or check them where they were computed",
+        path.display()
+    )]
     NotHere {
         /// The cache.
         path: PathBuf,
@@ -146,10 +152,13 @@ pub enum ExtractError {
     },
 }
 
-fn broken(precision: Precision) -> &'static str {
+fn broken(precision: Precision, weights: &Path) -> String {
+    let weights = weights.display();
     match precision {
-        Precision::F32 | Precision::Bf16 => "the weights are broken; compare them with Keras's by: extract doctor",
-        Precision::F16 => "the weights are broken, or f16 is too narrow for them; use --precision f32",
+        Precision::F32 | Precision::Bf16 => {
+            format!("the weights or the network are broken; run: extract doctor --weights {weights}")
+        }
+        Precision::F16 => format!("f16 is too narrow for them, or {weights} is broken; use --precision f32"),
     }
 }
 
@@ -313,11 +322,15 @@ impl Extraction {
         pipeline::run(root, jobs, self.preparation, self.on_error, (network, self.workers.get()), stop, write)
     }
 
-    /// A row that is not finite is a photo's.
+    /// Says which photo's row is not finite, if that is the error.
     fn with_photo(&self, error: CacheError, jobs: &[Job]) -> ExtractError {
         let CacheError::RowNotFinite(key) = error else { return error.into() };
         match jobs.iter().find(|job| job.pictures.iter().any(|picture| picture.key == key)) {
-            Some(job) => ExtractError::NotFinite { photo: job.path.clone(), precision: self.arithmetic.precision() },
+            Some(job) => ExtractError::NotFinite {
+                photo: job.path.clone(),
+                weights: self.weights.clone(),
+                precision: self.arithmetic.precision(),
+            },
             None => error.into(),
         }
     }

@@ -14,10 +14,10 @@ pub const FAST_DECODER: &str =
 
 /// The fingerprint of rows made with these weights and settings, in this arithmetic.
 ///
-/// The batch size, the number of threads and the order of the photos are no part of it: rows do not depend on them.
-/// Processors with other vector instructions sum in another order, those with AVX2 alone in kernels of our own; their rows
-/// differ by rounding (some millionths of a row's length), as do those of a GPU, where rounding depends on the batch size
-/// too; these are told apart since more than rounding may differ there.
+/// The batch size, the number of threads and the order of the photos are no part of it: on the CPU rows do not depend on
+/// them. Processors with other vector instructions sum in another order, those with AVX2 alone in kernels of our own; their
+/// rows differ by rounding (some millionths of a row's length), as do those of a GPU, where it depends on the batch size.
+/// These are told apart, since more than rounding may differ there.
 pub fn fingerprint(weights: &Weights, preparation: Preparation, arithmetic: Arithmetic) -> Fingerprint {
     Fingerprint {
         backbone: "Xception without top (Keras), block14_sepconv2_act".to_owned(),

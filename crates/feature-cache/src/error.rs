@@ -67,8 +67,8 @@ pub enum CacheError {
     /// The folder holds something that is no part of a cache and would be lost.
     #[error("{}: not part of a feature cache; move it away, or choose another --out", .0.display())]
     Foreign(PathBuf),
-    /// The network gave something that is no number.
-    #[error("the row of picture or view {0} is not finite: the weights or the network are broken; run: extract doctor")]
+    /// A row holds NaN or an infinity: that of this picture or view.
+    #[error("the row of picture or view {0} is not finite")]
     RowNotFinite(blake3::Hash),
     /// A row was asked for that nobody has.
     #[error("the row of picture or view {0} is missing")]

@@ -41,8 +41,8 @@ pub struct ExtractionArgs {
     /// How photos are resized to it
     #[arg(long, value_enum, default_value_t)]
     interpolation: Interpolation,
-    /// Photos per forward pass: auto (8 on the CPU, on a GPU 256 or as many of 128, 64, … as fit) or a number; rows do not
-    /// depend on it, on a GPU but for rounding
+    /// Photos per forward pass: auto (8 on the CPU, on a GPU the largest of 256, 128, 64, … that fits) or a number; on the
+    /// CPU rows do not depend on it, on a GPU they differ by rounding
     #[arg(long, value_name = "PHOTOS", default_value = "auto")]
     batch_size: BatchSize,
     /// Scale JPEGs down to 1/2, 1/4 or 1/8 while decoding, if enough pixels are left: for photos of many megapixels, where
