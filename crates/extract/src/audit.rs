@@ -76,7 +76,8 @@ pub fn rows(
     let fast_decode = named.decoder == FAST_DECODER;
     let preparation = Preparation { side: named.size, interpolation, limits: Limits::PILLOW, fast_decode };
     let not_here = || ExtractError::NotHere { path: cache.path().to_owned(), precision: named.precision.clone() };
-    let arithmetic = Arithmetic::named(&named.precision).filter(|named| named.is_here()).ok_or_else(not_here)?;
+    let arithmetic =
+        Arithmetic::named(&named.precision).filter(|arithmetic| arithmetic.is_here()).ok_or_else(not_here)?;
     let differences = fingerprint(&weights, preparation, arithmetic).differences(named);
     if !differences.is_empty() {
         return Err(CacheError::OtherFingerprint { path: cache.path().to_owned(), differences }.into());

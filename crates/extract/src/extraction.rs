@@ -101,7 +101,7 @@ pub enum ExtractError {
     #[error(transparent)]
     Network(#[from] NetworkError),
     /// A row holds NaN or an infinity.
-    #[error("{}: its features are not finite: {}", photo.display(), broken(*precision, weights))]
+    #[error("{}: its features are not finite: {}", photo.display(), why_not_finite(*precision, weights))]
     NotFinite {
         /// The photo, relative to the data set.
         photo: PathBuf,
@@ -152,7 +152,7 @@ pub enum ExtractError {
     },
 }
 
-fn broken(precision: Precision, weights: &Path) -> String {
+fn why_not_finite(precision: Precision, weights: &Path) -> String {
     let weights = weights.display();
     match precision {
         Precision::F32 | Precision::Bf16 => {
