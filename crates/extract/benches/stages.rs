@@ -9,7 +9,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use extract::arithmetic::{Arithmetic, Precision};
 use extract::pipeline::Network;
-use extract::pixels::{Interpolation, Limits, decode, resize};
+use extract::pixels::{Interpolation, Limits, Preparation};
 use extract::xception::Xception;
 use tch::Device;
 
@@ -34,11 +34,12 @@ fn photos() -> Vec<Vec<u8>> {
 #[divan::bench(args = [Interpolation::Nearest, Interpolation::Bilinear, Interpolation::Lanczos])]
 fn decode_and_resize_18_photos(bencher: Bencher<'_, '_>, interpolation: Interpolation) {
     let photos = photos();
-    let mut place = vec![0; 150 * 150 * 3];
+    let preparation = Preparation { side: 150, interpolation, limits: Limits::DEFAULT, fast_decode: false };
+    let mut pixels = vec![0; preparation.values()];
     bencher.counter(ItemsCount::new(photos.len())).bench_local(|| {
         for photo in &photos {
-            let picture = decode(photo, Limits::PILLOW).expect("a picture");
-            resize(&picture, 150, interpolation, black_box(&mut place));
+            let picture = preparation.decode(photo).expect("a picture");
+            preparation.resize(&picture, None, black_box(&mut pixels)).expect("a resized picture");
         }
     });
 }

@@ -9,8 +9,8 @@ use crate::arithmetic::Arithmetic;
 use crate::extraction::ExtractError;
 use crate::fingerprint::{FAST_DECODER, fingerprint};
 use crate::inventory::{BrokenPhoto, read_photo};
-use crate::pipeline::{Network, Preparation};
-use crate::pixels::{Interpolation, Limits};
+use crate::pipeline::Network;
+use crate::pixels::{Limits, Preparation};
 use crate::views::PhotoViews;
 use crate::weights::Weights;
 use crate::xception::Xception;
@@ -72,9 +72,9 @@ pub fn rows(
 ) -> Result<Vec<Discrepancy>, ExtractError> {
     let weights = Weights::load(weights)?;
     let named = cache.fingerprint();
-    let interpolation = Interpolation::named(&named.interpolation).unwrap_or_default();
+    let interpolation = named.interpolation.parse().unwrap_or_default();
     let fast_decode = named.decoder == FAST_DECODER;
-    let preparation = Preparation { side: named.size, interpolation, limits: Limits::PILLOW, fast_decode };
+    let preparation = Preparation { side: named.size, interpolation, limits: Limits::DEFAULT, fast_decode };
     let not_here = || ExtractError::NotHere { path: cache.path().to_owned(), precision: named.precision.clone() };
     let arithmetic =
         Arithmetic::named(&named.precision).filter(|arithmetic| arithmetic.is_here()).ok_or_else(not_here)?;
@@ -109,7 +109,10 @@ pub fn rows(
         }
         for (number, view, cached) in rows {
             let mut pixels = vec![0; preparation.values()];
-            preparation.resize(&picture, view, &mut pixels);
+            if let Err(reason) = preparation.resize(&picture, view, &mut pixels) {
+                found.push(Discrepancy::Unreadable { path: photo.path.clone(), reason: reason.into() });
+                continue;
+            }
             let difference = distance(&network.rows(&pixels)?, cached);
             let allowed = arithmetic.precision().tolerance();
             if difference.is_nan() || difference > allowed {

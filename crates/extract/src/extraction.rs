@@ -2,7 +2,7 @@
 //!
 //! scan → hash → find what has a row already → run the rest through the network → put the new cache in place
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -19,7 +19,8 @@ use crate::changes::Changes;
 use crate::dataset::{Dataset, DatasetError, LeftOut};
 use crate::fingerprint::fingerprint;
 use crate::inventory::{Inventory, Reading};
-use crate::pipeline::{self, Job, NetworkError, OnError, Preparation, Times, Wanted};
+use crate::pipeline::{self, Job, NetworkError, OnError, Times, Wanted};
+use crate::pixels::{Limit, Preparation};
 use crate::progress::Progress;
 use crate::views::PhotoViews;
 use crate::weights::{Weights, WeightsError};
@@ -67,6 +68,8 @@ pub struct Summary {
     pub changes: Changes,
     /// Photos without a row, with the reason.
     pub skipped: Vec<SkippedPhoto>,
+    /// The limits that some of those are over.
+    pub exceeded: BTreeSet<Limit>,
     /// Files that were read to hash them.
     pub hashed: usize,
     /// Rows that came from the network in this run, those of views among them.
@@ -123,8 +126,13 @@ pub enum ExtractError {
         precision: String,
     },
     /// Photos that give no row, all of them.
-    #[error("{} of the photos cannot be used:\n{}\nmend or remove them, or leave them out with --on-error skip", .0.len(), listed(.0))]
-    Broken(Vec<SkippedPhoto>),
+    #[error("{} of the photos cannot be used:\n{}", photos.len(), listed(photos))]
+    Broken {
+        /// The photos, with the reason.
+        photos: Vec<SkippedPhoto>,
+        /// The limits that some of them are over.
+        exceeded: BTreeSet<Limit>,
+    },
     /// Every photo of a class is broken.
     #[error("{}: class {class:?} has no photo that can be used", dataset.display())]
     NothingLeft {
@@ -185,7 +193,7 @@ impl Extraction {
         let inventory = self.take_inventory(&dataset, previous.as_ref());
         let pictures = inventory.pictures();
         let changes = self.changes(previous.as_ref(), &pictures)?;
-        let mut broken = inventory.broken();
+        let (mut broken, mut exceeded) = (inventory.broken(), inventory.exceeded());
         let jobs = self.jobs(&pictures, &RowSource::new(previous.as_ref(), &journal)?);
         let (mut times, mut batches, mut computed) = (Times::default(), 0, 0);
         if !jobs.is_empty() {
@@ -197,13 +205,14 @@ impl Extraction {
             };
             (times, batches, computed) = (outcome.times, outcome.batches, outcome.rows);
             broken.extend(with_same_bytes(&outcome.broken, &pictures));
+            exceeded.extend(outcome.broken.iter().filter_map(|(_, reason)| reason.limit()));
             if outcome.stopped {
                 return Err(ExtractError::Stopped { kept: journal.rows() });
             }
         }
         if self.on_error == OnError::Fail && !broken.is_empty() {
-            let broken = broken.into_iter().map(|(path, reason)| SkippedPhoto { path, reason });
-            return Err(ExtractError::Broken(broken.collect()));
+            let photos = broken.into_iter().map(|(path, reason)| SkippedPhoto { path, reason }).collect();
+            return Err(ExtractError::Broken { photos, exceeded });
         }
 
         let contents = contents(&dataset, (fingerprint, self.views_in_words().cloned()), pictures, &broken)?;
@@ -214,6 +223,7 @@ impl Extraction {
             views: contents.views.as_ref().map_or(0, |views| views.count.get()),
             changes,
             skipped: contents.splits.values().flat_map(|split| split.skipped.clone()).collect(),
+            exceeded,
             hashed: inventory.hashed,
             computed,
             shared: photos_in_two_splits(contents.photos()),
@@ -267,7 +277,7 @@ impl Extraction {
     fn take_inventory(&self, dataset: &Dataset, previous: Option<&FeatureCache>) -> Inventory {
         let progress = Progress::start("hashing", dataset.len(), "photos");
         let known = previous.map(FeatureCache::hashes).unwrap_or_default();
-        let reading = Reading { limits: self.preparation.limits, rehash: self.rehash };
+        let reading = Reading { preparation: self.preparation, rehash: self.rehash };
         Inventory::take(dataset, &known, reading, || progress.advance(1))
     }
 

@@ -1,7 +1,7 @@
 //! What the rows of this crate depend on, in words.
 
 use crate::arithmetic::Arithmetic;
-use crate::pipeline::Preparation;
+use crate::pixels::Preparation;
 use crate::weights::Weights;
 use feature_cache::Fingerprint;
 

@@ -1,6 +1,6 @@
 //! Which picture each photo of the data set is: blake3 of its bytes, from the file or from what is known of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use feature_cache::{HashedPhoto, Hashes, IndexEntry, Split};
 use rayon::prelude::*;
 
 use crate::dataset::{Dataset, Photo};
-use crate::pixels::{self, Limits, PixelError};
+use crate::pixels::{Limit, PixelError, Preparation};
 
 /// No photo comes near this; a larger file is not read.
 const MOST_FILE_BYTES: u64 = 1 << 30;
@@ -42,11 +42,21 @@ pub enum BrokenPhoto {
     Changed,
 }
 
+impl BrokenPhoto {
+    /// The limit that the photo is over, if that is the reason.
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Pixels(error) => error.limit(),
+            _ => None,
+        }
+    }
+}
+
 /// How photos are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
-    /// Larger pictures are refused.
-    pub limits: Limits,
+    /// How they are decoded and resized later: what cannot be is found now.
+    pub preparation: Preparation,
     /// Hash every file, also those whose size and time are known.
     pub rehash: bool,
 }
@@ -89,6 +99,12 @@ impl Inventory {
         self.splits.values().flatten().filter_map(reason).collect()
     }
 
+    /// The limits that some of those are over.
+    pub fn exceeded(&self) -> BTreeSet<Limit> {
+        let photos = self.splits.values().flatten();
+        photos.filter_map(|(_, picture)| picture.as_ref().err()?.limit()).collect()
+    }
+
     /// The sizes and times of the photos, for the next run.
     pub fn hashes(&self) -> Hashes {
         let known = |(photo, picture): &Seen| Some((photo.path.clone(), *picture.as_ref().ok()?));
@@ -111,7 +127,7 @@ fn look_at(
         return Ok((HashedPhoto::new(&metadata, blake3), false));
     }
     read_photo(path, &metadata, bytes)?;
-    pixels::probe(bytes, reading.limits)?;
+    reading.preparation.check(bytes)?;
     Ok((HashedPhoto::new(&metadata, blake3::hash(bytes)), true))
 }
 

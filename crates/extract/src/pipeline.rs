@@ -19,7 +19,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::prelude::*;
 
 use crate::inventory::{BrokenPhoto, read_photo};
-use crate::pixels::{self, Interpolation, Limits, PixelError, RgbPicture, View};
+use crate::pixels::{Preparation, RgbPicture, View};
 
 /// What turns pictures into rows.
 pub trait Network: Sized + Send {
@@ -59,45 +59,6 @@ pub struct Wanted {
     pub key: blake3::Hash,
     /// One of the photo's views, or the photo as it is.
     pub view: Option<View>,
-}
-
-/// How the pictures of a run are prepared.
-#[derive(Debug, Clone, Copy)]
-pub struct Preparation {
-    /// Width and height for the network.
-    pub side: u32,
-    /// How they are resized to it.
-    pub interpolation: Interpolation,
-    /// Which are too large.
-    pub limits: Limits,
-    /// Whether JPEGs are scaled down while they are decoded ([`pixels::decode_fast`]).
-    pub fast_decode: bool,
-}
-
-impl Preparation {
-    /// Values of a picture for the network.
-    pub fn values(&self) -> usize {
-        3 * (self.side as usize).pow(2)
-    }
-
-    /// Decodes a photo.
-    ///
-    /// # Errors
-    /// When it is no picture, a damaged one, or over the limits.
-    pub fn decode(&self, photo: &[u8]) -> Result<RgbPicture, PixelError> {
-        match self.fast_decode {
-            true => pixels::decode_fast(photo, self.limits, self.side),
-            false => pixels::decode(photo, self.limits),
-        }
-    }
-
-    /// Puts the picture, or a view of it, into `place`, which holds [`Self::values`].
-    pub fn resize(&self, picture: &RgbPicture, view: Option<View>, place: &mut [u8]) {
-        match view {
-            Some(view) => view.draw(picture, self.side, self.interpolation, place),
-            None => pixels::resize(picture, self.side, self.interpolation, place),
-        }
-    }
 }
 
 /// What to do about a photo that does not decode.
@@ -305,7 +266,7 @@ fn prepare(root: &Path, job: &Job, preparation: Preparation, bytes: &mut Vec<u8>
     let photo = decode(root, job, preparation, bytes)?;
     let mut pixels = vec![0; job.pictures.len() * preparation.values()];
     for (picture, place) in job.pictures.iter().zip(pixels.chunks_exact_mut(preparation.values())) {
-        preparation.resize(&photo, picture.view, place);
+        preparation.resize(&photo, picture.view, place)?;
     }
     Ok(pixels)
 }
@@ -360,10 +321,10 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::pixels::Variation;
+    use crate::pixels::{Interpolation, Limits, Variation};
 
     const PREPARATION: Preparation =
-        Preparation { side: 8, interpolation: Interpolation::Nearest, limits: Limits::PILLOW, fast_decode: false };
+        Preparation { side: 8, interpolation: Interpolation::Nearest, limits: Limits::DEFAULT, fast_decode: false };
 
     /// A row is the sum of its picture's pixels, twice.
     struct Sums {
@@ -456,7 +417,7 @@ mod tests {
                 let photo = PREPARATION.decode(&fs::read(folder.path().join(&job.path)).unwrap()).unwrap();
                 for picture in &job.pictures {
                     let mut pixels = vec![0; PREPARATION.values()];
-                    PREPARATION.resize(&photo, picture.view, &mut pixels);
+                    PREPARATION.resize(&photo, picture.view, &mut pixels).unwrap();
                     assert_eq!(rows[&picture.key], [sum(&pixels); 2]);
                     expected += 1;
                 }

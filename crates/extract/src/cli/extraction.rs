@@ -1,5 +1,6 @@
 //! `extract DATASET --out CACHE`.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,9 +12,9 @@ use anyhow::Context;
 use clap::Args;
 use extract::arithmetic::{Arithmetic, Precision};
 use extract::batch_size::BatchSize;
-use extract::extraction::{Extraction, Summary};
-use extract::pipeline::{OnError, Preparation, Times};
-use extract::pixels::{Interpolation, Limits};
+use extract::extraction::{ExtractError, Extraction, Summary};
+use extract::pipeline::{OnError, Times};
+use extract::pixels::{Interpolation, Limit, Limits, Preparation};
 use extract::xception::SMALLEST_SIDE;
 use feature_cache::WhenLocked;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
@@ -22,6 +23,7 @@ use tch::Device;
 use super::WeightsArg;
 use super::device::DeviceName;
 use super::dry_run;
+use super::interpolation;
 use super::views::ViewsArgs;
 
 /// `extract DATASET --out CACHE`.
@@ -39,7 +41,7 @@ pub struct ExtractionArgs {
     #[arg(long, value_name = "PIXELS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(i64::from(SMALLEST_SIDE)..=2048))]
     size: u32,
     /// How photos are resized to it
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = interpolation::parser(), default_value_t)]
     interpolation: Interpolation,
     /// Photos per forward pass: auto (8 on the CPU, on a GPU the largest of 256, 128, 64, … that fits) or a number; on the
     /// CPU rows do not depend on it, on a GPU they differ by rounding
@@ -64,8 +66,12 @@ pub struct ExtractionArgs {
     #[arg(long, value_enum, default_value_t = OnError::Fail)]
     on_error: OnError,
     /// Refuse photos with more pixels than this before taking memory for them
-    #[arg(long, value_name = "PIXELS", default_value_t = Limits::PILLOW.max_pixels)]
+    #[arg(long, value_name = "PIXELS", default_value_t = Limits::DEFAULT.max_pixels)]
     max_pixels: u64,
+    /// Refuse photos that may take more memory than this, decoded and while they are resized, before taking it; as many
+    /// photos are decoded at a time as cores are used
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::DEFAULT.max_bytes)]
+    max_picture_bytes: u64,
     /// Read every photo again, also those whose size and time have not changed
     #[arg(long)]
     rehash: bool,
@@ -99,7 +105,7 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
         preparation: Preparation {
             side: args.size,
             interpolation: args.interpolation,
-            limits: Limits { max_pixels: args.max_pixels },
+            limits: Limits { max_pixels: args.max_pixels, max_bytes: args.max_picture_bytes },
             fast_decode: args.fast_decode,
         },
         views: args.views.views()?,
@@ -115,7 +121,7 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
         return dry_run::run(&extraction);
     }
     let stop = stop_on_signals()?;
-    let summary = extraction.run(&stop)?;
+    let summary = extraction.run(&stop).map_err(with_advice)?;
     warn(&summary);
     if args.json {
         println!("{}", to_json(&summary));
@@ -140,12 +146,34 @@ fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// Says what can be done about broken photos.
+fn with_advice(error: ExtractError) -> anyhow::Error {
+    match &error {
+        ExtractError::Broken { exceeded, .. } => {
+            let advice = "mend or remove them, or leave them out with --on-error skip";
+            anyhow::anyhow!("{error}\n{advice}{}", raise(exceeded))
+        }
+        _ => error.into(),
+    }
+}
+
+/// The options that raise these limits.
+fn raise(exceeded: &BTreeSet<Limit>) -> String {
+    let option = |limit: &Limit| match limit {
+        Limit::Pixels => "--max-pixels",
+        Limit::Bytes => "--max-picture-bytes",
+    };
+    let options: Vec<&str> = exceeded.iter().map(option).collect();
+    if options.is_empty() { String::new() } else { format!("; raise limits with {}", options.join(" and ")) }
+}
+
 fn warn(summary: &Summary) {
     const LISTED: usize = 5;
     if !summary.skipped.is_empty() {
         eprintln!(
-            "warning: {} photos skipped, listed in skipped.csv and tried again next time:",
-            summary.skipped.len()
+            "warning: {} photos skipped, listed in skipped.csv and tried again next time{}:",
+            summary.skipped.len(),
+            raise(&summary.exceeded)
         );
         for photo in summary.skipped.iter().take(LISTED) {
             eprintln!("  {}: {}", photo.path.display(), photo.reason);
