@@ -14,8 +14,8 @@ use super::limits::{Limits, PixelError};
 use super::picture::RgbPicture;
 use super::{color, jpeg, tiff, webp};
 
-/// Tables and buffers of any decoder, in bytes.
-const TABLES: u64 = 1 << 20;
+/// Tables and small buffers of any decoder, in bytes.
+pub(super) const TABLES: u64 = 1 << 20;
 
 /// No PNG's profiles and texts come near this many bytes.
 const MAX_PNG_METADATA: u64 = 32 << 20;
@@ -173,7 +173,8 @@ fn open_tiff(bytes: &[u8], limits: Limits) -> Result<Opened<'_>, PixelError> {
     }
     let failed = |error: ImageError| failed(ImageFormat::Tiff, &error, limits);
     let mut decoder = TiffDecoder::new(Cursor::new(bytes)).map_err(failed)?;
-    decoder.set_limits(allocation_limit(limits.max_bytes)).map_err(failed)?;
+    // Its own limits are replaced by one for the buffer, of the buffer's size.
+    decoder.set_limits(image::Limits::no_limits()).map_err(failed)?;
     let bytes_per_pixel = match decoder.original_color_type() {
         ExtendedColorType::Cmyk8 => 4,
         ExtendedColorType::Cmyk16 => 8,

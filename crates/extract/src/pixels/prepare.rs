@@ -1,6 +1,6 @@
 //! From a photo's bytes to the network's input: the one way that all commands take.
 
-use super::decode::Photo;
+use super::decode::{Photo, TABLES};
 use super::guard::guarded;
 use super::interpolation::Interpolation;
 use super::limits::{Limits, PixelError};
@@ -63,7 +63,7 @@ impl Preparation {
         let photo = Photo::open(photo, self.limits, at_least)?;
         let picture = 3 * u64::from(photo.width) * u64::from(photo.height);
         let resizing = resize::memory(photo.width, photo.height, self.side, self.interpolation);
-        self.limits.check_bytes(photo.width, photo.height, picture.saturating_add(resizing))?;
+        self.limits.check_bytes(photo.width, photo.height, picture.saturating_add(resizing).saturating_add(TABLES))?;
         Ok(photo)
     }
 }
