@@ -201,6 +201,31 @@ fn doctor_finds_this_machine_healthy() {
     let ran = run("extract", ["doctor", "--device", "cpu"]).succeeded();
     assert!(ran.stdout.contains("this machine computes what it should"), "{ran:?}");
     assert!(ran.stdout.contains("libtorch   2.13.0"), "{ran:?}");
+    assert_eq!(ran.stdout.matches("kernels    ").count(), 2, "our own and libtorch's: {ran:?}");
+    let ran = run("extract", ["doctor", "--device", "cpu", "--kernels", "own"]).succeeded();
+    assert!(ran.stdout.contains("kernels    extract's own") && !ran.stdout.contains("libtorch's"), "{ran:?}");
+}
+
+/// Rows of either kernels differ by rounding, and each are computed again by either.
+#[test]
+fn kernels_can_be_chosen() {
+    let folder = temporary();
+    let dataset = folder.path().join("photos");
+    kitchen_dataset(&dataset);
+    let rows = ["own", "libtorch"].map(|kernels| {
+        let cache = folder.path().join(kernels);
+        let paths = [dataset.to_str().unwrap(), "--out", cache.to_str().unwrap()];
+        run("extract", paths.iter().chain(&["--kernels", kernels])).succeeded();
+        for again in ["own", "libtorch", "auto"] {
+            let verify = ["verify", cache.to_str().unwrap(), "--against", dataset.to_str().unwrap()];
+            run("extract", verify.iter().chain(&["--sample", "2", "--kernels", again])).succeeded();
+        }
+        FeatureCache::open(&cache).unwrap().split(Split::All).unwrap().features().to_owned()
+    });
+    let relative = distance(rows[0].view(), rows[1].view());
+    assert!((1e-8..1e-5).contains(&relative), "{relative:e}");
+    let refused = run("extract", ["photos", "--out", "cache", "--device", "cuda:0", "--kernels", "own"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod weights;
 
 use std::time::Duration;
 
-use extract::arithmetic::{Arithmetic, Precision};
+use extract::arithmetic::{Arithmetic, Kernels, Precision};
 use extract::pipeline::Network;
 use extract::xception::{BLOCKS, Xception, multiply_adds};
 use tch::Device;
@@ -22,7 +22,7 @@ const ROUNDS: usize = 15;
 #[allow(clippy::print_stdout)]
 fn main() {
     extract::memory::keep();
-    let (weights, f32s) = (weights(), Arithmetic::new(Device::Cpu, Precision::F32).expect("f32"));
+    let (weights, f32s) = (weights(), Arithmetic::new(Device::Cpu, Precision::F32, Kernels::Auto).expect("f32"));
     let networks = [
         Xception::by_own_kernels(&weights, SIDE, BATCH).expect("a network"),
         Xception::by_libtorch(&weights, SIDE, BATCH, f32s).expect("a network"),

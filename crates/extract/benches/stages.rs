@@ -7,7 +7,7 @@ use std::path::Path;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use extract::arithmetic::{Arithmetic, Precision};
+use extract::arithmetic::{Arithmetic, Kernels, Precision};
 use extract::pipeline::Network;
 use extract::pixels::{Interpolation, Limits, decode, resize};
 use extract::xception::Xception;
@@ -44,7 +44,8 @@ fn decode_and_resize_18_photos(bencher: Bencher<'_, '_>, interpolation: Interpol
 }
 
 fn network(batch: usize, precision: Precision) -> Xception {
-    let arithmetic = Arithmetic::new(Device::Cpu, precision).expect("a precision that this processor has");
+    let arithmetic =
+        Arithmetic::new(Device::Cpu, precision, Kernels::Auto).expect("a precision that this processor has");
     Xception::new(&weights(), 150, batch, arithmetic).expect("a network")
 }
 

@@ -43,11 +43,24 @@ impl Precision {
     }
 }
 
-/// A device and a precision, here or not.
+/// Whose code runs the network's layers. Rows differ by rounding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Kernels {
+    /// Our own wherever they are faster, libtorch's elsewhere.
+    #[default]
+    Auto,
+    /// Our own: f32 on the CPU.
+    Own,
+    /// libtorch's: on the CPU those of oneDNN.
+    Libtorch,
+}
+
+/// A device, a precision and kernels, available on this machine or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arithmetic {
     device: Device,
     precision: Precision,
+    kernels: Kernels,
 }
 
 /// A precision that the device has only slower than f32, or not at all.
@@ -61,6 +74,9 @@ pub enum UnsuitedPrecision {
     /// Half precision without a GPU.
     #[error("--precision f16: is for GPUs, and here is a processor (--device cpu, or libtorch sees no GPU); use f32")]
     F16,
+    /// Our own kernels for anything but f32 on the CPU.
+    #[error("--kernels own: they compute f32 on the CPU, nothing else; use --kernels auto")]
+    OwnKernels,
 }
 
 /// Of rows that a GPU computed.
@@ -71,11 +87,14 @@ impl Arithmetic {
     ///
     /// # Errors
     /// When the processor does not suit the precision. A GPU is taken to have each.
-    pub fn new(device: Device, precision: Precision) -> Result<Self, UnsuitedPrecision> {
+    pub fn new(device: Device, precision: Precision, kernels: Kernels) -> Result<Self, UnsuitedPrecision> {
+        if kernels == Kernels::Own && (device, precision) != (Device::Cpu, Precision::F32) {
+            return Err(UnsuitedPrecision::OwnKernels);
+        }
         match (device, precision) {
             (Device::Cpu, Precision::Bf16) if !cpu_has_bf16() => Err(UnsuitedPrecision::Bf16),
             (Device::Cpu, Precision::F16) => Err(UnsuitedPrecision::F16),
-            _ => Ok(Self { device, precision }),
+            _ => Ok(Self { device, precision, kernels }),
         }
     }
 
@@ -85,17 +104,30 @@ impl Arithmetic {
             Some(name) => (name, Device::Cuda(0)),
             None => (name, Device::Cpu),
         };
-        Some(Self { device, precision: Precision::named(name)? })
+        Some(Self { device, precision: Precision::named(name)?, kernels: Kernels::Auto })
+    }
+
+    /// The same with these kernels.
+    ///
+    /// # Errors
+    /// When they cannot give the precision on the device.
+    pub fn with(self, kernels: Kernels) -> Result<Self, UnsuitedPrecision> {
+        Self::new(self.device, self.precision, kernels)
     }
 
     /// Whether this machine has the device, and the processor suits the precision.
     pub fn is_here(self) -> bool {
-        (self.device == Device::Cpu || Cuda::is_available()) && Self::new(self.device, self.precision).is_ok()
+        (self.device == Device::Cpu || Cuda::is_available()) && self.with(self.kernels).is_ok()
     }
 
     /// The numbers.
     pub fn precision(self) -> Precision {
         self.precision
+    }
+
+    /// Whose code runs the layers.
+    pub fn kernels(self) -> Kernels {
+        self.kernels
     }
 
     /// Where the network runs.
@@ -142,7 +174,7 @@ mod tests {
     fn a_fingerprints_words_name_the_arithmetic_that_they_come_from() {
         for &precision in Precision::value_variants() {
             for device in [Device::Cpu, Device::Cuda(0)] {
-                let arithmetic = Arithmetic { device, precision };
+                let arithmetic = Arithmetic { device, precision, kernels: Kernels::Auto };
                 assert_eq!(Arithmetic::named(&arithmetic.to_string()), Some(arithmetic));
             }
         }
@@ -151,8 +183,17 @@ mod tests {
     }
 
     #[test]
+    fn our_own_kernels_compute_f32_on_the_cpu_only() {
+        assert!(Arithmetic::new(Device::Cpu, Precision::F32, Kernels::Own).is_ok());
+        for (device, precision) in [(Device::Cpu, Precision::Bf16), (Device::Cuda(0), Precision::F32)] {
+            let refused = Arithmetic::new(device, precision, Kernels::Own);
+            assert_eq!(refused, Err(UnsuitedPrecision::OwnKernels));
+        }
+    }
+
+    #[test]
     fn what_is_here_is_what_can_be_had() {
-        let here = |device, precision| Arithmetic { device, precision }.is_here();
+        let here = |device, precision| Arithmetic { device, precision, kernels: Kernels::Auto }.is_here();
         assert!(here(Device::Cpu, Precision::F32));
         assert!(!here(Device::Cpu, Precision::F16));
         assert_eq!(here(Device::Cpu, Precision::Bf16), cpu_has_bf16());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use feature_cache::{CacheContents, CacheError, FeatureCache};
 use rayon::prelude::*;
 
-use crate::arithmetic::Arithmetic;
+use crate::arithmetic::{Arithmetic, Kernels};
 use crate::extraction::ExtractError;
 use crate::fingerprint::{FAST_DECODER, fingerprint};
 use crate::inventory::{BrokenPhoto, read_photo};
@@ -68,6 +68,7 @@ pub fn rows(
     cache: &FeatureCache,
     dataset: &Path,
     weights: &Path,
+    kernels: Kernels,
     count: usize,
 ) -> Result<Vec<Discrepancy>, ExtractError> {
     let weights = Weights::load(weights)?;
@@ -78,6 +79,7 @@ pub fn rows(
     let not_here = || ExtractError::NotHere { path: cache.path().to_owned(), precision: named.precision.clone() };
     let arithmetic =
         Arithmetic::named(&named.precision).filter(|arithmetic| arithmetic.is_here()).ok_or_else(not_here)?;
+    let arithmetic = arithmetic.with(kernels)?;
     let differences = fingerprint(&weights, preparation, arithmetic).differences(named);
     if !differences.is_empty() {
         return Err(CacheError::OtherFingerprint { path: cache.path().to_owned(), differences }.into());

@@ -13,7 +13,7 @@ use feature_cache::{
     SkippedPhoto, Split, SplitContents, Views, WhenLocked, photos_in_two_splits,
 };
 
-use crate::arithmetic::{Arithmetic, Precision};
+use crate::arithmetic::{Arithmetic, Precision, UnsuitedPrecision};
 use crate::batch_size::BatchSize;
 use crate::changes::Changes;
 use crate::dataset::{Dataset, DatasetError, LeftOut};
@@ -97,6 +97,9 @@ pub enum ExtractError {
     /// The cache could not be read or written.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The kernels cannot give the cache's rows.
+    #[error(transparent)]
+    Kernels(#[from] UnsuitedPrecision),
     /// The network could not be run.
     #[error(transparent)]
     Network(#[from] NetworkError),

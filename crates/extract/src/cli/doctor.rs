@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use clap::Args;
-use extract::arithmetic::{Arithmetic, Precision};
+use extract::arithmetic::{Arithmetic, Kernels, Precision};
 use extract::doctor::{Examination, examine, libtorch_version, processor_features};
 use extract::weights::{IMAGENET_DIGEST, Weights};
 
@@ -22,11 +22,14 @@ pub struct DoctorArgs {
     /// The network's numbers
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
+    /// Whose kernels to check; auto: all that this device and precision have
+    #[arg(long, value_enum, default_value_t)]
+    kernels: Kernels,
 }
 
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let device = args.device.device()?;
-    let arithmetic = Arithmetic::new(device, args.precision)?;
+    let arithmetic = Arithmetic::new(device, args.precision, args.kernels)?;
     println!("extract    {}", env!("CARGO_PKG_VERSION"));
     println!("libtorch   {} (oneDNN {})", libtorch_version(), if tch::utils::has_mkldnn() { "yes" } else { "no" });
     println!("device     {device:?}");
@@ -38,11 +41,24 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         println!("these are not the weights that Keras publishes for ImageNet: there is nothing to compare with");
         return Ok(ExitCode::FAILURE);
     }
-    let Examination { difference, kernels } = examine(&weights, arithmetic)?;
-    println!("kernels    {kernels}");
     let tolerance = args.precision.tolerance();
-    let healthy = difference <= tolerance;
-    let verdict = if healthy { "this machine computes what it should" } else { "this machine computes something else" };
-    println!("features   {difference:.1e} from Keras's (relative; up to {tolerance:.0e} is rounding): {verdict}");
+    let mut healthy = true;
+    for arithmetic in to_check(arithmetic) {
+        let Examination { difference, kernels } = examine(&weights, arithmetic)?;
+        let right = difference <= tolerance;
+        let verdict =
+            if right { "this machine computes what it should" } else { "this machine computes something else" };
+        println!("kernels    {kernels}");
+        println!("features   {difference:.1e} from Keras's (relative; up to {tolerance:.0e} is rounding): {verdict}");
+        healthy &= right;
+    }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The kernels that were asked for, or all that can compute this.
+fn to_check(arithmetic: Arithmetic) -> Vec<Arithmetic> {
+    if arithmetic.kernels() != Kernels::Auto {
+        return vec![arithmetic];
+    }
+    [Kernels::Own, Kernels::Libtorch].into_iter().filter_map(|kernels| arithmetic.with(kernels).ok()).collect()
 }

@@ -9,7 +9,7 @@ use std::thread::available_parallelism;
 
 use anyhow::Context;
 use clap::Args;
-use extract::arithmetic::{Arithmetic, Precision};
+use extract::arithmetic::{Arithmetic, Kernels, Precision};
 use extract::batch_size::BatchSize;
 use extract::extraction::{Extraction, Summary};
 use extract::pipeline::{OnError, Preparation, Times};
@@ -57,6 +57,10 @@ pub struct ExtractionArgs {
     /// The network's numbers: f32 gives Keras's features, bf16 and f16 are faster where there are instructions for them
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
+    /// Whose kernels run the network: auto (our own wherever they are faster), own (f32 on the CPU), libtorch; rows
+    /// differ by rounding
+    #[arg(long, value_enum, default_value_t)]
+    kernels: Kernels,
     /// Cores to use [default: all]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -105,7 +109,7 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
         views: args.views.views()?,
         batch_size: args.batch_size,
         workers: if device == Device::Cpu { threads } else { NonZeroUsize::MIN },
-        arithmetic: Arithmetic::new(device, args.precision)?,
+        arithmetic: Arithmetic::new(device, args.precision, args.kernels)?,
         on_error: args.on_error,
         rehash: args.rehash,
         replace: args.replace,

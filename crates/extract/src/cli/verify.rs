@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use extract::arithmetic::Kernels;
 use extract::audit;
 use feature_cache::{CacheContents, FeatureCache, photos_in_two_splits, verify};
 
@@ -22,6 +23,9 @@ pub struct VerifyArgs {
     /// them (needs --against)
     #[arg(long, value_name = "N", requires = "against")]
     sample: Option<NonZeroUsize>,
+    /// Whose kernels compute them again: auto, own (f32 on the CPU), libtorch (needs --sample)
+    #[arg(long, value_enum, default_value_t, requires = "sample")]
+    kernels: Kernels,
     #[command(flatten)]
     weights: WeightsArg,
 }
@@ -45,7 +49,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     if let Some(dataset) = &args.against {
         wrong.extend(audit::photos(&contents, dataset));
         if let Some(rows) = args.sample {
-            wrong.extend(audit::rows(&cache, dataset, &args.weights.weights, rows.get())?);
+            wrong.extend(audit::rows(&cache, dataset, &args.weights.weights, args.kernels, rows.get())?);
         }
     }
     for line in &wrong {

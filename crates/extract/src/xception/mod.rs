@@ -12,12 +12,12 @@ mod libtorch;
 
 use std::time::{Duration, Instant};
 
-use tch::{Device, Kind, no_grad};
+use tch::{Device, no_grad};
 
 use self::cpu::Cpu;
 use self::layers::{Layers, Shape, leaving};
 use self::libtorch::Libtorch;
-use crate::arithmetic::Arithmetic;
+use crate::arithmetic::{Arithmetic, Kernels, Precision};
 use crate::pipeline::{Network, NetworkError};
 use crate::weights::{Layer, LayerKind, Weights, layers as all_layers};
 
@@ -40,16 +40,18 @@ enum Carried {
 }
 
 impl Xception {
-    /// Prepares the network for batches of `batch` pictures of `side` x `side` pixels, with the kernels that are the
-    /// fastest there.
+    /// Prepares the network for batches of `batch` pictures of `side` x `side` pixels.
     ///
     /// # Errors
     /// When libtorch cannot run it there, or the weights lack a tensor.
     pub fn new(weights: &Weights, side: u32, batch: usize, arithmetic: Arithmetic) -> Result<Self, NetworkError> {
-        if (arithmetic.device(), arithmetic.kind()) == (Device::Cpu, Kind::Float) && Cpu::suits() {
-            return Self::by_own_kernels(weights, side, batch);
+        let own_are_faster =
+            || (arithmetic.device(), arithmetic.precision()) == (Device::Cpu, Precision::F32) && Cpu::suits();
+        match arithmetic.kernels() {
+            Kernels::Own => Self::by_own_kernels(weights, side, batch),
+            Kernels::Auto if own_are_faster() => Self::by_own_kernels(weights, side, batch),
+            Kernels::Auto | Kernels::Libtorch => Self::by_libtorch(weights, side, batch, arithmetic),
         }
-        Self::by_libtorch(weights, side, batch, arithmetic)
     }
 
     /// The network in f32 on the CPU, by the kernels of this crate.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use extract::arithmetic::{Arithmetic, Precision};
+use extract::arithmetic::{Arithmetic, Kernels, Precision};
 use extract::audit::distance;
 use extract::pipeline::{Network, NetworkError};
 use extract::pixels::{Interpolation, Limits, decode, resize};
@@ -25,7 +25,7 @@ fn pictures(count: usize, side: u32) -> Vec<u8> {
 #[test]
 fn our_kernels_give_the_rows_that_libtorch_gives() {
     let weights = weights();
-    let f32s = Arithmetic::new(Device::Cpu, Precision::F32).unwrap();
+    let f32s = Arithmetic::new(Device::Cpu, Precision::F32, Kernels::Auto).unwrap();
     // Each pooling meets odd and even sides.
     for side in [71, 86, 96, 117] {
         let pixels = pictures(2, side);
@@ -54,7 +54,7 @@ fn our_kernels_give_a_picture_the_same_row_in_any_batch_and_after_any_other() {
 #[test]
 fn a_batch_of_another_length_is_an_error() {
     let weights = weights();
-    let f32s = Arithmetic::new(Device::Cpu, Precision::F32).unwrap();
+    let f32s = Arithmetic::new(Device::Cpu, Precision::F32, Kernels::Auto).unwrap();
     let ours = Xception::by_own_kernels(&weights, 71, 2).unwrap();
     let libtorchs = Xception::by_libtorch(&weights, 71, 2, f32s).unwrap();
     let problem = "a batch of 15123 values, where 2 pictures have 30246".to_owned();

@@ -1,7 +1,7 @@
 //! What a GPU is given to do, here on the CPU: plain convolutions, in each of its precisions.
 
 use super::*;
-use crate::arithmetic::Precision;
+use crate::arithmetic::{Kernels, Precision};
 use crate::audit::distance;
 use crate::weights::Weights;
 use crate::xception::cpu::Cpu;
@@ -29,9 +29,9 @@ fn pixels_are_brought_to_the_range_from_minus_one_to_one_and_stay_in_place() {
 
 #[test]
 fn only_a_processors_convolutions_are_fused() {
-    let f32s = Libtorch::new(Arithmetic::new(Device::Cpu, Precision::F32).unwrap());
+    let f32s = Libtorch::new(Arithmetic::new(Device::Cpu, Precision::F32, Kernels::Auto).unwrap());
     assert_eq!((f32s.kind, f32s.fused), (Kind::Float, onednn::AVAILABLE));
-    let halves = Libtorch::new(Arithmetic::new(Device::Cuda(0), Precision::F16).unwrap());
+    let halves = Libtorch::new(Arithmetic::new(Device::Cuda(0), Precision::F16, Kernels::Auto).unwrap());
     assert_eq!((halves.kind, halves.fused), (Kind::Half, false));
 }
 
