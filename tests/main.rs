@@ -3,6 +3,7 @@
 mod keras;
 mod incremental;
 mod bad_input;
+mod photos;
 mod crash;
 mod damage;
 mod training;
