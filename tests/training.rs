@@ -4,10 +4,8 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use end_to_end::{Ran, contents, run, temporary};
-use feature_cache::{
-    Augmentation, CacheContents, ClassNames, Fingerprint, IndexEntry, Split, SplitContents, Views, write_cache,
-};
+use end_to_end::{Ran, contents, run, sample_fingerprint, temporary};
+use feature_cache::{Augmentation, CacheContents, ClassNames, IndexEntry, Split, SplitContents, Views, write_cache};
 use serde_json::{Value, json};
 
 const COLUMNS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
@@ -23,17 +21,7 @@ fn cache_with_views(path: &Path, classes: usize, splits: &[(Split, usize)], view
         Augmentation { flip: true, crop: "0".into(), brightness: "0".into(), seed: 42, method: "none".into() };
     let mut rows = Vec::new();
     let mut contents = CacheContents {
-        fingerprint: Fingerprint {
-            backbone: "none".into(),
-            weights: "none".into(),
-            size: 150,
-            interpolation: "nearest".into(),
-            scaling: "none".into(),
-            color: "none".into(),
-            decoder: "none".into(),
-            pooling: "none".into(),
-            precision: "f32".into(),
-        },
+        fingerprint: sample_fingerprint(),
         views: NonZeroUsize::new(views).map(|count| Views { count, augmentation }),
         classes: ClassNames::new((0..classes).map(|k| format!("class{k:04}")).collect()).unwrap(),
         splits: [].into(),

@@ -16,6 +16,14 @@ pub(crate) struct FileDigest {
     pub blake3: String,
 }
 
+#[cfg(test)]
+impl FileDigest {
+    /// That of a file with these bytes.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
+    }
+}
+
 /// A new file, digested while it is written.
 pub(crate) struct DurableFile {
     path: PathBuf,
@@ -54,9 +62,4 @@ impl Write for DurableFile {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-/// Makes the names in a folder durable: a rename or a new file survives a power cut only after this.
-pub(crate) fn sync_folder(path: &Path) -> Result<(), CacheError> {
-    File::open(path).and_then(|folder| folder.sync_all()).context("write", path)
 }

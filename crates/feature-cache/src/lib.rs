@@ -34,26 +34,28 @@
 //!
 //! This crate knows neither torch nor pictures.
 
+mod atomic_write;
 mod class_names;
 mod split;
 mod difference;
 mod fingerprint;
 mod views;
+mod damage;
+mod error;
+mod durable;
 mod npy;
 mod index;
 mod hashes;
 mod manifest;
 mod cache;
+mod verify;
 mod lock;
 mod journal;
 mod writer;
-mod verify;
-mod damage;
-mod durable;
-mod error;
 #[cfg(test)]
 mod mangled;
 
+pub use atomic_write::{Durability, NewFolder, write_atomically};
 pub use cache::{CachedSplit, FeatureCache};
 pub use class_names::{ClassNames, ClassNamesError};
 pub use damage::{Damage, LineProblem};

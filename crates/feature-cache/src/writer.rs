@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use crate::atomic_write::{Durability, sync_folder, write_then_rename};
 use crate::cache::{CachedSplit, FeatureCache, check_replaceable};
 use crate::class_names::ClassNames;
 use crate::damage::Damage;
-use crate::durable::{DurableFile, FileDigest, sync_folder};
+use crate::durable::{DurableFile, FileDigest};
 use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::hashes::Hashes;
@@ -66,7 +67,8 @@ impl CacheContents {
     /// # Errors
     /// When an index is damaged.
     pub fn of(cache: &FeatureCache) -> Result<Self, CacheError> {
-        let contents = |split: &CachedSplit| Ok(SplitContents { photos: split.index()?, skipped: split.skipped()? });
+        let contents =
+            |split: &CachedSplit| Ok(SplitContents { photos: split.index()?.to_vec(), skipped: split.skipped()? });
         let splits: Result<_, CacheError> = cache.splits().map(|(name, split)| Ok((name, contents(split)?))).collect();
         Ok(Self {
             fingerprint: cache.fingerprint().clone(),
@@ -100,7 +102,7 @@ impl<'a> RowSource<'a> {
         let mut cached = HashMap::new();
         if let Some(cache) = previous {
             for (_, split) in cache.splits() {
-                let pictures: Vec<blake3::Hash> = split.index()?.into_iter().map(|entry| entry.blake3).collect();
+                let pictures: Vec<blake3::Hash> = split.index()?.iter().map(|entry| entry.blake3).collect();
                 if let Some(views) = cache.views() {
                     let of_picture =
                         |(&picture, rows): (_, &'a [f32])| views.keys(picture).zip(rows.chunks_exact(cache.columns()));
@@ -180,14 +182,16 @@ impl CacheWriter {
             let views = contents.views.as_ref().filter(|_| split.is_learnt_from());
             splits.insert(split, write_split(&next.join(split.name()), of_split, views, columns.get(), rows)?);
         }
-        write_hashes(&next.join(HASHES), hashes)?;
+        let path = next.join(HASHES);
+        let table = hashes.to_bytes().map_err(|error| damaged(&path, error.into()))?;
+        write_file(&path, &table)?;
         let path = next.join(MANIFEST);
         let (fingerprint, views) = (contents.fingerprint.clone(), contents.views.clone());
         let manifest = Manifest::new(fingerprint, views, columns, contents.classes.clone(), splits)
             .and_then(|manifest| manifest.to_json())
             .map_err(|damage| damaged(&path, damage))?;
         write_file(&path, &manifest)?;
-        sync_folder(&next)?;
+        sync_folder(&next).context("write", &next)?;
         swap(&next, &self.path)?;
         self.finish()
     }
@@ -197,9 +201,10 @@ impl CacheWriter {
     /// # Errors
     /// When they cannot be written.
     pub fn note_hashes(&self, hashes: &Hashes) -> Result<(), CacheError> {
-        let (beside, path) = (self.lock.folder().join(HASHES), self.path.join(HASHES));
-        write_hashes(&beside, hashes)?;
-        fs::rename(&beside, &path).context("replace", &path)
+        // Not hidden beside the file: a crash must not leave in the cache what is no part of one.
+        let (hidden, path) = (self.lock.folder().join(HASHES), self.path.join(HASHES));
+        let table = hashes.to_bytes().map_err(|error| damaged(&path, error.into()))?;
+        write_then_rename(&hidden, &path, Durability::Synced, |file| file.write_all(&table)).context("replace", &path)
     }
 
     /// Ends the run: removes what only an unfinished one needs.
@@ -264,19 +269,23 @@ fn write_split(
 ) -> Result<SplitManifest, CacheError> {
     fs::create_dir(folder).context("create", folder)?;
     let rows = split.photos.len();
-    let pictures = || split.photos.iter().map(|photo| photo.blake3);
-    let array = NpyArray::Features { rows, columns };
-    let features = write_rows(&folder.join(FEATURES), array, pictures(), columns, source)?;
-    let write_views = |views: &Views| {
-        let array = NpyArray::Views { rows, views: views.count.get(), columns };
-        let keys = pictures().flat_map(|picture| views.keys(picture));
-        write_rows(&folder.join(VIEWS), array, keys, columns, source)
+    let pictures: Vec<blake3::Hash> = split.photos.iter().map(|photo| photo.blake3).collect();
+    let features = write_rows(&folder.join(FEATURES), &[rows, columns], pictures.iter().copied(), source)?;
+    let views = match views {
+        Some(views) => {
+            let shape = [rows, views.count.get(), columns];
+            let keys = pictures.iter().flat_map(|&picture| views.keys(picture));
+            Some(write_rows(&folder.join(VIEWS), &shape, keys, source)?)
+        }
+        None => None,
     };
-    let views = views.map(write_views).transpose()?;
 
-    let mut labels = NpyArray::Labels { rows }.header();
-    labels.extend(split.photos.iter().flat_map(|photo| photo.label.to_le_bytes()));
-    let labels = write_file(&folder.join(LABELS), &labels)?;
+    let path = folder.join(LABELS);
+    let mut labels = NpyArray::<i64>::new(&[rows]).map_err(|damage| damaged(&path, damage))?.header_bytes();
+    for photo in &split.photos {
+        labels.extend(photo.label.to_le_bytes());
+    }
+    let labels = write_file(&path, &labels)?;
 
     let path = folder.join(INDEX);
     let index = write_index(&split.photos).map_err(|error| damaged(&path, error.into()))?;
@@ -288,31 +297,27 @@ fn write_split(
         let table = write_skipped(&split.skipped).map_err(|error| damaged(&path, error.into()))?;
         skipped = Some(write_file(&path, &table)?);
     }
-    sync_folder(folder)?;
+    sync_folder(folder).context("write", folder)?;
     Ok(SplitManifest { rows, files: SplitFiles { features, views, labels, index, skipped } })
 }
 
-/// An array of rows, each found by its key.
+/// An array of rows, each found by its key and as long as the last axis: the header first, then row by row, so that only
+/// one of them is in memory.
 fn write_rows(
     path: &Path,
-    array: NpyArray,
+    shape: &[usize],
     keys: impl Iterator<Item = blake3::Hash>,
-    columns: usize,
     source: &RowSource<'_>,
 ) -> Result<FileDigest, CacheError> {
+    let array = NpyArray::<f32>::new(shape).map_err(|damage| damaged(path, damage))?;
     let mut file = DurableFile::create(path)?;
-    file.put(&array.header())?;
-    let mut row = vec![0f32; columns];
+    file.put(&array.header_bytes())?;
+    let mut row = vec![0f32; shape.last().copied().unwrap_or_default()];
     for key in keys {
         source.read(&key, &mut row)?;
         file.put(bytemuck::cast_slice(&row))?;
     }
     file.finish()
-}
-
-fn write_hashes(path: &Path, hashes: &Hashes) -> Result<(), CacheError> {
-    let table = hashes.to_bytes().map_err(|error| damaged(path, error.into()))?;
-    write_file(path, &table).map(drop)
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<FileDigest, CacheError> {
@@ -334,7 +339,7 @@ fn swap(next: &Path, cache: &Path) -> Result<(), CacheError> {
         exchanged => exchanged.map_err(Into::into),
     };
     swapped.context("replace", cache)?;
-    cache.parent().map_or(Ok(()), sync_folder)
+    cache.parent().map_or(Ok(()), |folder| sync_folder(folder).context("write", folder))
 }
 
 fn swap_in_two_steps(next: &Path, cache: &Path) -> std::io::Result<()> {
