@@ -9,3 +9,4 @@ mod training;
 mod browser;
 mod python;
 mod dependencies;
+mod lean;
