@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 
-use crate::processor::{self, Vectors};
+use crate::processor::Vectors;
 
 /// The numbers that the network calculates with; the sums of a convolution are always kept in f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -278,7 +278,7 @@ impl Compute {
             (device @ Device::Cuda(number), _) if number >= gpus() => {
                 Err(ComputeError::NoGpu { device, available: gpus() })
             }
-            (Device::Cpu, Precision::Bf16) if !processor::has_bf16() => Err(ComputeError::NoBf16),
+            (Device::Cpu, Precision::Bf16) if !crate::processor::has_bf16() => Err(ComputeError::NoBf16),
             (Device::Cpu, Precision::F16) => Err(ComputeError::NoF16),
             (device, precision) => Ok(Engine::Libtorch(device, precision)),
         }
