@@ -10,3 +10,4 @@ mod training;
 mod browser;
 mod python;
 mod dependencies;
+mod lean;

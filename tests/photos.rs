@@ -56,7 +56,7 @@ fn mutated_photos_have_a_row_or_are_named_and_take_no_more_memory_than_allowed()
     let folder = temporary();
     let photos = folder.path().join("photos");
     let script = workspace().join("tests/mutate_photos.py");
-    let fixtures = workspace().join("crates/extract/tests/fixtures/pixels");
+    let fixtures = workspace().join("crates/backbone/tests/fixtures/pixels");
     run_command(Command::new(python()).arg(&script).args([&fixtures, &photos]).arg(&count)).succeeded();
     fs::create_dir(photos.join("more")).unwrap();
     fs::copy(fixtures.join("rgb.png"), photos.join("more/rgb.png")).unwrap();

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() {
-    extract::memory::keep();
-    let code = cli::Cli::parse().run().unwrap_or_else(|error| {
+    backbone::memory::keep();
+    let code = cli::Cli::parse().run().map_err(cli::with_hint).unwrap_or_else(|error| {
         #[allow(clippy::print_stderr)]
         {
             eprintln!("error: {error:#}");

@@ -1,11 +1,11 @@
 //! Adam (Kingma and Ba 2014), as Keras computes it (keras/src/optimizers/adam.py).
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::kernels::Cores;
 use crate::layers::Classifier;
 use crate::settings::Positive;
+use crate::simd::dispatch;
 
 /// Keras's defaults. Note the epsilon: other libraries have 1e-8.
 const BETA_1: f32 = 0.9;
@@ -57,13 +57,13 @@ impl Adam {
         {
             let share = cores.share(parameters.len(), LEAST);
             if share >= parameters.len() {
-                Arch::new().dispatch(|| update(alpha, parameters, gradients, first, second));
+                dispatch(|| update(alpha, parameters, gradients, first, second));
                 continue;
             }
             let parameters = parameters.par_chunks_mut(share).zip(gradients.par_chunks(share));
             let moments = first.par_chunks_mut(share).zip(second.par_chunks_mut(share));
             parameters.zip(moments).for_each(|((parameters, gradients), (first, second))| {
-                Arch::new().dispatch(|| update(alpha, parameters, gradients, first, second));
+                dispatch(|| update(alpha, parameters, gradients, first, second));
             });
         }
     }

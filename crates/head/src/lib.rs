@@ -9,6 +9,7 @@
 
 pub mod data;
 pub mod settings;
+mod simd;
 pub mod kernels;
 pub mod dropout;
 pub mod layers;
