@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use backbone::network::Network;
-use backbone::pixels::{Interpolation, Limits, decode, resize};
+use backbone::pixels::{Interpolation, Limits, Preprocess};
 use backbone::xception::Xception;
 use backbone::{Compute, Precision};
 use divan::counter::ItemsCount;
@@ -33,11 +33,12 @@ fn photos() -> Vec<Vec<u8>> {
 #[divan::bench(args = [Interpolation::Nearest, Interpolation::Bilinear, Interpolation::Lanczos])]
 fn decode_and_resize_18_photos(bencher: Bencher<'_, '_>, interpolation: Interpolation) {
     let photos = photos();
-    let mut place = vec![0; 150 * 150 * 3];
+    let preprocess = Preprocess { side: 150, interpolation, limits: Limits::DEFAULT, fast_decode: false };
+    let mut pixels = vec![0; preprocess.values()];
     bencher.counter(ItemsCount::new(photos.len())).bench_local(|| {
         for photo in &photos {
-            let picture = decode(photo, Limits::PILLOW).expect("a picture");
-            resize(&picture, 150, interpolation, black_box(&mut place));
+            let picture = preprocess.decode(photo).expect("a picture");
+            preprocess.resize(&picture, None, black_box(&mut pixels)).expect("a resized picture");
         }
     });
 }

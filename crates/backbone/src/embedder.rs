@@ -73,7 +73,7 @@ impl Embedder {
         let engine = compute.engine(spec.precision)?;
         Ok(Self {
             network: network(weights, spec.side, compute, engine)?,
-            preprocess: spec.preprocess(Limits::PILLOW),
+            preprocess: spec.preprocess(Limits::DEFAULT),
             fingerprint: spec.fingerprint(weights.digest(), compute.device),
             workers: compute.workers().get(),
             pool: ThreadPoolBuilder::new().num_threads(compute.threads.get()).build()?,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::pixels::{PixelError, View};
+use crate::pixels::{Limit, PixelError, View};
 
 /// No photo comes near this; a larger file is not read.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -44,6 +44,16 @@ pub enum PhotoError {
     /// The bytes are not those that were expected: somebody wrote to the file meanwhile.
     #[error("changed while it was being read; run again")]
     Changed,
+}
+
+impl PhotoError {
+    /// The limit that the photo is over, if that is the reason.
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Pixels(error) => error.limit(),
+            _ => None,
+        }
+    }
 }
 
 impl Photo {

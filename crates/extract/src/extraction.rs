@@ -2,13 +2,13 @@
 //!
 //! scan → hash → find what has a row already → run the rest through the network → put the new cache in place
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use backbone::pixels::Limits;
+use backbone::pixels::{Limit, Limits};
 use backbone::xception::COLUMNS;
 use backbone::{
     Compute, ComputeError, EmbedSpec, Embedder, EmbedderError, NetworkError, Photo, PhotoError, Precision, Times,
@@ -89,6 +89,8 @@ pub struct Summary {
     pub changes: Changes,
     /// Photos without a row, with the reason.
     pub skipped: Vec<SkippedPhoto>,
+    /// The limits that some of those are over.
+    pub exceeded: BTreeSet<Limit>,
     /// Files that were read to hash them.
     pub hashed: usize,
     /// Rows that came from the network in this run, those of views among them.
@@ -141,8 +143,13 @@ pub enum ExtractError {
         precision: Precision,
     },
     /// Photos that give no row, all of them.
-    #[error("{} of the photos cannot be used:\n{}", .0.len(), listed(.0))]
-    Broken(Vec<SkippedPhoto>),
+    #[error("{} of the photos cannot be used:\n{}", photos.len(), listed(photos))]
+    Broken {
+        /// The photos, with the reason.
+        photos: Vec<SkippedPhoto>,
+        /// The limits that some of them are over.
+        exceeded: BTreeSet<Limit>,
+    },
     /// Every photo of a class is broken.
     #[error("{}: class {class:?} has no photo that can be used", dataset.display())]
     NothingLeft {
@@ -191,7 +198,7 @@ impl Extraction {
         let inventory = self.take_inventory(&dataset, previous.as_ref());
         let pictures = inventory.pictures();
         let changes = self.changes(previous.as_ref(), &pictures)?;
-        let mut broken = inventory.broken();
+        let (mut broken, mut exceeded) = (inventory.broken(), inventory.exceeded());
         let jobs = Job::missing(&pictures, self.views.as_ref(), &RowSource::new(previous.as_ref(), &journal)?);
         let mut outcome = Outcome::default();
         let mut kernels = None;
@@ -204,12 +211,13 @@ impl Extraction {
             outcome = self.compute(&jobs, &dataset.root, &embedder, &mut journal, stop)?;
         }
         broken.extend(with_same_bytes(&outcome.broken, &jobs, &pictures));
+        exceeded.extend(outcome.broken.iter().filter_map(|(_, reason)| reason.limit()));
         if outcome.cancelled {
             return Err(ExtractError::Stopped { kept: journal.rows() });
         }
         if self.on_error == OnError::Fail && !broken.is_empty() {
-            let broken = broken.into_iter().map(|(path, reason)| SkippedPhoto { path, reason });
-            return Err(ExtractError::Broken(broken.collect()));
+            let photos = broken.into_iter().map(|(path, reason)| SkippedPhoto { path, reason }).collect();
+            return Err(ExtractError::Broken { photos, exceeded });
         }
 
         let contents = contents(&dataset, (fingerprint, self.views_in_words().cloned()), pictures, &broken)?;
@@ -220,6 +228,7 @@ impl Extraction {
             views: contents.views.as_ref().map_or(0, |views| views.count.get()),
             changes,
             skipped: contents.splits.values().flat_map(|split| split.skipped.clone()).collect(),
+            exceeded,
             hashed: inventory.hashed,
             computed: outcome.rows,
             shared: photos_in_two_splits(contents.photos()),
@@ -274,7 +283,7 @@ impl Extraction {
     fn take_inventory(&self, dataset: &Dataset, previous: Option<&FeatureCache>) -> Inventory {
         let progress = Progress::start("hashing", dataset.len(), "photos");
         let known = previous.map(FeatureCache::hashes).unwrap_or_default();
-        let reading = Reading { limits: self.limits, rehash: self.rehash };
+        let reading = Reading { preprocess: self.spec.preprocess(self.limits), rehash: self.rehash };
         Inventory::take(dataset, &known, reading, || progress.advance(1))
     }
 

@@ -1,12 +1,12 @@
 //! Which picture each photo of the data set is: blake3 of its bytes, from the file or from what is known of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use backbone::PhotoError;
 use backbone::photo::read_photo;
-use backbone::pixels::{self, Limits};
+use backbone::pixels::{Limit, Preprocess};
 use feature_cache::{HashedPhoto, Hashes, IndexEntry, Split};
 use rayon::prelude::*;
 
@@ -26,8 +26,8 @@ type Seen = (Photo, Result<HashedPhoto, PhotoError>);
 /// How photos are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
-    /// Larger pictures are refused.
-    pub limits: Limits,
+    /// How they are decoded and resized later: what cannot be is found now.
+    pub preprocess: Preprocess,
     /// Hash every file, also those whose size and time are known.
     pub rehash: bool,
 }
@@ -70,6 +70,12 @@ impl Inventory {
         self.splits.values().flatten().filter_map(reason).collect()
     }
 
+    /// The limits that some of those are over.
+    pub fn exceeded(&self) -> BTreeSet<Limit> {
+        let photos = self.splits.values().flatten();
+        photos.filter_map(|(_, picture)| picture.as_ref().err()?.limit()).collect()
+    }
+
     /// The sizes and times of the photos, for the next run.
     pub fn hashes(&self) -> Hashes {
         let known = |(photo, picture): &Seen| Some((photo.path.clone(), *picture.as_ref().ok()?));
@@ -92,6 +98,6 @@ fn look_at(
         return Ok((HashedPhoto::new(&metadata, blake3), false));
     }
     read_photo(path, bytes)?;
-    pixels::probe(bytes, reading.limits).map_err(PhotoError::from)?;
+    reading.preprocess.check(bytes)?;
     Ok((HashedPhoto::new(&metadata, blake3::hash(bytes)), true))
 }

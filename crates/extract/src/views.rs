@@ -15,12 +15,12 @@ pub struct PhotoViews {
 impl PhotoViews {
     /// So many views, drawn like this.
     pub fn new(count: NonZeroUsize, variation: Variation) -> Self {
-        Self { views: Views { count, augmentation: variation.in_words() }, variation }
+        Self { views: Views { count, augmentation: variation.to_augmentation() }, variation }
     }
 
     /// The views of a cache; none if this version would make other ones.
     pub fn of_cache(views: &Views) -> Option<Self> {
-        let variation = Variation::from_words(&views.augmentation)?;
+        let variation = Variation::from_augmentation(&views.augmentation)?;
         Some(Self { views: views.clone(), variation })
     }
 

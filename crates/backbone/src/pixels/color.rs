@@ -2,7 +2,7 @@
 
 use image::DynamicImage;
 
-use super::PixelError;
+use super::limits::PixelError;
 
 /// Grey is repeated, alpha dropped (not composited), of 16-bit colour the high byte is taken; but 16-bit grey is
 /// clipped at 255, since Pillow goes by way of "L" (src/libImaging/Convert.c, `I16L_L`).
@@ -18,10 +18,10 @@ pub(super) fn to_rgb(picture: DynamicImage) -> Result<Vec<u8>, PixelError> {
         DynamicImage::ImageLumaA16(picture) => grey(picture.iter().copied().step_by(2).map(high)),
         DynamicImage::ImageRgb16(picture) => picture.iter().copied().map(high).collect(),
         DynamicImage::ImageRgba16(picture) => {
-            let pixels: Vec<u8> = picture.iter().copied().map(high).collect();
-            without_alpha(&pixels)
+            let pixels = picture.as_chunks::<4>().0.iter();
+            pixels.flat_map(|&[red, green, blue, _]| [red, green, blue].map(high)).collect()
         }
-        _ => return Err(PixelError::Unsupported("floating-point")),
+        _ => return Err(PixelError::Unsupported("holds floating-point values, which have no 8-bit form")),
     })
 }
 

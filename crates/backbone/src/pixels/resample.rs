@@ -2,8 +2,8 @@
 //! point, across and then down. Small enough to follow exactly; resizing libraries differ at the windows' edges and in
 //! the order of the passes.
 
-use super::Region;
 use super::interpolation::Interpolation;
+use super::picture::Region;
 
 /// Bits behind the point of a weight: 8 for the pixel and 2 for overshoot are left of 32.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
@@ -13,6 +13,12 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 pub(super) struct Kernel {
     weight: fn(f64) -> f64,
     support: f64,
+}
+
+/// The source pixels of one output pixel, and what each counts.
+struct Window {
+    start: usize,
+    weights: Vec<i32>,
 }
 
 impl Kernel {
@@ -28,23 +34,31 @@ impl Kernel {
         };
         Some(Self { weight, support })
     }
+
+    /// Bytes that [`resample`] takes for a picture of this size or a part of it, at most.
+    pub(super) fn memory(self, width: u32, height: u32, side: u32) -> u64 {
+        let across = 3 * u64::from(side) * u64::from(height);
+        let sums = 12 * u64::from(side);
+        across.saturating_add(self.windows_memory(width, side).max(self.windows_memory(height, side))) + sums
+    }
+
+    /// Bytes that [`windows`] takes, at most: four for each weight, and eight more for those of one window.
+    fn windows_memory(self, source: u32, side: u32) -> u64 {
+        let stretch = (f64::from(source) / f64::from(side)).max(1.0);
+        let weights = ((2.0 * self.support * stretch) as u64 + 2).min(source.into());
+        u64::from(side) * (size_of::<Window>() as u64 + 4 * weights) + 8 * weights
+    }
 }
 
-/// The source pixels of one output pixel, and what each counts.
-struct Window {
-    start: usize,
-    weights: Vec<i32>,
-}
-
+/// Resizes to `side` x `side` pixels, into the 3 * side * side values of `out`.
 pub(super) fn resample(region: Region<'_>, side: usize, kernel: Kernel, out: &mut [u8]) {
     // An axis that keeps its length is left alone.
-    let across = match region.width == side {
-        true => region.rows().collect::<Vec<_>>().concat(),
-        false => resample_across(region, &windows(region.width, side, kernel)),
-    };
-    match region.height == side {
-        true => out.copy_from_slice(&across),
-        false => resample_down(&across, side, &windows(region.height, side, kernel), out),
+    if region.width == side {
+        resample_down(region, side, kernel, out);
+    } else {
+        let across = resample_across(region, &windows(region.width, side, kernel));
+        let across = Region { width: side, height: region.height, stride: 3 * side, pixels: &across };
+        resample_down(across, side, kernel, out);
     }
 }
 
@@ -64,12 +78,19 @@ fn resample_across(region: Region<'_>, windows: &[Window]) -> Vec<u8> {
     across
 }
 
-fn resample_down(pixels: &[u8], width: usize, windows: &[Window], out: &mut [u8]) {
-    let mut sums = vec![HALF; 3 * width];
-    for (window, out) in windows.iter().zip(out.chunks_exact_mut(3 * width)) {
+fn resample_down(region: Region<'_>, side: usize, kernel: Kernel, out: &mut [u8]) {
+    let out_rows = out.chunks_exact_mut(3 * region.width);
+    if region.height == side {
+        for (row, out) in region.rows().zip(out_rows) {
+            out.copy_from_slice(row);
+        }
+        return;
+    }
+    let mut sums = vec![HALF; 3 * region.width];
+    for (window, out) in windows(region.height, side, kernel).iter().zip(out_rows) {
         sums.fill(HALF);
-        for (row, weight) in pixels.chunks_exact(3 * width).skip(window.start).zip(&window.weights) {
-            for (sum, value) in sums.iter_mut().zip(row) {
+        for (y, weight) in (window.start..).zip(&window.weights) {
+            for (sum, value) in sums.iter_mut().zip(region.row(y)) {
                 *sum += i32::from(*value) * weight;
             }
         }
@@ -136,10 +157,7 @@ fn cubic(x: f64) -> f64 {
 }
 
 fn lanczos(x: f64) -> f64 {
-    match (-3.0..3.0).contains(&x) {
-        true => sinc(x) * sinc(x / 3.0),
-        false => 0.0,
-    }
+    if (-3.0..3.0).contains(&x) { sinc(x) * sinc(x / 3.0) } else { 0.0 }
 }
 
 fn sinc(x: f64) -> f64 {

@@ -1,8 +1,8 @@
 //! To the network's side, as Pillow resizes: the nearest pixel here, windows over the pixels in `resample`.
 
 use super::interpolation::Interpolation;
+use super::picture::{Region, RgbPicture};
 use super::resample::{Kernel, resample};
-use super::{Region, RgbPicture};
 
 /// Resizes to `side` x `side` pixels, whatever the picture's own proportions: side * side * 3 values into `out`. The
 /// pixels are Pillow's, to the last bit.
@@ -16,6 +16,14 @@ pub(super) fn resize_region(region: Region<'_>, side: u32, interpolation: Interp
     match Kernel::of(interpolation) {
         None => nearest(region, side, out),
         Some(kernel) => resample(region, side, kernel, out),
+    }
+}
+
+/// Bytes of memory that resizing a picture of this size, or a part of it, takes beside the picture and the output.
+pub(super) fn memory(width: u32, height: u32, side: u32, interpolation: Interpolation) -> u64 {
+    match Kernel::of(interpolation) {
+        None => 2 * u64::from(side) * size_of::<usize>() as u64,
+        Some(kernel) => kernel.memory(width, height, side),
     }
 }
 

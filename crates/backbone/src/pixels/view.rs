@@ -7,8 +7,9 @@ use feature_cache::Augmentation;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::interpolation::Interpolation;
+use super::picture::RgbPicture;
 use super::resize::resize_region;
-use super::{Interpolation, RgbPicture};
 
 /// What is done with the numbers of a [`Variation`], for the manifest: another wording is another kind of view.
 const METHOD: &str = "window of 1 - u of both sides, u up to crop; resize; mirror half; brightness as Pillow; drawn by \
@@ -27,12 +28,10 @@ pub struct Variation {
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum VariationError {
     /// Every view would be the photo.
-    #[error(
-        "--views: the views would all be the photo itself; say how they differ, as in --flip --crop 0.1 --brightness 0.1"
-    )]
+    #[error("the views would all be the photo itself")]
     Nothing,
     /// A part that is no part.
-    #[error("--{name} {value}: must be 0 or more and less than 1")]
+    #[error("{name} {value}: must be 0 or more and less than 1")]
     OutOfRange {
         /// Which one.
         name: &'static str,
@@ -62,14 +61,15 @@ impl Variation {
     /// # Errors
     /// When a part is not from 0 to, and without, 1, or nothing may differ.
     pub fn new(flip: bool, crop: f64, brightness: f64, seed: u64) -> Result<Self, VariationError> {
-        let parts = [("crop", crop), ("brightness", brightness)];
-        if let Some((name, value)) = parts.into_iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
-            return Err(VariationError::OutOfRange { name, value });
+        for (name, value) in [("crop", crop), ("brightness", brightness)] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(VariationError::OutOfRange { name, value });
+            }
         }
-        match flip || crop > 0.0 || brightness > 0.0 {
-            true => Ok(Self { flip, crop, brightness, seed }),
-            false => Err(VariationError::Nothing),
+        if !flip && crop == 0.0 && brightness == 0.0 {
+            return Err(VariationError::Nothing);
         }
+        Ok(Self { flip, crop, brightness, seed })
     }
 
     /// Draws a view of the picture. Whatever may not differ is drawn as well: so a view's window is the same with
@@ -89,17 +89,17 @@ impl Variation {
     }
 
     /// As the manifest has it.
-    pub fn in_words(&self) -> Augmentation {
+    pub fn to_augmentation(&self) -> Augmentation {
         let Self { flip, crop, brightness, seed } = *self;
         let (crop, brightness) = (crop.to_string(), brightness.to_string());
         Augmentation { flip, crop, brightness, seed, method: METHOD.to_owned() }
     }
 
-    /// What the manifest's words mean; none if they are not this version's.
-    pub fn from_words(words: &Augmentation) -> Option<Self> {
-        let (crop, brightness) = (words.crop.parse().ok()?, words.brightness.parse().ok()?);
-        let variation = Self::new(words.flip, crop, brightness, words.seed).ok()?;
-        (variation.in_words() == *words).then_some(variation)
+    /// What the manifest means; none if it is not this version's kind of view.
+    pub fn from_augmentation(manifest: &Augmentation) -> Option<Self> {
+        let (crop, brightness) = (manifest.crop.parse().ok()?, manifest.brightness.parse().ok()?);
+        let variation = Self::new(manifest.flip, crop, brightness, manifest.seed).ok()?;
+        (variation.to_augmentation() == *manifest).then_some(variation)
     }
 }
 
@@ -133,7 +133,8 @@ mod tests {
     use ndarray::Array5;
     use ndarray_npy::ReadNpyExt;
 
-    use super::super::{Limits, decode};
+    use super::super::decode::Photo;
+    use super::super::limits::Limits;
     use super::*;
 
     fn variation() -> Variation {
@@ -178,7 +179,8 @@ mod tests {
     #[test]
     fn a_view_has_pillows_pixels() {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pixels");
-        let source = decode(&fs::read(fixtures.join("resize.png")).unwrap(), Limits::PILLOW).unwrap();
+        let source = fs::read(fixtures.join("resize.png")).unwrap();
+        let source = Photo::open(&source, Limits::DEFAULT, None).unwrap().decode().unwrap();
         let golden = Array5::<u8>::read_npy(fs::File::open(fixtures.join("views.npy")).unwrap()).unwrap();
         let view = |scale, (across, down), mirrored, brightness| View { scale, across, down, mirrored, brightness };
         let views = [
@@ -214,21 +216,21 @@ mod tests {
     }
 
     #[test]
-    fn the_manifests_words_say_everything() {
-        let words = variation().in_words();
-        assert_eq!(Variation::from_words(&words), Some(variation()));
+    fn the_manifest_says_everything() {
+        let manifest = variation().to_augmentation();
+        assert_eq!(Variation::from_augmentation(&manifest), Some(variation()));
         for other in ["1", "0.30", "words"] {
-            assert_eq!(Variation::from_words(&Augmentation { crop: other.into(), ..words.clone() }), None);
+            assert_eq!(Variation::from_augmentation(&Augmentation { crop: other.into(), ..manifest.clone() }), None);
         }
-        assert_eq!(Variation::from_words(&Augmentation { method: "another".into(), ..words }), None);
+        assert_eq!(Variation::from_augmentation(&Augmentation { method: "another".into(), ..manifest }), None);
     }
 
     #[test]
     fn what_is_no_variation_is_refused() {
         let refused = |flip, crop, brightness| Variation::new(flip, crop, brightness, 1).unwrap_err().to_string();
-        assert!(refused(false, 0.0, 0.0).contains("--flip --crop 0.1"));
-        assert_eq!(refused(true, 1.0, 0.0), "--crop 1: must be 0 or more and less than 1");
-        assert_eq!(refused(true, 0.0, -0.1), "--brightness -0.1: must be 0 or more and less than 1");
-        assert!(refused(true, f64::NAN, 0.0).contains("--crop NaN"));
+        assert_eq!(refused(false, 0.0, 0.0), "the views would all be the photo itself");
+        assert_eq!(refused(true, 1.0, 0.0), "crop 1: must be 0 or more and less than 1");
+        assert_eq!(refused(true, 0.0, -0.1), "brightness -0.1: must be 0 or more and less than 1");
+        assert_eq!(refused(true, f64::NAN, 0.0), "crop NaN: must be 0 or more and less than 1");
     }
 }

@@ -5,11 +5,15 @@
 //! that depend on what else the process had built. So does this, and takes care that the named layers are in place.
 
 use hdf5_reader::Hdf5File;
-use hdf5_reader::error::Result;
+use hdf5_reader::error::{Error, Result};
 use hdf5_reader::group::Group;
 
-use super::keras::{Found, read_tensor};
+use super::checked::Gathering;
+use super::hdf5::add_dataset;
 use super::spec::layers;
+
+/// More layers than any model with Xception in it has, and more tensors than a layer.
+const MAX_NAMES: u64 = 1000;
 
 /// The group with the layers, and their names: at the root of a weights file, below `model_weights` in a whole model.
 pub(super) fn layer_names(file: &Hdf5File) -> Option<(Group, Vec<String>)> {
@@ -22,8 +26,8 @@ pub(super) fn layer_names(file: &Hdf5File) -> Option<(Group, Vec<String>)> {
 }
 
 /// Every tensor, named after the layer of the network that has the same place.
-pub(super) fn read(group: &Group, names: &[String]) -> Result<Found> {
-    let mut found = Found::new();
+pub(super) fn read(group: &Group, names: &[String]) -> Result<Gathering> {
+    let mut gathering = Gathering::new();
     let mut expected = layers().into_iter();
     for name in names {
         let layer = group.group(name)?;
@@ -45,16 +49,17 @@ pub(super) fn read(group: &Group, names: &[String]) -> Result<Found> {
             for step in steps {
                 holder = holder.group(step)?;
             }
-            found.insert(ours, read_tensor(&holder.dataset(last)?)?);
+            add_dataset(&mut gathering, ours, &holder.dataset(last)?)?;
         }
     }
-    Ok(found)
+    Ok(gathering)
 }
 
 fn strings(group: &Group, attribute: &str) -> Result<Vec<String>> {
     let attribute = group.attribute(attribute)?;
     match attribute.num_elements()? {
         0 => Ok(Vec::new()),
+        count if count > MAX_NAMES => Err(Error::ResourceLimit(format!("{count} names in an attribute"))),
         _ => attribute.read_strings(),
     }
 }

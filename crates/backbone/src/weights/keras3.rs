@@ -4,20 +4,20 @@
 //! k-th convolution of the file is the k-th of the network, and so with the others. The network may be a part of a
 //! larger model, whose other layers are none of our business.
 
+use std::collections::BTreeSet;
+
 use hdf5_reader::Hdf5File;
 use hdf5_reader::error::Result;
 use hdf5_reader::group::Group;
 
-use super::keras::{Found, read_tensor};
+use super::checked::Gathering;
+use super::hdf5::add_dataset;
 use super::spec::{LayerKind, layers};
 
-/// Models nest in models; a file that nests deeper is made to.
-const DEEPEST: usize = 8;
-
 /// Every tensor of the group of layers that holds separable convolutions, under the network's names.
-pub(super) fn read(file: &Hdf5File) -> Result<Found> {
-    let mut found = Found::new();
-    let Some(container) = container(&file.root_group()?, DEEPEST)? else { return Ok(found) };
+pub(super) fn read(file: &Hdf5File) -> Result<Gathering> {
+    let mut gathering = Gathering::new();
+    let Some(container) = container(file.root_group()?)? else { return Ok(gathering) };
     let network = layers();
     for group in container.groups()? {
         let name = last(group.name()).to_owned();
@@ -31,25 +31,27 @@ pub(super) fn read(file: &Hdf5File) -> Result<Found> {
                 (Some(place), Some((part, _))) => format!("{}.{part}", place.name),
                 _ => format!("{name}/vars/{variable}"),
             };
-            found.insert(ours, read_tensor(&dataset)?);
+            add_dataset(&mut gathering, ours, &dataset)?;
         }
     }
-    Ok(found)
+    Ok(gathering)
 }
 
-/// The group of layers with separable convolutions in it, here or further down.
-fn container(group: &Group, depth: usize) -> Result<Option<Group>> {
-    let groups = group.groups()?;
-    if groups.iter().any(|child| last(child.name()) == class_of(LayerKind::Separable { inputs: 0, outputs: 0 })) {
-        return Ok(Some(group.clone()));
-    }
-    if depth == 0 {
-        return Ok(None);
-    }
-    for child in &groups {
-        if let Some(container) = container(child, depth - 1)? {
-            return Ok(Some(container));
+/// The first group with separable convolutions in it, here or further down; a group is looked at once, however many
+/// links lead to it.
+fn container(root: Group) -> Result<Option<Group>> {
+    let separable = class_of(LayerKind::Separable { inputs: 0, outputs: 0 });
+    let mut seen = BTreeSet::new();
+    let mut groups = vec![root];
+    while let Some(group) = groups.pop() {
+        if !seen.insert(group.address()) {
+            continue;
         }
+        let children = group.groups()?;
+        if children.iter().any(|child| last(child.name()) == separable) {
+            return Ok(Some(group));
+        }
+        groups.extend(children.into_iter().rev());
     }
     Ok(None)
 }

@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use backbone::EmbedSpec;
 use backbone::network::Network;
-use backbone::pixels::{Interpolation, Limits, decode, resize};
+use backbone::pixels::Limits;
 use backbone::xception::{COLUMNS, Xception};
 use backbone::{BatchSize, Compute, Kernels, Precision, relative_l2};
 
@@ -11,11 +12,11 @@ use super::{photos, weights};
 
 /// The first photos, one behind the other.
 fn pictures(count: usize, side: u32) -> Vec<u8> {
-    let values = 3 * (side as usize).pow(2);
-    let mut pixels = vec![0; count * values];
-    for (path, place) in photos().iter().zip(pixels.chunks_exact_mut(values)) {
-        let photo = decode(&fs::read(path).unwrap(), Limits::PILLOW).unwrap();
-        resize(&photo, side, Interpolation::Nearest, place);
+    let preprocess = EmbedSpec { side, ..EmbedSpec::default() }.preprocess(Limits::DEFAULT);
+    let mut pixels = vec![0; count * preprocess.values()];
+    for (path, place) in photos().iter().zip(pixels.chunks_exact_mut(preprocess.values())) {
+        let photo = preprocess.decode(&fs::read(path).unwrap()).unwrap();
+        preprocess.resize(&photo, None, place).unwrap();
     }
     pixels
 }

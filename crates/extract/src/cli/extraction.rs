@@ -17,8 +17,9 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 
 use super::choice::choice;
 use super::compute::ComputeArgs;
+use super::hint::raise_limits;
 use super::views::ViewsArgs;
-use super::{WeightsArg, dry_run, threads};
+use super::{WeightsArg, dry_run, interpolation, threads};
 
 /// `extract DATASET --out CACHE`.
 #[derive(Debug, Args)]
@@ -35,7 +36,7 @@ pub struct ExtractionArgs {
     #[arg(long, value_name = "PIXELS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(i64::from(MIN_SIDE)..=2048))]
     size: u32,
     /// How photos are resized to it
-    #[arg(long, default_value = "nearest", value_parser = choice(&Interpolation::ALL, Interpolation::name))]
+    #[arg(long, value_parser = interpolation::parser(), default_value_t)]
     interpolation: Interpolation,
     /// Photos per forward pass: auto (8 on the CPU, on a GPU the largest of 256, 128, 64, … that fits) or a number; on the
     /// CPU rows do not depend on it, on a GPU they differ by rounding
@@ -56,8 +57,12 @@ pub struct ExtractionArgs {
     #[arg(long, default_value = "fail", value_parser = choice(&OnError::ALL, OnError::name))]
     on_error: OnError,
     /// Refuse photos with more pixels than this before taking memory for them
-    #[arg(long, value_name = "PIXELS", default_value_t = Limits::PILLOW.max_pixels)]
+    #[arg(long, value_name = "PIXELS", default_value_t = Limits::DEFAULT.max_pixels)]
     max_pixels: u64,
+    /// Refuse photos that may take more memory than this, decoded and while they are resized, before taking it; as many
+    /// photos are decoded at a time as cores are used
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::DEFAULT.max_bytes)]
+    max_picture_bytes: u64,
     /// Read every photo again, also those whose size and time have not changed
     #[arg(long)]
     rehash: bool,
@@ -93,7 +98,7 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
             precision: args.compute.precision,
         },
         compute: args.compute.compute(args.batch_size, threads),
-        limits: Limits { max_pixels: args.max_pixels },
+        limits: Limits { max_pixels: args.max_pixels, max_bytes: args.max_picture_bytes },
         views: args.views.views()?,
         on_error: args.on_error,
         rehash: args.rehash,
@@ -133,8 +138,9 @@ fn warn(summary: &Summary) {
     const LISTED: usize = 5;
     if !summary.skipped.is_empty() {
         eprintln!(
-            "warning: {} photos skipped, listed in skipped.csv and tried again next time:",
-            summary.skipped.len()
+            "warning: {} photos skipped, listed in skipped.csv and tried again next time{}:",
+            summary.skipped.len(),
+            raise_limits(&summary.exceeded)
         );
         for photo in summary.skipped.iter().take(LISTED) {
             eprintln!("  {}: {}", photo.path.display(), photo.reason);

@@ -9,6 +9,7 @@ mod doctor;
 mod dry_run;
 mod extraction;
 mod import_weights;
+mod interpolation;
 mod verify;
 mod views;
 
