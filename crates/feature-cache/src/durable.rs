@@ -55,8 +55,3 @@ impl Write for DurableFile {
         self.file.flush()
     }
 }
-
-/// Makes the names in a folder durable: a rename or a new file survives a power cut only after this.
-pub(crate) fn sync_folder(path: &Path) -> Result<(), CacheError> {
-    File::open(path).and_then(|folder| folder.sync_all()).context("write", path)
-}

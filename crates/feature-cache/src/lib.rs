@@ -34,6 +34,7 @@
 //!
 //! This crate knows neither torch nor pictures.
 
+mod atomic_write;
 mod class_names;
 mod split;
 mod difference;
@@ -54,6 +55,7 @@ mod error;
 #[cfg(test)]
 mod mangled;
 
+pub use atomic_write::{Durability, NewFolder, write_atomically};
 pub use cache::{CachedSplit, FeatureCache};
 pub use class_names::{ClassNames, ClassNamesError};
 pub use damage::{Damage, LineProblem};

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use crate::atomic_write::{Durability, sync_folder, write_then_rename};
 use crate::cache::{CachedSplit, FeatureCache, check_replaceable};
 use crate::class_names::ClassNames;
 use crate::damage::Damage;
-use crate::durable::{DurableFile, FileDigest, sync_folder};
+use crate::durable::{DurableFile, FileDigest};
 use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::hashes::Hashes;
@@ -180,14 +181,16 @@ impl CacheWriter {
             let views = contents.views.as_ref().filter(|_| split.is_learnt_from());
             splits.insert(split, write_split(&next.join(split.name()), of_split, views, columns.get(), rows)?);
         }
-        write_hashes(&next.join(HASHES), hashes)?;
+        let path = next.join(HASHES);
+        let table = hashes.to_bytes().map_err(|error| damaged(&path, error.into()))?;
+        write_file(&path, &table)?;
         let path = next.join(MANIFEST);
         let (fingerprint, views) = (contents.fingerprint.clone(), contents.views.clone());
         let manifest = Manifest::new(fingerprint, views, columns, contents.classes.clone(), splits)
             .and_then(|manifest| manifest.to_json())
             .map_err(|damage| damaged(&path, damage))?;
         write_file(&path, &manifest)?;
-        sync_folder(&next)?;
+        sync_folder(&next).context("write", &next)?;
         swap(&next, &self.path)?;
         self.finish()
     }
@@ -197,9 +200,10 @@ impl CacheWriter {
     /// # Errors
     /// When they cannot be written.
     pub fn note_hashes(&self, hashes: &Hashes) -> Result<(), CacheError> {
-        let (beside, path) = (self.lock.folder().join(HASHES), self.path.join(HASHES));
-        write_hashes(&beside, hashes)?;
-        fs::rename(&beside, &path).context("replace", &path)
+        // Not hidden beside the file: a crash must not leave in the cache what is no part of one.
+        let (hidden, path) = (self.lock.folder().join(HASHES), self.path.join(HASHES));
+        let table = hashes.to_bytes().map_err(|error| damaged(&path, error.into()))?;
+        write_then_rename(&hidden, &path, Durability::Synced, |file| file.write_all(&table)).context("replace", &path)
     }
 
     /// Ends the run: removes what only an unfinished one needs.
@@ -288,7 +292,7 @@ fn write_split(
         let table = write_skipped(&split.skipped).map_err(|error| damaged(&path, error.into()))?;
         skipped = Some(write_file(&path, &table)?);
     }
-    sync_folder(folder)?;
+    sync_folder(folder).context("write", folder)?;
     Ok(SplitManifest { rows, files: SplitFiles { features, views, labels, index, skipped } })
 }
 
@@ -310,11 +314,6 @@ fn write_rows(
     file.finish()
 }
 
-fn write_hashes(path: &Path, hashes: &Hashes) -> Result<(), CacheError> {
-    let table = hashes.to_bytes().map_err(|error| damaged(path, error.into()))?;
-    write_file(path, &table).map(drop)
-}
-
 fn write_file(path: &Path, bytes: &[u8]) -> Result<FileDigest, CacheError> {
     let mut file = DurableFile::create(path)?;
     file.put(bytes)?;
@@ -334,7 +333,7 @@ fn swap(next: &Path, cache: &Path) -> Result<(), CacheError> {
         exchanged => exchanged.map_err(Into::into),
     };
     swapped.context("replace", cache)?;
-    cache.parent().map_or(Ok(()), sync_folder)
+    cache.parent().map_or(Ok(()), |folder| sync_folder(folder).context("write", folder))
 }
 
 fn swap_in_two_steps(next: &Path, cache: &Path) -> std::io::Result<()> {

@@ -18,7 +18,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use feature_cache::{ClassNames, Fingerprint, Split};
+use feature_cache::{ClassNames, Fingerprint, NewFolder, Split};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -137,15 +137,9 @@ impl Run {
     /// When the folder is there already or cannot be written; then nothing is there.
     pub fn save(&self, path: &Path) -> Result<(), RunError> {
         check_free(path)?;
-        let beside = beside(path);
-        let written = self
-            .write_files(&beside)
-            .and_then(|()| fs::rename(&beside, path).map_err(|cause| not_written(path, cause)));
-        if written.is_err() {
-            // What is left is of no use; the error that counts is the first one.
-            let _ = fs::remove_dir_all(&beside);
-        }
-        written
+        let folder = NewFolder::beside(path).map_err(|cause| not_written(path, cause))?;
+        self.write_files(folder.path())?;
+        folder.publish().map_err(|cause| not_written(path, cause))
     }
 
     /// Reads a run, every file checked against the others.
@@ -170,7 +164,6 @@ impl Run {
     }
 
     fn write_files(&self, folder: &Path) -> Result<(), RunError> {
-        fs::create_dir_all(folder).map_err(|cause| not_written(folder, cause))?;
         let write = |name: &str, bytes: &[u8]| {
             let path = folder.join(name);
             fs::write(&path, bytes).map_err(|cause| not_written(&path, cause))
@@ -294,12 +287,4 @@ pub fn next_free(folder: &Path, name: &str) -> PathBuf {
         }
         number += 1;
     }
-}
-
-/// A hidden folder in the same place, this process's own.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}", std::process::id()));
-    path.with_file_name(name)
 }

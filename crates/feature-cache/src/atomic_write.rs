@@ -1,0 +1,220 @@
+//! Writing beside a place and renaming into it: whoever opens the place finds the old content or the new, never a part.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// Whether a file must survive a power cut from the moment that the call returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The file and the name in its folder are on the disk: fsync on both. Takes milliseconds.
+    Synced,
+    /// The operating system writes when it sees fit: after a power cut the file may be the old one, or empty.
+    Unsynced,
+}
+
+/// Replaces the file at `path`, or creates it with the folders above it, by what `write` writes.
+///
+/// The content goes to a hidden file in the same folder, named after this process, which then takes the name `path`. So
+/// a reader sees the old file or the new one, and a file that is open or mapped stays as it was.
+///
+/// # Errors
+/// Those of `write` and of the operating system. The file at `path` is then as it was before, but for a failed fsync of
+/// its folder, and the hidden file is removed.
+pub fn write_atomically(
+    path: &Path,
+    durability: Durability,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let hidden = hidden_beside(path)?;
+    fs::create_dir_all(parent(path))?;
+    write_then_rename(&hidden, path, durability, write)
+}
+
+/// [`write_atomically`] with the content going to `hidden` first, which is on the same file system as `path`.
+pub(crate) fn write_then_rename(
+    hidden: &Path,
+    path: &Path,
+    durability: Durability,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let written = write_new(hidden, durability, write).and_then(|()| fs::rename(hidden, path));
+    if written.is_err() {
+        // The first error is the one that counts.
+        let _ = fs::remove_file(hidden);
+    }
+    written?;
+    if durability == Durability::Synced { sync_folder(parent(path)) } else { Ok(()) }
+}
+
+fn write_new(
+    path: &Path,
+    durability: Durability,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffered = BufWriter::new(File::create(path)?);
+    write(&mut buffered)?;
+    let file = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
+    if durability == Durability::Synced { file.sync_all() } else { Ok(()) }
+}
+
+/// Makes the names in a folder durable: a rename or a new file survives a power cut only after this.
+///
+/// # Errors
+/// When the folder cannot be opened or synced.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// A new folder that appears at its place when all of its files are written: [`write_atomically`] for many files at
+/// once, without fsync.
+///
+/// Dropped before [`NewFolder::publish`], it is removed with all that is in it.
+#[derive(Debug)]
+pub struct NewFolder {
+    path: PathBuf,
+    destination: PathBuf,
+}
+
+impl NewFolder {
+    /// Creates a hidden, empty folder beside `path`, and the folders above it.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn beside(path: &Path) -> io::Result<Self> {
+        let hidden = hidden_beside(path)?;
+        // A process of the same number may have been killed here.
+        match fs::remove_dir_all(&hidden) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => fs::create_dir_all(&hidden)?,
+        }
+        Ok(Self { path: hidden, destination: path.to_owned() })
+    }
+
+    /// Where to write the files.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Renames the folder into its place.
+    ///
+    /// # Errors
+    /// Those of the operating system, among them that a file or a folder with something in it is there already; the new
+    /// folder is then removed.
+    pub fn publish(self) -> io::Result<()> {
+        fs::rename(&self.path, &self.destination)
+    }
+}
+
+impl Drop for NewFolder {
+    /// Nothing is left to remove once the folder was renamed.
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// `FOLDER/.NAME.PROCESS` for `FOLDER/NAME`.
+fn hidden_beside(path: &Path) -> io::Result<PathBuf> {
+    let file_name = path.file_name().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the path has no name"))?;
+    let mut hidden = OsString::from(".");
+    hidden.push(file_name);
+    hidden.push(format!(".{}", std::process::id()));
+    Ok(path.with_file_name(hidden))
+}
+
+/// The folder that a file is in.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    /// The names in a folder, hidden ones too.
+    fn names(folder: &Path) -> Vec<OsString> {
+        let mut names: Vec<OsString> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn a_file_is_created_with_its_folder_and_replaced_and_readers_keep_the_old_one() {
+        for durability in [Durability::Synced, Durability::Unsynced] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("new/folder/table.csv");
+            write_atomically(&path, durability, |file| file.write_all(b"old")).unwrap();
+            let mut open = File::open(&path).unwrap();
+            write_atomically(&path, durability, |file| {
+                file.write_all(b"half, ")?;
+                file.flush()?;
+                assert_eq!(fs::read(&path)?, b"old", "nothing is seen before the end");
+                file.write_all(b"whole")
+            })
+            .unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"half, whole");
+            let mut old = String::new();
+            open.read_to_string(&mut old).unwrap();
+            assert_eq!(old, "old");
+            assert_eq!(names(path.parent().unwrap()), ["table.csv"]);
+        }
+    }
+
+    #[test]
+    fn a_failure_leaves_the_old_file_and_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.csv");
+        fs::write(&path, "old").unwrap();
+        let error = write_atomically(&path, Durability::Synced, |file| {
+            file.write_all(b"half")?;
+            Err(io::Error::other("no more"))
+        });
+        assert_eq!(error.unwrap_err().to_string(), "no more");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["table.csv"]);
+
+        // The rename fails: a folder is in the place.
+        let taken = folder.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        write_atomically(&taken, Durability::Unsynced, |file| file.write_all(b"new")).unwrap_err();
+        assert_eq!(names(folder.path()), ["table.csv", "taken"]);
+    }
+
+    #[test]
+    fn a_path_without_a_name_is_an_error_and_a_bare_name_is_in_the_current_folder() {
+        for path in ["", "/", "..", "folder/.."] {
+            let error = write_atomically(path.as_ref(), Durability::Unsynced, |_| Ok(())).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path}");
+        }
+        assert_eq!(parent("name".as_ref()), Path::new("."));
+        assert_eq!(parent("folder/name".as_ref()), Path::new("folder"));
+    }
+
+    #[test]
+    fn a_folder_appears_whole_or_not_at_all() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("runs/first");
+        let stale = hidden_beside(&path).unwrap();
+        fs::create_dir_all(&stale).unwrap();
+        fs::write(stale.join("of a killed process"), "").unwrap();
+
+        let folder = NewFolder::beside(&path).unwrap();
+        assert!(names(folder.path()).is_empty());
+        fs::write(folder.path().join("config.json"), "{}").unwrap();
+        assert!(!path.exists());
+        folder.publish().unwrap();
+        assert_eq!(names(&path), ["config.json"]);
+
+        // Given up, and one that finds its place taken.
+        drop(NewFolder::beside(&path).unwrap());
+        NewFolder::beside(&path).unwrap().publish().unwrap_err();
+        assert_eq!(names(&path), ["config.json"]);
+        assert_eq!(names(path.parent().unwrap()), ["first"]);
+    }
+}
