@@ -106,7 +106,7 @@ fn teach(
             }
             seen += batch.len();
             rows.clear();
-            rows.extend(batch.iter().map(|&row| train.lesson(row, views.as_mut().map(ViewDraw::draw))));
+            rows.extend(batch.iter().map(|&row| train.input_row(row, views.as_mut().map(ViewDraw::draw))));
             labels.clear();
             labels.extend(batch.iter().map(|&row| train.labels[row]));
             let learners = students.iter_mut().filter(|student| student.goes_on());

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::interval::{indistinguishable, mean_and_error};
-use crate::sweep::{HeadId, Setting};
+use crate::settings::Setting;
+use crate::sweep::HeadId;
 
 /// A sweep's results, as sweep.json has them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,31 +7,15 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::data::TrainingData;
 use crate::fit::{FitError, Lessons, Trained, Untrained, fit_together};
 use crate::layers::Classifier;
-use crate::settings::{FitConfig, Fraction, Positive};
+use crate::settings::{FitConfig, Fraction, Positive, Setting};
 use crate::visits::{RowOrder, ViewDraw};
 
 /// Heads that are trained together: enough to share a batch, few enough to keep all cores busy to the end.
 const TOGETHER: usize = 2;
-
-/// One head's settings, but for the seed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Setting {
-    /// Widths of the hidden layers.
-    pub hidden: Vec<usize>,
-    /// Rows per step.
-    pub batch_size: NonZeroUsize,
-    /// How many views of each photo are learnt from, one drawn each epoch; 0 for the photos as they are.
-    #[serde(default)]
-    pub views: usize,
-    /// Everything else.
-    #[serde(flatten)]
-    pub fit: FitConfig,
-}
 
 /// The values to combine.
 #[derive(Debug, Clone)]
@@ -146,7 +130,7 @@ mod tests {
     use feature_cache::Split;
 
     use super::*;
-    use crate::data::Rows;
+    use crate::data::{Origin, Rows};
     use crate::fit::fit;
 
     fn number(n: usize) -> NonZeroUsize {
@@ -174,11 +158,11 @@ mod tests {
         let views: Vec<[f32; 6]> = values.iter().map(|[a, b, c]| [*a, *b, *c + 1.0, *a + 1.0, *b, *c]).collect();
         let mut rows = Rows::new(features, (0..60).map(|k| k % 3).collect());
         rows.views = views.iter().map(|views| &views[..]).collect();
-        let judged = (Split::Validation, Vec::new());
+        let validation_origin = Origin { split: Split::Validation, rows: Vec::new() };
         let data = || TrainingData {
             train: rows.clone(),
             validation: rows.clone(),
-            judged: judged.clone(),
+            validation_origin: validation_origin.clone(),
             held_out: None,
             classes: 3,
         };
@@ -199,9 +183,9 @@ mod tests {
 
     #[test]
     fn a_stopped_sweep_begins_nothing() {
-        let judged = (Split::Validation, Vec::new());
+        let validation_origin = Origin { split: Split::Validation, rows: Vec::new() };
         let (train, validation) = (Rows::default(), Rows::default());
-        let data = TrainingData { train, validation, judged, held_out: None, classes: 2 };
+        let data = TrainingData { train, validation, validation_origin, held_out: None, classes: 2 };
         let heads = sweep(&grid().settings(), &[(1, data)], &AtomicBool::new(true), |_, trained| trained);
         assert!(heads.is_empty());
     }

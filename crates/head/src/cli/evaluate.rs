@@ -9,7 +9,6 @@ use head::data::{Rows, TrainingData};
 use head::metrics::SplitMetrics;
 use head::run::Run;
 
-use super::source::Source;
 use super::{accuracy_line, table};
 
 /// `head evaluate RUN`.
@@ -37,8 +36,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let run = Run::load(&args.run)?;
     let named = args.cache.as_ref().unwrap_or(&run.config.cache);
     let cache = FeatureCache::open(named)?;
-    let source = Source { cache: &cache, named };
-    source.check_belongs(&run)?;
+    run.check_cache(&cache)?;
     let same = cache.digest() == run.config.cache_digest;
     if !same {
         eprintln!("note: {} has changed since the head was trained, or is another cache", named.display());

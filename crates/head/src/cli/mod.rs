@@ -7,7 +7,6 @@ mod evaluate;
 mod inspect;
 mod mislabels;
 mod report;
-mod source;
 mod sparkline;
 mod sweep;
 mod train;

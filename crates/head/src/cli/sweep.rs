@@ -7,20 +7,19 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use feature_cache::FeatureCache;
+use feature_cache::{Durability, FeatureCache, write_atomically};
 use head::data::{DataError, TrainingData};
 use head::fit::{FitError, Trained, evaluate};
 use head::loss::CrossEntropy;
-use head::run::{check_free, next_free};
-use head::settings::{Fraction, OutOfRange, Positive};
+use head::run::{Run, check_free, next_free};
+use head::settings::{Fraction, OutOfRange, Positive, Setting};
 use head::summary::{SweepResults, differing, plain, summarise, verdict};
-use head::sweep::{Grid, HeadId, Setting, sweep};
+use head::sweep::{Grid, HeadId, sweep};
 use head::{knn, logistic};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use signal_hook::consts::SIGINT;
 
-use super::source::Source;
 use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
 use super::{RUNS, name_of, table};
 
@@ -102,10 +101,9 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     signal_hook::flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&stop))?;
     signal_hook::flag::register(SIGINT, Arc::clone(&stop))?;
     let bar = ProgressBar::new((settings.len() * data.len()) as u64).with_message("heads");
-    let source = Source { cache: &cache, named: &args.cache };
     let finish = |id: HeadId, trained: Result<Trained, FitError>| {
         let (setting, (seed, data)) = (&settings[id.setting], &data[id.seed]);
-        let result = keep(&source, setting, *seed, data, trained, &out.join(name(id.setting, *seed)));
+        let result = keep(&cache, setting, *seed, data, trained, &out.join(name(id.setting, *seed)));
         bar.inc(1);
         result
     };
@@ -173,7 +171,7 @@ impl SweepArgs {
 
 /// Keeps a head as a run; gives its last validation loss and accuracy, or that it diverged.
 fn keep(
-    source: &Source<'_>,
+    cache: &FeatureCache,
     setting: &Setting,
     seed: u64,
     data: &TrainingData<'_>,
@@ -181,7 +179,7 @@ fn keep(
     out: &Path,
 ) -> anyhow::Result<Option<(f64, f64)>> {
     let Ok(trained) = trained else { return Ok(None) };
-    let run = source.run(setting, seed, data, trained)?;
+    let run = Run::new(cache, data, setting, seed, trained)?;
     run.save(out)?;
     Ok(run.metrics.validation().map(|validation| (validation.loss, validation.accuracy)))
 }
@@ -194,8 +192,7 @@ fn name(setting: usize, seed: u64) -> String {
 fn write_results(out: &Path, results: &SweepResults) -> anyhow::Result<()> {
     let path = out.join(SWEEP);
     let json = serde_json::to_vec_pretty(results)?;
-    std::fs::create_dir_all(out)
-        .and_then(|()| std::fs::write(&path, json))
+    write_atomically(&path, Durability::Unsynced, |file| file.write_all(&json))
         .with_context(|| format!("{}: cannot be written", path.display()))
 }
 

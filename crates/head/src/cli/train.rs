@@ -11,12 +11,10 @@ use head::fit::{Lessons, Untrained, fit};
 use head::history::Epoch;
 use head::layers::Classifier;
 use head::run::{Run, check_free, next_free};
-use head::settings::{FitConfig, Fraction};
-use head::sweep::Setting;
+use head::settings::{FitConfig, Fraction, Setting};
 use head::tensorboard;
 use head::visits::{RowOrder, ViewDraw};
 
-use super::source::Source;
 use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
 use super::{RUNS, accuracy_line, name_of, sparkline};
 
@@ -101,7 +99,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         batch_size: setting.batch_size,
     };
     let trained = fit(head, lessons, print)?;
-    let run = Source { cache: &cache, named: &args.cache }.run(&setting, args.seed, &data, trained)?;
+    let run = Run::new(&cache, &data, &setting, args.seed, trained)?;
     run.save(&out)?;
     if let Some(folder) = &args.tensorboard {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -142,8 +140,8 @@ fn to_json(run: &Run, out: &Path, start: Instant) -> serde_json::Value {
     let (last, best) = (run.history.epochs().last(), run.history.best_epoch());
     serde_json::json!({
         "run": out,
-        "learning_rate": run.config.fit.learning_rate,
-        "views": run.config.views,
+        "learning_rate": run.config.setting.fit.learning_rate,
+        "views": run.config.setting.views,
         "loss": last.map(|epoch| epoch.loss),
         "accuracy": last.map(|epoch| epoch.accuracy),
         "val_loss": last.map(|epoch| epoch.val_loss),
@@ -157,7 +155,7 @@ fn to_json(run: &Run, out: &Path, start: Instant) -> serde_json::Value {
 
 fn report(run: &Run, out: &Path, start: Instant) {
     let (epochs, kept) = (run.history.loss.len(), run.metrics.kept_epoch);
-    if epochs < run.config.fit.epochs.get() {
+    if epochs < run.config.setting.fit.epochs.get() {
         println!("stopped early: no better epoch since {kept}");
     }
     let history = &run.history;

@@ -8,10 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::{ImageFormat, ImageReader, Limits};
 
-use super::page::escape;
 use crate::data::Rows;
 use crate::layers::Classifier;
 use crate::loss::largest;
+use crate::markup::escape;
 use crate::metrics::confidence;
 
 /// Side of a thumbnail in pixels: sharp on a screen with two to a point.
