@@ -34,25 +34,25 @@ pub struct FeatureCache {
 #[derive(Debug)]
 pub struct CachedSplit {
     rows: usize,
-    features: Floats,
-    views: Option<Floats>,
+    features: MappedRows,
+    views: Option<MappedRows>,
     labels: Vec<i64>,
-    index: Table,
-    skipped: Option<Table>,
+    index: MappedFile,
+    skipped: Option<MappedFile>,
 }
 
-/// An array of float32, mapped from its file.
+/// An array of float32, mapped from its file, whose first axis is the split's rows.
 #[derive(Debug)]
-struct Floats {
-    file: Mmap,
-    header: usize,
-    /// How many values belong to a row of the split.
-    of_row: usize,
+struct MappedRows {
+    bytes: Mmap,
+    header_bytes: usize,
+    /// The values of each row: the product of the other axes, which is not 0.
+    row_length: usize,
 }
 
-/// A file of text, opened with the rest and read when it is asked for.
+/// A file as it is: an array that has not been looked at, or a table that is read when it is asked for.
 #[derive(Debug)]
-struct Table {
+struct MappedFile {
     path: PathBuf,
     bytes: Mmap,
 }
@@ -135,8 +135,8 @@ impl CachedSplit {
 
     /// The rows, (rows, columns), mapped from the file: the operating system reads what is looked at.
     pub fn features(&self) -> ArrayView2<'_, f32> {
-        ArrayView2::from_shape((self.rows, self.features.of_row), self.features.values())
-            .unwrap_or_else(|_| ArrayView2::from(&[[]; 0]))
+        ArrayView2::from_shape((self.rows, self.features.row_length), self.features.values())
+            .expect("the values are those of this shape: checked when the file was opened")
     }
 
     /// Every row, from the first to the last.
@@ -147,14 +147,14 @@ impl CachedSplit {
     /// Every row's augmented views, from the first row to the last: those of a row one behind the other, in the order of
     /// their numbers. Nothing when the split has none.
     pub fn each_rows_views(&self) -> impl Iterator<Item = &[f32]> {
-        self.views.iter().flat_map(Floats::rows)
+        self.views.iter().flat_map(MappedRows::rows)
     }
 
     /// Gives back the memory that the rows looked at so far take in this process. They stay readable: the operating
     /// system maps them again, from its own cache or from the disk.
     pub fn release(&self) {
         self.features.release();
-        self.views.iter().for_each(Floats::release);
+        self.views.iter().for_each(MappedRows::release);
     }
 
     /// One row; none beyond the last.
@@ -172,15 +172,15 @@ impl CachedSplit {
     /// # Errors
     /// When index.csv is damaged or does not belong to the labels.
     pub fn index(&self) -> Result<Vec<IndexEntry>, CacheError> {
-        let damaged = |damage| CacheError::Damaged { path: self.index.path.clone(), damage };
-        let index = read_index(&self.index.bytes).map_err(damaged)?;
+        let index = read_index(&self.index.bytes).map_err(|damage| self.index.damaged(damage))?;
         if index.len() != self.rows {
-            return Err(damaged(Damage::Rows { expected: self.rows, found: index.len() }));
+            return Err(self.index.damaged(Damage::Rows { expected: self.rows, found: index.len() }));
         }
-        for ((entry, &expected), line) in index.iter().zip(&self.labels).zip(2..) {
+        for (row, (entry, &expected)) in index.iter().zip(&self.labels).enumerate() {
             if entry.label != expected {
                 let problem = LineProblem::Label { expected, found: entry.label };
-                return Err(damaged(Damage::Line { line, problem }));
+                // The first line holds the names of the columns.
+                return Err(self.index.damaged(Damage::Line { line: row as u64 + 2, problem }));
             }
         }
         Ok(index)
@@ -192,32 +192,60 @@ impl CachedSplit {
     /// When skipped.csv is damaged.
     pub fn skipped(&self) -> Result<Vec<SkippedPhoto>, CacheError> {
         let Some(table) = &self.skipped else { return Ok(Vec::new()) };
-        read_skipped(&table.bytes).map_err(|damage| CacheError::Damaged { path: table.path.clone(), damage })
+        read_skipped(&table.bytes).map_err(|damage| table.damaged(damage))
     }
 }
 
-impl Floats {
-    /// Maps the file, which must be exactly this array.
-    fn open(file: Table, array: NpyArray) -> Result<Self, CacheError> {
-        check_array(&file, array)?;
-        Ok(Self { file: file.bytes, header: array.header().len(), of_row: array.of_row() })
+impl MappedFile {
+    /// Maps a file whose length is the one in the manifest.
+    fn open(path: PathBuf, digest: &FileDigest) -> Result<Self, CacheError> {
+        let damaged = |damage| Err(CacheError::Damaged { path: path.clone(), damage });
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if is_absent(&error) => return damaged(Damage::Missing),
+            Err(error) => return Err(error).context("open", &path),
+        };
+        let found = file.metadata().context("read", &path)?.len();
+        if found != digest.bytes {
+            return damaged(Damage::Length { expected: digest.bytes, found });
+        }
+        #[allow(unsafe_code)]
+        // SAFETY: the files of a cache are written once, before the cache appears under its name, and never changed in
+        // place; updates swap the folder, and the map keeps the old file alive.
+        let bytes = unsafe { Mmap::map(&file) };
+        Ok(Self { bytes: bytes.context("map", &path)?, path })
     }
 
-    /// All values. The map was checked on opening: behind the header, whose length is a multiple of 64, it holds whole
-    /// floats, so the cast cannot fail.
+    /// Puts the path to what is wrong with the file.
+    fn damaged(&self, damage: Damage) -> CacheError {
+        CacheError::Damaged { path: self.path.clone(), damage }
+    }
+
+    /// The rows of an array, which the file must be.
+    fn into_rows(self, array: Result<NpyArray<f32>, Damage>) -> Result<MappedRows, CacheError> {
+        let array = array.map_err(|damage| self.damaged(damage))?;
+        let values = array.elements(&self.bytes).map_err(|damage| self.damaged(damage))?;
+        let header_bytes = self.bytes.len() - size_of_val(values);
+        Ok(MappedRows { bytes: self.bytes, header_bytes, row_length: array.row_length() })
+    }
+}
+
+impl MappedRows {
+    /// All values.
     fn values(&self) -> &[f32] {
-        bytemuck::try_cast_slice(&self.file[self.header..]).unwrap_or(&[])
+        let values = bytemuck::try_cast_slice(&self.bytes[self.header_bytes..]);
+        values.expect("aligned and whole values: checked when the file was opened, and a map does not move")
     }
 
     /// The values of each row.
     fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
-        self.values().chunks_exact(self.of_row)
+        self.values().chunks_exact(self.row_length)
     }
 
     fn release(&self) {
         #[allow(unsafe_code)]
         // SAFETY: the map is shared and read-only, so there is nothing of ours in its pages that could be lost.
-        let released = unsafe { self.file.unchecked_advise(UncheckedAdvice::DontNeed) };
+        let released = unsafe { self.bytes.unchecked_advise(UncheckedAdvice::DontNeed) };
         // Advice that is not taken costs memory and nothing else.
         drop(released);
     }
@@ -236,74 +264,32 @@ pub(crate) fn open_split(
     split: &SplitManifest,
 ) -> Result<CachedSplit, CacheError> {
     let folder = cache.join(name.name());
-    let map = |name: &str, digest: &FileDigest| {
-        let path = folder.join(name);
-        Ok(Table { bytes: map_file(&path, digest)?, path })
-    };
-    let features = Floats::open(map(FEATURES, &split.files.features)?, manifest.features(split))?;
-    let views = match (manifest.views(name, split), &split.files.views) {
-        (Some(array), Some(digest)) => Some(Floats::open(map(VIEWS, digest)?, array)?),
+    let files = &split.files;
+    let map = |name: &str, digest: &FileDigest| MappedFile::open(folder.join(name), digest);
+
+    let features = map(FEATURES, &files.features)?.into_rows(manifest.features(split))?;
+    let views = match (manifest.views(name, split), &files.views) {
+        (Some(array), Some(digest)) => Some(map(VIEWS, digest)?.into_rows(array)?),
         (None, None) => None,
         (Some(_), None) => return Err(CacheError::Damaged { path: folder.join(VIEWS), damage: Damage::Missing }),
         (None, Some(_)) => return Err(CacheError::Damaged { path: folder.join(VIEWS), damage: Damage::Unexpected }),
     };
-    let labels = map(LABELS, &split.files.labels)?;
-    check_array(&labels, Manifest::labels(split))?;
-    Ok(CachedSplit {
-        rows: split.rows,
-        features,
-        views,
-        labels: read_labels(&labels, split, manifest.class_indices.len())?,
-        index: map(INDEX, &split.files.index)?,
-        skipped: split.files.skipped.as_ref().map(|digest| map(SKIPPED, digest)).transpose()?,
-    })
+    let labels = read_labels(&map(LABELS, &files.labels)?, split, manifest.class_indices.len())?;
+    let index = map(INDEX, &files.index)?;
+    let skipped = files.skipped.as_ref().map(|digest| map(SKIPPED, digest)).transpose()?;
+    Ok(CachedSplit { rows: split.rows, features, views, labels, index, skipped })
 }
 
-/// Maps a file whose length is the one in the manifest.
-fn map_file(path: &Path, digest: &FileDigest) -> Result<Mmap, CacheError> {
-    let damaged = |damage| CacheError::Damaged { path: path.to_owned(), damage };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if is_absent(&error) => return Err(damaged(Damage::Missing)),
-        Err(error) => return Err(error).context("open", path),
-    };
-    let found = file.metadata().context("read", path)?.len();
-    if found != digest.bytes {
-        return Err(damaged(Damage::Length { expected: digest.bytes, found }));
-    }
-    #[allow(unsafe_code)]
-    // SAFETY: the files of a cache are written once, before the cache appears under its name, and never changed in
-    // place; updates swap the folder, and the map keeps the old file alive.
-    let bytes = unsafe { Mmap::map(&file) };
-    bytes.context("map", path)
-}
-
-/// The file is exactly this array: header and length.
-fn check_array(file: &Table, array: NpyArray) -> Result<(), CacheError> {
-    let damaged = |damage| Err(CacheError::Damaged { path: file.path.clone(), damage });
-    let header = array.header();
-    if !file.bytes.starts_with(&header) {
-        let found = String::from_utf8_lossy(file.bytes.get(10..).unwrap_or_default());
-        let found = found.lines().next().unwrap_or_default().trim().chars().take(120).collect();
-        return damaged(Damage::Header { expected: array.to_string(), found });
-    }
-    let found = file.bytes.len() as u64;
-    match array.file_bytes() {
-        Some(expected) if expected == found => Ok(()),
-        expected => damaged(Damage::Length { expected: expected.unwrap_or(u64::MAX), found }),
-    }
-}
-
-fn read_labels(file: &Table, split: &SplitManifest, classes: usize) -> Result<Vec<i64>, CacheError> {
-    let values = &file.bytes[Manifest::labels(split).header().len()..];
-    let labels: Vec<i64> = values.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect();
-    match labels.iter().position(|label| !(0..classes as i64).contains(label)) {
-        None => Ok(labels),
-        Some(row) => {
-            let damage = Damage::Label { row, label: labels[row], classes };
-            Err(CacheError::Damaged { path: file.path.clone(), damage })
+/// Every row's class index, each of one of the classes.
+fn read_labels(file: &MappedFile, split: &SplitManifest, classes: usize) -> Result<Vec<i64>, CacheError> {
+    let labels = Manifest::labels(split).and_then(|array| Ok(array.elements(&file.bytes)?.to_vec()));
+    let labels = labels.map_err(|damage| file.damaged(damage))?;
+    for (row, &label) in labels.iter().enumerate() {
+        if !(0..classes as i64).contains(&label) {
+            return Err(file.damaged(Damage::Label { row, label, classes }));
         }
     }
+    Ok(labels)
 }
 
 /// Whether a folder is what a cache may take the place of: absent, empty, or a cache and nothing else.

@@ -29,14 +29,17 @@ pub enum Damage {
         /// What is there.
         found: String,
     },
-    /// A .npy header that is not the one the manifest asks for.
+    /// A .npy header of another type or shape than the manifest says, or none.
     #[error("expected the header {expected}, found {found}")]
     Header {
-        /// The dict of the expected header.
+        /// The header's dict as it should be.
         expected: String,
-        /// The beginning of the file, as far as it is text.
+        /// The file's, or what is there instead.
         found: String,
     },
+    /// The manifest asks for an array that no memory could hold.
+    #[error("expected an array of shape {0:?}, which is larger than memory can be")]
+    Shape(Vec<usize>),
     /// A label that no class has.
     #[error("row {row} has label {label}, expected 0 to {}", classes - 1)]
     Label {

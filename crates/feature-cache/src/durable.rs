@@ -16,6 +16,14 @@ pub(crate) struct FileDigest {
     pub blake3: String,
 }
 
+#[cfg(test)]
+impl FileDigest {
+    /// That of a file with these bytes.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
+    }
+}
+
 /// A new file, digested while it is written.
 pub(crate) struct DurableFile {
     path: PathBuf,

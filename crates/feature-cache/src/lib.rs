@@ -40,18 +40,18 @@ mod split;
 mod difference;
 mod fingerprint;
 mod views;
+mod damage;
+mod error;
+mod durable;
 mod npy;
 mod index;
 mod hashes;
 mod manifest;
 mod cache;
+mod verify;
 mod lock;
 mod journal;
 mod writer;
-mod verify;
-mod damage;
-mod durable;
-mod error;
 #[cfg(test)]
 mod mangled;
 

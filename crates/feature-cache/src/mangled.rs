@@ -20,6 +20,7 @@ use crate::hashes::{HashedPhoto, Hashes, read_hashes, sealed};
 use crate::index::{IndexEntry, SkippedPhoto, read_index, read_skipped, write_index, write_skipped};
 use crate::journal::Journal;
 use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitManifest, VIEWS};
+use crate::npy::NpyArray;
 use crate::split::Split;
 use crate::verify::verify;
 use crate::views::tests::views;
@@ -91,6 +92,28 @@ fn cache_with(name: &str, bytes: &[u8], manifest: &[u8]) -> tempfile::TempDir {
         fs::write(folder.path().join(file), content).unwrap();
     }
     folder
+}
+
+/// The features of a cache with this manifest were once handed out as an array of 0 columns.
+#[test]
+fn an_array_that_no_memory_can_hold_is_damage_and_not_an_empty_array() {
+    let Manifest { fingerprint, class_indices, mut splits, .. } = manifest();
+    let columns = NonZeroUsize::MAX;
+    let mut features = CACHE["train/features.npy"].clone();
+    let dict = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': (0, {columns}), }}");
+    features.truncate(128);
+    features[10..127].copy_from_slice(format!("{dict:117}").as_bytes());
+    let labels = NpyArray::<i64>::new(&[0]).unwrap().header_bytes();
+    let split = splits.get_mut(&Split::Train).unwrap();
+    split.rows = 0;
+    split.files.views = None;
+    split.files.features = FileDigest::of(&features);
+    split.files.labels = FileDigest::of(&labels);
+    let manifest = Manifest::new(fingerprint, None, columns, class_indices, splits).unwrap();
+    let folder = cache_with("train/features.npy", &features, &manifest.to_json().unwrap());
+    fs::write(folder.path().join("train/labels.npy"), labels).unwrap();
+    let error = FeatureCache::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("train/features.npy: expected an array of shape [0, 18446744073709551615]"), "{error}");
 }
 
 /// Everything that a reader may ask of a cache.
@@ -173,7 +196,7 @@ proptest! {
         (name, bytes) in prop::sample::select(vec![FEATURES, VIEWS, LABELS, INDEX, SKIPPED])
             .prop_flat_map(|name| (Just(name), mangled(CACHE[format!("train/{name}").as_str()].clone()))),
     ) {
-        let digest = FileDigest { bytes: bytes.len() as u64, blake3: blake3::hash(&bytes).to_hex().to_string() };
+        let digest = FileDigest::of(&bytes);
         let Manifest { fingerprint, views, columns, class_indices, mut splits, .. } = manifest();
         for SplitManifest { files, .. } in splits.values_mut() {
             match name {

@@ -142,20 +142,20 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// What the features of a split look like.
-    pub(crate) fn features(&self, split: &SplitManifest) -> NpyArray {
-        NpyArray::Features { rows: split.rows, columns: self.columns.get() }
+    /// What the features of a split look like: (rows, columns).
+    pub(crate) fn features(&self, split: &SplitManifest) -> Result<NpyArray<f32>, Damage> {
+        NpyArray::new(&[split.rows, self.columns.get()])
     }
 
-    /// What the views of a split look like; none where it has none.
-    pub(crate) fn views(&self, name: Split, split: &SplitManifest) -> Option<NpyArray> {
+    /// What the views of a split look like, (rows, views, columns); none where it has none.
+    pub(crate) fn views(&self, name: Split, split: &SplitManifest) -> Option<Result<NpyArray<f32>, Damage>> {
         let views = self.views.as_ref().filter(|_| name.is_learnt_from())?.count.get();
-        Some(NpyArray::Views { rows: split.rows, views, columns: self.columns.get() })
+        Some(NpyArray::new(&[split.rows, views, self.columns.get()]))
     }
 
-    /// What the labels of a split look like.
-    pub(crate) fn labels(split: &SplitManifest) -> NpyArray {
-        NpyArray::Labels { rows: split.rows }
+    /// What the labels of a split look like: (rows,).
+    pub(crate) fn labels(split: &SplitManifest) -> Result<NpyArray<i64>, Damage> {
+        NpyArray::new(&[split.rows])
     }
 }
 

@@ -1,99 +1,226 @@
-//! The three kinds of .npy file in a cache, and their exact headers.
-//!
-//! numpy's format 1.0 (numpy/lib/format.py): magic, version, header length as u16, a Python dict, spaces up to a
-//! multiple of 64 bytes, a newline; then the array. Since the manifest says what an array must look like, reading is
-//! comparing the header with the one that this version writes: nothing is parsed, and no flipped byte goes unnoticed.
+//! The .npy files of a cache: one array each, behind a header that ndarray-npy writes and reads.
 
-use std::fmt;
+use std::marker::PhantomData;
 
-/// Element type and shape of a cached array; always C order and little-endian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NpyArray {
-    /// features.npy: float32, (rows, columns).
-    Features { rows: usize, columns: usize },
-    /// views.npy: float32, (rows, views, columns).
-    Views { rows: usize, views: usize, columns: usize },
-    /// labels.npy: int64, (rows,).
-    Labels { rows: usize },
+use ndarray::ArrayViewD;
+use ndarray_npy::npy::header::{Header, Layout};
+use ndarray_npy::{ViewElement, ViewNpyExt, WritableElement};
+
+use crate::damage::Damage;
+
+/// numpy's magic string and the only version of its format that headers of this length have.
+const VERSION_1: &[u8] = b"\x93NUMPY\x01\x00";
+
+/// What the manifest says of a .npy file: its elements are `T`, little-endian, in C order, of this shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NpyArray<T> {
+    shape: Vec<usize>,
+    elements: PhantomData<T>,
 }
 
-impl NpyArray {
-    /// The file's first bytes: a multiple of 64, so that the mapped array is aligned for its type.
-    pub(crate) fn header(self) -> Vec<u8> {
-        const PREFIX: usize = 10;
-        let dict = self.to_string();
-        let padded = (PREFIX + dict.len() + 1).next_multiple_of(64);
-        let mut header = b"\x93NUMPY\x01\x00".to_vec();
-        header.extend(((padded - PREFIX) as u16).to_le_bytes());
-        header.extend(dict.as_bytes());
-        header.resize(padded - 1, b' ');
-        header.push(b'\n');
-        header
-    }
-
-    /// How many elements belong to a row of the split.
-    pub(crate) fn of_row(self) -> usize {
-        match self {
-            Self::Features { columns, .. } => columns,
-            Self::Views { views, columns, .. } => views.saturating_mul(columns),
-            Self::Labels { .. } => 1,
+impl<T: WritableElement + ViewElement> NpyArray<T> {
+    /// # Errors
+    /// [`Damage::Shape`] when no memory could hold the array. Axes of length 0 count as 1, since ndarray's arrays do not
+    /// go beyond that either.
+    pub(crate) fn new(shape: &[usize]) -> Result<Self, Damage> {
+        let mut bytes = Some(size_of::<T>());
+        for &length in shape {
+            bytes = bytes.and_then(|bytes| bytes.checked_mul(length.max(1)));
+        }
+        match bytes {
+            Some(bytes) if bytes <= isize::MAX as usize => Ok(Self { shape: shape.to_vec(), elements: PhantomData }),
+            _ => Err(Damage::Shape(shape.to_vec())),
         }
     }
 
-    /// The whole file's length in bytes, or none if it would not fit in 64 bits.
-    pub(crate) fn file_bytes(self) -> Option<u64> {
-        let (rows, element) = match self {
-            Self::Features { rows, .. } | Self::Views { rows, .. } => (rows, size_of::<f32>()),
-            Self::Labels { rows } => (rows, size_of::<i64>()),
-        };
-        let elements = rows.checked_mul(self.of_row())?.checked_mul(element)?;
-        elements.checked_add(self.header().len())?.try_into().ok()
+    /// How many elements belong to each index of the first axis.
+    pub(crate) fn row_length(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
+
+    /// The file's first bytes, padded to a multiple of 64 so that the mapped array is aligned; the array follows.
+    pub(crate) fn header_bytes(&self) -> Vec<u8> {
+        self.header().to_bytes().expect("an ASCII name of a type and a few numbers always have a header")
+    }
+
+    /// The elements in the mapped file, in C order, once the file is known to be this array and nothing more.
+    ///
+    /// # Errors
+    /// [`Damage::Header`] and [`Damage::Length`].
+    pub(crate) fn elements<'a>(&self, file: &'a [u8]) -> Result<&'a [T], Damage> {
+        let expected = self.header();
+        let wrong_header = |found: String| Damage::Header { expected: expected.to_string(), found };
+
+        let header = header_in(file).map_err(|problem| wrong_header(problem.to_owned()))?;
+        let found = Header::from_reader(&mut &header[..]).map_err(|error| wrong_header(error.to_string()))?;
+        let same_type = found.type_descriptor == expected.type_descriptor && found.layout == expected.layout;
+        if !same_type || found.shape != expected.shape {
+            return Err(wrong_header(found.to_string()));
+        }
+
+        let element_count: usize = self.shape.iter().product();
+        let expected_bytes = header.len() as u64 + (element_count * size_of::<T>()) as u64;
+        if file.len() as u64 != expected_bytes {
+            return Err(Damage::Length { expected: expected_bytes, found: file.len() as u64 });
+        }
+        // Only now: of other shapes ndarray-npy makes arrays that ndarray refuses, with a panic.
+        let array = ArrayViewD::<T>::view_npy(file).map_err(|error| wrong_header(error.to_string()))?;
+        Ok(array.to_slice().expect("the header says C order"))
+    }
+
+    fn header(&self) -> Header {
+        Header { type_descriptor: T::type_descriptor(), layout: Layout::Standard, shape: self.shape.clone() }
     }
 }
 
-/// The header's dict, as numpy writes it.
-impl fmt::Display for NpyArray {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (descr, shape) = match self {
-            Self::Features { rows, columns } => ("<f4", format!("({rows}, {columns})")),
-            Self::Views { rows, views, columns } => ("<f4", format!("({rows}, {views}, {columns})")),
-            Self::Labels { rows } => ("<i8", format!("({rows},)")),
-        };
-        write!(f, "{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}")
-    }
+/// The file's bytes up to its elements, if they can be parsed in no time.
+///
+/// A header is one dict that holds one tuple. ndarray-npy's parser tries each list twice, so that nested ones, of which
+/// an attacker gets dozens into a header, would take for ever.
+fn header_in(file: &[u8]) -> Result<&[u8], &'static str> {
+    let prefix = VERSION_1.len() + size_of::<u16>();
+    let rest = file.strip_prefix(VERSION_1).ok_or("a file that is not of version 1.0 of the .npy format")?;
+    let (&length, _) = rest.split_first_chunk().ok_or("a file that ends before its header")?;
+    let length = usize::from(u16::from_le_bytes(length));
+    let header = file.get(..prefix + length).ok_or("a file that ends before its header")?;
+    let brackets = header[prefix..].iter().filter(|byte| b"([{".contains(byte)).count();
+    if brackets > 2 { Err("more than a dict with a tuple") } else { Ok(header) }
 }
 
 #[cfg(test)]
 mod tests {
     use ndarray::{Array1, Array2, Array3};
-    use ndarray_npy::ReadNpyExt;
+    use ndarray_npy::{ReadNpyExt, WriteNpyExt};
+    use proptest::prelude::*;
 
     use super::*;
 
-    #[test]
-    fn an_independent_reader_gets_the_array() {
-        let mut file = NpyArray::Features { rows: 2, columns: 3 }.header();
-        assert_eq!(file.len() % 64, 0);
-        file.extend([1f32, 2., 3., 4., 5., 6.].iter().flat_map(|value| value.to_le_bytes()));
-        assert_eq!(NpyArray::Features { rows: 2, columns: 3 }.file_bytes(), Some(file.len() as u64));
-        let array = Array2::<f32>::read_npy(&file[..]).unwrap();
-        assert_eq!(array, ndarray::array![[1., 2., 3.], [4., 5., 6.]]);
+    /// The bytes at an address that is a multiple of 64, as in a map.
+    #[repr(align(64))]
+    struct Aligned([u8; 512]);
 
-        let mut file = NpyArray::Views { rows: 1, views: 2, columns: 3 }.header();
-        file.extend([1f32, 2., 3., 4., 5., 6.].iter().flat_map(|value| value.to_le_bytes()));
-        assert_eq!(NpyArray::Views { rows: 1, views: 2, columns: 3 }.file_bytes(), Some(file.len() as u64));
-        let array = Array3::<f32>::read_npy(&file[..]).unwrap();
-        assert_eq!(array, ndarray::array![[[1., 2., 3.], [4., 5., 6.]]]);
+    fn with_aligned<R>(file: &[u8], use_it: impl FnOnce(&[u8]) -> R) -> R {
+        let mut aligned = Aligned([0; 512]);
+        aligned.0[..file.len()].copy_from_slice(file);
+        use_it(&aligned.0[..file.len()])
+    }
 
-        let mut file = NpyArray::Labels { rows: 1 }.header();
-        file.extend(7i64.to_le_bytes());
-        assert_eq!(Array1::<i64>::read_npy(&file[..]).unwrap(), ndarray::array![7]);
+    fn features() -> Vec<u8> {
+        let mut file = NpyArray::<f32>::new(&[2, 3]).unwrap().header_bytes();
+        file.extend([1f32, 2., 3., 4., 5., 6.].iter().flat_map(|value| value.to_le_bytes()));
+        file
+    }
+
+    /// Why a file is not features of shape (2, 3).
+    fn problem(file: &[u8]) -> String {
+        with_aligned(file, |file| NpyArray::<f32>::new(&[2, 3]).unwrap().elements(file).unwrap_err().to_string())
     }
 
     #[test]
-    fn a_size_beyond_64_bits_is_no_size() {
-        assert_eq!(NpyArray::Features { rows: usize::MAX, columns: 2048 }.file_bytes(), None);
-        assert_eq!(NpyArray::Views { rows: 1 << 40, views: 1 << 20, columns: 2048 }.file_bytes(), None);
-        assert_eq!(NpyArray::Labels { rows: usize::MAX / 8 }.file_bytes(), None);
+    fn header_and_elements_are_an_npy_file_and_back() {
+        let file = features();
+        assert_eq!(Array2::<f32>::read_npy(&file[..]).unwrap(), ndarray::array![[1., 2., 3.], [4., 5., 6.]]);
+        with_aligned(&file, |file| {
+            let array = NpyArray::<f32>::new(&[2, 3]).unwrap();
+            assert_eq!(array.elements(file).unwrap(), [1., 2., 3., 4., 5., 6.]);
+        });
+
+        let mut file = Vec::new();
+        Array3::<f32>::from_shape_fn((1, 2, 3), |(_, view, column)| (3 * view + column) as f32)
+            .write_npy(&mut file)
+            .unwrap();
+        with_aligned(&file, |file| {
+            let array = NpyArray::<f32>::new(&[1, 2, 3]).unwrap();
+            assert_eq!(array.elements(file).unwrap(), [0., 1., 2., 3., 4., 5.]);
+            assert!(file.starts_with(&array.header_bytes()));
+        });
+
+        let mut file = Vec::new();
+        Array1::<i64>::from(vec![7]).write_npy(&mut file).unwrap();
+        with_aligned(&file, |file| assert_eq!(NpyArray::<i64>::new(&[1]).unwrap().elements(file).unwrap(), [7]));
+    }
+
+    #[test]
+    fn another_type_order_shape_or_length_is_named() {
+        let expected = "expected the header {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)}, found ";
+        for (text, other) in [
+            ("'<f4'", "'<f8'"),
+            ("'<f4'", "'>f4'"),
+            ("'<f4'", "'<i4'"),
+            ("False", "True"),
+            ("(2, 3)", "(3, 2)"),
+            ("(2, 3)", "(2, 3, 1)"),
+            ("(2, 3)", "(6,)"),
+        ] {
+            let header = NpyArray::<f32>::new(&[2, 3]).unwrap().header().to_string();
+            let found = header.replace(text, other);
+            assert_ne!(found, header);
+            assert_eq!(problem(&replaced(text, other)), format!("{expected}{found}"));
+        }
+        let file = features();
+        let bytes = file.len();
+        assert_eq!(problem(&file[..bytes - 1]), format!("expected {bytes} bytes, found {}", bytes - 1));
+        assert_eq!(problem(&[&file[..], b"\0"].concat()), format!("expected {bytes} bytes, found {}", bytes + 1));
+        assert_eq!(problem(&file[..20]), format!("{expected}a file that ends before its header"));
+    }
+
+    /// numpy writes a comma more; its headers were also those of the first caches.
+    #[test]
+    fn the_same_header_in_other_words_is_understood() {
+        let file = replaced("(2, 3)}", "(2, 3), }");
+        assert_ne!(file, features());
+        with_aligned(&file, |file| {
+            assert_eq!(NpyArray::<f32>::new(&[2, 3]).unwrap().elements(file).unwrap(), [1., 2., 3., 4., 5., 6.]);
+        });
+    }
+
+    /// Each bracket would double the time: as many as fit would take longer than the sun lasts.
+    #[test]
+    fn nested_brackets_do_not_stop_the_reader() {
+        for bracket in ["[", "(", "{"] {
+            let found = problem(&replaced("{", &bracket.repeat(40)));
+            assert!(found.ends_with("found more than a dict with a tuple"), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_claims_gigabytes_is_not_believed() {
+        let mut file = features();
+        file[6] = 2;
+        file[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(problem(&file).ends_with("found a file that is not of version 1.0 of the .npy format"));
+        let mut file = features();
+        file[8..10].copy_from_slice(&u16::MAX.to_le_bytes());
+        assert!(problem(&file).ends_with("found a file that ends before its header"));
+    }
+
+    #[test]
+    fn no_array_is_larger_than_memory() {
+        for shape in [&[usize::MAX, 2048][..], &[1 << 40, 1 << 20, 2048], &[0, usize::MAX], &[1 << 61]] {
+            assert!(matches!(NpyArray::<f32>::new(shape), Err(Damage::Shape(_))), "{shape:?}");
+        }
+        assert!(NpyArray::<f32>::new(&[0, 2048]).is_ok());
+    }
+
+    /// The file with another text in its header, cut or padded to the same length.
+    fn replaced(text: &str, other: &str) -> Vec<u8> {
+        let file = features();
+        let (header, values) = file.split_at(file.len() - 24);
+        let dict = str::from_utf8(&header[10..]).unwrap().trim_end().replacen(text, other, 1);
+        let padded = format!("{dict:width$}\n", width = header.len() - 11);
+        [&header[..10], padded.as_bytes(), values].concat()
+    }
+
+    proptest! {
+        /// What is found in a mangled file is what was written; all else is an error.
+        #[test]
+        fn mangled_files(file in end_to_end::mangled(features())) {
+            prop_assume!(file.len() <= 512);
+            with_aligned(&file, |file| {
+                if let Ok(elements) = NpyArray::<f32>::new(&[2, 3]).unwrap().elements(file) {
+                    assert_eq!(elements.len(), 6);
+                }
+            });
+        }
     }
 }

@@ -268,19 +268,23 @@ fn write_split(
 ) -> Result<SplitManifest, CacheError> {
     fs::create_dir(folder).context("create", folder)?;
     let rows = split.photos.len();
-    let pictures = || split.photos.iter().map(|photo| photo.blake3);
-    let array = NpyArray::Features { rows, columns };
-    let features = write_rows(&folder.join(FEATURES), array, pictures(), columns, source)?;
-    let write_views = |views: &Views| {
-        let array = NpyArray::Views { rows, views: views.count.get(), columns };
-        let keys = pictures().flat_map(|picture| views.keys(picture));
-        write_rows(&folder.join(VIEWS), array, keys, columns, source)
+    let pictures: Vec<blake3::Hash> = split.photos.iter().map(|photo| photo.blake3).collect();
+    let features = write_rows(&folder.join(FEATURES), &[rows, columns], pictures.iter().copied(), source)?;
+    let views = match views {
+        Some(views) => {
+            let shape = [rows, views.count.get(), columns];
+            let keys = pictures.iter().flat_map(|&picture| views.keys(picture));
+            Some(write_rows(&folder.join(VIEWS), &shape, keys, source)?)
+        }
+        None => None,
     };
-    let views = views.map(write_views).transpose()?;
 
-    let mut labels = NpyArray::Labels { rows }.header();
-    labels.extend(split.photos.iter().flat_map(|photo| photo.label.to_le_bytes()));
-    let labels = write_file(&folder.join(LABELS), &labels)?;
+    let path = folder.join(LABELS);
+    let mut labels = NpyArray::<i64>::new(&[rows]).map_err(|damage| damaged(&path, damage))?.header_bytes();
+    for photo in &split.photos {
+        labels.extend(photo.label.to_le_bytes());
+    }
+    let labels = write_file(&path, &labels)?;
 
     let path = folder.join(INDEX);
     let index = write_index(&split.photos).map_err(|error| damaged(&path, error.into()))?;
@@ -296,17 +300,18 @@ fn write_split(
     Ok(SplitManifest { rows, files: SplitFiles { features, views, labels, index, skipped } })
 }
 
-/// An array of rows, each found by its key.
+/// An array of rows, each found by its key and as long as the last axis: the header first, then row by row, so that only
+/// one of them is in memory.
 fn write_rows(
     path: &Path,
-    array: NpyArray,
+    shape: &[usize],
     keys: impl Iterator<Item = blake3::Hash>,
-    columns: usize,
     source: &RowSource<'_>,
 ) -> Result<FileDigest, CacheError> {
+    let array = NpyArray::<f32>::new(shape).map_err(|damage| damaged(path, damage))?;
     let mut file = DurableFile::create(path)?;
-    file.put(&array.header())?;
-    let mut row = vec![0f32; columns];
+    file.put(&array.header_bytes())?;
+    let mut row = vec![0f32; shape.last().copied().unwrap_or_default()];
     for key in keys {
         source.read(&key, &mut row)?;
         file.put(bytemuck::cast_slice(&row))?;

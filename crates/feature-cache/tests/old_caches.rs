@@ -1,0 +1,95 @@
+//! Caches that older versions wrote are read, verified and continued.
+//!
+//! fixtures/own_headers was written by `write_cache` when this crate wrote its .npy headers itself, with a comma behind
+//! the shape as numpy does; headers by ndarray-npy have none. Its values are counted: see [`row`].
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use feature_cache::{
+    CacheContents, CacheWriter, FeatureCache, Hashes, IndexEntry, RowSource, Split, WhenLocked, verify,
+};
+use tempfile::TempDir;
+
+const COLUMNS: NonZeroUsize = NonZeroUsize::new(5).unwrap();
+
+/// The row of a photo (view 0), or of its view `view - 1`.
+fn row(photo: usize, view: usize) -> [f32; 5] {
+    std::array::from_fn(|column| (100 * photo + 10 * view + column) as f32 + 0.5)
+}
+
+/// A copy of the old cache to work on.
+fn old_cache() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/own_headers");
+    for (name, bytes) in end_to_end::contents(&fixture) {
+        fs::create_dir_all(path.join(&name).parent().unwrap()).unwrap();
+        fs::write(path.join(&name), bytes).unwrap();
+    }
+    (folder, path)
+}
+
+/// Whether the header ends as the crate's own did.
+fn has_own_header(npy: &Path) -> bool {
+    let bytes = fs::read(npy).unwrap();
+    bytes[10..128].trim_ascii_end().ends_with(b"), }")
+}
+
+#[test]
+fn an_old_cache_is_read_and_verified() {
+    let (_folder, path) = old_cache();
+    assert!(has_own_header(&path.join("train/features.npy")));
+    let findings = verify(&path).unwrap();
+    assert!(findings.is_empty(), "{findings:?}");
+
+    let cache = FeatureCache::open(&path).unwrap();
+    cache.check_digests().unwrap();
+    assert_eq!(cache.columns(), 5);
+    let train = cache.split(Split::Train).unwrap();
+    assert_eq!(train.features().shape(), [3, 5]);
+    assert_eq!(train.labels(), [0, 1, 1]);
+    for (photo, (features, views)) in train.each_row().zip(train.each_rows_views()).enumerate() {
+        assert_eq!(features, row(photo, 0));
+        assert_eq!(views, [row(photo, 1), row(photo, 2)].concat());
+    }
+    let validation = cache.split(Split::Validation).unwrap();
+    assert_eq!(validation.row(0), Some(&row(3, 0)[..]));
+    assert_eq!(train.skipped().unwrap()[0].path, Path::new("train/hat/broken.jpg"));
+}
+
+#[test]
+fn an_old_cache_is_continued() {
+    let (_folder, path) = old_cache();
+    let writer = CacheWriter::open(&path, WhenLocked::Fail).unwrap();
+    let previous = FeatureCache::open(&path).unwrap();
+
+    // One photo is gone, one is new.
+    let mut contents = CacheContents::of(&previous).unwrap();
+    let new = IndexEntry { path: "train/hat/new.jpg".into(), label: 1, blake3: blake3::hash(b"new") };
+    let photos = &mut contents.splits.get_mut(&Split::Train).unwrap().photos;
+    photos.remove(1);
+    photos.push(new.clone());
+    let mut journal = writer.journal(&contents.fingerprint, COLUMNS).unwrap();
+    let views = contents.views.clone().unwrap();
+    let keys = [new.blake3].into_iter().chain(views.keys(new.blake3));
+    for (view, key) in keys.enumerate() {
+        journal.append([(key, &row(7, view)[..])]).unwrap();
+    }
+    let rows = RowSource::new(Some(&previous), &journal).unwrap();
+    writer.publish(&contents, COLUMNS, &Hashes::default(), &rows).unwrap();
+
+    assert!(verify(&path).unwrap().is_empty());
+    assert!(!has_own_header(&path.join("train/features.npy")));
+    let cache = FeatureCache::open(&path).unwrap();
+    let train = cache.split(Split::Train).unwrap();
+    let expected = [0, 2, 7];
+    assert_eq!(train.rows(), expected.len());
+    for (photo, (features, views)) in expected.into_iter().zip(train.each_row().zip(train.each_rows_views())) {
+        assert_eq!(features, row(photo, 0));
+        assert_eq!(views, [row(photo, 1), row(photo, 2)].concat());
+    }
+    // The old cache stays readable through the maps of whoever had opened it.
+    assert_eq!(previous.split(Split::Train).unwrap().row(1), Some(&row(1, 0)[..]));
+}
