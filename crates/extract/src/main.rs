@@ -6,14 +6,12 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
+use stdio::note;
 
 fn main() {
     extract::memory::keep();
     let code = cli::Cli::parse().run().unwrap_or_else(|error| {
-        #[allow(clippy::print_stderr)]
-        {
-            eprintln!("error: {error:#}");
-        }
+        note!("error: {error:#}");
         ExitCode::FAILURE
     });
     leave(code);

@@ -7,6 +7,7 @@ use clap::Args;
 use extract::arithmetic::{Arithmetic, Kernels, Precision};
 use extract::doctor::{Examination, examine, libtorch_version, processor_features};
 use extract::weights::{IMAGENET_DIGEST, Weights};
+use stdio::output;
 
 use super::WeightsArg;
 use super::device::DeviceName;
@@ -30,15 +31,15 @@ pub struct DoctorArgs {
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let device = args.device.device()?;
     let arithmetic = Arithmetic::new(device, args.precision, args.kernels)?;
-    println!("extract    {}", env!("CARGO_PKG_VERSION"));
-    println!("libtorch   {} (oneDNN {})", libtorch_version(), if tch::utils::has_mkldnn() { "yes" } else { "no" });
-    println!("device     {device:?}");
-    println!("processor  {} cores, {}", available_parallelism().map_or(1, usize::from), processor_features().join(" "));
+    output!("extract    {}", env!("CARGO_PKG_VERSION"))?;
+    output!("libtorch   {} (oneDNN {})", libtorch_version(), if tch::utils::has_mkldnn() { "yes" } else { "no" })?;
+    output!("device     {device:?}")?;
+    output!("processor  {} cores, {}", available_parallelism().map_or(1, usize::from), processor_features().join(" "))?;
     let weights = Weights::load(&args.weights.weights)?;
     let digest = weights.digest().to_hex();
-    println!("weights    {} ({digest})", args.weights.weights.display());
+    output!("weights    {} ({digest})", args.weights.weights.display())?;
     if digest.as_str() != IMAGENET_DIGEST {
-        println!("these are not the weights that Keras publishes for ImageNet: there is nothing to compare with");
+        output!("these are not the weights that Keras publishes for ImageNet: there is nothing to compare with")?;
         return Ok(ExitCode::FAILURE);
     }
     let tolerance = args.precision.tolerance();
@@ -48,8 +49,8 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         let right = difference <= tolerance;
         let verdict =
             if right { "this machine computes what it should" } else { "this machine computes something else" };
-        println!("kernels    {kernels}");
-        println!("features   {difference:.1e} from Keras's (relative; up to {tolerance:.0e} is rounding): {verdict}");
+        output!("kernels    {kernels}")?;
+        output!("features   {difference:.1e} from Keras's (relative; up to {tolerance:.0e} is rounding): {verdict}")?;
         healthy &= right;
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })

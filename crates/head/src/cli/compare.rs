@@ -7,6 +7,7 @@ use clap::Args;
 use head::run::{Run, RunError};
 use head::summary::{differing, plain, verdict};
 use serde_json::{Map, Value};
+use stdio::output;
 
 use super::table;
 
@@ -76,7 +77,7 @@ fn show(mut runs: Vec<(PathBuf, Run)>, json: bool) -> anyhow::Result<()> {
                 columns.iter().map(|(name, values)| (name.clone(), values[k].clone())).collect();
             serde_json::json!({"run": path, "val_accuracy": accuracy(run), "differs": settings})
         };
-        println!("{}", Value::from_iter(runs.iter().enumerate().map(of_run)));
+        output!("{}", Value::from_iter(runs.iter().enumerate().map(of_run)))?;
         return Ok(());
     }
     // Digests and fingerprints are long; that they differ is what counts, and the cache's name tells.
@@ -99,11 +100,11 @@ fn show(mut runs: Vec<(PathBuf, Run)>, json: bool) -> anyhow::Result<()> {
         row.extend(columns.iter().map(|(_, values)| plain(&values[k])));
         row
     });
-    println!("{}", table(&header, rows));
+    output!("{}", table(&header, rows))?;
     let photos = runs.iter().filter_map(|(_, run)| Some(run.metrics.validation()?.rows)).min().unwrap_or(0);
     let accuracies: Vec<f64> = runs.iter().map(|(_, run)| accuracy(run)).collect();
     if let Some(verdict) = verdict(&accuracies, photos) {
-        println!("\n{verdict}");
+        output!("\n{verdict}")?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use feature_cache::{FeatureCache, Split};
 use head::data::{Rows, TrainingData};
 use head::metrics::SplitMetrics;
 use head::run::Run;
+use stdio::{OutputError, note, output};
 
 use super::{accuracy_line, table};
 
@@ -39,7 +40,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     run.check_cache(&cache)?;
     let same = cache.digest() == run.config.cache_digest;
     if !same {
-        eprintln!("note: {} has changed since the head was trained, or is another cache", named.display());
+        note!("note: {} has changed since the head was trained, or is another cache", named.display());
     }
     let metrics = match (Rows::of_split(&cache, args.split)?, run.config.validation_split) {
         (Some(rows), _) => SplitMetrics::measure(&run.classifier, &rows, cache.classes()),
@@ -58,19 +59,21 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         }
     };
     if args.json {
-        println!("{}", serde_json::to_string(&metrics)?);
+        output!("{}", serde_json::to_string(&metrics)?)?;
     } else {
-        report(&metrics, args.split);
+        report(&metrics, args.split)?;
     }
     Ok(())
 }
 
-fn report(metrics: &SplitMetrics, split: Split) {
-    println!("{}", accuracy_line(metrics, split.name()));
-    println!(
+fn report(metrics: &SplitMetrics, split: Split) -> Result<(), OutputError> {
+    output!("{}", accuracy_line(metrics, split.name()))?;
+    output!(
         "loss {:.4}, top-3 accuracy {:.4}, expected calibration error {:.4}\n",
-        metrics.loss, metrics.top_3, metrics.calibration_error
-    );
+        metrics.loss,
+        metrics.top_3,
+        metrics.calibration_error
+    )?;
     let numbers = metrics.classes.iter().map(|class| {
         let ratio = |value: f64| format!("{value:.3}");
         vec![
@@ -81,7 +84,7 @@ fn report(metrics: &SplitMetrics, split: Split) {
             class.support.to_string(),
         ]
     });
-    println!("{}", table(&["class", "precision", "recall", "F1", "photos"], numbers));
+    output!("{}", table(&["class", "precision", "recall", "F1", "photos"], numbers))?;
     const WIDEST: usize = 30;
     if metrics.classes.len() <= WIDEST {
         let names = || metrics.classes.iter().map(|class| class.class.as_str());
@@ -89,6 +92,7 @@ fn report(metrics: &SplitMetrics, split: Split) {
         let rows = names().zip(&metrics.confusion).map(|(name, counts)| {
             std::iter::once(name.to_owned()).chain(counts.iter().map(ToString::to_string)).collect()
         });
-        println!("\n{}", table(&header, rows));
+        output!("\n{}", table(&header, rows))?;
     }
+    Ok(())
 }

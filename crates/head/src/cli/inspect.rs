@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use feature_cache::{CachedSplit, FeatureCache, Split};
+use stdio::output;
 
 /// Rows that are shown of each split.
 const SHOWN_ROWS: usize = 3;
@@ -23,15 +24,15 @@ pub struct InspectArgs {
 pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let cache = FeatureCache::open(&args.cache)?;
     if args.json {
-        println!("{}", to_json(&cache));
+        output!("{}", to_json(&cache))?;
         return Ok(());
     }
-    println!("class_indices: {}", serde_json::to_string(cache.classes())?);
+    output!("class_indices: {}", serde_json::to_string(cache.classes())?)?;
     for (name, value) in cache.fingerprint().fields() {
-        println!("{name}: {value}");
+        output!("{name}: {value}")?;
     }
     for (name, value) in cache.views().iter().flat_map(|views| views.fields()) {
-        println!("{}{name}: {value}", if name == "views" { "" } else { "  " });
+        output!("{}{name}: {value}", if name == "views" { "" } else { "  " })?;
     }
     for (split, rows) in cache.splits() {
         print_split(&cache, split, rows)?;
@@ -44,14 +45,14 @@ fn print_split(cache: &FeatureCache, split: Split, rows: &CachedSplit) -> anyhow
     let views = cache.views().filter(|_| split.is_learnt_from());
     let views =
         views.map_or_else(String::new, |views| format!(", views ({count}, {}, {columns}) float32", views.count));
-    println!("\n{split}: features ({count}, {columns}) float32{views}, labels ({count},) int64");
+    output!("\n{split}: features ({count}, {columns}) float32{views}, labels ({count},) int64")?;
     for (class, count) in cache.classes().iter().zip(counts(cache, rows)) {
-        println!("  {count:>6}  {class}");
+        output!("  {count:>6}  {class}")?;
     }
     for (row, entry) in rows.index()?.iter().enumerate().take(SHOWN_ROWS) {
         let values = rows.row(row).unwrap_or_default().iter().take(SHOWN_VALUES);
         let values: Vec<String> = values.map(|value| format!("{value:.4}")).collect();
-        println!("  row {row}: label {}, [{}, …]  {}", entry.label, values.join(", "), entry.path.display());
+        output!("  row {row}: label {}, [{}, …]  {}", entry.label, values.join(", "), entry.path.display())?;
     }
     Ok(())
 }

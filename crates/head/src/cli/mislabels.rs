@@ -9,6 +9,7 @@ use head::data::{DataError, Rows};
 use head::mislabels::judge;
 use head::settings::FitConfig;
 use serde_json::json;
+use stdio::output;
 
 use super::table;
 use super::training::{count, learning_rate};
@@ -74,7 +75,7 @@ pub fn run(args: &MislabelsArgs) -> anyhow::Result<()> {
                 "loss": judgement.loss,
             })
         });
-        println!("{}", serde_json::Value::from_iter(each));
+        output!("{}", serde_json::Value::from_iter(each))?;
         return Ok(());
     }
     let rows = listed.iter().map(|(judgement, path)| {
@@ -86,10 +87,10 @@ pub fn run(args: &MislabelsArgs) -> anyhow::Result<()> {
             format!("{:.2}", judgement.loss),
         ]
     });
-    println!("{}", table(&["photo", "labelled", "looks like", "probability", "loss"], rows));
-    println!("\nof {photos} photos, each judged by a head that has not seen it: mislabelled, or hard");
-    println!(
+    output!("{}", table(&["photo", "labelled", "looks like", "probability", "loss"], rows))?;
+    output!("\nof {photos} photos, each judged by a head that has not seen it: mislabelled, or hard")?;
+    output!(
         "\nnext: look at them, move those that are wrong to their class, and extract again: nothing is recomputed"
-    );
+    )?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use head::data::TrainingData;
 use head::report::{Mistake, mistakes, of_run, of_sweep};
 use head::run::Run;
 use head::summary::SweepResults;
+use stdio::{note, output};
 
 use super::sweep::SWEEP;
 
@@ -47,7 +48,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let out = args.out.clone().unwrap_or_else(|| args.run.join("report.html"));
     write_atomically(&out, Durability::Unsynced, |file| file.write_all(html.as_bytes()))
         .with_context(|| format!("{}: cannot be written", out.display()))?;
-    println!("{}", out.display());
+    output!("{}", out.display())?;
     Ok(())
 }
 
@@ -57,11 +58,11 @@ fn surest(run: &Run, count: usize) -> anyhow::Result<Vec<Mistake>> {
     let cache = match FeatureCache::open(named) {
         Ok(cache) if cache.digest() == run.config.cache_digest => cache,
         Ok(_) => {
-            eprintln!("note: {} has changed since the head was trained: no mistakes are shown", named.display());
+            note!("note: {} has changed since the head was trained: no mistakes are shown", named.display());
             return Ok(Vec::new());
         }
         Err(error) => {
-            eprintln!("note: no mistakes are shown: {error}");
+            note!("note: no mistakes are shown: {error}");
             return Ok(Vec::new());
         }
     };

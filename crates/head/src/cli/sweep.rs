@@ -19,6 +19,7 @@ use head::{knn, logistic};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use signal_hook::consts::SIGINT;
+use stdio::{OutputError, note, output};
 
 use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
 use super::{RUNS, name_of, table};
@@ -116,7 +117,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let results = SweepResults { photos, settings: summarise(&settings, &heads) };
     write_results(&out, &results)?;
     if stop.load(Ordering::Relaxed) {
-        eprintln!("stopped: the heads that were finished are kept");
+        note!("stopped: the heads that were finished are kept");
     }
     let baselines = if args.baselines { data.first().map(|(_, data)| Baselines::measure(data)) } else { None };
     if args.json {
@@ -126,9 +127,9 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
             "baselines": baselines,
             "seconds": start.elapsed().as_secs_f64(),
         });
-        println!("{result}");
+        output!("{result}")?;
     } else {
-        report(&results, baselines, &out, start);
+        report(&results, baselines, &out, start)?;
     }
     Ok(())
 }
@@ -214,7 +215,7 @@ impl Baselines {
     }
 }
 
-fn report(results: &SweepResults, baselines: Option<Baselines>, out: &Path, start: Instant) {
+fn report(results: &SweepResults, baselines: Option<Baselines>, out: &Path, start: Instant) -> Result<(), OutputError> {
     let SweepResults { photos, settings: results } = results;
     let settings: Vec<_> =
         results.iter().filter_map(|result| serde_json::to_value(&result.setting).ok()?.as_object().cloned()).collect();
@@ -231,18 +232,18 @@ fn report(results: &SweepResults, baselines: Option<Baselines>, out: &Path, star
         let numbers = [result.val_accuracy, result.val_accuracy_error, result.val_loss].map(number);
         settings.chain(numbers).chain([heads]).collect()
     });
-    println!("{}", table(&header, rows));
+    output!("{}", table(&header, rows))?;
     let accuracies: Vec<f64> = results.iter().filter_map(|result| result.val_accuracy).collect();
     if let Some(verdict) = verdict(&accuracies, *photos) {
-        println!("\n{verdict}");
+        output!("\n{verdict}")?;
     }
     if let Some(Baselines { nearest_neighbours, logistic_regression }) = baselines {
-        println!(
+        output!(
             "\nwithout settings: {} nearest neighbours {nearest_neighbours:.4}, logistic regression {logistic_regression:.4}",
             knn::NEIGHBOURS
-        );
+        )?;
     }
     let heads: usize = results.iter().map(|result| result.val_accuracies.len() + result.diverged).sum();
-    println!("\n{heads} heads in {:.2} s; runs in {}", start.elapsed().as_secs_f64(), out.display());
-    println!("\nnext: cargo head report {0}, or cargo head runs {0}", out.display());
+    output!("\n{heads} heads in {:.2} s; runs in {}", start.elapsed().as_secs_f64(), out.display())?;
+    output!("\nnext: cargo head report {0}, or cargo head runs {0}", out.display())
 }

@@ -14,6 +14,7 @@ use head::run::{Run, check_free, next_free};
 use head::settings::{FitConfig, Fraction, Setting};
 use head::tensorboard;
 use head::visits::{RowOrder, ViewDraw};
+use stdio::{OutputError, note, output};
 
 use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
 use super::{RUNS, accuracy_line, name_of, sparkline};
@@ -70,7 +71,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     check_free(&out)?;
     let data = TrainingData::from_cache(&cache, args.training.validation_split, args.seed)?;
     if let Some(fraction) = data.held_out {
-        eprintln!(
+        note!(
             "no validation split in the cache: {} of {} rows held out (--validation-split {fraction}, by class)",
             data.validation.len(),
             data.validation.len() + data.train.len(),
@@ -83,7 +84,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let print = |epoch: Epoch| {
         number += 1;
         if !args.json {
-            println!("{}", line(number, epochs, epoch));
+            // What is wrong with stdout is said by the report at the end, when the run is saved.
+            let _ = output!("{}", line(number, epochs, epoch));
         }
     };
     let head = Untrained {
@@ -107,9 +109,9 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
             .with_context(|| format!("{}: cannot be written", folder.display()))?;
     }
     if args.json {
-        println!("{}", to_json(&run, &out, start));
+        output!("{}", to_json(&run, &out, start))?;
     } else {
-        report(&run, &out, start);
+        report(&run, &out, start)?;
     }
     Ok(())
 }
@@ -153,23 +155,23 @@ fn to_json(run: &Run, out: &Path, start: Instant) -> serde_json::Value {
     })
 }
 
-fn report(run: &Run, out: &Path, start: Instant) {
+fn report(run: &Run, out: &Path, start: Instant) -> Result<(), OutputError> {
     let (epochs, kept) = (run.history.loss.len(), run.metrics.kept_epoch);
     if epochs < run.config.setting.fit.epochs.get() {
-        println!("stopped early: no better epoch since {kept}");
+        output!("stopped early: no better epoch since {kept}")?;
     }
     let history = &run.history;
-    println!("\n{}", sparkline::pair("loss", &history.loss, &history.val_loss));
-    println!("{}", sparkline::pair("accuracy", &history.accuracy, &history.val_accuracy));
+    output!("\n{}", sparkline::pair("loss", &history.loss, &history.val_loss))?;
+    output!("{}", sparkline::pair("accuracy", &history.accuracy, &history.val_accuracy))?;
     let seconds = start.elapsed().as_secs_f64();
     if let Some((number, epoch)) = run.history.best_epoch() {
-        println!("\nbest validation accuracy {:.4} in epoch {number}; {seconds:.2} s in all", epoch.val_accuracy);
+        output!("\nbest validation accuracy {:.4} in epoch {number}; {seconds:.2} s in all", epoch.val_accuracy)?;
     }
     if let Some(validation) = run.metrics.validation() {
-        println!("{}", accuracy_line(validation, &format!("the weights of epoch {kept} are kept:")));
+        output!("{}", accuracy_line(validation, &format!("the weights of epoch {kept} are kept:")))?;
     }
-    println!("run in {}: curves.svg, metrics.json, head.safetensors", out.display());
-    println!("\nnext: look at it: cargo head report {}", out.display());
+    output!("run in {}: curves.svg, metrics.json, head.safetensors", out.display())?;
+    output!("\nnext: look at it: cargo head report {}", out.display())?;
     let cache = run.config.cache.display();
-    println!("      try several rates at once: cargo head sweep {cache} --learning-rates 0.0001,0.001,0.01,0.1");
+    output!("      try several rates at once: cargo head sweep {cache} --learning-rates 0.0001,0.001,0.01,0.1")
 }

@@ -11,6 +11,7 @@ use head::data::{DataError, check_views};
 use head::names::UnknownName;
 use head::schedule::Schedule;
 use head::settings::{ClassWeights, FitConfig, Keep, Monitor, OutOfRange, Positive};
+use stdio::note;
 
 /// Settings that all heads of a command have in common.
 #[derive(Debug, Args)]
@@ -92,9 +93,7 @@ pub fn views(cache: &FeatureCache, typed: Option<usize>) -> Result<usize, DataEr
 /// Says that what is learnt from is not the photos themselves.
 pub fn note_views(views: usize) {
     if views > 0 {
-        eprintln!(
-            "learning from {views} augmented views of each photo, one drawn each epoch (--views 0: from the photos)"
-        );
+        note!("learning from {views} augmented views of each photo, one drawn each epoch (--views 0: from the photos)");
     }
 }
 
