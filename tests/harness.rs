@@ -1,5 +1,5 @@
-//! What the tests share: running the real binaries, built once per test process and never stale; making photos; and
-//! mangling files.
+//! What the tests share: running the real binaries, built once per test process and never stale; making photos;
+//! mangling files; a fingerprint; comparing rows.
 
 mod mangled;
 
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use feature_cache::Fingerprint;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -176,6 +177,30 @@ pub fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     }
     files.sort();
     files
+}
+
+/// The fingerprint of rows that no network computed, as a manifest has it.
+pub const SAMPLE_FINGERPRINT: &str = r#"{
+    "backbone": "none", "weights": "00", "size": 150, "interpolation": "nearest", "scaling": "none", "color": "RGB",
+    "decoder": "none", "pooling": "none", "precision": "f32"
+}"#;
+
+/// [`SAMPLE_FINGERPRINT`] for the tests of other crates than feature-cache, whose own type it is.
+pub fn sample_fingerprint() -> Fingerprint {
+    serde_json::from_str(SAMPLE_FINGERPRINT).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The length (L2) of the difference of two arrays of one size, relative to that of the second.
+#[track_caller]
+pub fn relative_distance(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let (mut difference, mut length) = (0.0, 0.0);
+    for (&found, &expected) in found.iter().zip(expected) {
+        let (found, expected) = (f64::from(found), f64::from(expected));
+        difference += (found - expected).powi(2);
+        length += expected.powi(2);
+    }
+    (difference / length).sqrt()
 }
 
 /// A folder that is gone when dropped.

@@ -125,7 +125,8 @@ fn awkward_file_names_survive() {
     }
     let cache = photos.beside("cache");
     extract(&photos.path(), &cache, &[]).succeeded();
-    let index = FeatureCache::open(&cache).unwrap().split(Split::All).unwrap().index().unwrap();
+    let opened = FeatureCache::open(&cache).unwrap();
+    let index = opened.split(Split::All).unwrap().index().unwrap();
     let found: Vec<&[u8]> = index.iter().map(|entry| entry.path.as_os_str().as_bytes()).collect();
     let expected: [&[u8]; 6] =
         [b"cat/\"q\".png", b"cat/000.png", b"cat/a,b.png", b"cat/two\nlines.png", b"cat/\xff\xfe.png", b"dog/000.png"];

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use end_to_end::{extract_on_gpu, run, temporary, workspace};
+use end_to_end::{extract_on_gpu, relative_distance, run, temporary, workspace};
 use feature_cache::{FeatureCache, Split};
 use head::layers::{Classifier, Dense};
 use ndarray::{Array2, ArrayView2};
@@ -48,12 +48,10 @@ fn extract_photos(more: &[&str]) -> Array2<f32> {
     cache.split(Split::All).unwrap().features().to_owned()
 }
 
-/// Relative L2 distance.
+/// [`relative_distance`] of arrays of one shape.
 fn distance(ours: ArrayView2<'_, f32>, theirs: ArrayView2<'_, f32>) -> f64 {
     assert_eq!(ours.dim(), theirs.dim());
-    let apart: f64 = ours.iter().zip(theirs).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-    let length: f64 = theirs.iter().map(|value| f64::from(*value).powi(2)).sum();
-    (apart / length).sqrt()
+    relative_distance(ours.to_slice().unwrap(), theirs.to_slice().unwrap())
 }
 
 fn assert_close(ours: ArrayView2<'_, f32>, theirs: ArrayView2<'_, f32>) {

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
+use end_to_end::sample_fingerprint;
 use feature_cache::{
-    CacheContents, CacheWriter, ClassNames, Fingerprint, IndexEntry, Split, SplitContents, WhenLocked, write_cache,
+    CacheContents, CacheWriter, ClassNames, IndexEntry, Split, SplitContents, WhenLocked, write_cache,
 };
 
 const COLUMNS: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
@@ -21,7 +22,7 @@ fn main() {
 fn journal_batch(bencher: Bencher<'_, '_>, rows: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let writer = CacheWriter::open(&folder.path().join("cache"), WhenLocked::Fail).expect("a writer");
-    let mut journal = writer.journal(&fingerprint(), COLUMNS).expect("a journal");
+    let mut journal = writer.journal(&sample_fingerprint(), COLUMNS).expect("a journal");
     let values = values(rows);
     bencher.counter(ItemsCount::new(rows)).counter(BytesCount::of_slice(&values)).bench_local(|| {
         journal.append((0..rows).map(picture).zip(values.chunks_exact(COLUMNS.get()))).expect("written");
@@ -57,24 +58,9 @@ fn contents(rows: usize) -> CacheContents {
     };
     let photos = SplitContents { photos: (0..rows).map(photo).collect(), skipped: Vec::new() };
     CacheContents {
-        fingerprint: fingerprint(),
+        fingerprint: sample_fingerprint(),
         views: None,
         classes: ClassNames::new((0..CLASSES).map(|k| format!("class {k}")).collect()).expect("class names"),
         splits: [(Split::Train, photos)].into(),
-    }
-}
-
-fn fingerprint() -> Fingerprint {
-    let nothing = || "generated".to_owned();
-    Fingerprint {
-        backbone: nothing(),
-        weights: nothing(),
-        size: 0,
-        interpolation: nothing(),
-        scaling: nothing(),
-        color: nothing(),
-        decoder: nothing(),
-        pooling: nothing(),
-        precision: nothing(),
     }
 }

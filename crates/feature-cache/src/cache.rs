@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use memmap2::{Mmap, UncheckedAdvice};
 use ndarray::ArrayView2;
@@ -37,7 +38,9 @@ pub struct CachedSplit {
     features: MappedRows,
     views: Option<MappedRows>,
     labels: Vec<i64>,
-    index: MappedFile,
+    index_file: MappedFile,
+    /// The entries of `index_file`, from the first time that they are asked for.
+    index: OnceLock<Vec<IndexEntry>>,
     skipped: Option<MappedFile>,
 }
 
@@ -167,23 +170,26 @@ impl CachedSplit {
         &self.labels
     }
 
-    /// Every row's photo.
+    /// Every row's photo. The file is parsed once, when this is first called, and its entries stay in memory.
     ///
     /// # Errors
     /// When index.csv is damaged or does not belong to the labels.
-    pub fn index(&self) -> Result<Vec<IndexEntry>, CacheError> {
-        let index = read_index(&self.index.bytes).map_err(|damage| self.index.damaged(damage))?;
+    pub fn index(&self) -> Result<&[IndexEntry], CacheError> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let index = read_index(&self.index_file.bytes).map_err(|damage| self.index_file.damaged(damage))?;
         if index.len() != self.rows {
-            return Err(self.index.damaged(Damage::Rows { expected: self.rows, found: index.len() }));
+            return Err(self.index_file.damaged(Damage::Rows { expected: self.rows, found: index.len() }));
         }
         for (row, (entry, &expected)) in index.iter().zip(&self.labels).enumerate() {
             if entry.label != expected {
                 let problem = LineProblem::Label { expected, found: entry.label };
                 // The first line holds the names of the columns.
-                return Err(self.index.damaged(Damage::Line { line: row as u64 + 2, problem }));
+                return Err(self.index_file.damaged(Damage::Line { line: row as u64 + 2, problem }));
             }
         }
-        Ok(index)
+        Ok(self.index.get_or_init(|| index))
     }
 
     /// The photos that have no row.
@@ -275,9 +281,9 @@ pub(crate) fn open_split(
         (None, Some(_)) => return Err(CacheError::Damaged { path: folder.join(VIEWS), damage: Damage::Unexpected }),
     };
     let labels = read_labels(&map(LABELS, &files.labels)?, split, manifest.class_indices.len())?;
-    let index = map(INDEX, &files.index)?;
+    let index_file = map(INDEX, &files.index)?;
     let skipped = files.skipped.as_ref().map(|digest| map(SKIPPED, digest)).transpose()?;
-    Ok(CachedSplit { rows: split.rows, features, views, labels, index, skipped })
+    Ok(CachedSplit { rows: split.rows, features, views, labels, index_file, index: OnceLock::new(), skipped })
 }
 
 /// Every row's class index, each of one of the classes.

@@ -64,17 +64,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn fingerprint() -> Fingerprint {
-        Fingerprint {
-            backbone: "Xception".into(),
-            weights: "00".into(),
-            size: 150,
-            interpolation: "nearest".into(),
-            scaling: "x / 127.5 - 1".into(),
-            color: "RGB".into(),
-            decoder: "libjpeg".into(),
-            pooling: "mean".into(),
-            precision: "f32".into(),
-        }
+        serde_json::from_str(end_to_end::SAMPLE_FINGERPRINT).unwrap()
     }
 
     #[test]

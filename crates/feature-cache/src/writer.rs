@@ -67,7 +67,8 @@ impl CacheContents {
     /// # Errors
     /// When an index is damaged.
     pub fn of(cache: &FeatureCache) -> Result<Self, CacheError> {
-        let contents = |split: &CachedSplit| Ok(SplitContents { photos: split.index()?, skipped: split.skipped()? });
+        let contents =
+            |split: &CachedSplit| Ok(SplitContents { photos: split.index()?.to_vec(), skipped: split.skipped()? });
         let splits: Result<_, CacheError> = cache.splits().map(|(name, split)| Ok((name, contents(split)?))).collect();
         Ok(Self {
             fingerprint: cache.fingerprint().clone(),
@@ -101,7 +102,7 @@ impl<'a> RowSource<'a> {
         let mut cached = HashMap::new();
         if let Some(cache) = previous {
             for (_, split) in cache.splits() {
-                let pictures: Vec<blake3::Hash> = split.index()?.into_iter().map(|entry| entry.blake3).collect();
+                let pictures: Vec<blake3::Hash> = split.index()?.iter().map(|entry| entry.blake3).collect();
                 if let Some(views) = cache.views() {
                     let of_picture =
                         |(&picture, rows): (_, &'a [f32])| views.keys(picture).zip(rows.chunks_exact(cache.columns()));

@@ -6,9 +6,8 @@ use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use feature_cache::{
-    CacheContents, CacheWriter, ClassNames, Fingerprint, IndexEntry, RowSource, Split, SplitContents, WhenLocked,
-};
+use end_to_end::sample_fingerprint;
+use feature_cache::{CacheContents, CacheWriter, ClassNames, IndexEntry, RowSource, Split, SplitContents, WhenLocked};
 
 const COLUMNS: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
 const CLASSES: usize = 10;
@@ -22,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let split = |k: usize| if k % 10 == 9 { Split::Validation } else { Split::Train };
     let picture = |k: usize| blake3::hash(&k.to_le_bytes());
     let mut contents = CacheContents {
-        fingerprint: fingerprint(),
+        fingerprint: sample_fingerprint(),
         views: None,
         classes: ClassNames::new((0..CLASSES).map(|k| format!("class {k}")).collect())?,
         splits: [Split::Train, Split::Validation].map(|split| (split, SplitContents::default())).into(),
@@ -59,20 +58,5 @@ impl Noise {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 >> 40) as f32 / (1u32 << 24) as f32
-    }
-}
-
-fn fingerprint() -> Fingerprint {
-    let nothing = || "generated".to_owned();
-    Fingerprint {
-        backbone: nothing(),
-        weights: nothing(),
-        size: 0,
-        interpolation: nothing(),
-        scaling: nothing(),
-        color: nothing(),
-        decoder: nothing(),
-        pooling: nothing(),
-        precision: nothing(),
     }
 }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use end_to_end::relative_distance;
 use head::data::Rows;
 use head::fit::{Lessons, Untrained, fit};
 use head::history::History;
@@ -117,10 +118,7 @@ fn follow(name: &str, accuracies_exact: bool) {
         assert!((ours - theirs).abs() < tolerance, "{ours} and {theirs}");
     }
     for (ours, theirs) in trained.classifier.layers().iter().zip(keras.end.layers()) {
-        let (ours, theirs) = (ours.kernel(), theirs.kernel());
-        let apart: f64 = ours.iter().zip(&theirs).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-        let length: f64 = theirs.iter().map(|value| f64::from(*value).powi(2)).sum();
-        assert!((apart / length).sqrt() < 1e-3, "the weights end elsewhere");
+        assert!(relative_distance(&ours.kernel(), &theirs.kernel()) < 1e-3, "the weights end elsewhere");
     }
 }
 

@@ -70,7 +70,7 @@ fn surest(run: &Run, count: usize) -> anyhow::Result<Vec<Mistake>> {
     let fraction = run.config.validation_split.unwrap_or_default();
     let data = TrainingData::from_cache(&cache, fraction, run.config.seed)?;
     let origin = &data.validation_origin;
-    let index = cache.split(origin.split).map_or_else(|| Ok(Vec::new()), CachedSplit::index)?;
+    let index = cache.split(origin.split).map_or(Ok(&[][..]), CachedSplit::index)?;
     let name = |label: usize| cache.classes().name(label).unwrap_or_default().to_owned();
     let mut found = mistakes(&run.classifier, &data.validation, name);
     found.truncate(count);

@@ -23,7 +23,7 @@ fn row(photo: usize, view: usize) -> [f32; 5] {
 fn old_cache() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cache");
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/own_headers");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/fixtures/own_headers");
     for (name, bytes) in end_to_end::contents(&fixture) {
         fs::create_dir_all(path.join(&name).parent().unwrap()).unwrap();
         fs::write(path.join(&name), bytes).unwrap();
