@@ -69,13 +69,12 @@ fn surest(run: &Run, count: usize) -> anyhow::Result<Vec<Mistake>> {
     Source { cache: &cache, named }.check_belongs(run)?;
     let fraction = run.config.validation_split.unwrap_or_default();
     let data = TrainingData::from_cache(&cache, fraction, run.config.seed)?;
-    let (split, judged) = &data.judged;
-    let index = cache.split(*split).map_or_else(|| Ok(Vec::new()), CachedSplit::index)?;
+    let origin = &data.validation_origin;
+    let index = cache.split(origin.split).map_or_else(|| Ok(Vec::new()), CachedSplit::index)?;
     let name = |label: usize| cache.classes().name(label).unwrap_or_default().to_owned();
-    let mut found = mistakes(&run.classifier, &data.validation, name);
-    found.truncate(count);
+    let mut found = mistakes(&run.classifier, &data.validation, count, name);
     for mistake in &mut found {
-        if let Some(entry) = judged.get(mistake.row).and_then(|&row| index.get(row)) {
+        if let Some(entry) = origin.rows.get(mistake.row).and_then(|&row| index.get(row)) {
             mistake.path.clone_from(&entry.path);
         }
     }

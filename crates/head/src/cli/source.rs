@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::ensure;
 use feature_cache::{Difference, FeatureCache, Split};
-use head::data::{DataError, Rows, TrainingData};
+use head::data::{Rows, TrainingData};
 use head::fit::Trained;
 use head::metrics::SplitMetrics;
 use head::run::{Run, RunConfig, RunMetrics};
@@ -18,20 +18,21 @@ pub struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// The run of a head that was trained on this cache, measured on all of its splits.
+    /// The run of a head that was trained on this cache, evaluated on the training, validation and `test` rows.
     pub fn run(
         &self,
         setting: &Setting,
         seed: u64,
         data: &TrainingData<'_>,
+        test: Option<&Rows<'_>>,
         trained: Trained,
-    ) -> Result<Run, DataError> {
+    ) -> Run {
         let Trained { classifier, history, kept_epoch } = trained;
         let measure = |rows: &Rows<'_>| SplitMetrics::measure(&classifier, rows, self.cache.classes());
         let mut splits =
             BTreeMap::from([(Split::Train, measure(&data.train)), (Split::Validation, measure(&data.validation))]);
-        if let Some(test) = Rows::of_split(self.cache, Split::Test)? {
-            splits.insert(Split::Test, measure(&test));
+        if let Some(test) = test {
+            splits.insert(Split::Test, measure(test));
         }
         let config = RunConfig {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -46,7 +47,7 @@ impl Source<'_> {
             validation_split: data.held_out,
             seed,
         };
-        Ok(Run { config, history, classifier, metrics: RunMetrics { kept_epoch, splits } })
+        Run { config, history, classifier, metrics: RunMetrics { kept_epoch, splits } }
     }
 
     /// That a run's head can be used on this cache: rows made in the same way, and the same classes.

@@ -88,30 +88,25 @@ pub(super) fn setting_rows(config: &RunConfig) -> String {
     table(&["setting", "value"], rows.map(|(name, value)| vec![name.clone(), plain(value)]))
 }
 
-/// What is taken for what: in words, and as a map.
+/// The most frequent mistakes in words and the confusion matrix as a map, or a list of the mistakes of many classes.
 pub(super) fn confusions(metrics: &SplitMetrics) -> String {
     let class = |k: usize| metrics.classes.get(k).map_or("", |class| class.class.as_str());
-    let counts = metrics.confusion.iter().enumerate().flat_map(|(k, row)| row.iter().enumerate().map(move |c| (k, c)));
-    let mut wrong: Vec<(usize, usize, usize)> =
-        counts.filter(|&(k, (l, &count))| k != l && count > 0).map(|(k, (l, &count))| (count, k, l)).collect();
-    wrong.sort_by_key(|&(count, k, l)| (std::cmp::Reverse(count), k, l));
+    let mistakes = metrics.confusion.mistakes();
     if metrics.classes.len() > MOST_IN_A_MAP {
-        let rows = wrong.iter().take(MOST_IN_A_LIST);
-        let rows = rows.map(|&(count, k, l)| vec![class(k).to_owned(), class(l).to_owned(), count.to_string()]);
-        return table(&["is", "is taken for", "photos"], rows);
+        let rows = mistakes.iter().take(MOST_IN_A_LIST);
+        let rows = rows
+            .map(|cell| vec![class(cell.class).to_owned(), class(cell.predicted).to_owned(), cell.rows.to_string()]);
+        return table(&["class", "predicted", "photos"], rows);
     }
-    let most: Vec<String> = wrong
-        .iter()
-        .take(3)
-        .map(|&(count, k, l)| {
-            let of: usize = metrics.confusion[k].iter().sum();
-            format!("{} taken for {} ({count} of {of})", class(k), class(l))
-        })
-        .collect();
+    let mut most = Vec::new();
+    for cell in mistakes.iter().take(3) {
+        let of = metrics.classes.get(cell.class).map_or(0, |class| class.support);
+        most.push(format!("{} predicted as {} ({} of {of})", class(cell.class), class(cell.predicted), cell.rows));
+    }
     let words =
-        if most.is_empty() { "Nothing is mistaken.".to_owned() } else { format!("Most often: {}.", most.join(", ")) };
+        if most.is_empty() { "There are no mistakes.".to_owned() } else { format!("Most often: {}.", most.join(", ")) };
     format!(
-        "<p>{} A row is what photos are, a column what they are taken for; on the diagonal they are right.</p>{}",
+        "<p>{} A row is a class, a column what its photos are predicted as; on the diagonal they are right.</p>{}",
         escape(&words),
         heat_map(metrics)
     )
@@ -120,20 +115,21 @@ pub(super) fn confusions(metrics: &SplitMetrics) -> String {
 /// The confusion matrix: counts on a ground that is the stronger the larger their part of the true class; one photo
 /// of many is still seen.
 fn heat_map(metrics: &SplitMetrics) -> String {
-    let names = || metrics.classes.iter().map(|class| escape(&class.class));
-    let header: String = names().map(|name| format!("<th scope=\"col\"><span>{name}</span></th>")).collect();
-    let row = |(k, (name, counts)): (usize, (String, &Vec<usize>))| {
-        let total = counts.iter().sum::<usize>().max(1) as f64;
-        let cell = |(l, &count): (usize, &usize)| {
-            let part = if count == 0 { 0.0 } else { 12.0 + 88.0 * count as f64 / total };
-            let right = if k == l { " class=\"right\"" } else { "" };
-            let shown = if count == 0 && k != l { String::new() } else { count.to_string() };
-            format!("<td{right} style=\"--part:{part:.0}%\">{shown}</td>")
-        };
-        let cells: String = counts.iter().enumerate().map(cell).collect();
-        format!("<tr><th scope=\"row\">{name}</th>{cells}</tr>")
-    };
-    let rows: String = names().zip(&metrics.confusion).enumerate().map(row).collect();
+    let mut header = String::new();
+    let mut rows = String::new();
+    for (k, class) in metrics.classes.iter().enumerate() {
+        let name = escape(&class.class);
+        header += &format!("<th scope=\"col\"><span>{name}</span></th>");
+        rows += &format!("<tr><th scope=\"row\">{name}</th>");
+        for predicted in 0..metrics.classes.len() {
+            let count = metrics.confusion.rows(k, predicted);
+            let part = if count == 0 { 0.0 } else { 12.0 + 88.0 * count as f64 / class.support.max(1) as f64 };
+            let right = if k == predicted { " class=\"right\"" } else { "" };
+            let shown = if count == 0 && k != predicted { String::new() } else { count.to_string() };
+            rows += &format!("<td{right} style=\"--part:{part:.0}%\">{shown}</td>");
+        }
+        rows += "</tr>";
+    }
     wide("heat", &format!("<td></td>{header}"), &rows)
 }
 
@@ -181,15 +177,24 @@ pub(super) fn sweep_table(sweep: &SweepResults) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::confusion::{Cell, Confusion};
     use crate::interval::wilson;
     use crate::metrics::ClassMetrics;
 
     #[test]
     fn many_classes_are_a_list_of_confusions_and_few_a_map() {
         let metrics = |count: usize| {
-            let class = |k| ClassMetrics { class: format!("c{k}"), precision: 1.0, recall: 1.0, f1: 1.0, support: 9 };
-            let mut confusion = vec![vec![0; count]; count];
-            (confusion[0][0], confusion[0][1], confusion[1][0]) = (5, 1, 3);
+            let class = |k: usize| ClassMetrics {
+                class: format!("c{k}"),
+                precision: 1.0,
+                recall: 1.0,
+                f1: 1.0,
+                support: [6, 3].get(k).copied().unwrap_or_default(),
+            };
+            let mut confusion = Confusion::new(count);
+            for (class, predicted, rows) in [(0, 0, 5), (0, 1, 1), (1, 0, 3)] {
+                confusion.add(Cell { class, predicted, rows }).unwrap();
+            }
             let classes = (0..count).map(class).collect();
             let (accuracy_interval, calibration_error) = (wilson(5, 9), 0.0);
             SplitMetrics {
@@ -204,7 +209,7 @@ mod tests {
             }
         };
         let map = confusions(&metrics(2));
-        assert!(map.contains("Most often: c1 taken for c0 (3 of 3), c0 taken for c1 (1 of 6)."), "{map}");
+        assert!(map.contains("Most often: c1 predicted as c0 (3 of 3), c0 predicted as c1 (1 of 6)."), "{map}");
         assert!(map.contains("<td class=\"right\" style=\"--part:85%\">5</td>"), "{map}");
         let list = confusions(&metrics(1000));
         assert!(list.contains("<td>c1</td><td>c0</td><td>3</td>") && list.len() < 1000, "{list}");
