@@ -23,6 +23,17 @@ pub struct Rows<'a> {
     mapped: Option<&'a CachedSplit>,
 }
 
+/// A cache's rows to train and to validate on, read and checked once for any number of seeds.
+#[derive(Debug)]
+pub struct CheckedRows<'a> {
+    cache: &'a FeatureCache,
+    /// `train` or `all`.
+    split: Split,
+    train: Rows<'a>,
+    /// None where the cache has no validation split.
+    validation: Option<Rows<'a>>,
+}
+
 /// What a head is trained and validated on.
 #[derive(Debug, Clone)]
 pub struct TrainingData<'a> {
@@ -142,42 +153,61 @@ pub fn check_views(cache: &FeatureCache, asked: usize) -> Result<(), DataError> 
     Ok(())
 }
 
-impl<'a> TrainingData<'a> {
-    /// The cache's training rows, and its validation rows or, where it has none, `fraction` of each class of the
-    /// training rows, drawn by `seed`.
+impl<'a> CheckedRows<'a> {
+    /// Reads the cache's training and validation rows.
     ///
     /// # Errors
-    /// When there are no training rows or fewer than two classes, a row is not finite, or the fraction leaves one side
-    /// without rows.
-    pub fn from_cache(cache: &'a FeatureCache, fraction: f64, seed: u64) -> Result<Self, DataError> {
-        let name = || cache.path().display().to_string();
-        let classes = cache.classes().len();
+    /// When there are no training rows or fewer than two classes, or a row is not finite.
+    pub fn read(cache: &'a FeatureCache) -> Result<Self, DataError> {
         let split = cache.splits().map(|(split, _)| split).find(|split| split.is_learnt_from());
-        let split = split.ok_or_else(|| DataError::NoTrain { cache: name() })?;
-        if classes < 2 {
-            return Err(DataError::OneClass { cache: name() });
+        let split = split.ok_or_else(|| DataError::NoTrain { cache: cache.path().display().to_string() })?;
+        if cache.classes().len() < 2 {
+            return Err(DataError::OneClass { cache: cache.path().display().to_string() });
         }
-        let train = Rows::of_split(cache, split)?.unwrap_or_default();
-        if let Some(validation) = Rows::of_split(cache, Split::Validation)? {
+        let train = Rows::of_split(cache, split)?.expect("the split was found among the cache's");
+        Ok(Self { cache, split, train, validation: Rows::of_split(cache, Split::Validation)? })
+    }
+
+    /// The training rows, and the validation rows or, where there are none, `fraction` of each class of the training rows,
+    /// drawn by `seed`.
+    ///
+    /// # Errors
+    /// When the fraction leaves one side without rows.
+    pub fn training_data(&self, fraction: f64, seed: u64) -> Result<TrainingData<'a>, DataError> {
+        let classes = self.cache.classes().len();
+        if let Some(validation) = &self.validation {
             let validation_origin = Origin { split: Split::Validation, rows: (0..validation.len()).collect() };
-            return Ok(Self { train, validation, validation_origin, held_out: None, classes });
+            let (train, validation) = (self.train.clone(), validation.clone());
+            return Ok(TrainingData { train, validation, validation_origin, held_out: None, classes });
         }
 
         // No validation split: some of the training rows are held out.
         if !(fraction > 0.0 && fraction < 1.0) {
             return Err(DataError::Fraction { fraction });
         }
-        let HoldOut { rest, held_out } = train.hold_out(classes, fraction, seed);
+        let HoldOut { rest, held_out } = self.train.hold_out(classes, fraction, seed);
         if held_out.is_empty() {
-            return Err(DataError::TooFew { cache: name(), rows: train.len(), fraction });
+            let cache = self.cache.path().display().to_string();
+            return Err(DataError::TooFew { cache, rows: self.train.len(), fraction });
         }
-        Ok(Self {
-            train: train.select(&rest),
-            validation: train.select(&held_out),
-            validation_origin: Origin { split, rows: held_out },
+        Ok(TrainingData {
+            train: self.train.select(&rest),
+            validation: self.train.select(&held_out),
+            validation_origin: Origin { split: self.split, rows: held_out },
             held_out: Some(fraction),
             classes,
         })
+    }
+}
+
+impl<'a> TrainingData<'a> {
+    /// [`CheckedRows::training_data`] of the cache's rows, for a single seed.
+    ///
+    /// # Errors
+    /// When there are no training rows or fewer than two classes, a row is not finite, or the fraction leaves one side
+    /// without rows.
+    pub fn from_cache(cache: &'a FeatureCache, fraction: f64, seed: u64) -> Result<Self, DataError> {
+        CheckedRows::read(cache)?.training_data(fraction, seed)
     }
 }
 
@@ -206,6 +236,11 @@ impl<'a> Rows<'a> {
         self.labels.len()
     }
 
+    /// The length of a row; 0 where there is none.
+    pub fn columns(&self) -> usize {
+        self.features.first().map_or(0, |row| row.len())
+    }
+
     /// Whether there is no row.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
@@ -231,12 +266,20 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// The numbers of the rows of each class, ascending.
+    pub fn by_class(&self, classes: usize) -> Vec<Vec<usize>> {
+        let mut by_class = vec![Vec::new(); classes];
+        for (row, &label) in self.labels.iter().enumerate() {
+            by_class[label].push(row);
+        }
+        by_class
+    }
+
     /// Holds `fraction` of each class out, at random by `seed`. A class keeps at least one row.
     pub fn hold_out(&self, classes: usize, fraction: f64, seed: u64) -> HoldOut {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut is_held_out = vec![false; self.len()];
-        for class in 0..classes {
-            let mut rows: Vec<usize> = (0..self.len()).filter(|&row| self.labels[row] == class).collect();
+        for mut rows in self.by_class(classes) {
             rows.shuffle(&mut random);
             let count = (rows.len() as f64 * fraction).round() as usize;
             let count = count.min(rows.len().saturating_sub(1));
@@ -248,15 +291,24 @@ impl<'a> Rows<'a> {
         HoldOut { rest, held_out }
     }
 
+    /// Calls `on_window` with the features and labels of one [`WINDOW`] of rows after the other, from the first row to the
+    /// last, and gives each window's memory back before the next one is read.
+    pub fn each_window(&self, mut on_window: impl FnMut(&[&'a [f32]], &[usize])) {
+        for (features, labels) in self.features.chunks(WINDOW).zip(self.labels.chunks(WINDOW)) {
+            on_window(features, labels);
+            self.release(WINDOW);
+        }
+    }
+
     /// How many rows with their views are read before their memory is given back: as many as take the memory of
     /// [`WINDOW`] rows, counting all views of each, since the operating system maps what lies beside a view along with it.
     pub fn window(&self) -> usize {
-        self.window_of(length(&self.features) + length(&self.views))
+        self.window_of(self.columns() + length(&self.views))
     }
 
     /// How many times `values` numbers take the memory of [`WINDOW`] rows.
     fn window_of(&self, values: usize) -> usize {
-        (WINDOW * length(&self.features) / values.max(1)).max(1)
+        (WINDOW * self.columns() / values.max(1)).max(1)
     }
 
     /// Gives back the memory of the rows that were read, where there are so many that they might not fit: to be called

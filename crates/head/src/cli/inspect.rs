@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use feature_cache::{CachedSplit, FeatureCache, Split};
+use serde_json::{Map, Value, json};
 use stdio::output;
 
 /// Rows that are shown of each split.
@@ -50,27 +51,23 @@ fn print_split(cache: &FeatureCache, split: Split, rows: &CachedSplit) -> anyhow
         output!("  {count:>6}  {class}")?;
     }
     for (row, entry) in rows.index()?.iter().enumerate().take(SHOWN_ROWS) {
-        let values = rows.row(row).unwrap_or_default().iter().take(SHOWN_VALUES);
+        let values = rows.row(row).expect("the index has a line for each row").iter().take(SHOWN_VALUES);
         let values: Vec<String> = values.map(|value| format!("{value:.4}")).collect();
         output!("  row {row}: label {}, [{}, …]  {}", entry.label, values.join(", "), entry.path.display())?;
     }
     Ok(())
 }
 
-fn to_json(cache: &FeatureCache) -> serde_json::Value {
-    let splits: serde_json::Map<String, serde_json::Value> = cache
-        .splits()
-        .map(|(split, rows)| {
-            let counts: serde_json::Map<String, serde_json::Value> = cache
-                .classes()
-                .iter()
-                .map(str::to_owned)
-                .zip(counts(cache, rows).into_iter().map(Into::into))
-                .collect();
-            (split.to_string(), serde_json::json!({"rows": rows.rows(), "counts": counts}))
-        })
-        .collect();
-    serde_json::json!({
+fn to_json(cache: &FeatureCache) -> Value {
+    let mut splits = Map::new();
+    for (split, rows) in cache.splits() {
+        let mut by_class = Map::new();
+        for (class, count) in cache.classes().iter().zip(counts(cache, rows)) {
+            by_class.insert(class.to_owned(), count.into());
+        }
+        splits.insert(split.to_string(), json!({"rows": rows.rows(), "counts": by_class}));
+    }
+    json!({
         "class_indices": cache.classes(),
         "columns": cache.columns(),
         "digest": cache.digest(),
@@ -80,7 +77,11 @@ fn to_json(cache: &FeatureCache) -> serde_json::Value {
     })
 }
 
+/// Rows of each class.
 fn counts(cache: &FeatureCache, rows: &CachedSplit) -> Vec<usize> {
-    let count = |class: i64| rows.labels().iter().filter(|&&label| label == class).count();
-    (0..cache.classes().len() as i64).map(count).collect()
+    let mut counts = vec![0; cache.classes().len()];
+    for &label in rows.labels() {
+        counts[label as usize] += 1;
+    }
+    counts
 }

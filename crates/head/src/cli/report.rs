@@ -72,8 +72,7 @@ fn surest(run: &Run, count: usize) -> anyhow::Result<Vec<Mistake>> {
     let origin = &data.validation_origin;
     let index = cache.split(origin.split).map_or(Ok(&[][..]), CachedSplit::index)?;
     let name = |label: usize| cache.classes().name(label).unwrap_or_default().to_owned();
-    let mut found = mistakes(&run.classifier, &data.validation, name);
-    found.truncate(count);
+    let mut found = mistakes(&run.classifier, &data.validation, count, name);
     for mistake in &mut found {
         if let Some(entry) = origin.rows.get(mistake.row).and_then(|&row| index.get(row)) {
             mistake.path.clone_from(&entry.path);

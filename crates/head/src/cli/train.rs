@@ -5,15 +5,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
-use feature_cache::FeatureCache;
-use head::data::TrainingData;
-use head::fit::{Lessons, Untrained, fit};
+use feature_cache::{FeatureCache, Split};
+use head::data::{Rows, TrainingData};
+use head::fit::{HeadSpec, TrainData, fit};
 use head::history::Epoch;
 use head::layers::Classifier;
-use head::run::{Run, check_free, next_free};
+use head::run::{Run, Training, check_free, next_free};
+use head::sampler::{EpochOrder, ViewSampler};
 use head::settings::{FitConfig, Fraction, Setting};
 use head::tensorboard;
-use head::visits::{RowOrder, ViewDraw};
 use stdio::{OutputError, note, output};
 
 use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
@@ -88,20 +88,22 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
             let _ = output!("{}", line(number, epochs, epoch));
         }
     };
-    let head = Untrained {
+    let head = HeadSpec {
         classifier: Classifier::new(cache.columns(), &setting.hidden, data.classes, args.seed),
         config: setting.fit,
         seed: args.seed,
     };
-    let lessons = Lessons {
+    let train_data = TrainData {
         train: &data.train,
         validation: &data.validation,
-        order: RowOrder::Shuffled { seed: args.seed },
-        views: ViewDraw::new(setting.views, args.seed),
+        order: EpochOrder::Shuffled { seed: args.seed },
+        views: ViewSampler::new(setting.views, args.seed),
         batch_size: setting.batch_size,
     };
-    let trained = fit(head, lessons, print)?;
-    let run = Run::new(&cache, &data, &setting, args.seed, trained)?;
+    let trained = fit(head, train_data, print)?;
+    let test = Rows::of_split(&cache, Split::Test)?;
+    let training = Training { cache: &cache, data: &data, test: test.as_ref(), setting: &setting, seed: args.seed };
+    let run = Run::new(&training, trained);
     run.save(&out)?;
     if let Some(folder) = &args.tensorboard {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

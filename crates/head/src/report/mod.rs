@@ -5,7 +5,7 @@
 
 mod html;
 mod overfitting;
-mod confusion;
+mod classes;
 mod gallery;
 mod run_page;
 mod sweep_page;

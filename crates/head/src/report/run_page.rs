@@ -4,7 +4,7 @@ use std::path::Path;
 
 use feature_cache::Split;
 
-use super::confusion::{class_section, confusion_section};
+use super::classes::{class_section, confusion_section};
 use super::gallery::{Mistake, figures};
 use super::html::{Page, figure, table};
 use super::overfitting;

@@ -21,4 +21,4 @@ mod record;
 pub use self::config::RunConfig;
 pub use self::error::{CacheMismatch, RunError};
 pub use self::place::{check_free, next_free};
-pub use self::record::{Run, RunMetrics};
+pub use self::record::{Run, RunMetrics, Training};

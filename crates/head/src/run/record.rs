@@ -14,7 +14,7 @@ use super::error::{CacheMismatch, RunError};
 use super::place::check_free;
 use super::weights;
 use crate::charts::curves_svg;
-use crate::data::{DataError, Rows, TrainingData};
+use crate::data::{Rows, TrainingData};
 use crate::fit::Trained;
 use crate::history::History;
 use crate::layers::Classifier;
@@ -27,6 +27,21 @@ const HISTORY_TABLE: &str = "history.csv";
 const METRICS: &str = "metrics.json";
 const HEAD: &str = "head.safetensors";
 const CURVES: &str = "curves.svg";
+
+/// What a head is trained on and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Training<'a> {
+    /// The cache that the rows are from.
+    pub cache: &'a FeatureCache,
+    /// The cache's training and validation rows.
+    pub data: &'a TrainingData<'a>,
+    /// The cache's test rows, if it has any: only to evaluate on.
+    pub test: Option<&'a Rows<'a>>,
+    /// The head's settings.
+    pub setting: &'a Setting,
+    /// What everything random is drawn from.
+    pub seed: u64,
+}
 
 /// A trained head with everything that is known about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,25 +74,16 @@ impl RunMetrics {
 }
 
 impl Run {
-    /// The run of a head that was trained on `data` of `cache`, evaluated on its training and validation rows and on the
-    /// cache's test split, if there is one.
-    ///
-    /// # Errors
-    /// When the test split has no rows, or one that is not finite.
-    pub fn new(
-        cache: &FeatureCache,
-        data: &TrainingData<'_>,
-        setting: &Setting,
-        seed: u64,
-        trained: Trained,
-    ) -> Result<Self, DataError> {
+    /// The run of a head after its training, evaluated on the training, validation and test rows.
+    pub fn new(training: &Training<'_>, trained: Trained) -> Self {
+        let Training { cache, data, test, setting, seed } = *training;
         let Trained { classifier, history, kept_epoch } = trained;
         let evaluate = |rows: &Rows<'_>| SplitMetrics::measure(&classifier, rows, cache.classes());
         let mut splits = BTreeMap::new();
         splits.insert(Split::Train, evaluate(&data.train));
         splits.insert(Split::Validation, evaluate(&data.validation));
-        if let Some(test) = Rows::of_split(cache, Split::Test)? {
-            splits.insert(Split::Test, evaluate(&test));
+        if let Some(test) = test {
+            splits.insert(Split::Test, evaluate(test));
         }
         let config = RunConfig {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -89,7 +95,7 @@ impl Run {
             validation_split: data.held_out,
             seed,
         };
-        Ok(Self { config, history, classifier, metrics: RunMetrics { kept_epoch, splits } })
+        Self { config, history, classifier, metrics: RunMetrics { kept_epoch, splits } }
     }
 
     /// Checks that the head can be used on a cache: its rows were made in the same way, and its classes are the same.
