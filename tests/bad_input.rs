@@ -220,5 +220,5 @@ fn wrong_usage_is_exit_code_2() {
 #[test]
 fn half_precision_is_refused_on_a_processor() {
     run("extract", ["photos", "--out", "cache", "--device", "cpu", "--precision", "f16"])
-        .failed_with("--precision f16: is for GPUs, and here is a processor");
+        .failed_with("f16 needs a GPU, and the network runs on the CPU; use --precision f32");
 }

@@ -2,6 +2,7 @@
 
 mod compare;
 mod evaluate;
+mod hint;
 mod inspect;
 mod mislabels;
 mod report;
@@ -16,6 +17,8 @@ use clap::{Parser, Subcommand};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use head::metrics::SplitMetrics;
+
+pub use self::hint::with_hint;
 
 /// Where runs go that are not told where.
 const RUNS: &str = "runs";

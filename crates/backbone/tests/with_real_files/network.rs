@@ -1,0 +1,68 @@
+//! The network: whoever carries out its layers, and whatever else is in the batch.
+
+use std::fs;
+
+use backbone::network::Network;
+use backbone::pixels::{Interpolation, Limits, decode, resize};
+use backbone::xception::{COLUMNS, Xception};
+use backbone::{BatchSize, Compute, Kernels, Precision, relative_l2};
+
+use super::{photos, weights};
+
+/// The first photos, one behind the other.
+fn pictures(count: usize, side: u32) -> Vec<u8> {
+    let values = 3 * (side as usize).pow(2);
+    let mut pixels = vec![0; count * values];
+    for (path, place) in photos().iter().zip(pixels.chunks_exact_mut(values)) {
+        let photo = decode(&fs::read(path).unwrap(), Limits::PILLOW).unwrap();
+        resize(&photo, side, Interpolation::Nearest, place);
+    }
+    pixels
+}
+
+/// The network for batches on the CPU, by one kind of kernels.
+fn network(side: u32, batch: usize, kernels: Kernels) -> Xception {
+    let compute = Compute { kernels, batch_size: BatchSize::Auto, ..Compute::cpu() };
+    Xception::new(&weights(), side, batch, compute.engine(Precision::F32).unwrap()).unwrap()
+}
+
+#[test]
+fn our_kernels_give_the_rows_that_libtorch_gives() {
+    // Each pooling meets odd and even sides.
+    for side in [71, 86, 96, 117] {
+        let pixels = pictures(2, side);
+        let ours = network(side, 2, Kernels::Own).forward(&pixels).unwrap();
+        let libtorchs = network(side, 2, Kernels::Libtorch).forward(&pixels).unwrap();
+        assert_eq!(ours.len(), 2 * COLUMNS);
+        for (ours, libtorchs) in ours.chunks_exact(COLUMNS).zip(libtorchs.chunks_exact(COLUMNS)) {
+            let difference = relative_l2(ours, libtorchs);
+            assert!(difference < 5e-6, "side {side}: {difference:e}");
+        }
+    }
+}
+
+#[test]
+fn our_kernels_give_a_picture_the_same_row_in_any_batch_and_after_any_other() {
+    let side = 75;
+    let pixels = pictures(11, side);
+    let values = pixels.len() / 11;
+    let together = network(side, 11, Kernels::Own).forward(&pixels).unwrap();
+    let alone = network(side, 1, Kernels::Own).share();
+    for (row, pixels) in together.chunks_exact(COLUMNS).zip(pixels.chunks_exact(values)) {
+        assert_eq!(alone.forward(pixels).unwrap(), row);
+    }
+}
+
+#[test]
+fn a_batch_may_be_smaller_and_not_larger() {
+    let pixels = pictures(3, 71);
+    let values = pixels.len() / 3;
+    for kernels in [Kernels::Own, Kernels::Libtorch] {
+        let network = network(71, 2, kernels);
+        let both = network.forward(&pixels[..2 * values]).unwrap();
+        assert_eq!(network.forward(&pixels[..values]).unwrap(), both[..COLUMNS]);
+        for wrong in [&pixels[..], &pixels[..values + 1], &[]] {
+            assert!(network.forward(wrong).is_err());
+        }
+    }
+}
