@@ -1,11 +1,13 @@
 //! The real binaries on real files: what a user sees.
 
+mod caches;
 mod keras;
 mod incremental;
 mod bad_input;
 mod crash;
 mod damage;
 mod training;
+mod pipes;
 mod browser;
 mod python;
 mod dependencies;
