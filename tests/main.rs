@@ -4,6 +4,7 @@ mod caches;
 mod keras;
 mod incremental;
 mod bad_input;
+mod photos;
 mod crash;
 mod damage;
 mod training;

@@ -39,7 +39,7 @@ pub struct Extraction {
     pub spec: EmbedSpec,
     /// How they are computed.
     pub compute: Compute,
-    /// Which photos are too large.
+    /// What a photo may cost.
     pub limits: Limits,
     /// Augmented views of the training photos.
     pub views: Option<PhotoViews>,

@@ -14,13 +14,12 @@ use clap::Args;
 use extract::extraction::{Extraction, OnError, Summary};
 use feature_cache::WhenLocked;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
-use stdio::{OutputError, note, output};
 
 use super::choice::choice;
 use super::compute::ComputeArgs;
-use super::hint::raise_limits;
+use super::hint::raise;
 use super::views::ViewsArgs;
-use super::{WeightsArg, dry_run, interpolation, threads};
+use super::{WeightsArg, dry_run, threads};
 
 /// `extract DATASET --out CACHE`.
 #[derive(Debug, Args)]
@@ -37,7 +36,7 @@ pub struct ExtractionArgs {
     #[arg(long, value_name = "PIXELS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(i64::from(MIN_SIDE)..=2048))]
     size: u32,
     /// How photos are resized to it
-    #[arg(long, value_parser = interpolation::parser(), default_value_t)]
+    #[arg(long, default_value = "nearest", value_parser = choice(&Interpolation::ALL, Interpolation::name))]
     interpolation: Interpolation,
     /// Photos per forward pass: auto (8 on the CPU, on a GPU the largest of 256, 128, 64, … that fits) or a number; on the
     /// CPU rows do not depend on it, on a GPU they differ by rounding
@@ -113,9 +112,9 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
     let summary = extraction.run(&stop)?;
     warn(&summary);
     if args.json {
-        output!("{}", to_json(&summary))?;
+        println!("{}", to_json(&summary));
     } else {
-        report(&summary)?;
+        report(&summary);
     }
     if args.profile {
         profile(&summary);
@@ -138,44 +137,44 @@ fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
 fn warn(summary: &Summary) {
     const LISTED: usize = 5;
     if !summary.skipped.is_empty() {
-        note!(
+        eprintln!(
             "warning: {} photos skipped, listed in skipped.csv and tried again next time{}:",
             summary.skipped.len(),
-            raise_limits(&summary.exceeded)
+            raise(&summary.exceeded)
         );
         for photo in summary.skipped.iter().take(LISTED) {
-            note!("  {}: {}", photo.path.display(), photo.reason);
+            eprintln!("  {}: {}", photo.path.display(), photo.reason);
         }
     }
     for left_out in summary.left_out.iter().take(LISTED) {
-        note!("note: {} left out: {}", left_out.path.display(), left_out.reason);
+        eprintln!("note: {} left out: {}", left_out.path.display(), left_out.reason);
     }
     if !summary.shared.is_empty() {
-        note!("warning: {} photos are in more than one split, so results there flatter:", summary.shared.len());
+        eprintln!("warning: {} photos are in more than one split, so results there flatter:", summary.shared.len());
         for photo in summary.shared.iter().take(LISTED) {
             let places: Vec<String> = photo.places.iter().map(|(_, path)| path.display().to_string()).collect();
-            note!("  {}", places.join(" = "));
+            eprintln!("  {}", places.join(" = "));
         }
     }
 }
 
-fn report(summary: &Summary) -> Result<(), OutputError> {
+fn report(summary: &Summary) {
     let cache = summary.cache.display();
-    output!("photos   {}", summary.changes)?;
-    output!("computed {} rows, {:.1} s", summary.computed, summary.elapsed.as_secs_f64())?;
+    println!("photos   {}", summary.changes);
+    println!("computed {} rows, {:.1} s", summary.computed, summary.elapsed.as_secs_f64());
     for (&split, rows) in &summary.rows {
         let folder = summary.cache.join(split.name());
         match summary.views {
             views if views > 0 && split.is_learnt_from() => {
-                output!(
+                println!(
                     "{split:<8} {rows} rows, {views} views of each, in {}/{{features,views}}.npy",
                     folder.display()
-                )?;
+                );
             }
-            _ => output!("{split:<8} {rows} rows in {}", folder.join("features.npy").display())?,
+            _ => println!("{split:<8} {rows} rows in {}", folder.join("features.npy").display()),
         }
     }
-    output!("\nnext: cargo head train {cache}")
+    println!("\nnext: cargo head train {cache}");
 }
 
 fn to_json(summary: &Summary) -> serde_json::Value {
@@ -211,10 +210,10 @@ fn to_json(summary: &Summary) -> serde_json::Value {
 fn profile(summary: &Summary) {
     let Times { decode, network, waiting, write } = &summary.times;
     if let Some(kernels) = &summary.kernels {
-        note!("profile: kernels: {kernels}");
+        eprintln!("profile: kernels: {kernels}");
     }
     let seconds = |time: &std::time::Duration| time.as_secs_f64();
-    note!(
+    eprintln!(
         "profile: network {:.2} s and waiting {:.2} s over all workers, decode {:.2} s, write {:.2} s",
         seconds(network),
         seconds(waiting),

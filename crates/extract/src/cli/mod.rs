@@ -7,7 +7,6 @@ mod doctor;
 mod dry_run;
 mod extraction;
 mod import_weights;
-mod interpolation;
 mod verify;
 mod views;
 
