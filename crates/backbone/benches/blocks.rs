@@ -80,8 +80,8 @@ fn main() {
     }
     println!("{header}\n{rule}");
     let multiply_adds = multiply_adds(SIDE);
-    for block in 0..BLOCKS {
-        print_row(&(block + 1).to_string(), &candidates, block..block + 1, multiply_adds[block]);
+    for (block, &of_block) in multiply_adds.iter().enumerate() {
+        print_row(&(block + 1).to_string(), &candidates, block..block + 1, of_block);
     }
     print_row("all", &candidates, 0..BLOCKS, multiply_adds.iter().sum());
 }
