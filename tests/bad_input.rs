@@ -215,7 +215,8 @@ fn wrong_usage_is_exit_code_2() {
     views(&["--flip", "--brightness", "-0.5"]).failed_with("--brightness -0.5: must be 0 or more and less than 1");
     let cuda = run("extract", ["photos", "--out", "cache", "--device", "cuda:7", SMALL[0], SMALL[1]]);
     assert_eq!(cuda.code, Some(1), "{cuda:?}");
-    assert!(cuda.stderr.contains("--device cuda:7"), "{cuda:?}");
+    assert!(cuda.stderr.contains("cuda:7: libtorch sees no GPU"), "{cuda:?}");
+    assert!(cuda.stderr.contains("; set LIBTORCH to a CUDA build"), "{cuda:?}");
 }
 
 #[test]

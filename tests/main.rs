@@ -1,5 +1,6 @@
 //! The real binaries on real files: what a user sees.
 
+mod caches;
 mod keras;
 mod incremental;
 mod bad_input;
@@ -7,6 +8,7 @@ mod photos;
 mod crash;
 mod damage;
 mod training;
+mod pipes;
 mod browser;
 mod python;
 mod dependencies;

@@ -34,7 +34,7 @@ pub struct EmbedSpec {
     pub side: u32,
     /// How photos are resized to it.
     pub interpolation: Interpolation,
-    /// Whether JPEGs are scaled down while they are decoded, as [`Preprocess`] says.
+    /// Whether JPEGs are scaled down while they are decoded, as long as `side` pixels are left both ways.
     pub fast_decode: bool,
     /// The network's numbers.
     pub precision: Precision,

@@ -6,14 +6,12 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
+use stdio::note;
 
 fn main() {
     backbone::memory::keep();
     let code = cli::Cli::parse().run().map_err(cli::with_hint).unwrap_or_else(|error| {
-        #[allow(clippy::print_stderr)]
-        {
-            eprintln!("error: {error:#}");
-        }
+        note!("error: {error:#}");
         ExitCode::FAILURE
     });
     leave(code);

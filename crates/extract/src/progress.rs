@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use stdio::note;
 
 /// Between two lines where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -43,11 +44,8 @@ impl Progress {
             *last_line = Instant::now();
             let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
             let rate = done as f64 / self.bar.elapsed().as_secs_f64();
-            #[allow(clippy::print_stderr)]
-            {
-                let left = (total - done.min(total)) as f64 / rate;
-                eprintln!("{}: {done}/{total} {}, {rate:.1}/s, {left:.0} s left", self.step, self.what);
-            }
+            let left = (total - done.min(total)) as f64 / rate;
+            note!("{}: {done}/{total} {}, {rate:.1}/s, {left:.0} s left", self.step, self.what);
         }
     }
 }

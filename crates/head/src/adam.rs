@@ -15,24 +15,40 @@ const EPSILON: f32 = 1e-7;
 const REST_1: f32 = (1.0 - 0.9f64) as f32;
 const REST_2: f32 = (1.0 - 0.999f64) as f32;
 
-/// Parameters that are worth another core.
-const LEAST: usize = 1024;
+/// Fewer parameters are not worth another core.
+const MIN_PER_CORE: usize = 1024;
 
-/// The moments of a classifier's gradients, and the number of steps taken.
+/// The optimizer's state: the moments of a classifier's gradients, and the number of steps taken.
 #[derive(Debug, Clone)]
 pub struct Adam {
+    /// Steps taken: t of the paper.
     step: i32,
     weight_decay: Option<f32>,
     clip_norm: Option<f32>,
+    /// The decaying mean of each parameter's gradient: m of the paper.
     first: Classifier,
+    /// The decaying mean of its square: v of the paper.
     second: Classifier,
 }
 
+/// A tensor of parameters with its gradients and moments, all of one length.
+struct Tensor<'a> {
+    parameters: &'a mut [f32],
+    gradients: &'a [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
 impl Adam {
-    /// Before the first step.
+    /// The state before the first step: no steps taken, all moments 0.
     pub fn new(classifier: &Classifier, weight_decay: Option<Positive>, clip_norm: Option<Positive>) -> Self {
-        let [weight_decay, clip_norm] = [weight_decay, clip_norm].map(|value| value.map(|value| value.get() as f32));
-        Self { step: 0, weight_decay, clip_norm, first: classifier.zeros(), second: classifier.zeros() }
+        Self {
+            step: 0,
+            weight_decay: weight_decay.map(|decay| decay.get() as f32),
+            clip_norm: clip_norm.map(|norm| norm.get() as f32),
+            first: classifier.zeros(),
+            second: classifier.zeros(),
+        }
     }
 
     /// Moves the parameters one step down the gradients, which are clipped in place.
@@ -47,42 +63,78 @@ impl Adam {
             clip(gradients, limit);
         }
         if let Some(decay) = self.weight_decay {
-            let values = classifier.parameters_mut().flatten();
-            values.for_each(|value| *value -= *value * decay * learning_rate);
+            for value in classifier.parameters_mut().flatten() {
+                *value -= *value * decay * learning_rate;
+            }
         }
         let alpha = learning_rate * (1.0 - BETA_2.powi(self.step)).sqrt() / (1.0 - BETA_1.powi(self.step));
-        let moments = self.first.parameters_mut().zip(self.second.parameters_mut());
-        for ((parameters, gradients), (first, second)) in
-            classifier.parameters_mut().zip(gradients.parameters()).zip(moments)
-        {
-            let share = cores.share(parameters.len(), LEAST);
-            if share >= parameters.len() {
-                dispatch(|| update(alpha, parameters, gradients, first, second));
-                continue;
-            }
-            let parameters = parameters.par_chunks_mut(share).zip(gradients.par_chunks(share));
-            let moments = first.par_chunks_mut(share).zip(second.par_chunks_mut(share));
-            parameters.zip(moments).for_each(|((parameters, gradients), (first, second))| {
-                dispatch(|| update(alpha, parameters, gradients, first, second));
-            });
+        for k in 0..classifier.layers.len() {
+            let (layer, gradient) = (&mut classifier.layers[k], &gradients.layers[k]);
+            let (first, second) = (&mut self.first.layers[k], &mut self.second.layers[k]);
+            let weights = Tensor {
+                parameters: &mut layer.weights,
+                gradients: &gradient.weights,
+                first: &mut first.weights,
+                second: &mut second.weights,
+            };
+            weights.update(cores, alpha);
+            let bias = Tensor {
+                parameters: &mut layer.bias,
+                gradients: &gradient.bias,
+                first: &mut first.bias,
+                second: &mut second.bias,
+            };
+            bias.update(cores, alpha);
         }
     }
 }
 
-fn clip(gradients: &mut Classifier, limit: f32) {
-    let squares = gradients.parameters().flatten().map(|&value| f64::from(value) * f64::from(value));
-    let norm = squares.sum::<f64>().sqrt() as f32;
-    if norm > limit {
-        gradients.parameters_mut().flatten().for_each(|value| *value *= limit / norm);
+impl Tensor<'_> {
+    fn update(self, cores: Cores, alpha: f32) {
+        let share = cores.share(self.parameters.len(), MIN_PER_CORE);
+        if share >= self.parameters.len() {
+            return dispatch(|| self.update_here(alpha));
+        }
+        let Self { parameters, gradients, first, second } = self;
+        let shares = (
+            parameters.par_chunks_mut(share),
+            gradients.par_chunks(share),
+            first.par_chunks_mut(share),
+            second.par_chunks_mut(share),
+        );
+        shares.into_par_iter().for_each(|(parameters, gradients, first, second)| {
+            let part = Tensor { parameters, gradients, first, second };
+            dispatch(|| part.update_here(alpha));
+        });
+    }
+
+    /// On the caller's core; inlined into the dispatch, so that it is compiled for the processor's vectors.
+    #[inline(always)]
+    fn update_here(self, alpha: f32) {
+        let count = self.parameters.len();
+        // Of one length for all to see: no index is checked in the loop.
+        let (parameters, gradients) = (&mut self.parameters[..count], &self.gradients[..count]);
+        let (first, second) = (&mut self.first[..count], &mut self.second[..count]);
+        for k in 0..count {
+            let gradient = gradients[k];
+            first[k] += (gradient - first[k]) * REST_1;
+            second[k] += (gradient * gradient - second[k]) * REST_2;
+            parameters[k] -= alpha * first[k] / (second[k].sqrt() + EPSILON);
+        }
     }
 }
 
-#[inline(always)]
-fn update(alpha: f32, parameters: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
-    for (((p, g), m), v) in parameters.iter_mut().zip(gradients).zip(first).zip(second) {
-        *m += (g - *m) * REST_1;
-        *v += (g * g - *v) * REST_2;
-        *p -= alpha * *m / (v.sqrt() + EPSILON);
+/// Scales gradients whose norm over all parameters is above the limit down to it.
+fn clip(gradients: &mut Classifier, limit: f32) {
+    let mut squares = 0.0;
+    for &value in gradients.parameters().flatten() {
+        squares += f64::from(value) * f64::from(value);
+    }
+    let norm = squares.sqrt() as f32;
+    if norm > limit {
+        for value in gradients.parameters_mut().flatten() {
+            *value *= limit / norm;
+        }
     }
 }
 
@@ -91,7 +143,8 @@ mod tests {
     use super::*;
     use crate::layers::Dense;
 
-    /// One weight and one bias; gradients 0.5 and -2, then 1 and 1; computed by hand in double precision; float32 has 1 - 0.999 to five digits.
+    /// One weight and one bias; gradients 0.5 and -2, then 1 and 1; computed by hand in double precision. float32 has
+    /// 1 - 0.999 to five digits.
     #[test]
     fn two_steps_are_those_of_the_paper() {
         let layer = |weight: f32, bias: f32| {

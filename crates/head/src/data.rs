@@ -1,4 +1,4 @@
-//! The rows to learn from and the rows to judge by, as the cache has them.
+//! Rows of features with their labels, as the cache has them, and the parts of them to train on and to validate on.
 
 use feature_cache::{CachedSplit, FeatureCache, Split};
 use rand::SeedableRng;
@@ -12,56 +12,66 @@ pub const WINDOW: usize = 1 << 15;
 /// Feature rows with their labels, borrowed from the cache's files.
 #[derive(Debug, Clone, Default)]
 pub struct Rows<'a> {
-    /// All of one length.
+    /// (rows, columns).
     pub features: Vec<&'a [f32]>,
-    /// The augmented views of each row's photo, one behind the other; none where the cache has none.
+    /// (rows, views * columns): the augmented views of each row's photo, one after the other; no rows where the cache
+    /// has no views.
     pub views: Vec<&'a [f32]>,
-    /// The class index of each row.
+    /// (rows,): class indices.
     pub labels: Vec<usize>,
-    /// Where the rows are mapped from.
+    /// The split that the rows are mapped from, if they are.
     mapped: Option<&'a CachedSplit>,
 }
 
-/// What a head is trained and judged on.
+/// A cache's rows to train and to validate on, read and checked once for any number of seeds.
+#[derive(Debug)]
+pub struct CheckedRows<'a> {
+    cache: &'a FeatureCache,
+    /// `train` or `all`.
+    split: Split,
+    train: Rows<'a>,
+    /// None where the cache has no validation split.
+    validation: Option<Rows<'a>>,
+}
+
+/// What a head is trained and validated on.
 #[derive(Debug, Clone)]
 pub struct TrainingData<'a> {
-    /// The rows to learn from.
+    /// The rows to train on.
     pub train: Rows<'a>,
-    /// The rows to judge by.
+    /// The rows to validate on.
     pub validation: Rows<'a>,
-    /// Where those are in the cache: of which split, and which of its rows.
-    pub judged: (Split, Vec<usize>),
-    /// The part of the training rows that was held out, where the cache has no validation split.
+    /// Where the cache has the validation rows.
+    pub validation_origin: Origin,
+    /// The part of the training rows that was held out for validation; none where the cache has a validation split.
     pub held_out: Option<f64>,
-    /// How many classes there are.
+    /// The number of classes.
     pub classes: usize,
 }
 
-/// Checks that the photos to learn from have as many augmented views as are `asked` for, and that their rows are finite.
-///
-/// # Errors
-/// When there are too few, or a row is not finite.
-pub fn check_views(cache: &FeatureCache, asked: usize) -> Result<(), DataError> {
-    let name = || cache.path().display().to_string();
-    let has = cache.views().map_or(0, |views| views.count.get());
-    if asked > has {
-        return Err(DataError::TooManyViews { cache: name(), has, asked });
-    }
-    for (split, cached) in cache.splits().filter(|(split, _)| asked > 0 && split.is_learnt_from()) {
-        let rows = Rows::of(cached);
-        let views: Vec<&[f32]> = rows.views.iter().map(|views| &views[..asked * cache.columns()]).collect();
-        if let Some(row) = rows.first_not_finite(&views) {
-            return Err(DataError::NotFinite { cache: name(), split, file: "views.npy", row });
-        }
-    }
-    Ok(())
+/// Where rows are in a cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The split that they are from.
+    pub split: Split,
+    /// The number in that split of each of them.
+    pub rows: Vec<usize>,
+}
+
+/// Some of a number of rows held out, and the others, by row number, ascending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldOut {
+    /// The rows that are left.
+    pub rest: Vec<usize>,
+    /// The rows that are held out.
+    pub held_out: Vec<usize>,
 }
 
 /// Why a cache cannot be trained on.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// Neither `train` nor `all`.
-    #[error("{cache}: has no train split; extract one first")]
+    /// It has neither a `train` nor an `all` split.
+    #[error("{cache}: has no train split")]
     NoTrain {
         /// The cache.
         cache: String,
@@ -74,14 +84,14 @@ pub enum DataError {
         /// The split.
         split: Split,
     },
-    /// Nothing to tell apart.
+    /// There is nothing to tell apart.
     #[error("{cache}: has only one class; a classifier needs two")]
     OneClass {
         /// The cache.
         cache: String,
     },
-    /// A row that is not numbers.
-    #[error("{cache}/{split}/{file}: row {row} is not finite; check the cache with: extract verify {cache}")]
+    /// A row with a value that is infinite or not a number.
+    #[error("{cache}/{split}/{file}: row {row} is not finite")]
     NotFinite {
         /// The cache.
         cache: String,
@@ -89,25 +99,23 @@ pub enum DataError {
         split: Split,
         /// features.npy or views.npy.
         file: &'static str,
-        /// The row.
+        /// The row, counted from 0.
         row: usize,
     },
-    /// More views than there are.
-    #[error(
-        "--views {asked}: {cache} has {has} augmented views of each photo; extract --views N adds more, with the same --flip, --crop, --brightness and --seed"
-    )]
+    /// More views were asked for than there are.
+    #[error("{cache}: has {has} augmented views of each photo, not {asked}")]
     TooManyViews {
         /// The cache.
         cache: String,
         /// How many views it has.
         has: usize,
-        /// How many to draw from.
+        /// How many were asked for.
         asked: usize,
     },
     /// A fraction that leaves one side without rows.
     #[error("validation split {fraction}: must be more than 0 and less than 1")]
     Fraction {
-        /// What was asked for.
+        /// The fraction that was asked for.
         fraction: f64,
     },
     /// Too few rows to hold any out.
@@ -117,39 +125,89 @@ pub enum DataError {
         cache: String,
         /// Its training rows.
         rows: usize,
-        /// What was asked for.
+        /// The fraction that was asked for.
         fraction: f64,
     },
 }
 
-impl<'a> TrainingData<'a> {
-    /// The cache's training rows, and its validation rows or, where it has none, a stratified `fraction` of the
-    /// training rows that is drawn by `seed`.
+/// Checks that the training photos have at least `asked` augmented views and that the values of those are finite.
+///
+/// # Errors
+/// When there are too few views, or a row of them is not finite.
+pub fn check_views(cache: &FeatureCache, asked: usize) -> Result<(), DataError> {
+    let name = || cache.path().display().to_string();
+    let has = cache.views().map_or(0, |views| views.count.get());
+    if asked > has {
+        return Err(DataError::TooManyViews { cache: name(), has, asked });
+    }
+    if asked == 0 {
+        return Ok(());
+    }
+    for (split, cached) in cache.splits().filter(|(split, _)| split.is_learnt_from()) {
+        let rows = Rows::of(cached);
+        let views: Vec<&[f32]> = rows.views.iter().map(|views| &views[..asked * cache.columns()]).collect();
+        if let Some(row) = rows.first_not_finite(&views) {
+            return Err(DataError::NotFinite { cache: name(), split, file: "views.npy", row });
+        }
+    }
+    Ok(())
+}
+
+impl<'a> CheckedRows<'a> {
+    /// Reads the cache's training and validation rows.
     ///
     /// # Errors
-    /// When there is nothing to learn, a row is not finite, or the fraction leaves one side empty.
-    pub fn from_cache(cache: &'a FeatureCache, fraction: f64, seed: u64) -> Result<Self, DataError> {
-        let name = || cache.path().display().to_string();
-        let classes = cache.classes().len();
-        let learnt = cache.splits().map(|(split, _)| split).find(|split| split.is_learnt_from());
-        let split = learnt.ok_or_else(|| DataError::NoTrain { cache: name() })?;
-        if classes < 2 {
-            return Err(DataError::OneClass { cache: name() });
+    /// When there are no training rows or fewer than two classes, or a row is not finite.
+    pub fn read(cache: &'a FeatureCache) -> Result<Self, DataError> {
+        let split = cache.splits().map(|(split, _)| split).find(|split| split.is_learnt_from());
+        let split = split.ok_or_else(|| DataError::NoTrain { cache: cache.path().display().to_string() })?;
+        if cache.classes().len() < 2 {
+            return Err(DataError::OneClass { cache: cache.path().display().to_string() });
         }
-        let rows = Rows::of_split(cache, split)?.unwrap_or_default();
-        if let Some(validation) = Rows::of_split(cache, Split::Validation)? {
-            let judged = (Split::Validation, (0..validation.len()).collect());
-            return Ok(Self { train: rows, validation, judged, held_out: None, classes });
+        let train = Rows::of_split(cache, split)?.expect("the split was found among the cache's");
+        Ok(Self { cache, split, train, validation: Rows::of_split(cache, Split::Validation)? })
+    }
+
+    /// The training rows, and the validation rows or, where there are none, `fraction` of each class of the training rows,
+    /// drawn by `seed`.
+    ///
+    /// # Errors
+    /// When the fraction leaves one side without rows.
+    pub fn training_data(&self, fraction: f64, seed: u64) -> Result<TrainingData<'a>, DataError> {
+        let classes = self.cache.classes().len();
+        if let Some(validation) = &self.validation {
+            let validation_origin = Origin { split: Split::Validation, rows: (0..validation.len()).collect() };
+            let (train, validation) = (self.train.clone(), validation.clone());
+            return Ok(TrainingData { train, validation, validation_origin, held_out: None, classes });
         }
+
+        // No validation split: some of the training rows are held out.
         if !(fraction > 0.0 && fraction < 1.0) {
             return Err(DataError::Fraction { fraction });
         }
-        let (learnt, judged) = rows.stratified(classes, fraction, seed);
-        if judged.is_empty() {
-            return Err(DataError::TooFew { cache: name(), rows: rows.len(), fraction });
+        let HoldOut { rest, held_out } = self.train.hold_out(classes, fraction, seed);
+        if held_out.is_empty() {
+            let cache = self.cache.path().display().to_string();
+            return Err(DataError::TooFew { cache, rows: self.train.len(), fraction });
         }
-        let (train, validation) = (rows.select(&learnt), rows.select(&judged));
-        Ok(Self { train, validation, judged: (split, judged), held_out: Some(fraction), classes })
+        Ok(TrainingData {
+            train: self.train.select(&rest),
+            validation: self.train.select(&held_out),
+            validation_origin: Origin { split: self.split, rows: held_out },
+            held_out: Some(fraction),
+            classes,
+        })
+    }
+}
+
+impl<'a> TrainingData<'a> {
+    /// [`CheckedRows::training_data`] of the cache's rows, for a single seed.
+    ///
+    /// # Errors
+    /// When there are no training rows or fewer than two classes, a row is not finite, or the fraction leaves one side
+    /// without rows.
+    pub fn from_cache(cache: &'a FeatureCache, fraction: f64, seed: u64) -> Result<Self, DataError> {
+        CheckedRows::read(cache)?.training_data(fraction, seed)
     }
 }
 
@@ -157,7 +215,7 @@ impl<'a> Rows<'a> {
     /// All rows of a split, checked to be finite; none when the cache does not have it.
     ///
     /// # Errors
-    /// When it has no rows, or one that is not finite.
+    /// When the split has no rows, or one that is not finite.
     pub fn of_split(cache: &'a FeatureCache, split: Split) -> Result<Option<Self>, DataError> {
         let Some(cached) = cache.split(split) else { return Ok(None) };
         let name = || cache.path().display().to_string();
@@ -168,33 +226,98 @@ impl<'a> Rows<'a> {
         if rows.labels.is_empty() { Err(DataError::Empty { cache: name(), split }) } else { Ok(Some(rows)) }
     }
 
-    /// Rows from anywhere; as many labels as there are features.
+    /// Rows from anywhere, all of one length, with a label each.
     pub fn new(features: Vec<&'a [f32]>, labels: Vec<usize>) -> Self {
         Self { features, views: Vec::new(), labels, mapped: None }
     }
 
-    /// A row as it is learnt from: of its photo, or of one of its photo's views, which must be there ([`check_views`]).
-    pub fn lesson(&self, row: usize, view: Option<usize>) -> &'a [f32] {
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The length of a row; 0 where there is none.
+    pub fn columns(&self) -> usize {
+        self.features.first().map_or(0, |row| row.len())
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// What the network sees of a row, (columns,): its photo's features, or those of one of the photo's views, which
+    /// must be there ([`check_views`]).
+    pub fn input_row(&self, row: usize, view: Option<usize>) -> &'a [f32] {
         let features = self.features[row];
-        view.map_or(features, |number| &self.views[row][number * features.len()..][..features.len()])
+        match view {
+            Some(number) => &self.views[row][number * features.len()..][..features.len()],
+            None => features,
+        }
     }
 
-    /// How many rows with their views are looked at before their memory is given back: as many as take what [`WINDOW`]
-    /// rows take, counting all views of each, since the operating system maps what lies beside a view along with it.
+    /// These rows, in this order.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            features: rows.iter().map(|&row| self.features[row]).collect(),
+            views: if self.views.is_empty() { Vec::new() } else { rows.iter().map(|&row| self.views[row]).collect() },
+            labels: rows.iter().map(|&row| self.labels[row]).collect(),
+            mapped: self.mapped,
+        }
+    }
+
+    /// The numbers of the rows of each class, ascending.
+    pub fn by_class(&self, classes: usize) -> Vec<Vec<usize>> {
+        let mut by_class = vec![Vec::new(); classes];
+        for (row, &label) in self.labels.iter().enumerate() {
+            by_class[label].push(row);
+        }
+        by_class
+    }
+
+    /// Holds `fraction` of each class out, at random by `seed`. A class keeps at least one row.
+    pub fn hold_out(&self, classes: usize, fraction: f64, seed: u64) -> HoldOut {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut is_held_out = vec![false; self.len()];
+        for mut rows in self.by_class(classes) {
+            rows.shuffle(&mut random);
+            let count = (rows.len() as f64 * fraction).round() as usize;
+            let count = count.min(rows.len().saturating_sub(1));
+            for &row in &rows[..count] {
+                is_held_out[row] = true;
+            }
+        }
+        let (held_out, rest) = (0..self.len()).partition(|&row| is_held_out[row]);
+        HoldOut { rest, held_out }
+    }
+
+    /// Calls `on_window` with the features and labels of one [`WINDOW`] of rows after the other, from the first row to the
+    /// last, and gives each window's memory back before the next one is read.
+    pub fn each_window(&self, mut on_window: impl FnMut(&[&'a [f32]], &[usize])) {
+        for (features, labels) in self.features.chunks(WINDOW).zip(self.labels.chunks(WINDOW)) {
+            on_window(features, labels);
+            self.release(WINDOW);
+        }
+    }
+
+    /// How many rows with their views are read before their memory is given back: as many as take the memory of
+    /// [`WINDOW`] rows, counting all views of each, since the operating system maps what lies beside a view along with it.
     pub fn window(&self) -> usize {
-        self.window_of(length(&self.features) + length(&self.views))
+        self.window_of(self.columns() + length(&self.views))
     }
 
-    /// How many times so many values take what [`WINDOW`] rows take.
+    /// How many times `values` numbers take the memory of [`WINDOW`] rows.
     fn window_of(&self, values: usize) -> usize {
-        (WINDOW * length(&self.features) / values.max(1)).max(1)
+        (WINDOW * self.columns() / values.max(1)).max(1)
     }
 
-    /// Gives back the memory of the rows that were looked at, where there are so many that they might not fit: to be
-    /// called after each `window` of them. Fewer rows stay in memory from one epoch to the next.
+    /// Gives back the memory of the rows that were read, where there are so many that they might not fit: to be called
+    /// after each `window` of them. Fewer rows stay in memory from one epoch to the next.
     pub fn release(&self, window: usize) {
-        if self.len() > window {
-            self.mapped.iter().for_each(|cached| cached.release());
+        if let Some(cached) = self.mapped
+            && self.len() > window
+        {
+            cached.release();
         }
     }
 
@@ -205,52 +328,22 @@ impl<'a> Rows<'a> {
         Self { features, views, labels, mapped: Some(cached) }
     }
 
-    /// The first of these rows, each of the same photo as ours, that is not finite; looked for by windows.
+    /// The number of the first of these rows, each of the same photo as ours, that is not finite. They are read a window
+    /// at a time.
     fn first_not_finite(&self, rows: &[&[f32]]) -> Option<usize> {
-        let not_finite = |row: &&[f32]| !row.iter().all(|value| value.is_finite());
         let window = self.window_of(length(rows));
-        rows.chunks(window).zip((0..).step_by(window)).find_map(|(rows, start)| {
-            let found = rows.par_iter().position_first(not_finite);
+        for (k, part) in rows.chunks(window).enumerate() {
+            let found = part.par_iter().position_first(|row| !row.iter().all(|value| value.is_finite()));
             self.release(window);
-            Some(start + found?)
-        })
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// Holds `fraction` of each class out, at random by `seed`: (the other rows, those held out), each in their order. A
-    /// class keeps at least one row.
-    pub fn stratified(&self, classes: usize, fraction: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let mut held_out = vec![false; self.len()];
-        for class in 0..classes {
-            let mut rows: Vec<usize> = (0..self.len()).filter(|&row| self.labels[row] == class).collect();
-            rows.shuffle(&mut random);
-            let count = (rows.len() as f64 * fraction).round() as usize;
-            for &row in rows.iter().take(count.min(rows.len().saturating_sub(1))) {
-                held_out[row] = true;
+            if let Some(place) = found {
+                return Some(k * window + place);
             }
         }
-        (0..self.len()).partition(|&row| !held_out[row])
-    }
-
-    /// These rows, in this order.
-    pub fn select(&self, rows: &[usize]) -> Self {
-        let (features, labels) = rows.iter().map(|&row| (self.features[row], self.labels[row])).unzip();
-        let views = rows.iter().filter_map(|&row| self.views.get(row).copied()).collect();
-        Self { features, views, labels, mapped: self.mapped }
+        None
     }
 }
 
-/// How long the rows are, which are all of one length.
+/// The length of the rows, which are all of one length.
 fn length(rows: &[&[f32]]) -> usize {
     rows.first().map_or(0, |row| row.len())
 }
@@ -263,7 +356,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_stratified_split_keeps_every_row_once_and_every_class(
+        fn holding_out_keeps_every_row_once_and_every_class(
             labels in proptest::collection::vec(0usize..5, 1..200),
             fraction in 0.01f64..0.99,
             seed in 0u64..100,
@@ -271,10 +364,13 @@ mod tests {
             let values: Vec<[f32; 1]> = (0..labels.len()).map(|row| [row as f32]).collect();
             let mut rows = Rows::new(values.iter().map(|row| &row[..]).collect(), labels.clone());
             rows.views = rows.features.clone();
-            let (learnt, judged) = rows.stratified(5, fraction, seed);
-            prop_assert_eq!(rows.stratified(5, fraction, seed), (learnt.clone(), judged.clone()));
-            let (train, validation) = (rows.select(&learnt), rows.select(&judged));
-            prop_assert!((0..train.len()).all(|row| train.lesson(row, Some(0)) == train.lesson(row, None)));
+            let HoldOut { rest, held_out } = rows.hold_out(5, fraction, seed);
+            let again = rows.hold_out(5, fraction, seed);
+            prop_assert_eq!((&again.rest, &again.held_out), (&rest, &held_out));
+            let (train, validation) = (rows.select(&rest), rows.select(&held_out));
+            for row in 0..train.len() {
+                prop_assert_eq!(train.input_row(row, Some(0)), train.input_row(row, None));
+            }
 
             let mut all: Vec<&[f32]> = [train.features, validation.features].concat();
             all.sort_by(|a, b| a[0].total_cmp(&b[0]));

@@ -1,39 +1,41 @@
-//! Inverted dropout (Srivastava et al. 2014, scaled as in Keras): some values become 0, the others grow, so that the
-//! mean stays and nothing has to be done when nothing is learnt.
+//! Inverted dropout (Srivastava et al. 2014, scaled as in Keras): in training some values become 0 and the others grow, so
+//! that the mean stays and nothing has to be done in evaluation.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::settings::Fraction;
 
-/// Draws what is dropped.
+/// Draws the values that are dropped, batch after batch.
 #[derive(Debug, Clone)]
 pub struct Dropout {
     random: ChaCha8Rng,
     /// A value is dropped when its 16 random bits are below this.
     below: u16,
+    /// What the other values are multiplied by: 1 / (1 - rate).
     scale: f32,
 }
 
 impl Dropout {
-    /// None when nothing is to be dropped. The same seed drops the same values.
+    /// Dropout at this rate, to 16 bits; none when the rate is 0. The same seed drops the same values.
     pub fn new(rate: Fraction, seed: u64) -> Option<Self> {
         let steps = f64::from(u16::MAX) + 1.0;
         let below = (rate.get() * steps).round().min(steps - 1.0) as u16;
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        // The weights' start is drawn from stream 0, the order of the rows from stream 1.
+        // Stream 0 draws the initial weights, stream 1 the order of the rows.
         random.set_stream(2);
         let scale = (1.0 / (1.0 - f64::from(below) / steps)) as f32;
         (below > 0).then_some(Self { random, below, scale })
     }
 
-    /// What the values that stay are multiplied by.
+    /// What the values that are kept are multiplied by.
     pub fn scale(&self) -> f32 {
         self.scale
     }
 
-    /// Drops some of the values.
+    /// Replaces some of the values by 0 and scales the others.
     pub fn apply(&mut self, values: &mut [f32]) {
+        // One draw of 64 bits decides on four values.
         for four in values.chunks_mut(4) {
             let mut bits = self.random.next_u64();
             for value in four {

@@ -1,4 +1,4 @@
-//! The training loop: Keras's `fit`, for one head or for several that learn from the same batches.
+//! The training loop: Keras's `fit`, for one head or for several that are trained on the same batches.
 
 use std::num::NonZeroUsize;
 
@@ -9,54 +9,54 @@ use crate::history::{Epoch, History};
 use crate::kernels::Cores;
 use crate::layers::{Activations, Classifier};
 use crate::loss::{CrossEntropy, correct};
+use crate::sampler::{EpochOrder, RowSampler, ViewSampler};
 use crate::schedule::Progress;
 use crate::settings::{FitConfig, Keep, Monitor};
-use crate::visits::{RowOrder, ViewDraw, Visits};
 
-/// Rows per step when nothing is learnt: only how often the logits' buffer is used again.
+/// Rows whose logits are computed at a time outside training.
 const EVALUATION_BATCH: usize = 256;
 
-/// What all heads that are trained together are given.
+/// What heads are trained and validated on, and in which batches; heads that are trained together share it.
 #[derive(Debug, Clone)]
-pub struct Lessons<'a> {
-    /// The rows to learn from.
+pub struct TrainData<'a> {
+    /// The rows to train on.
     pub train: &'a Rows<'a>,
-    /// The rows to judge by.
+    /// The rows to validate on.
     pub validation: &'a Rows<'a>,
-    /// The order of the training rows.
-    pub order: RowOrder,
-    /// Which of its photo's views each training row is; none to learn from the photos as they are.
-    pub views: Option<ViewDraw>,
-    /// Rows per step; the last batch of an epoch may be smaller.
+    /// In which order an epoch takes the training rows.
+    pub order: EpochOrder,
+    /// Draws the augmented view that each training row is; none to train on the photos as they are.
+    pub views: Option<ViewSampler>,
+    /// Rows of a batch; the last one of an epoch may have fewer.
     pub batch_size: NonZeroUsize,
 }
 
 /// A head to train.
 #[derive(Debug, Clone)]
-pub struct Untrained {
-    /// Where it starts.
+pub struct HeadSpec {
+    /// The initial weights.
     pub classifier: Classifier,
     /// How it is trained.
     pub config: FitConfig,
-    /// What its dropout is drawn from.
+    /// The seed of its dropout.
     pub seed: u64,
 }
 
 /// A head after its training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trained {
-    /// With the weights that were to be kept.
+    /// With the weights of `kept_epoch`.
     pub classifier: Classifier,
-    /// What each epoch gave.
+    /// Loss and accuracy of each epoch.
     pub history: History,
-    /// The epoch that the weights are from, counted from 1.
+    /// The epoch that the weights are from, counted from 1: the last or the best one, as [`Keep`] asks.
     pub kept_epoch: usize,
 }
 
-/// Why training came to nothing.
+/// Why there is no trained head.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FitError {
-    /// The loss is infinite or no number.
+    /// The training or the validation loss is infinite or not a number.
     #[error("the loss is no longer finite in epoch {epoch}; try a lower learning rate")]
     Diverged {
         /// Counted from 1.
@@ -71,54 +71,55 @@ pub enum FitError {
 ///
 /// # Errors
 /// When the loss is no longer finite.
-pub fn fit(head: Untrained, lessons: Lessons<'_>, mut on_epoch: impl FnMut(Epoch) + Send) -> Result<Trained, FitError> {
+pub fn fit(head: HeadSpec, data: TrainData<'_>, on_epoch: impl FnMut(Epoch) + Send) -> Result<Trained, FitError> {
+    let mut trainer = Trainer::new(head, &data);
+    let trainers = std::slice::from_mut(&mut trainer);
     // Within the pool: from outside, each of a step's products would have to wake it.
-    let mut trained = rayon::scope(|_| teach(vec![head], lessons, Cores::All, |_, epoch| on_epoch(epoch)));
-    // One head in, one out.
-    trained.pop().unwrap_or(Err(FitError::Diverged { epoch: 0 }))
+    rayon::scope(|_| train(trainers, data, Cores::All, on_epoch));
+    trainer.finish()
 }
 
 /// Trains heads side by side on the caller's core: each batch is fetched once for all of them. A head's result is to the
 /// bit what [`fit`] gives for it alone.
-pub fn fit_together(heads: Vec<Untrained>, lessons: Lessons<'_>) -> Vec<Result<Trained, FitError>> {
-    teach(heads, lessons, Cores::One, |_, _| {})
+pub fn fit_together(heads: Vec<HeadSpec>, data: TrainData<'_>) -> Vec<Result<Trained, FitError>> {
+    let mut trainers: Vec<Trainer> = heads.into_iter().map(|head| Trainer::new(head, &data)).collect();
+    train(&mut trainers, data, Cores::One, |_| {});
+    trainers.into_iter().map(Trainer::finish).collect()
 }
 
-/// `on_epoch` gets the head's number and what its epoch gave.
-fn teach(
-    heads: Vec<Untrained>,
-    lessons: Lessons<'_>,
-    cores: Cores,
-    mut on_epoch: impl FnMut(usize, Epoch),
-) -> Vec<Result<Trained, FitError>> {
-    let Lessons { train, validation, order, mut views, batch_size } = lessons;
-    let steps_per_epoch = train.len().div_ceil(batch_size.get());
-    let mut students: Vec<Student> = heads.into_iter().map(|head| Student::new(head, train, steps_per_epoch)).collect();
+/// Trains each head until it has had all of its epochs, stops early, or diverges; `on_epoch` is called after each epoch
+/// of each head.
+fn train(trainers: &mut [Trainer], data: TrainData<'_>, cores: Cores, mut on_epoch: impl FnMut(Epoch)) {
+    let TrainData { train, validation, order, mut views, batch_size } = data;
     // Views that are not drawn take no memory, and change no order.
     let window = if views.is_some() { train.window() } else { WINDOW };
-    let mut visits = Visits::new(order, train.len(), window);
+    let mut sampler = RowSampler::new(order, train.len(), window);
     let (mut rows, mut labels) = (Vec::new(), Vec::new());
-    while students.iter().any(Student::goes_on) {
+    while trainers.iter().any(Trainer::goes_on) {
         let mut seen = 0;
-        for batch in visits.next_epoch().chunks(batch_size.get()) {
+        for batch in sampler.next_epoch().chunks(batch_size.get()) {
+            // At the end of a window its rows are given back: the next batches read others.
             if seen / window < (seen + batch.len()) / window {
                 train.release(window);
             }
             seen += batch.len();
+
             rows.clear();
-            rows.extend(batch.iter().map(|&row| train.lesson(row, views.as_mut().map(ViewDraw::draw))));
             labels.clear();
-            labels.extend(batch.iter().map(|&row| train.labels[row]));
-            let learners = students.iter_mut().filter(|student| student.goes_on());
-            learners.for_each(|student| student.learn(cores, &rows, &labels));
+            for &row in batch {
+                rows.push(train.input_row(row, views.as_mut().map(ViewSampler::draw)));
+                labels.push(train.labels[row]);
+            }
+            for trainer in trainers.iter_mut().filter(|trainer| trainer.goes_on()) {
+                trainer.train_step(cores, &rows, &labels);
+            }
         }
-        for (number, student) in students.iter_mut().enumerate().filter(|(_, student)| student.goes_on()) {
-            if let Some(epoch) = student.end_epoch(train.len(), validation) {
-                on_epoch(number, epoch);
+        for trainer in trainers.iter_mut().filter(|trainer| trainer.goes_on()) {
+            if let Some(epoch) = trainer.end_epoch(train.len(), validation) {
+                on_epoch(epoch);
             }
         }
     }
-    students.into_iter().map(Student::finish).collect()
 }
 
 /// Mean loss and accuracy over the rows.
@@ -132,25 +133,25 @@ pub fn evaluate(classifier: &Classifier, loss: &CrossEntropy, rows: &Rows<'_>) -
     (total_loss / count, total_correct as f64 / count)
 }
 
-/// Calls `judge` with the logits and labels of all rows, batch by batch, from the first to the last.
-pub fn each_batch(classifier: &Classifier, rows: &Rows<'_>, mut judge: impl FnMut(&[f32], &[usize])) {
-    for (features, labels) in rows.features.chunks(WINDOW).zip(rows.labels.chunks(WINDOW)) {
+/// Calls `on_batch` with the logits, (rows, classes), and the labels of one batch of rows after the other, from the first
+/// row to the last. However many rows there are, only a window of them is in memory.
+pub fn each_batch(classifier: &Classifier, rows: &Rows<'_>, mut on_batch: impl FnMut(&[f32], &[usize])) {
+    rows.each_window(|features, labels| {
         for (features, labels) in features.chunks(EVALUATION_BATCH).zip(labels.chunks(EVALUATION_BATCH)) {
-            judge(&classifier.logits(features), labels);
+            on_batch(&classifier.logits(features), labels);
         }
-        rows.release(WINDOW);
-    }
+    });
 }
 
 /// A head in training.
-struct Student {
+struct Trainer {
     config: FitConfig,
     classifier: Classifier,
     adam: Adam,
     dropout: Option<Dropout>,
-    /// In training: weighted by class.
+    /// The training loss, with the weights of the classes.
     loss: CrossEntropy,
-    /// In validation, where every row counts the same.
+    /// The validation loss, where every row counts the same.
     validation_loss: CrossEntropy,
     gradients: Classifier,
     activations: Activations,
@@ -171,14 +172,15 @@ struct Best {
     classifier: Classifier,
 }
 
-impl Student {
-    fn new(head: Untrained, train: &Rows<'_>, steps_per_epoch: usize) -> Self {
-        let Untrained { classifier, config, seed } = head;
+impl Trainer {
+    fn new(head: HeadSpec, data: &TrainData<'_>) -> Self {
+        let HeadSpec { classifier, config, seed } = head;
+        let steps_per_epoch = data.train.len().div_ceil(data.batch_size.get());
         let validation_loss = CrossEntropy::smoothed(classifier.classes(), config.label_smoothing);
         Self {
             adam: Adam::new(&classifier, config.weight_decay, config.clip_norm),
             dropout: Dropout::new(config.dropout, seed),
-            loss: validation_loss.clone().weighted(config.class_weights, &train.labels),
+            loss: validation_loss.clone().weighted(config.class_weights, &data.train.labels),
             validation_loss,
             gradients: classifier.zeros(),
             activations: Activations::default(),
@@ -193,7 +195,7 @@ impl Student {
         }
     }
 
-    /// Whether there is another epoch for it.
+    /// Whether it is to be trained for another epoch.
     fn goes_on(&self) -> bool {
         let done = self.history.loss.len();
         let waited = match (&self.best, self.config.keep) {
@@ -203,7 +205,8 @@ impl Student {
         self.diverged.is_none() && done < self.config.epochs.get() && !waited
     }
 
-    fn learn(&mut self, cores: Cores, rows: &[&[f32]], labels: &[usize]) {
+    /// One step of Adam on a batch.
+    fn train_step(&mut self, cores: Cores, rows: &[&[f32]], labels: &[usize]) {
         self.classifier.forward(cores, rows, self.dropout.as_mut(), &mut self.activations);
         let logits = self.activations.logits();
         let (loss, of_logits) = self.loss.loss_and_gradient(logits, labels);
@@ -215,7 +218,7 @@ impl Student {
         self.progress.step += 1;
     }
 
-    /// Judges the epoch; none if the loss is no longer finite.
+    /// Evaluates the head on the validation rows; none if a loss is no longer finite.
     fn end_epoch(&mut self, rows: usize, validation: &Rows<'_>) -> Option<Epoch> {
         let (val_loss, val_accuracy) = evaluate(&self.classifier, &self.validation_loss, validation);
         let (loss, accuracy) = (self.total_loss / rows as f64, self.total_correct as f64 / rows as f64);
@@ -241,11 +244,12 @@ impl Student {
 
     fn finish(self) -> Result<Trained, FitError> {
         let Self { classifier, history, best, diverged, .. } = self;
-        match (diverged, best) {
-            (Some(error), _) => Err(error),
-            (None, Some(Best { epoch, classifier, .. })) => Ok(Trained { classifier, history, kept_epoch: epoch }),
-            (None, None) => Ok(Trained { kept_epoch: history.loss.len(), classifier, history }),
+        if let Some(error) = diverged {
+            return Err(error);
         }
+        let last = history.loss.len();
+        let (kept_epoch, classifier) = best.map_or((last, classifier), |best| (best.epoch, best.classifier));
+        Ok(Trained { classifier, history, kept_epoch })
     }
 }
 
@@ -268,20 +272,20 @@ mod tests {
         FitConfig::new(Positive::new("learning rate", learning_rate).unwrap(), NonZeroUsize::new(30).unwrap())
     }
 
-    fn untrained(config: FitConfig, seed: u64) -> Untrained {
-        Untrained { classifier: Classifier::new(2, &[], 2, seed), config, seed }
+    fn head(config: FitConfig, seed: u64) -> HeadSpec {
+        HeadSpec { classifier: Classifier::new(2, &[], 2, seed), config, seed }
     }
 
-    fn lessons<'a>(train: &'a Rows<'a>, validation: &'a Rows<'a>, seed: u64) -> Lessons<'a> {
+    fn data<'a>(train: &'a Rows<'a>, validation: &'a Rows<'a>, seed: u64) -> TrainData<'a> {
         let batch_size = NonZeroUsize::new(8).unwrap();
-        Lessons { train, validation, order: RowOrder::Shuffled { seed }, views: None, batch_size }
+        TrainData { train, validation, order: EpochOrder::Shuffled { seed }, views: None, batch_size }
     }
 
     #[test]
-    fn it_learns_and_the_seed_decides_everything() {
+    fn training_helps_and_the_seed_decides_everything() {
         let values = values(50);
         let (all, few) = (rows(&values), rows(&values[..9]));
-        let train = |seed| fit(untrained(config(0.05), seed), lessons(&all, &few, seed), |_| {}).unwrap();
+        let train = |seed| fit(head(config(0.05), seed), data(&all, &few, seed), |_| {}).unwrap();
         let trained = train(1);
         assert!(trained.history.val_accuracy[29] > 0.85, "{trained:?}");
         assert!(trained.history.loss[29] < trained.history.loss[0]);
@@ -302,23 +306,23 @@ mod tests {
             FitConfig { keep: stops, ..config(1.0) },
             config(1e38),
         ];
-        let heads = configs.map(|config| untrained(config, 3));
-        let together = fit_together(heads.to_vec(), lessons(&all, &few, 3));
+        let heads = configs.map(|config| head(config, 3));
+        let together = fit_together(heads.to_vec(), data(&all, &few, 3));
         for (head, trained) in heads.into_iter().zip(together) {
-            assert_eq!(fit(head, lessons(&all, &few, 3), |_| {}), trained);
+            assert_eq!(fit(head, data(&all, &few, 3), |_| {}), trained);
         }
     }
 
     #[test]
-    fn views_are_learnt_from_in_place_of_their_photos() {
+    fn views_are_trained_on_in_place_of_their_photos() {
         let values = values(50);
         // The first view is the photo itself, the second one looks like the other class.
         let views: Vec<[f32; 4]> = values.iter().map(|[a, b]| [*a, *b, *b, *a]).collect();
         let mut all = rows(&values);
         all.views = views.iter().map(|views| &views[..]).collect();
         let train = |count| {
-            let lessons = Lessons { views: ViewDraw::new(count, 1), ..lessons(&all, &all, 1) };
-            fit(untrained(config(0.05), 1), lessons, |_| {}).unwrap()
+            let data = TrainData { views: ViewSampler::new(count, 1), ..data(&all, &all, 1) };
+            fit(head(config(0.05), 1), data, |_| {}).unwrap()
         };
         assert_eq!(train(1), train(0));
         assert!(train(2).history.accuracy[29] < 0.75, "{:?}", train(2));
@@ -328,10 +332,9 @@ mod tests {
     fn the_best_epochs_weights_are_kept_and_waiting_ends() {
         let values = values(50);
         let (all, mut few) = (rows(&values), rows(&values[..9]));
-        // A label that cannot be learnt: the surer the head, the larger the loss.
+        // A wrong label: the more confident the head, the larger the loss.
         few.labels[0] = 1 - few.labels[0];
-        let train =
-            |keep| fit(untrained(FitConfig { keep, ..config(1.0) }, 1), lessons(&all, &few, 1), |_| {}).unwrap();
+        let train = |keep| fit(head(FitConfig { keep, ..config(1.0) }, 1), data(&all, &few, 1), |_| {}).unwrap();
         let to_the_end = train(Keep::Last);
         assert_eq!(to_the_end.kept_epoch, 30);
         for monitor in [Monitor::ValLoss, Monitor::ValAccuracy] {
@@ -355,7 +358,7 @@ mod tests {
     fn a_loss_that_is_not_finite_names_the_epoch() {
         let values = vec![[1e30, 0.0], [0.0, 1e30]];
         let all = rows(&values);
-        let result = fit(untrained(config(1e30), 1), lessons(&all, &all, 1), |_| {});
-        assert!(matches!(result, Err(FitError::Diverged { .. })), "{result:?}");
+        let result = fit(head(config(1e30), 1), data(&all, &all, 1), |_| {});
+        assert_eq!(result, Err(FitError::Diverged { epoch: 1 }));
     }
 }

@@ -1,21 +1,21 @@
-//! What each epoch gave: Keras's `history.history`.
+//! Loss and accuracy by epoch: Keras's `history.history`.
 
 use serde::{Deserialize, Serialize};
 
-/// Loss and accuracy by epoch, under Keras's names.
+/// Loss and accuracy by epoch, under Keras's names; all lists are of one length.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// Mean training loss, each batch measured before its step.
     pub loss: Vec<f64>,
-    /// Fraction of training rows that were right, likewise.
+    /// Fraction of training rows predicted correctly, each batch measured before its step.
     pub accuracy: Vec<f64>,
     /// Mean validation loss after the epoch.
     pub val_loss: Vec<f64>,
-    /// Fraction of validation rows that were right after the epoch.
+    /// Fraction of validation rows predicted correctly after the epoch.
     pub val_accuracy: Vec<f64>,
 }
 
-/// One epoch's numbers.
+/// Loss and accuracy of one epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Epoch {
     /// Mean training loss.
@@ -51,5 +51,11 @@ impl History {
     pub fn best_epoch(&self) -> Option<(usize, Epoch)> {
         let numbered = (1..).zip(self.epochs());
         numbered.reduce(|best, next| if next.1.val_accuracy > best.1.val_accuracy { next } else { best })
+    }
+
+    /// The lowest validation loss and its epoch, counted from 1, the first of equal ones; none before the first.
+    pub fn lowest_val_loss(&self) -> Option<(usize, f64)> {
+        let numbered = (1..).zip(self.val_loss.iter().copied());
+        numbered.reduce(|best, next| if next.1 < best.1 { next } else { best })
     }
 }

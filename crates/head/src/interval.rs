@@ -1,11 +1,11 @@
-//! How sure a measured accuracy is.
+//! The uncertainty of a measured accuracy.
 
 use serde::{Deserialize, Serialize};
 
-/// The 97.5th percentile of the normal distribution: intervals hold 95 times in 100.
+/// The 97.5th percentile of the normal distribution: intervals have a confidence of 95 %.
 const Z: f64 = 1.959_964;
 
-/// Where the true value is, 95 times in 100.
+/// Where the true value is, with a confidence of 95 %.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Its lower end.
@@ -14,12 +14,12 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Wilson's interval (Wilson 1927) for a rate of `right` out of `count`; from 0 to 1 when nothing was counted.
-pub fn wilson(right: usize, count: usize) -> Interval {
+/// Wilson's interval (Wilson 1927) for a rate of `successes` out of `count`; from 0 to 1 for 0 of 0.
+pub fn wilson(successes: usize, count: usize) -> Interval {
     if count == 0 {
         return Interval { low: 0.0, high: 1.0 };
     }
-    let (n, rate) = (count as f64, right as f64 / count as f64);
+    let (n, rate) = (count as f64, successes as f64 / count as f64);
     let denominator = 1.0 + Z * Z / n;
     let center = (rate + Z * Z / (2.0 * n)) / denominator;
     let half = Z / denominator * (rate * (1.0 - rate) / n + Z * Z / (4.0 * n * n)).sqrt();
@@ -34,8 +34,8 @@ pub fn mean_and_error(values: &[f64]) -> (f64, Option<f64>) {
     (mean, (values.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt()))
 }
 
-/// Whether two accuracies on the same number of photos could well be the same: their difference is within what drawing
-/// other photos changes, 95 times in 100 (two-sample z-test; the photos being the same ones, it errs towards caution).
+/// Whether the difference of two accuracies, each measured on this many photos, could be chance: a two-sample z-test does
+/// not reject equality with a confidence of 95 %. For accuracies on the same photos that is cautious.
 pub fn indistinguishable(one: f64, other: f64, photos: usize) -> bool {
     let variance = |rate: f64| rate * (1.0 - rate) / photos.max(1) as f64;
     (one - other).abs() <= Z * (variance(one) + variance(other)).sqrt()
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn on_few_photos_little_can_be_told_apart() {
+    fn on_few_photos_small_differences_could_be_chance() {
         assert!(indistinguishable(0.82, 0.80, 341));
         assert!(!indistinguishable(0.82, 0.70, 341));
         assert!(!indistinguishable(0.82, 0.80, 100_000));

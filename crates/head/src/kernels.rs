@@ -12,22 +12,24 @@ use rayon::prelude::*;
 
 use crate::simd::dispatch;
 
-/// Outputs at a time: their sums fit into the registers.
-const WIDTH: usize = 5;
+/// Rows that [`dots`] takes at a time.
+const MR: usize = 2;
+/// Outputs at a time: with [`MR`] rows their sums fit into the registers.
+const NR: usize = 5;
 /// Columns that [`combine`] makes at a time: those of a batch's rows stay in the first-level cache.
 const STRIP: usize = 64;
 
-/// What the work of one step is spread over. The results are the same.
+/// The cores that the work of one step is spread over. The results are the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cores {
-    /// The caller's own: where every core has a head of its own.
+    /// The caller's own: for where every core trains a head of its own.
     One,
     /// All threads of the rayon pool, the caller being one of them.
     All,
 }
 
 impl Cores {
-    /// How many of `items` each takes, a multiple of `unit`.
+    /// How many of `items` each core takes, a multiple of `unit`.
     pub(crate) fn share(self, items: usize, unit: usize) -> usize {
         match self {
             Self::One => items.max(1),
@@ -36,9 +38,9 @@ impl Cores {
     }
 }
 
-/// `out[r][n] = a[r] · b[n]`: `a` are rows of one length, `b` is (n, length), `out` (rows of a, n).
+/// `out[r][n] = a[r] · b[n]`: `a` is (rows, length), `b` (outputs, length), `out` (rows, outputs).
 pub fn dots(cores: Cores, a: &[&[f32]], b: &[f32], out: &mut [f32]) {
-    let share = cores.share(a.len(), 2);
+    let share = cores.share(a.len(), MR);
     if share >= a.len() {
         return dispatch(Dots { a, b, out });
     }
@@ -47,7 +49,7 @@ pub fn dots(cores: Cores, a: &[&[f32]], b: &[f32], out: &mut [f32]) {
     parts.for_each(|(a, out)| dispatch(Dots { a, b, out }));
 }
 
-/// `out[n] = Σ_r coefficient(r, n) rows[r]`: `out` is (n, length).
+/// `out[n] = Σ_r coefficient(r, n) rows[r]`: `rows` is (rows, length), `out` (outputs, length).
 pub fn combine(cores: Cores, rows: &[&[f32]], coefficients: Coefficients<'_>, out: &mut [f32]) {
     let Some(length) = rows.first().map(|row| row.len()).filter(|&length| length > 0) else { return };
     let share = cores.share(out.len() / length, 1);
@@ -60,14 +62,15 @@ pub fn combine(cores: Cores, rows: &[&[f32]], coefficients: Coefficients<'_>, ou
     });
 }
 
-/// A matrix of coefficients, read by row of the input and row of the result.
+/// A matrix of the coefficients of [`combine`]: that of input row `r` in output row `n` is
+/// `values[r * per_row + n * per_output]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Coefficients<'a> {
-    /// The values.
+    /// The matrix, in either order.
     pub values: &'a [f32],
-    /// From one input row to the next.
+    /// The distance from one input row to the next.
     pub per_row: usize,
-    /// From one row of the result to the next.
+    /// The distance from one output row to the next.
     pub per_output: usize,
 }
 
@@ -87,17 +90,18 @@ impl WithSimd for Dots<'_> {
         let outputs = b.len() / length;
         let mut n = 0;
         while n < outputs {
-            let width = (outputs - n).min(WIDTH);
+            // A full block of outputs or what is left of them, each width compiled for itself.
+            let width = (outputs - n).min(NR);
             let b = &b[n * length..][..width * length];
-            for (r, a) in a.chunks(2).enumerate() {
-                let out = &mut out[2 * r * outputs + n..];
+            for (r, a) in a.chunks(MR).enumerate() {
+                let out = &mut out[MR * r * outputs + n..];
                 match (a, width) {
-                    (&[x, y], WIDTH) => dots_block::<S, 2, WIDTH>(simd, [x, y], b, outputs, out),
+                    (&[x, y], NR) => dots_block::<S, 2, NR>(simd, [x, y], b, outputs, out),
                     (&[x, y], 4) => dots_block::<S, 2, 4>(simd, [x, y], b, outputs, out),
                     (&[x, y], 3) => dots_block::<S, 2, 3>(simd, [x, y], b, outputs, out),
                     (&[x, y], 2) => dots_block::<S, 2, 2>(simd, [x, y], b, outputs, out),
                     (&[x, y], _) => dots_block::<S, 2, 1>(simd, [x, y], b, outputs, out),
-                    (&[x], WIDTH) => dots_block::<S, 1, WIDTH>(simd, [x], b, outputs, out),
+                    (&[x], NR) => dots_block::<S, 1, NR>(simd, [x], b, outputs, out),
                     (&[x], 4) => dots_block::<S, 1, 4>(simd, [x], b, outputs, out),
                     (&[x], 3) => dots_block::<S, 1, 3>(simd, [x], b, outputs, out),
                     (&[x], 2) => dots_block::<S, 1, 2>(simd, [x], b, outputs, out),
@@ -110,6 +114,7 @@ impl WithSimd for Dots<'_> {
     }
 }
 
+/// The dot products of `R` rows with `N` rows of `b`: `out` is (R, outputs), of which the first `N` columns are written.
 #[inline(always)]
 fn dots_block<S: Simd, const R: usize, const N: usize>(
     simd: S,
@@ -123,6 +128,7 @@ fn dots_block<S: Simd, const R: usize, const N: usize>(
     let a_simd = a.map(|row| &S::as_simd_f32s(row).0[..whole]);
     let b = std::array::from_fn::<_, N, _>(|n| &b[n * length..][..length]);
     let b_simd = b.map(|row| &S::as_simd_f32s(row).0[..whole]);
+    // One vector of sums for each result, over the whole vectors of the rows.
     let mut sums = [[simd.splat_f32s(0.0); N]; R];
     for k in 0..whole {
         let row = a_simd.map(|row| row[k]);
@@ -133,10 +139,13 @@ fn dots_block<S: Simd, const R: usize, const N: usize>(
             }
         }
     }
+    // The lanes of each, and the products of what is left of the rows.
     for r in 0..R {
         for n in 0..N {
-            let rest = a[r][whole * S::F32_LANES..].iter().zip(&b[n][whole * S::F32_LANES..]);
-            let rest: f32 = rest.map(|(a, b)| a * b).sum();
+            let mut rest = 0.0;
+            for k in whole * S::F32_LANES..length {
+                rest += a[r][k] * b[n][k];
+            }
             out[r * outputs + n] = simd.reduce_sum_f32s(sums[r][n]) + rest;
         }
     }
@@ -156,18 +165,18 @@ impl WithSimd for Combine<'_> {
         let Self { rows, coefficients, out } = self;
         let Some(length) = rows.first().map(|row| row.len()).filter(|&length| length > 0) else { return };
         let outputs = out.len() / length;
-        let factors = coefficients.by_panel(rows.len(), outputs);
+        let panels = coefficients.by_panel(rows.len(), outputs);
         for start in (0..length).step_by(STRIP) {
             let columns = start..length.min(start + STRIP);
-            for (n, factors) in factors.chunks_exact(rows.len()).enumerate() {
-                let n = n * WIDTH;
+            for (panel, factors) in panels.chunks_exact(rows.len()).enumerate() {
+                let n = panel * NR;
                 let out = &mut out[n * length..];
                 match outputs - n {
                     1 => combine_block::<S, 1>(simd, rows, factors, columns.clone(), out),
                     2 => combine_block::<S, 2>(simd, rows, factors, columns.clone(), out),
                     3 => combine_block::<S, 3>(simd, rows, factors, columns.clone(), out),
                     4 => combine_block::<S, 4>(simd, rows, factors, columns.clone(), out),
-                    _ => combine_block::<S, WIDTH>(simd, rows, factors, columns.clone(), out),
+                    _ => combine_block::<S, NR>(simd, rows, factors, columns.clone(), out),
                 }
             }
         }
@@ -175,26 +184,36 @@ impl WithSimd for Combine<'_> {
 }
 
 impl Coefficients<'_> {
-    /// Those of [`WIDTH`] rows of the result side by side for each row of the input, then those of the next.
-    fn by_panel(&self, rows: usize, outputs: usize) -> Vec<[f32; WIDTH]> {
-        let at =
-            |r: usize, n: usize| if n < outputs { self.values[r * self.per_row + n * self.per_output] } else { 0.0 };
-        let panels = (0..outputs).step_by(WIDTH);
-        panels.flat_map(|first| (0..rows).map(move |r| std::array::from_fn(|n| at(r, first + n)))).collect()
+    /// Panel by panel of [`NR`] output rows, and in each by input row: the coefficients side by side, 0 beyond the last
+    /// output.
+    fn by_panel(&self, rows: usize, outputs: usize) -> Vec<[f32; NR]> {
+        let mut panels = Vec::with_capacity(outputs.div_ceil(NR) * rows);
+        for first in (0..outputs).step_by(NR) {
+            for r in 0..rows {
+                let mut factors = [0.0; NR];
+                for n in first..outputs.min(first + NR) {
+                    factors[n - first] = self.values[r * self.per_row + n * self.per_output];
+                }
+                panels.push(factors);
+            }
+        }
+        panels
     }
 }
 
+/// `N` output rows, in these columns: `factors` holds the coefficients of each input row.
 #[inline(always)]
 fn combine_block<S: Simd, const N: usize>(
     simd: S,
     rows: &[&[f32]],
-    factors: &[[f32; WIDTH]],
+    factors: &[[f32; NR]],
     columns: Range<usize>,
     out: &mut [f32],
 ) {
     let length = rows[0].len();
     let step = 2 * S::F32_LANES;
     let whole = columns.start + columns.len() / step * step;
+    // Two vectors of columns at a time, of all N output rows.
     for start in (columns.start..whole).step_by(step) {
         let mut sums = [[simd.splat_f32s(0.0); 2]; N];
         for (row, factors) in rows.iter().zip(factors) {
@@ -209,9 +228,14 @@ fn combine_block<S: Simd, const N: usize>(
             S::as_mut_simd_f32s(&mut out[start..start + step]).0.copy_from_slice(sums);
         }
     }
+    // The columns that are left, one at a time.
     for k in whole..columns.end {
-        for (n, out) in out.chunks_exact_mut(length).take(N).enumerate() {
-            out[k] = rows.iter().zip(factors).map(|(row, factors)| factors[n] * row[k]).sum();
+        for n in 0..N {
+            let mut sum = 0.0;
+            for (row, factors) in rows.iter().zip(factors) {
+                sum += factors[n] * row[k];
+            }
+            out[n * length + k] = sum;
         }
     }
 }

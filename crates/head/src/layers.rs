@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::dropout::Dropout;
 use crate::kernels::{Coefficients, Cores, combine, dots};
 
-/// A dense layer, `y = W x + b`.
+/// A dense layer: `outputs = weights · inputs + bias`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dense {
     inputs: usize,
@@ -22,57 +22,55 @@ pub struct Classifier {
     pub(crate) layers: Vec<Dense>,
 }
 
-/// What backpropagation needs of a forward pass over a batch.
+/// What a forward pass over a batch leaves for the backward pass. Used again for the next batch, it allocates nothing.
 #[derive(Debug, Default)]
 pub struct Activations {
-    /// The outputs of each layer, ReLU and dropout applied to all but the last.
+    /// Of each layer (rows, outputs), ReLU and dropout applied to all but the last.
     outputs: Vec<Vec<f32>>,
-    /// The rows as a linear head saw them, if some of their values were dropped.
+    /// (rows, inputs) after dropout, which a linear head applies to its input; empty for any other.
     dropped_rows: Vec<f32>,
     /// What dropout multiplied the values by that it kept.
     scale: f32,
 }
 
-/// The shapes of parameters that were given do not fit.
+/// Parameters whose shapes do not fit each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a dense layer of {inputs} inputs and {outputs} outputs has {inputs} x {outputs} weights, not {found}")]
 pub struct ShapeError {
-    /// Inputs.
+    /// The layer's inputs.
     pub inputs: usize,
-    /// Outputs, as the bias has them.
+    /// The layer's outputs, by the length of its bias.
     pub outputs: usize,
-    /// Weights that were given.
+    /// The weights that were given.
     pub found: usize,
 }
 
 impl Dense {
-    /// Keras's defaults: glorot-uniform kernel (Glorot and Bengio 2010: ± sqrt(6 / (inputs + outputs))), zero bias.
+    /// Keras's default start: weights uniform in ± sqrt(6 / (inputs + outputs)) (Glorot and Bengio 2010), bias zero.
     pub fn glorot(inputs: usize, outputs: usize, random: &mut ChaCha8Rng) -> Self {
         let limit = (6.0 / (inputs + outputs) as f32).sqrt();
         let weights = (0..inputs * outputs).map(|_| random.random_range(-limit..limit)).collect();
         Self { inputs, weights, bias: vec![0.0; outputs] }
     }
 
-    /// From Keras's kernel, (inputs, outputs) row-major, and bias.
+    /// From Keras's kernel, (inputs, outputs) row-major, and its bias, (outputs,).
     ///
     /// # Errors
-    /// When the kernel's length is not inputs * outputs.
+    /// When there are no inputs, or the kernel's length is not inputs * outputs.
     pub fn from_keras(inputs: usize, kernel: &[f32], bias: &[f32]) -> Result<Self, ShapeError> {
         let outputs = bias.len();
         if inputs == 0 || kernel.len() != inputs * outputs {
             return Err(ShapeError { inputs, outputs, found: kernel.len() });
         }
-        let column = |n: usize| kernel.iter().skip(n).step_by(outputs).copied();
-        Ok(Self { inputs, weights: (0..outputs).flat_map(column).collect(), bias: bias.to_vec() })
+        Ok(Self { inputs, weights: transposed(kernel, outputs), bias: bias.to_vec() })
     }
 
     /// Keras's kernel, (inputs, outputs) row-major.
     pub fn kernel(&self) -> Vec<f32> {
-        let row = |k: usize| self.weights.iter().skip(k).step_by(self.inputs).copied();
-        (0..self.inputs).flat_map(row).collect()
+        transposed(&self.weights, self.inputs)
     }
 
-    /// (outputs,)
+    /// The bias, (outputs,).
     pub fn bias(&self) -> &[f32] {
         &self.bias
     }
@@ -87,6 +85,7 @@ impl Dense {
         self.bias.len()
     }
 
+    /// The outputs of these rows, (rows, outputs), without an activation.
     fn forward(&self, cores: Cores, rows: &[&[f32]], out: &mut Vec<f32>) {
         out.resize(rows.len() * self.outputs(), 0.0);
         dots(cores, rows, &self.weights, out);
@@ -99,8 +98,8 @@ impl Dense {
 }
 
 impl Classifier {
-    /// A new one for rows of `inputs` features: a layer per width in `hidden`, then one output per class. The same
-    /// seed gives the same start.
+    /// An untrained classifier of rows of `inputs` features: a layer for each width in `hidden`, then one output for each
+    /// class. The same seed gives the same weights.
     pub fn new(inputs: usize, hidden: &[usize], classes: usize, seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let widths: Vec<usize> = [&[inputs], hidden, &[classes]].concat();
@@ -112,14 +111,16 @@ impl Classifier {
     /// # Errors
     /// When two layers do not fit, or there is none.
     pub fn from_layers(layers: Vec<Dense>) -> Result<Self, ShapeError> {
-        match layers.windows(2).find(|pair| pair[0].outputs() != pair[1].inputs) {
-            Some(pair) => {
-                let found = pair[0].outputs();
-                Err(ShapeError { inputs: pair[1].inputs, outputs: pair[1].outputs(), found })
-            }
-            None if layers.is_empty() => Err(ShapeError { inputs: 0, outputs: 0, found: 0 }),
-            None => Ok(Self { layers }),
+        if layers.is_empty() {
+            return Err(ShapeError { inputs: 0, outputs: 0, found: 0 });
         }
+        for k in 1..layers.len() {
+            let (before, layer) = (&layers[k - 1], &layers[k]);
+            if before.outputs() != layer.inputs {
+                return Err(ShapeError { inputs: layer.inputs, outputs: layer.outputs(), found: before.outputs() });
+            }
+        }
+        Ok(Self { layers })
     }
 
     /// The layers, the first one first.
@@ -127,17 +128,17 @@ impl Classifier {
         &self.layers
     }
 
-    /// The length of a row.
+    /// Length of an input row.
     pub fn inputs(&self) -> usize {
         self.layers.first().map_or(0, Dense::inputs)
     }
 
-    /// The number of outputs.
+    /// The number of classes: length of a row of logits.
     pub fn classes(&self) -> usize {
         self.layers.last().map_or(0, Dense::outputs)
     }
 
-    /// The logits, (rows, classes).
+    /// The logits of these rows, (rows, classes) row-major, computed on the caller's core.
     pub fn logits(&self, rows: &[&[f32]]) -> Vec<f32> {
         let mut activations = Activations::default();
         self.forward(Cores::One, rows, None, &mut activations);
@@ -159,50 +160,66 @@ impl Classifier {
         *scale = dropout.as_ref().map_or(1.0, |dropout| dropout.scale());
         let last = self.layers.len() - 1;
         for (k, layer) in self.layers.iter().enumerate() {
-            let (before, after) = outputs.split_at_mut(k);
-            match (before.last(), &mut dropout) {
-                (Some(hidden), _) => layer.forward(cores, &rows_of(hidden, layer.inputs), &mut after[0]),
-                (None, Some(dropout)) if k == last => {
-                    rows.iter().for_each(|row| dropped_rows.extend_from_slice(row));
-                    dropout.apply(dropped_rows);
-                    layer.forward(cores, &rows_of(dropped_rows, layer.inputs), &mut after[0]);
+            let (before, rest) = outputs.split_at_mut(k);
+            let output = &mut rest[0];
+            if let Some(hidden) = before.last() {
+                layer.forward(cores, &rows_of(hidden, layer.inputs), output);
+            } else if let Some(dropout) = &mut dropout
+                && k == last
+            {
+                // A linear head has no hidden layer to drop from. The rows are the cache's: a copy is changed.
+                for row in rows {
+                    dropped_rows.extend_from_slice(row);
                 }
-                (None, _) => layer.forward(cores, rows, &mut after[0]),
+                dropout.apply(dropped_rows);
+                layer.forward(cores, &rows_of(dropped_rows, layer.inputs), output);
+            } else {
+                layer.forward(cores, rows, output);
             }
             if k < last {
-                after[0].iter_mut().for_each(|value| *value = value.max(0.0));
+                relu(output);
                 if let Some(dropout) = &mut dropout {
-                    dropout.apply(&mut after[0]);
+                    dropout.apply(output);
                 }
             }
         }
     }
 
-    /// The gradients of all parameters, given the gradient of the logits, (rows, classes), which is used up. `gradients`
-    /// has the classifier's own shape.
+    /// The gradients of all parameters, given the batch's rows, what [`Classifier::forward`] made of them, and the
+    /// gradient of the logits, (rows, classes). `gradients` has the classifier's own shape and is overwritten.
     pub fn backward(
         &self,
         cores: Cores,
         rows: &[&[f32]],
         activations: &Activations,
-        mut of_outputs: Vec<f32>,
+        gradient_of_logits: Vec<f32>,
         gradients: &mut Self,
     ) {
-        for (k, (layer, gradient)) in self.layers.iter().zip(&mut gradients.layers).enumerate().rev() {
+        let mut of_outputs = gradient_of_logits;
+        for k in (0..self.layers.len()).rev() {
+            let (layer, gradient) = (&self.layers[k], &mut gradients.layers[k]);
             let outputs = layer.outputs();
+
+            // The bias is added to each row: its gradient is the sum over the rows.
             gradient.bias.fill(0.0);
             for row in of_outputs.chunks_exact(outputs) {
                 for (sum, value) in gradient.bias.iter_mut().zip(row) {
                     *sum += value;
                 }
             }
+
+            // The weights of an output: the layer's input rows, each times the gradient of that output.
             let by_row = Coefficients { values: &of_outputs, per_row: outputs, per_output: 1 };
-            let Some(hidden) = k.checked_sub(1).and_then(|before| activations.outputs.get(before)) else {
+            if k == 0 {
                 let dropped_rows = rows_of(&activations.dropped_rows, layer.inputs);
                 let rows = if dropped_rows.is_empty() { rows } else { &dropped_rows };
-                return combine(cores, rows, by_row, &mut gradient.weights);
-            };
+                combine(cores, rows, by_row, &mut gradient.weights);
+                return;
+            }
+            let hidden = &activations.outputs[k - 1];
             combine(cores, &rows_of(hidden, layer.inputs), by_row, &mut gradient.weights);
+
+            // The layer's input: its weights' rows, each times the gradient of its output.
             let by_output = Coefficients { values: &of_outputs, per_row: 1, per_output: outputs };
             let mut of_inputs = vec![0.0; hidden.len()];
             combine(cores, &rows_of(&layer.weights, layer.inputs), by_output, &mut of_inputs);
@@ -214,7 +231,7 @@ impl Classifier {
         }
     }
 
-    /// One of the same shape, all zero.
+    /// A classifier of the same shape whose parameters are all 0: where gradients and moments begin.
     pub fn zeros(&self) -> Self {
         let zeros = |layer: &Dense| Dense {
             inputs: layer.inputs,
@@ -224,26 +241,42 @@ impl Classifier {
         Self { layers: self.layers.iter().map(zeros).collect() }
     }
 
-    /// Every parameter tensor, layer after layer: weights, bias.
+    /// Every tensor of parameters, layer after layer: weights, (outputs, inputs), then bias, (outputs,).
     pub(crate) fn parameters(&self) -> impl Iterator<Item = &Vec<f32>> {
         self.layers.iter().flat_map(|layer| [&layer.weights, &layer.bias])
     }
 
-    /// Every parameter tensor, layer after layer: weights, bias.
+    /// [`Classifier::parameters`], to be changed.
     pub(crate) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
         self.layers.iter_mut().flat_map(|layer| [&mut layer.weights, &mut layer.bias])
     }
 }
 
 impl Activations {
-    /// The last layer's outputs, (rows, classes).
+    /// The last layer's outputs, (rows, classes) row-major; empty before the first forward pass.
     pub fn logits(&self) -> &[f32] {
         self.outputs.last().map_or(&[], Vec::as_slice)
     }
 }
 
+/// The rows of a row-major matrix.
 fn rows_of(matrix: &[f32], length: usize) -> Vec<&[f32]> {
     matrix.chunks_exact(length).collect()
+}
+
+/// A row-major matrix of so many columns, transposed.
+fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
+    let mut result = Vec::with_capacity(matrix.len());
+    for column in 0..columns {
+        result.extend(matrix.iter().skip(column).step_by(columns));
+    }
+    result
+}
+
+fn relu(values: &mut [f32]) {
+    for value in values {
+        *value = value.max(0.0);
+    }
 }
 
 #[cfg(test)]

@@ -21,19 +21,18 @@ const MEMORY: usize = 10;
 /// Converged when no component of the gradient is larger, as in scikit-learn.
 const TOLERANCE: f64 = 1e-4;
 /// More than real data takes.
-const MOST_ITERATIONS: usize = 300;
-/// Rows per task; the sums are taken in order, so the result depends on no number of threads.
+const MAX_ITERATIONS: usize = 300;
+/// Rows whose gradient is one task; the gradients are added in order, so the result depends on no number of threads.
 const BLOCK: usize = 256;
 /// A step must win at least this part of what the slope promises.
 const ARMIJO: f64 = 1e-4;
 
 /// A linear head at the minimum of the objective.
 pub fn fit(train: &Rows<'_>, classes: usize) -> Classifier {
-    let columns = train.features.first().map_or(1, |row| row.len());
-    let mut point = Classifier::new(columns, &[], classes, 0).zeros();
+    let mut point = Classifier::new(train.columns(), &[], classes, 0).zeros();
     let (mut value, mut gradient) = objective(&point, train);
     let mut memory: VecDeque<(Vec<f64>, Vec<f64>)> = VecDeque::new();
-    for _ in 0..MOST_ITERATIONS {
+    for _ in 0..MAX_ITERATIONS {
         if gradient.iter().all(|component| component.abs() <= TOLERANCE) {
             break;
         }
@@ -71,10 +70,25 @@ pub fn fit(train: &Rows<'_>, classes: usize) -> Classifier {
     point
 }
 
-/// The objective and its gradient: weights first, then the bias.
+/// The objective and its gradient, weights first, then the bias. One gradient for each thread is in memory, and one window
+/// of rows, however many rows there are.
 fn objective(point: &Classifier, train: &Rows<'_>) -> (f64, Vec<f64>) {
     let loss = CrossEntropy::new(point.classes());
     let rows = train.len() as f64;
+
+    // The penalty, which leaves the bias free.
+    let penalty = 1.0 / (C * rows);
+    let weights = point.layers().iter().map(|layer| layer.inputs() * layer.outputs()).sum::<usize>();
+    let mut squares = 0.0;
+    let mut gradient: Vec<f64> = Vec::new();
+    for (k, &value) in point.parameters().flatten().enumerate() {
+        let value = if k < weights { f64::from(value) } else { 0.0 };
+        squares += value * value;
+        gradient.push(penalty * value);
+    }
+    let mut total = penalty / 2.0 * squares;
+
+    // The cross-entropy: each thread takes a block of rows, then the blocks are added.
     let of_block = |(features, labels): (&[&[f32]], &[usize])| {
         let mut activations = Activations::default();
         point.forward(Cores::One, features, None, &mut activations);
@@ -83,19 +97,19 @@ fn objective(point: &Classifier, train: &Rows<'_>) -> (f64, Vec<f64>) {
         point.backward(Cores::One, features, &activations, of_logits, &mut gradients);
         (labels.len() as f64 / rows, mean, gradients)
     };
-    let blocks: Vec<(f64, f64, Classifier)> =
-        train.features.par_chunks(BLOCK).zip(train.labels.par_chunks(BLOCK)).map(of_block).collect();
-    let weights = point.layers().iter().map(|layer| layer.inputs() * layer.outputs()).sum::<usize>();
-    let penalty = 1.0 / (C * rows);
-    let values = || point.parameters().flatten().map(|&value| f64::from(value));
-    let mut total = penalty / 2.0 * values().take(weights).map(|value| value * value).sum::<f64>();
-    let mut gradient: Vec<f64> =
-        values().enumerate().map(|(k, value)| if k < weights { penalty * value } else { 0.0 }).collect();
-    for (share, mean, gradients) in blocks {
-        total += share * mean;
-        let of_block = gradients.parameters().flatten().map(|&component| f64::from(component));
-        gradient.iter_mut().zip(of_block).for_each(|(sum, component)| *sum += share * component);
-    }
+    let at_once = BLOCK * rayon::current_num_threads();
+    train.each_window(|features, labels| {
+        for (features, labels) in features.chunks(at_once).zip(labels.chunks(at_once)) {
+            let blocks: Vec<(f64, f64, Classifier)> =
+                features.par_chunks(BLOCK).zip(labels.par_chunks(BLOCK)).map(of_block).collect();
+            for (share, mean, gradients) in blocks {
+                total += share * mean;
+                for (sum, &component) in gradient.iter_mut().zip(gradients.parameters().flatten()) {
+                    *sum += share * f64::from(component);
+                }
+            }
+        }
+    });
     (total, gradient)
 }
 

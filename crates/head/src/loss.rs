@@ -2,43 +2,47 @@
 
 use crate::settings::{ClassWeights, Fraction};
 
-/// The loss over rows of logits.
+/// The loss over rows of logits, in nats.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CrossEntropy {
     classes: usize,
+    /// The part of each target that is spread over all classes.
     smoothing: f32,
-    /// By class; empty when every row counts the same.
+    /// How much a row counts, by its class, (classes,); empty when every row counts the same.
     weights: Vec<f32>,
 }
 
 impl CrossEntropy {
-    /// Every row counts the same, and its label is all of the target.
+    /// The plain loss: every row counts the same, and the target is 1 at its label.
     pub fn new(classes: usize) -> Self {
         Self { classes, smoothing: 0.0, weights: Vec::new() }
     }
 
-    /// `smoothing` of the target is spread over all classes, its label's included, as Keras's `label_smoothing`.
+    /// The loss with `smoothing` of each target spread over all classes, its label's included: Keras's `label_smoothing`.
     pub fn smoothed(classes: usize, smoothing: Fraction) -> Self {
         Self { smoothing: smoothing.get() as f32, ..Self::new(classes) }
     }
 
-    /// The same, with rows weighted by how rare their class is among `labels`.
+    /// The same loss with each row weighted by how often its class is among the training `labels`.
     pub fn weighted(self, weights: ClassWeights, labels: &[usize]) -> Self {
         if weights == ClassWeights::None {
             return self;
         }
         let mut counts = vec![0usize; self.classes];
-        labels.iter().for_each(|&label| counts[label] += 1);
+        for &label in labels {
+            counts[label] += 1;
+        }
         let weight = |&count: &usize| labels.len() as f32 / (self.classes * count.max(1)) as f32;
         Self { weights: counts.iter().map(weight).collect(), ..self }
     }
 
-    /// How many logits a row has.
+    /// The number of logits in a row.
     pub fn classes(&self) -> usize {
         self.classes
     }
 
-    /// The mean loss over a batch, and its gradient with respect to the logits, (rows, classes).
+    /// The mean loss over a batch of logits, (rows, classes) row-major, and its gradient with respect to them, of the same
+    /// shape.
     ///
     /// With the target `t = (1 - s) onehot(label) + s / classes` and the weight `w` of its class, a row's loss is
     /// `w (ln Σ_k exp(z_k) - Σ_k t_k z_k)`, with the largest logit taken out first; its gradient is
@@ -49,6 +53,7 @@ impl CrossEntropy {
         let of_label = 1.0 - self.smoothing;
         let of_each = self.smoothing / self.classes as f32;
         let mut total = 0.0;
+        // Each row of the gradient begins as the row's logits and is replaced in place.
         for (row, &label) in gradient.chunks_exact_mut(self.classes).zip(labels) {
             let weight = self.weights.get(label).copied().unwrap_or(1.0);
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -1,8 +1,9 @@
-//! How good a head is on a split: over all rows, per class, what it takes for what, and how well it knows.
+//! How good a head is on a split: loss and accuracy, per class, its confusion matrix, and its calibration.
 
 use feature_cache::ClassNames;
 use serde::{Deserialize, Serialize};
 
+use crate::confusion::{Cell, Confusion};
 use crate::data::Rows;
 use crate::fit::each_batch;
 use crate::interval::{Interval, wilson};
@@ -15,32 +16,32 @@ const BINS: usize = 15;
 /// A head's results on one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SplitMetrics {
-    /// Rows it was measured on.
+    /// Rows that it was evaluated on.
     pub rows: usize,
     /// Mean cross-entropy.
     pub loss: f64,
-    /// Fraction of rows that are right.
+    /// Fraction of rows whose class is predicted.
     pub accuracy: f64,
     /// Where the accuracy on other rows of this kind would be.
     pub accuracy_interval: Interval,
-    /// Fraction of rows whose class is among the three that the head finds likeliest.
+    /// Top-3 accuracy: fraction of rows whose class is among the three with the largest probabilities.
     pub top_3: f64,
     /// Expected calibration error (Guo et al. 2017): how far confidence is from accuracy, over 15 bins.
     pub calibration_error: f64,
     /// By class, in the order of the class indices.
     pub classes: Vec<ClassMetrics>,
-    /// Rows by true class (outer) and predicted class (inner).
-    pub confusion: Vec<Vec<usize>>,
+    /// Rows by class and predicted class.
+    pub confusion: Confusion,
 }
 
-/// A head's results for one class. A ratio with nothing below the line is 0.
+/// A head's results for one class. A ratio whose denominator is 0 is 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassMetrics {
     /// The class.
     pub class: String,
-    /// Of the rows taken for this class, how many are.
+    /// Of the rows that are predicted as this class, the fraction that are of it.
     pub precision: f64,
-    /// Of the rows of this class, how many are taken for it.
+    /// Of the rows of this class, the fraction that are predicted as it.
     pub recall: f64,
     /// The harmonic mean of the two.
     pub f1: f64,
@@ -49,78 +50,100 @@ pub struct ClassMetrics {
 }
 
 impl SplitMetrics {
-    /// Measures the classifier on the rows.
+    /// Evaluates the classifier on the rows, whose labels are indices of `names`.
     pub fn measure(classifier: &Classifier, rows: &Rows<'_>, names: &ClassNames) -> Self {
         let cross_entropy = CrossEntropy::new(names.len());
         let mut loss = 0.0;
-        let mut confusion = vec![vec![0; names.len()]; names.len()];
-        let mut among_three = 0;
+        let mut confusion = Confusion::new(names.len());
+        let mut correct = 0;
+        let mut in_top_3 = 0;
         let mut bins = Bins::default();
         each_batch(classifier, rows, |logits, labels| {
             loss += cross_entropy.loss_and_gradient(logits, labels).0 * labels.len() as f64;
             for (logits, &label) in logits.chunks_exact(names.len()).zip(labels) {
                 let predicted = largest(logits);
-                confusion[label][predicted] += 1;
+                let cell = Cell { class: label, predicted, rows: 1 };
+                confusion.add(cell).expect("labels and logits are those of the classes");
+                correct += usize::from(predicted == label);
                 // Of equal logits the first counts, as for the accuracy.
                 let before = (0..logits.len()).filter(|&k| (logits[k], label) > (logits[label], k)).count();
-                among_three += usize::from(before < 3);
+                in_top_3 += usize::from(before < 3);
                 bins.add(confidence(logits), predicted == label);
             }
         });
-        let right: usize = (0..names.len()).map(|k| confusion[k][k]).sum();
-        let classes = names.iter().enumerate().map(|(k, class)| ClassMetrics::new(class, k, &confusion)).collect();
         Self {
             rows: rows.len(),
             loss: loss / rows.len() as f64,
-            accuracy: right as f64 / rows.len() as f64,
-            accuracy_interval: wilson(right, rows.len()),
-            top_3: among_three as f64 / rows.len() as f64,
+            accuracy: correct as f64 / rows.len() as f64,
+            accuracy_interval: wilson(correct, rows.len()),
+            top_3: in_top_3 as f64 / rows.len() as f64,
             calibration_error: bins.error(),
-            classes,
+            classes: class_metrics(&confusion, names),
             confusion,
         }
     }
+
+    /// The classes, those with the lowest F1 first.
+    pub fn weakest_classes(&self) -> Vec<&ClassMetrics> {
+        let mut classes: Vec<&ClassMetrics> = self.classes.iter().collect();
+        classes.sort_by(|a, b| a.f1.total_cmp(&b.f1));
+        classes
+    }
 }
 
-/// The probability of the likeliest class: the largest value of the softmax.
+/// Precision, recall and F1 of each class.
+fn class_metrics(confusion: &Confusion, names: &ClassNames) -> Vec<ClassMetrics> {
+    let mut support = vec![0; names.len()];
+    let mut predicted = vec![0; names.len()];
+    for cell in confusion.cells() {
+        support[cell.class] += cell.rows;
+        predicted[cell.predicted] += cell.rows;
+    }
+    let ratio = |part: usize, whole: usize| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+    let mut classes = Vec::with_capacity(names.len());
+    for (k, class) in names.iter().enumerate() {
+        let correct = confusion.rows(k, k);
+        classes.push(ClassMetrics {
+            class: class.to_owned(),
+            precision: ratio(correct, predicted[k]),
+            recall: ratio(correct, support[k]),
+            f1: ratio(2 * correct, support[k] + predicted[k]),
+            support: support[k],
+        });
+    }
+    classes
+}
+
+/// The probability of the predicted class: the largest value of the softmax.
 pub fn confidence(logits: &[f32]) -> f64 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     1.0 / logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum::<f64>()
 }
 
-/// Rows by confidence.
+/// Rows by the confidence of their prediction: bin k from k / 15 to (k + 1) / 15.
 #[derive(Default)]
-struct Bins([(usize, f64, usize); BINS]);
+struct Bins([Bin; BINS]);
 
-impl Bins {
-    fn add(&mut self, confidence: f64, right: bool) {
-        let bin = ((confidence * BINS as f64) as usize).min(BINS - 1);
-        let (rows, confidences, rights) = &mut self.0[bin];
-        *rows += 1;
-        *confidences += confidence;
-        *rights += usize::from(right);
-    }
-
-    fn error(&self) -> f64 {
-        let rows: usize = self.0.iter().map(|bin| bin.0).sum();
-        let apart: f64 = self.0.iter().map(|(_, confidences, rights)| (confidences - *rights as f64).abs()).sum();
-        apart / rows.max(1) as f64
-    }
+#[derive(Default)]
+struct Bin {
+    rows: usize,
+    confidence: f64,
+    correct: usize,
 }
 
-impl ClassMetrics {
-    fn new(class: &str, k: usize, confusion: &[Vec<usize>]) -> Self {
-        let right = confusion[k][k];
-        let support: usize = confusion[k].iter().sum();
-        let predicted: usize = confusion.iter().map(|row| row[k]).sum();
-        let ratio = |part: usize, whole: usize| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
-        Self {
-            class: class.to_owned(),
-            precision: ratio(right, predicted),
-            recall: ratio(right, support),
-            f1: ratio(2 * right, support + predicted),
-            support,
-        }
+impl Bins {
+    fn add(&mut self, confidence: f64, correct: bool) {
+        let bin = &mut self.0[((confidence * BINS as f64) as usize).min(BINS - 1)];
+        bin.rows += 1;
+        bin.confidence += confidence;
+        bin.correct += usize::from(correct);
+    }
+
+    /// The difference between mean confidence and accuracy, averaged over the rows.
+    fn error(&self) -> f64 {
+        let rows: usize = self.0.iter().map(|bin| bin.rows).sum();
+        let difference: f64 = self.0.iter().map(|bin| (bin.confidence - bin.correct as f64).abs()).sum();
+        difference / rows.max(1) as f64
     }
 }
 
@@ -143,20 +166,22 @@ mod tests {
         let features: [[f32; 3]; 4] = [[1., 0., 0.], [0., 1., 0.], [1., 0., 0.], [0., 1., 0.]];
         let rows = Rows::new(features.iter().map(|row| &row[..]).collect(), vec![0, 0, 0, 1]);
         let metrics = SplitMetrics::measure(&classifier, &rows, &names);
-        assert_eq!(metrics.confusion, [[2, 1, 0], [0, 1, 0], [0, 0, 0]]);
+        let cells: Vec<(usize, usize, usize)> =
+            metrics.confusion.cells().map(|cell| (cell.class, cell.predicted, cell.rows)).collect();
+        assert_eq!(cells, [(0, 0, 2), (0, 1, 1), (1, 1, 1)]);
         assert_eq!((metrics.accuracy, metrics.top_3), (0.75, 1.0));
         let expect = [(1.0, 2.0 / 3.0, 0.8, 3), (0.5, 1.0, 2.0 / 3.0, 1), (0.0, 0.0, 0.0, 0)];
         for (class, (precision, recall, f1, support)) in metrics.classes.iter().zip(expect) {
             assert_eq!((class.precision, class.recall, class.support), (precision, recall, support));
             assert!((class.f1 - f1).abs() < 1e-12);
         }
-        // All four are as sure as the softmax of 1 against two 0.
-        let sure = 1f64.exp() / (1f64.exp() + 2.0);
-        assert!((metrics.calibration_error - (0.75 - sure)).abs() < 1e-9, "{metrics:?}");
+        // The confidence of all four is the softmax of 1 against two 0.
+        let confidence = 1f64.exp() / (1f64.exp() + 2.0);
+        assert!((metrics.calibration_error - (0.75 - confidence)).abs() < 1e-9, "{metrics:?}");
     }
 
     #[test]
-    fn the_third_likeliest_class_counts_and_the_fourth_does_not() {
+    fn the_third_most_probable_class_counts_and_the_fourth_does_not() {
         let (classifier, names) = identity(5);
         let features = [[5., 4., 3., 2., 1.], [5., 4., 3., 2., 1.], [1., 1., 1., 1., 1.], [1., 1., 1., 1., 1.]];
         let rows = Rows::new(features.iter().map(|row| &row[..]).collect(), vec![2, 3, 2, 3]);

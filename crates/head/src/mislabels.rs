@@ -1,7 +1,7 @@
-//! Rows whose label is doubtful: those that heads trained on the other rows find least likely.
+//! Rows whose label is doubtful: those that heads trained on the other rows find least probable.
 //!
-//! The rows are dealt into folds, each class evenly. A head is trained on all folds but one and judges that one, so that
-//! no row is judged by a head that has seen its label (out-of-fold loss, as in Northcutt et al. 2021).
+//! The rows are split into folds, each class evenly. A head is trained on all folds but one and evaluated on that one, so
+//! that no row is evaluated by a head that was trained on its label (out-of-fold loss, as in Northcutt et al. 2021).
 
 use std::num::NonZeroUsize;
 
@@ -11,20 +11,20 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::data::Rows;
-use crate::fit::{FitError, Lessons, Untrained, fit_together};
+use crate::fit::{FitError, HeadSpec, TrainData, each_batch, fit_together};
 use crate::layers::Classifier;
 use crate::loss::largest;
+use crate::sampler::EpochOrder;
 use crate::settings::FitConfig;
-use crate::visits::RowOrder;
 
-/// How a row looks to a head that has not seen it.
+/// What a head that was trained on the other folds predicts for a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Judgement {
+pub struct OutOfFold {
     /// The row.
     pub row: usize,
     /// Its label.
     pub label: usize,
-    /// The class that the head finds likeliest.
+    /// The class with the largest probability.
     pub predicted: usize,
     /// That class's probability.
     pub confidence: f64,
@@ -32,44 +32,47 @@ pub struct Judgement {
     pub loss: f64,
 }
 
-/// Every row as a head trained on the other folds sees it, the most doubtful first.
+/// The out-of-fold prediction for each row, the most doubtful label first.
 ///
 /// # Errors
 /// When a head's loss is no longer finite.
-pub fn judge(
+pub fn out_of_fold(
     rows: &Rows<'_>,
     classes: usize,
     config: FitConfig,
     batch_size: NonZeroUsize,
     folds: usize,
     seed: u64,
-) -> Result<Vec<Judgement>, FitError> {
-    let fold_of = deal(&rows.labels, classes, folds, seed);
-    let of_fold = |fold: usize| -> Result<Vec<Judgement>, FitError> {
-        let (judged, learnt): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|&row| fold_of[row] == fold);
-        let (train, held_out) = (rows.select(&learnt), rows.select(&judged));
-        if judged.is_empty() || learnt.is_empty() {
+) -> Result<Vec<OutOfFold>, FitError> {
+    let fold_of = assign_folds(rows, classes, folds, seed);
+    let of_fold = |fold: usize| -> Result<Vec<OutOfFold>, FitError> {
+        let (inside, outside): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|&row| fold_of[row] == fold);
+        if inside.is_empty() || outside.is_empty() {
             return Ok(Vec::new());
         }
-        let columns = train.features.first().map_or(0, |row| row.len());
-        let head = Untrained { classifier: Classifier::new(columns, &[], classes, seed), config, seed };
-        let order = RowOrder::Shuffled { seed };
-        let lessons = Lessons { train: &train, validation: &held_out, order, views: None, batch_size };
-        let mut judgements = Vec::with_capacity(judged.len());
-        for trained in fit_together(vec![head], lessons) {
-            let logits = trained?.classifier.logits(&held_out.features);
-            let each = logits.chunks_exact(classes).zip(&held_out.labels).zip(&judged);
-            judgements.extend(each.map(|((logits, &label), &row)| Judgement::new(row, label, logits)));
+        let (train, held_out) = (rows.select(&outside), rows.select(&inside));
+        let classifier = Classifier::new(train.columns(), &[], classes, seed);
+        let order = EpochOrder::Shuffled { seed };
+        let data = TrainData { train: &train, validation: &held_out, order, views: None, batch_size };
+        let trained = fit_together(vec![HeadSpec { classifier, config, seed }], data);
+
+        let mut predictions = Vec::with_capacity(inside.len());
+        for trained in trained {
+            each_batch(&trained?.classifier, &held_out, |logits, labels| {
+                for (logits, &label) in logits.chunks_exact(classes).zip(labels) {
+                    predictions.push(OutOfFold::new(inside[predictions.len()], label, logits));
+                }
+            });
         }
-        Ok(judgements)
+        Ok(predictions)
     };
-    let judged: Vec<Vec<Judgement>> = (0..folds).into_par_iter().map(of_fold).collect::<Result<_, _>>()?;
-    let mut judged = judged.concat();
-    judged.sort_by(|a, b| b.loss.total_cmp(&a.loss).then(a.row.cmp(&b.row)));
-    Ok(judged)
+    let by_fold: Vec<Vec<OutOfFold>> = (0..folds).into_par_iter().map(of_fold).collect::<Result<_, _>>()?;
+    let mut predictions = by_fold.concat();
+    predictions.sort_by(|a, b| b.loss.total_cmp(&a.loss).then(a.row.cmp(&b.row)));
+    Ok(predictions)
 }
 
-impl Judgement {
+impl OutOfFold {
     fn new(row: usize, label: usize, logits: &[f32]) -> Self {
         let predicted = largest(logits);
         let total: f64 = logits.iter().map(|logit| f64::from(logit - logits[predicted]).exp()).sum();
@@ -78,15 +81,14 @@ impl Judgement {
     }
 }
 
-/// The fold of each row: every class shuffled by seed and dealt out in turn.
-fn deal(labels: &[usize], classes: usize, folds: usize, seed: u64) -> Vec<usize> {
+/// The fold of each row: the rows of each class are shuffled by seed and assigned to the folds in turn.
+fn assign_folds(rows: &Rows<'_>, classes: usize, folds: usize, seed: u64) -> Vec<usize> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut fold_of = vec![0; labels.len()];
+    let mut fold_of = vec![0; rows.len()];
     let mut next = 0;
-    for class in 0..classes {
-        let mut rows: Vec<usize> = (0..labels.len()).filter(|&row| labels[row] == class).collect();
-        rows.shuffle(&mut random);
-        for row in rows {
+    for mut of_class in rows.by_class(classes) {
+        of_class.shuffle(&mut random);
+        for row in of_class {
             fold_of[row] = next % folds;
             next += 1;
         }
@@ -100,7 +102,7 @@ mod tests {
     use crate::settings::Positive;
 
     #[test]
-    fn rows_with_another_label_than_their_likes_come_first() {
+    fn rows_with_a_wrong_label_come_first() {
         let values: Vec<[f32; 3]> = (0..90)
             .map(|k| std::array::from_fn(|c| f32::from(u8::from(c == k % 3)) + (k / 3) as f32 / 200.0))
             .collect();
@@ -108,14 +110,14 @@ mod tests {
         let mut rows = Rows::new(features, (0..90).map(|k| k % 3).collect());
         (rows.labels[10], rows.labels[44]) = (2, 0);
         let config = FitConfig::new(Positive::new("learning rate", 0.05).unwrap(), NonZeroUsize::new(20).unwrap());
-        let judged = judge(&rows, 3, config, NonZeroUsize::new(8).unwrap(), 5, 1).unwrap();
-        assert_eq!(judged.len(), 90);
-        let mut suspects = [judged[0].row, judged[1].row];
+        let predictions = out_of_fold(&rows, 3, config, NonZeroUsize::new(8).unwrap(), 5, 1).unwrap();
+        assert_eq!(predictions.len(), 90);
+        let mut suspects = [predictions[0].row, predictions[1].row];
         suspects.sort_unstable();
         assert_eq!(suspects, [10, 44]);
-        assert!(judged[..2].iter().all(|suspect| suspect.predicted == suspect.row % 3));
-        assert!(judged[1].loss > 2.0 * judged[2].loss, "{judged:?}");
-        let mut all: Vec<usize> = judged.iter().map(|judgement| judgement.row).collect();
+        assert!(predictions[..2].iter().all(|suspect| suspect.predicted == suspect.row % 3));
+        assert!(predictions[1].loss > 2.0 * predictions[2].loss, "{predictions:?}");
+        let mut all: Vec<usize> = predictions.iter().map(|prediction| prediction.row).collect();
         all.sort_unstable();
         assert_eq!(all, (0..90).collect::<Vec<_>>(), "each row once");
     }
@@ -123,7 +125,8 @@ mod tests {
     #[test]
     fn folds_have_their_share_of_each_class() {
         let labels: Vec<usize> = (0..103).map(|k| usize::from(k % 4 == 0)).collect();
-        let fold_of = deal(&labels, 2, 5, 3);
+        let rows = Rows::new(vec![&[][..]; 103], labels.clone());
+        let fold_of = assign_folds(&rows, 2, 5, 3);
         for class in 0..2 {
             let counts: Vec<usize> =
                 (0..5).map(|fold| (0..103).filter(|&k| labels[k] == class && fold_of[k] == fold).count()).collect();

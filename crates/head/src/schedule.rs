@@ -6,41 +6,44 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// By what the learning rate is multiplied, step by step.
+use crate::names::UnknownName;
+
+/// What the learning rate is multiplied by, from step to step. Written as `constant`, `cosine` or
+/// `step:EPOCHS[:FACTOR]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Schedule {
-    /// By 1.
+    /// 1 throughout.
     #[default]
     Constant,
-    /// From 1 to 0 along half a cosine over the whole training (Loshchilov and Hutter 2016, without restarts; Keras's
-    /// `CosineDecay`).
+    /// From 1 down to 0 along half a cosine over the whole training (Loshchilov and Hutter 2016, without restarts;
+    /// Keras's `CosineDecay`).
     Cosine,
-    /// By `factor` once more every so many epochs.
+    /// `factor` to the power of the number of times that `epochs` epochs are over.
     Step {
         /// Epochs between two changes.
         epochs: NonZeroUsize,
-        /// What each change multiplies by.
+        /// What each change multiplies by: above 0, at most 1.
         factor: f64,
     },
 }
 
-/// What a step schedule multiplies by, where nothing is said.
-const STEP_FACTOR: f64 = 0.1;
+/// The factor of a step schedule that names none.
+const DEFAULT_STEP_FACTOR: f64 = 0.1;
 
-/// Where in its training a head is.
+/// How far training has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Steps done.
+    /// Steps done since the start, over all epochs.
     pub step: usize,
-    /// Steps of an epoch.
+    /// Steps of one epoch.
     pub steps_per_epoch: usize,
     /// Epochs of the whole training.
     pub epochs: usize,
 }
 
 impl Schedule {
-    /// The factor for the step that comes next.
+    /// What to multiply the learning rate of the next step by: from 0 to 1.
     pub fn factor(self, progress: Progress) -> f64 {
         let Progress { step, steps_per_epoch, epochs } = progress;
         match self {
@@ -65,32 +68,38 @@ impl fmt::Display for Schedule {
 }
 
 impl FromStr for Schedule {
-    type Err = String;
+    type Err = UnknownName;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "expected constant, cosine, or step:EPOCHS[:FACTOR], as in step:5:0.1".to_owned();
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let unknown = || UnknownName {
+            expected: "constant, cosine, or step:EPOCHS[:FACTOR] as in step:5:0.1".to_owned(),
+            found: text.to_owned(),
+        };
         let mut parts = text.split(':');
         let schedule = match parts.next() {
             Some("constant") => Self::Constant,
             Some("cosine") => Self::Cosine,
             Some("step") => {
-                let epochs = parts.next().and_then(|epochs| epochs.parse().ok()).ok_or_else(wrong)?;
-                let factor = parts.next().map_or(Ok(STEP_FACTOR), |factor| factor.parse().map_err(|_| wrong()))?;
+                let epochs = parts.next().and_then(|epochs| epochs.parse().ok()).ok_or_else(unknown)?;
+                let factor = match parts.next() {
+                    Some(factor) => factor.parse().map_err(|_| unknown())?,
+                    None => DEFAULT_STEP_FACTOR,
+                };
                 if !(factor > 0.0 && factor <= 1.0) {
-                    return Err(wrong());
+                    return Err(unknown());
                 }
                 Self::Step { epochs, factor }
             }
-            _ => return Err(wrong()),
+            _ => return Err(unknown()),
         };
-        parts.next().map_or(Ok(schedule), |_| Err(wrong()))
+        if parts.next().is_none() { Ok(schedule) } else { Err(unknown()) }
     }
 }
 
 impl TryFrom<String> for Schedule {
-    type Error = String;
+    type Error = UnknownName;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, UnknownName> {
         text.parse()
     }
 }

@@ -2,62 +2,62 @@
 
 use std::num::NonZeroUsize;
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::names::named_enum;
 use crate::schedule::Schedule;
 
 /// A setting outside its range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{name} {value}: must be {allowed}")]
 pub struct OutOfRange {
-    /// The setting.
+    /// The setting, as the caller calls it.
     pub name: &'static str,
-    /// What was asked for.
+    /// The value that was asked for.
     pub value: f64,
-    /// What can be.
+    /// The range that it must be in, in words.
     pub allowed: &'static str,
 }
 
-/// A finite number above 0, also as float32: a learning rate, a weight decay, a norm.
+/// A finite number above 0, as float32 too: a learning rate, a weight decay, a norm.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Positive(f64);
 
-/// A number from 0 up to, and without, 1: a rate of dropout, an amount of label smoothing.
+/// A number from 0 up to, and without, 1: a dropout rate, an amount of label smoothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Fraction(f64);
 
 impl Positive {
-    /// The value of the setting called `name`.
+    /// Checks the value of the setting called `name`.
     ///
     /// # Errors
-    /// When it is not finite and positive.
+    /// When it is not finite and positive, as float64 or as float32.
     pub fn new(name: &'static str, value: f64) -> Result<Self, OutOfRange> {
-        // What the arithmetic sees is its float32 value: that too must be neither 0 nor infinite.
+        // Training computes with the float32 value: that too must be neither 0 nor infinite.
         let single = value as f32;
         let allowed = "finite and positive, 0.01 say";
         if single.is_finite() && single > 0.0 { Ok(Self(value)) } else { Err(OutOfRange { name, value, allowed }) }
     }
 
-    /// The value.
+    /// The number.
     pub fn get(self) -> f64 {
         self.0
     }
 }
 
 impl Fraction {
-    /// The value of the setting called `name`.
+    /// Checks the value of the setting called `name`.
     ///
     /// # Errors
-    /// When it is negative, or 1 or more.
+    /// When it is negative, 1 or more, or not a number.
     pub fn new(name: &'static str, value: f64) -> Result<Self, OutOfRange> {
         let allowed = "0 or more and less than 1";
         if (0.0..1.0).contains(&value) { Ok(Self(value)) } else { Err(OutOfRange { name, value, allowed }) }
     }
 
-    /// The value.
+    /// The number.
     pub fn get(self) -> f64 {
         self.0
     }
@@ -79,76 +79,91 @@ impl TryFrom<f64> for Fraction {
     }
 }
 
-/// Whether rare classes count more.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClassWeights {
-    /// Every row counts the same.
-    #[default]
-    None,
-    /// A row counts rows / (classes * rows of its class), as scikit-learn's `balanced`.
-    Balanced,
+named_enum! {
+    /// How much a training row counts by its class.
+    #[derive(Default)]
+    pub enum ClassWeights {
+        /// Every row counts the same.
+        #[default]
+        None = "none",
+        /// A row counts rows / (classes * rows of its class), as scikit-learn's `balanced`.
+        Balanced = "balanced",
+    }
 }
 
-/// What tells a better epoch from a worse one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Monitor {
-    /// The validation loss, the lower the better.
-    #[default]
-    #[value(name = "val_loss")]
-    ValLoss,
-    /// The validation accuracy, the higher the better.
-    #[value(name = "val_accuracy")]
-    ValAccuracy,
+named_enum! {
+    /// The number by which epochs are compared, under Keras's names.
+    #[derive(Default)]
+    pub enum Monitor {
+        /// The validation loss: lower is better.
+        #[default]
+        ValLoss = "val_loss",
+        /// The validation accuracy: higher is better.
+        ValAccuracy = "val_accuracy",
+    }
 }
 
 /// Which epoch's weights are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keep {
-    /// The last one's, as Keras's `fit` leaves them.
+    /// The last epoch's, as Keras's `fit` leaves them.
     #[default]
     Last,
-    /// The best one's; training ends when none has been better for `patience` epochs.
+    /// The best epoch's.
     Best {
         /// What best means.
         monitor: Monitor,
-        /// Epochs to wait for a better one; none to train to the end.
+        /// Training ends when no epoch has been better for so many; none: it never ends early.
         patience: Option<NonZeroUsize>,
     },
 }
 
-/// How a head is trained.
+/// How a head is trained, whatever its layers and batches are. Keras's names and meanings throughout.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FitConfig {
-    /// Adam's, before the schedule.
+    /// Adam's learning rate, before the schedule.
     pub learning_rate: Positive,
-    /// How it changes from step to step.
+    /// How the learning rate changes from step to step.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Passes over the training rows.
+    /// Passes over the training rows, at most.
     pub epochs: NonZeroUsize,
-    /// Part of the activations that is dropped in each step.
+    /// The part of each hidden layer's outputs (of the input rows, for a linear head) that is dropped in each step.
     #[serde(default)]
     pub dropout: Fraction,
-    /// Decoupled weight decay (Loshchilov and Hutter 2017), as Keras's Adam has it.
+    /// Decoupled weight decay (Loshchilov and Hutter 2017), as in Keras's `Adam(weight_decay=…)`; none: no decay.
     pub weight_decay: Option<Positive>,
-    /// Part of the target that is spread over all classes.
+    /// The part of each target that is spread evenly over all classes.
     #[serde(default)]
     pub label_smoothing: Fraction,
-    /// What a row counts.
+    /// How much a training row counts by its class.
     #[serde(default)]
     pub class_weights: ClassWeights,
-    /// The largest norm of all gradients together, as Keras's `global_clipnorm`.
+    /// The largest norm of all gradients together, as Keras's `global_clipnorm`; none: no limit.
     pub clip_norm: Option<Positive>,
     /// Which epoch's weights are kept.
     #[serde(default)]
     pub keep: Keep,
 }
 
+/// All settings of one head but the seed: its layers, its batches and how it is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Widths of the hidden layers, the first one first; none for a linear head.
+    pub hidden: Vec<usize>,
+    /// Rows per step.
+    pub batch_size: NonZeroUsize,
+    /// Each epoch trains on one of so many augmented views of each photo; 0: on the photos as they are.
+    #[serde(default)]
+    pub views: usize,
+    /// Everything else.
+    #[serde(flatten)]
+    pub fit: FitConfig,
+}
+
 impl FitConfig {
-    /// Keras's defaults at this learning rate.
+    /// Keras's defaults: constant learning rate, no dropout, decay, smoothing, class weights or clipping.
     pub fn new(learning_rate: Positive, epochs: NonZeroUsize) -> Self {
         Self {
             learning_rate,

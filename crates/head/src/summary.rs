@@ -1,21 +1,22 @@
-//! What a sweep, or a set of runs, shows: the best settings first, what they differ in, and whether that is chance.
+//! The results of a sweep, or of a set of runs: the best settings first, what they differ in, and whether that is chance.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::interval::{indistinguishable, mean_and_error};
-use crate::sweep::{HeadId, Setting};
+use crate::settings::Setting;
+use crate::sweep::HeadId;
 
 /// A sweep's results, as sweep.json has them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SweepResults {
-    /// Validation photos that each head was judged by.
+    /// Validation photos that each head was evaluated on.
     pub photos: usize,
     /// The best setting first.
     pub settings: Vec<SettingResult>,
 }
 
-/// What a setting gave over its seeds.
+/// The results of one setting's heads, one for each seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SettingResult {
     /// The setting.
@@ -33,25 +34,51 @@ pub struct SettingResult {
     pub diverged: usize,
 }
 
-/// The settings with the highest mean validation accuracy first. A head's result is its validation loss and accuracy, or
-/// nothing if it diverged.
-pub fn summarise(settings: &[Setting], heads: &[(HeadId, Option<(f64, f64)>)]) -> Vec<SettingResult> {
-    let result = |(k, setting): (usize, &Setting)| {
-        let of_setting: Vec<_> = heads.iter().filter(|(id, _)| id.setting == k).map(|(_, result)| *result).collect();
-        let finished: Vec<(f64, f64)> = of_setting.iter().copied().flatten().collect();
-        let (losses, val_accuracies): (Vec<f64>, Vec<f64>) = finished.iter().copied().unzip();
-        let mean = (!finished.is_empty()).then(|| mean_and_error(&val_accuracies));
-        let diverged = of_setting.len() - finished.len();
-        (!of_setting.is_empty()).then(|| SettingResult {
+/// A head of a sweep after its training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeadResult {
+    /// Which head.
+    pub id: HeadId,
+    /// How it does on the validation rows; none when it diverged.
+    pub validation: Option<ValidationResult>,
+}
+
+/// A head's results on the validation rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ValidationResult {
+    /// Mean loss.
+    pub loss: f64,
+    /// Fraction of rows that are right.
+    pub accuracy: f64,
+}
+
+/// The result of each setting that has a head, the highest mean validation accuracy first.
+pub fn summarise(settings: &[Setting], heads: &[HeadResult]) -> Vec<SettingResult> {
+    let mut results = Vec::new();
+    for (k, setting) in settings.iter().enumerate() {
+        let (mut losses, mut val_accuracies, mut diverged) = (Vec::new(), Vec::new(), 0);
+        for head in heads.iter().filter(|head| head.id.setting == k) {
+            match head.validation {
+                Some(validation) => {
+                    losses.push(validation.loss);
+                    val_accuracies.push(validation.accuracy);
+                }
+                None => diverged += 1,
+            }
+        }
+        if losses.is_empty() && diverged == 0 {
+            continue;
+        }
+        let accuracy = (!val_accuracies.is_empty()).then(|| mean_and_error(&val_accuracies));
+        results.push(SettingResult {
             setting: setting.clone(),
-            val_accuracy: mean.map(|(mean, _)| mean),
-            val_accuracy_error: mean.and_then(|(_, error)| error),
-            val_loss: mean.map(|_| mean_and_error(&losses).0),
+            val_accuracy: accuracy.map(|(mean, _)| mean),
+            val_accuracy_error: accuracy.and_then(|(_, error)| error),
+            val_loss: (!losses.is_empty()).then(|| mean_and_error(&losses).0),
             val_accuracies,
             diverged,
-        })
-    };
-    let mut results: Vec<SettingResult> = settings.iter().enumerate().filter_map(result).collect();
+        });
+    }
     let score = |result: &SettingResult| result.val_accuracy.unwrap_or(-1.0);
     results.sort_by(|a, b| score(b).total_cmp(&score(a)));
     results
@@ -67,7 +94,7 @@ pub fn differing(objects: &[Map<String, Value>]) -> Vec<(String, Vec<Value>)> {
     fields.filter(|(_, values): &(String, Vec<Value>)| values.iter().any(|value| *value != values[0])).collect()
 }
 
-/// A setting in words.
+/// A value of a setting as text: `0` for no hidden layers, `256x64` for two.
 pub fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -81,7 +108,8 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
-/// One sentence: whether the best of these accuracies, the highest first, is better than the others or only luckier.
+/// One sentence on whether the best of these accuracies, the highest first, is better than the others by more than chance.
+/// None for fewer than two.
 pub fn verdict(accuracies: &[f64], photos: usize) -> Option<String> {
     let (&best, others) = accuracies.split_first()?;
     let alike = others.iter().filter(|&&other| indistinguishable(best, other, photos)).count();
@@ -115,7 +143,10 @@ mod tests {
             fit: FitConfig::new(Positive::new("learning rate", rate).unwrap(), NonZeroUsize::MIN),
         };
         let settings = [0.1, 0.2, 0.3, 0.4].map(setting);
-        let head = |setting, seed, result| (HeadId { setting, seed }, result);
+        let head = |setting, seed, validation: Option<(f64, f64)>| HeadResult {
+            id: HeadId { setting, seed },
+            validation: validation.map(|(loss, accuracy)| ValidationResult { loss, accuracy }),
+        };
         let heads = [
             head(0, 0, Some((0.5, 0.7))),
             head(0, 1, Some((0.7, 0.8))),

@@ -1,37 +1,22 @@
 //! Many heads at once: every combination of settings, each from several seeds.
 //!
-//! Heads with the same seed, batch size and views visit the same rows in the same order, so they are trained together: a
-//! batch is fetched once for all of them. The groups are spread over the cores; what a head becomes depends on neither.
+//! Heads with the same seed, batch size and views take the same rows in the same order, so they are trained together: a
+//! batch is fetched once for all of them. The groups are spread over the cores. A head depends on neither: it is the one
+//! that training it alone gives.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::data::TrainingData;
-use crate::fit::{FitError, Lessons, Trained, Untrained, fit_together};
+use crate::fit::{FitError, HeadSpec, TrainData, Trained, fit_together};
 use crate::layers::Classifier;
-use crate::settings::{FitConfig, Fraction, Positive};
-use crate::visits::{RowOrder, ViewDraw};
+use crate::sampler::{EpochOrder, ViewSampler};
+use crate::settings::{FitConfig, Fraction, Positive, Setting};
 
 /// Heads that are trained together: enough to share a batch, few enough to keep all cores busy to the end.
-const TOGETHER: usize = 2;
-
-/// One head's settings, but for the seed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Setting {
-    /// Widths of the hidden layers.
-    pub hidden: Vec<usize>,
-    /// Rows per step.
-    pub batch_size: NonZeroUsize,
-    /// How many views of each photo are learnt from, one drawn each epoch; 0 for the photos as they are.
-    #[serde(default)]
-    pub views: usize,
-    /// Everything else.
-    #[serde(flatten)]
-    pub fit: FitConfig,
-}
+const HEADS_PER_GROUP: usize = 2;
 
 /// The values to combine.
 #[derive(Debug, Clone)]
@@ -46,9 +31,9 @@ pub struct Grid {
     pub weight_decay: Vec<Option<Positive>>,
     /// Amounts of label smoothing.
     pub label_smoothing: Vec<Fraction>,
-    /// Rows per step.
+    /// Batch sizes.
     pub batch_sizes: Vec<NonZeroUsize>,
-    /// Numbers of views to learn from.
+    /// Numbers of views to train on.
     pub views: Vec<usize>,
     /// What all have in common.
     pub common: FitConfig,
@@ -89,33 +74,32 @@ pub struct HeadId {
 }
 
 /// Trains a head from each seed for each setting, on all threads of the rayon pool, and calls `finished` with each as it
-/// is done; `data` holds the rows for each seed. When `stop` is set, heads under way are finished and no more are begun.
+/// is done; `seeds` holds the rows for each seed. When `stop` is set, heads under way are finished and no more are started.
 pub fn sweep<T: Send>(
     settings: &[Setting],
     seeds: &[(u64, TrainingData<'_>)],
     stop: &AtomicBool,
     finished: impl Fn(HeadId, Result<Trained, FitError>) -> T + Sync,
 ) -> Vec<(HeadId, T)> {
-    let columns = seeds.iter().flat_map(|(_, data)| data.train.features.first()).map(|row| row.len()).next();
     let mut done: Vec<(HeadId, T)> = groups(settings, seeds.len())
         .into_par_iter()
         .filter(|_| !stop.load(Ordering::Relaxed))
         .flat_map_iter(|group| {
             let (seed, data) = &seeds[group[0].seed];
             let Setting { batch_size, views, .. } = settings[group[0].setting];
-            let lessons = Lessons {
+            let train_data = TrainData {
                 train: &data.train,
                 validation: &data.validation,
-                order: RowOrder::Shuffled { seed: *seed },
-                views: ViewDraw::new(views, *seed),
+                order: EpochOrder::Shuffled { seed: *seed },
+                views: ViewSampler::new(views, *seed),
                 batch_size,
             };
-            let untrained = |id: &HeadId| {
+            let head = |id: &HeadId| {
                 let Setting { hidden, fit, .. } = &settings[id.setting];
-                let classifier = Classifier::new(columns.unwrap_or(1), hidden, data.classes, *seed);
-                Untrained { classifier, config: *fit, seed: *seed }
+                let classifier = Classifier::new(data.train.columns(), hidden, data.classes, *seed);
+                HeadSpec { classifier, config: *fit, seed: *seed }
             };
-            let trained = fit_together(group.iter().map(untrained).collect(), lessons);
+            let trained = fit_together(group.iter().map(head).collect(), train_data);
             let finished = &finished;
             group.into_iter().zip(trained).map(move |(id, trained)| (id, finished(id, trained)))
         })
@@ -124,18 +108,18 @@ pub fn sweep<T: Send>(
     done
 }
 
-/// Heads of one seed, one batch size and one number of views, a few at a time.
+/// The heads in groups that are trained together: a few of one seed, one batch size and one number of views.
 fn groups(settings: &[Setting], seeds: usize) -> Vec<Vec<HeadId>> {
-    let lessons = |setting: &Setting| (setting.batch_size, setting.views);
-    let mut kinds: Vec<(NonZeroUsize, usize)> = settings.iter().map(lessons).collect();
+    let batches = |setting: &Setting| (setting.batch_size, setting.views);
+    let mut kinds: Vec<(NonZeroUsize, usize)> = settings.iter().map(batches).collect();
     kinds.sort_unstable();
     kinds.dedup();
     let mut groups = Vec::new();
     for seed in 0..seeds {
         for &kind in &kinds {
-            let of_kind = (0..settings.len()).filter(|&k| lessons(&settings[k]) == kind);
+            let of_kind = (0..settings.len()).filter(|&k| batches(&settings[k]) == kind);
             let heads: Vec<HeadId> = of_kind.map(|setting| HeadId { setting, seed }).collect();
-            groups.extend(heads.chunks(TOGETHER).map(<[HeadId]>::to_vec));
+            groups.extend(heads.chunks(HEADS_PER_GROUP).map(<[HeadId]>::to_vec));
         }
     }
     groups
@@ -146,7 +130,7 @@ mod tests {
     use feature_cache::Split;
 
     use super::*;
-    use crate::data::Rows;
+    use crate::data::{Origin, Rows};
     use crate::fit::fit;
 
     fn number(n: usize) -> NonZeroUsize {
@@ -174,11 +158,11 @@ mod tests {
         let views: Vec<[f32; 6]> = values.iter().map(|[a, b, c]| [*a, *b, *c + 1.0, *a + 1.0, *b, *c]).collect();
         let mut rows = Rows::new(features, (0..60).map(|k| k % 3).collect());
         rows.views = views.iter().map(|views| &views[..]).collect();
-        let judged = (Split::Validation, Vec::new());
+        let validation_origin = Origin { split: Split::Validation, rows: Vec::new() };
         let data = || TrainingData {
             train: rows.clone(),
             validation: rows.clone(),
-            judged: judged.clone(),
+            validation_origin: validation_origin.clone(),
             held_out: None,
             classes: 3,
         };
@@ -190,18 +174,18 @@ mod tests {
         for (id, trained) in heads {
             let (Setting { hidden, batch_size, views, fit: config }, seed) = (&settings[id.setting], seeds[id.seed].0);
             let classifier = Classifier::new(3, hidden, 3, seed);
-            let order = RowOrder::Shuffled { seed };
-            let views = ViewDraw::new(*views, seed);
-            let lessons = Lessons { train: &rows, validation: &rows, order, views, batch_size: *batch_size };
-            assert_eq!(trained, fit(Untrained { classifier, config: *config, seed }, lessons, |_| {}), "{id:?}");
+            let order = EpochOrder::Shuffled { seed };
+            let views = ViewSampler::new(*views, seed);
+            let data = TrainData { train: &rows, validation: &rows, order, views, batch_size: *batch_size };
+            assert_eq!(trained, fit(HeadSpec { classifier, config: *config, seed }, data, |_| {}), "{id:?}");
         }
     }
 
     #[test]
-    fn a_stopped_sweep_begins_nothing() {
-        let judged = (Split::Validation, Vec::new());
+    fn a_stopped_sweep_starts_no_head() {
+        let validation_origin = Origin { split: Split::Validation, rows: Vec::new() };
         let (train, validation) = (Rows::default(), Rows::default());
-        let data = TrainingData { train, validation, judged, held_out: None, classes: 2 };
+        let data = TrainingData { train, validation, validation_origin, held_out: None, classes: 2 };
         let heads = sweep(&grid().settings(), &[(1, data)], &AtomicBool::new(true), |_, trained| trained);
         assert!(heads.is_empty());
     }

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 use crate::history::History;
 
-/// Writes the history below `folder`; `seconds` since 1970 are the events' time and part of the files' names.
+/// Writes the history into `folder/train` and `folder/validation` and gives the paths of the two files. `seconds` since
+/// 1970 are the time of all events and part of the files' names.
 ///
 /// # Errors
-/// When a file cannot be written.
+/// When a folder or a file cannot be written.
 pub fn write(folder: &Path, history: &History, seconds: f64) -> io::Result<Vec<PathBuf>> {
     let curves = [
         ("train", [("epoch_loss", &history.loss), ("epoch_accuracy", &history.accuracy)]),
@@ -31,19 +32,20 @@ pub fn write(folder: &Path, history: &History, seconds: f64) -> io::Result<Vec<P
     Ok(written)
 }
 
+/// The bytes of an event file: a version, then a record for each epoch of each scalar.
 fn events(scalars: &[(&str, &Vec<f64>)], seconds: f64) -> Vec<u8> {
-    let mut file = record(&event(seconds, None, &text(3, b"brain.Event:2")));
+    let mut file = record(&event(seconds, None, &bytes_field(3, b"brain.Event:2")));
     for (tag, values) in scalars {
         for (step, &value) in (0..).zip(*values) {
             // Summary.Value: tag, simple_value; in a Summary; in the Event's field 5.
-            let of_value = [text(1, tag.as_bytes()), number32(2, value as f32)].concat();
-            file.extend(record(&event(seconds, Some(step), &text(5, &text(1, &of_value)))));
+            let value = [bytes_field(1, tag.as_bytes()), float_field(2, value as f32)].concat();
+            file.extend(record(&event(seconds, Some(step), &bytes_field(5, &bytes_field(1, &value)))));
         }
     }
     file
 }
 
-/// wall_time, step, and what the event is about.
+/// An `Event` message: wall_time, step, and one more field.
 fn event(seconds: f64, step: Option<u64>, content: &[u8]) -> Vec<u8> {
     let mut message = vec![(1 << 3) | 1];
     message.extend(seconds.to_le_bytes());
@@ -55,6 +57,7 @@ fn event(seconds: f64, step: Option<u64>, content: &[u8]) -> Vec<u8> {
     message
 }
 
+/// A message as a record of the file.
 fn record(message: &[u8]) -> Vec<u8> {
     let length = (message.len() as u64).to_le_bytes();
     [&length[..], &masked_crc(&length), message, &masked_crc(message)].concat()
@@ -65,16 +68,17 @@ fn masked_crc(bytes: &[u8]) -> [u8; 4] {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
-/// A field of bytes: text or a message.
-fn text(field: u8, bytes: &[u8]) -> Vec<u8> {
+/// A protobuf field of bytes: text or a message.
+fn bytes_field(field: u8, bytes: &[u8]) -> Vec<u8> {
     [&[(field << 3) | 2][..], &varint(bytes.len() as u64), bytes].concat()
 }
 
-/// A float32 field.
-fn number32(field: u8, value: f32) -> Vec<u8> {
+/// A protobuf field of one float32.
+fn float_field(field: u8, value: f32) -> Vec<u8> {
     [&[(field << 3) | 5][..], &value.to_le_bytes()].concat()
 }
 
+/// A protobuf integer: seven bits a byte, the lowest first.
 fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
@@ -88,6 +92,7 @@ fn varint(mut value: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Epoch;
 
     /// `tf.io.TFRecordWriter` on `Event(wall_time=1.5, step=300, summary=…(tag="epoch_loss", simple_value=0.25))`.
     const BY_TENSORFLOW: &str =
@@ -95,8 +100,8 @@ mod tests {
 
     #[test]
     fn a_record_is_tensorflows_to_the_byte() {
-        let of_value = [text(1, b"epoch_loss"), number32(2, 0.25)].concat();
-        let record = record(&event(1.5, Some(300), &text(5, &text(1, &of_value))));
+        let value = [bytes_field(1, b"epoch_loss"), float_field(2, 0.25)].concat();
+        let record = record(&event(1.5, Some(300), &bytes_field(5, &bytes_field(1, &value))));
         let hexadecimal: String = record.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hexadecimal, BY_TENSORFLOW);
     }
@@ -107,7 +112,7 @@ mod tests {
         let mut history = History::default();
         for k in 0..3 {
             let value = f64::from(k);
-            history.push(crate::history::Epoch { loss: value, accuracy: 0.5, val_loss: 1.0, val_accuracy: 0.5 });
+            history.push(Epoch { loss: value, accuracy: 0.5, val_loss: 1.0, val_accuracy: 0.5 });
         }
         let written = write(folder.path(), &history, 1e9).unwrap();
         assert_eq!(written.len(), 2);

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use end_to_end::relative_distance;
 use head::data::Rows;
-use head::fit::{Lessons, Untrained, fit};
+use head::fit::{HeadSpec, TrainData, fit};
 use head::history::History;
 use head::layers::{Classifier, Dense};
+use head::sampler::EpochOrder;
 use head::settings::{FitConfig, Positive};
-use head::visits::RowOrder;
 use ndarray::{Array1, Array2};
 use ndarray_npy::{NpzReader, ReadNpyExt};
 use serde_json::Value;
@@ -102,10 +102,10 @@ fn follow(name: &str, accuracies_exact: bool) {
     let (train, validation) = (Clothing::read(&reference, "train"), Clothing::read(&reference, "validation"));
     let keras = Trajectory::read(&reference, name);
     let (train, validation) = (train.rows(), validation.rows());
-    let order = RowOrder::Fixed(keras.order.clone());
-    let lessons = Lessons { train: &train, validation: &validation, order, views: None, batch_size: keras.batch_size };
-    let head = Untrained { classifier: keras.start.clone(), config: keras.config, seed: 0 };
-    let trained = fit(head, lessons, |_| {}).unwrap();
+    let order = EpochOrder::Fixed(keras.order.clone());
+    let data = TrainData { train: &train, validation: &validation, order, views: None, batch_size: keras.batch_size };
+    let head = HeadSpec { classifier: keras.start.clone(), config: keras.config, seed: 0 };
+    let trained = fit(head, data, |_| {}).unwrap();
     let history = trained.history;
 
     let loss = worst_relative(&history.loss, &keras.history.loss);
@@ -147,11 +147,11 @@ fn shuffled_runs_reach_kerass_accuracy() {
         let ours: Vec<f64> = (0..3)
             .map(|seed| {
                 let (train, validation) = (train.rows(), validation.rows());
-                let (order, batch_size) = (RowOrder::Shuffled { seed }, NonZeroUsize::new(32).unwrap());
-                let lessons = Lessons { train: &train, validation: &validation, order, views: None, batch_size };
+                let (order, batch_size) = (EpochOrder::Shuffled { seed }, NonZeroUsize::new(32).unwrap());
+                let data = TrainData { train: &train, validation: &validation, order, views: None, batch_size };
                 let classifier = Classifier::new(2048, &[], 10, seed);
-                let head = Untrained { classifier, config: config(learning_rate, 10), seed };
-                *fit(head, lessons, |_| {}).unwrap().history.val_accuracy.last().unwrap()
+                let head = HeadSpec { classifier, config: config(learning_rate, 10), seed };
+                *fit(head, data, |_| {}).unwrap().history.val_accuracy.last().unwrap()
             })
             .collect();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;

@@ -3,11 +3,11 @@
 use std::num::NonZeroUsize;
 
 use head::data::Rows;
-use head::fit::{Lessons, Untrained, fit};
+use head::fit::{HeadSpec, TrainData, fit};
 use head::history::History;
 use head::layers::{Classifier, Dense};
+use head::sampler::EpochOrder;
 use head::settings::FitConfig;
-use head::visits::RowOrder;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -57,10 +57,10 @@ fn every_option_does_what_it_does_in_keras() {
         let (inputs, classes) = (fixture.kernel.len(), keras.bias.len());
         let start = Dense::from_keras(inputs, &fixture.kernel.concat(), &vec![0.0; classes]).unwrap();
         let classifier = Classifier::from_layers(vec![start]).unwrap();
-        let order = RowOrder::Fixed((0..train.len()).collect());
-        let lessons =
-            Lessons { train: &train, validation: &validation, order, views: None, batch_size: fixture.batch_size };
-        let trained = fit(Untrained { classifier, config, seed: 0 }, lessons, |_| {}).unwrap();
+        let order = EpochOrder::Fixed((0..train.len()).collect());
+        let data =
+            TrainData { train: &train, validation: &validation, order, views: None, batch_size: fixture.batch_size };
+        let trained = fit(HeadSpec { classifier, config, seed: 0 }, data, |_| {}).unwrap();
 
         let what = serde_json::to_string(&keras.options).unwrap();
         let (ours, theirs) = (&trained.history, &keras.history);

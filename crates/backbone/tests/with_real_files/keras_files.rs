@@ -22,7 +22,7 @@ const DRAFTS: &str = "8cbf6f4ff17bb0a526b6be6b47ee146a970012e7da97aa6dba251aa2d8
 
 /// blake3 of the 18 photos' pixels, in the order of their names.
 fn digest_of_photos(side: u32, fast_decode: bool) -> String {
-    let preprocess = Preparation { side, interpolation: Interpolation::Nearest, limits: Limits::DEFAULT, fast_decode };
+    let preprocess = Preprocess { side, interpolation: Interpolation::Nearest, limits: Limits::DEFAULT, fast_decode };
     let mut hasher = blake3::Hasher::new();
     for photo in photos() {
         let picture = preprocess.decode(&fs::read(photo).unwrap()).unwrap();
@@ -148,7 +148,7 @@ fn small_files_of_each_format_are_read_and_found_wanting() {
 }
 
 proptest! {
-    /// More of them with `PROPTEST_CASES=1000000 cargo test --release --package backbone mangled`.
+    /// More of them with `PROPTEST_CASES=1000000 cargo test --release --package extract mangled`.
     #[test]
     fn mangled_weights_are_an_error(
         (format, bytes) in (0..FORMATS.len()).prop_flat_map(|k| (Just(k), mangled(SMALL_FILES[k].clone()))),

@@ -7,6 +7,7 @@ use backbone::processor;
 use backbone::weights::IMAGENET_DIGEST;
 use backbone::{BatchSize, Compute, Kernels, Precision, Weights};
 use clap::Args;
+use stdio::output;
 
 use super::WeightsArg;
 use super::compute::ComputeArgs;
@@ -27,15 +28,15 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let threads = threads(None);
     let compute = args.compute.compute(BatchSize::Auto, threads);
     compute.check(precision)?;
-    println!("extract    {}", env!("CARGO_PKG_VERSION"));
-    println!("libtorch   {}", libtorch());
-    println!("device     {}", compute.device);
-    println!("processor  {threads} cores, {}", processor::features().join(" "));
+    output!("extract    {}", env!("CARGO_PKG_VERSION"))?;
+    output!("libtorch   {}", libtorch())?;
+    output!("device     {}", compute.device)?;
+    output!("processor  {threads} cores, {}", processor::features().join(" "))?;
     let weights = Weights::load(&args.weights.weights)?;
     let digest = weights.digest().to_hex();
-    println!("weights    {} ({digest})", args.weights.weights.display());
+    output!("weights    {} ({digest})", args.weights.weights.display())?;
     if digest.as_str() != IMAGENET_DIGEST {
-        println!("these are not the weights that Keras publishes for ImageNet: there is nothing to compare with");
+        output!("these are not the weights that Keras publishes for ImageNet: there is nothing to compare with")?;
         return Ok(ExitCode::FAILURE);
     }
     let tolerance = precision.tolerance();
@@ -45,8 +46,8 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         let right = difference <= tolerance;
         let verdict =
             if right { "this machine computes what it should" } else { "this machine computes something else" };
-        println!("kernels    {kernels}");
-        println!("features   {difference:.1e} from Keras's (relative; up to {tolerance:.0e} is rounding): {verdict}");
+        output!("kernels    {kernels}")?;
+        output!("features   {difference:.1e} from Keras's (relative; up to {tolerance:.0e} is rounding): {verdict}")?;
         healthy &= right;
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -9,6 +9,7 @@ use anyhow::Result;
 use backbone::{BatchSize, Compute, Embedder, Weights, golden};
 use extract::dataset::Dataset;
 use extract::extraction::Extraction;
+use stdio::output;
 
 pub fn run(extraction: &Extraction) -> Result<ExitCode> {
     let dataset = Dataset::scan(&extraction.dataset)?;
@@ -18,17 +19,17 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
         let views = views.map_or(0, |views| views.in_words().count.get());
         rows += views * photos.len();
         let of_each = if views > 0 { format!(", {views} views of each") } else { String::new() };
-        println!("{split}: {} photos{of_each}", photos.len());
+        output!("{split}: {} photos{of_each}", photos.len())?;
         for (class, label) in dataset.classes.iter().zip(0..) {
             let count = photos.iter().filter(|photo| photo.label == label).count();
-            println!("  {count:>6}  {class}");
+            output!("  {count:>6}  {class}")?;
         }
     }
     for left_out in &dataset.left_out {
-        println!("left out: {}: {}", left_out.path.display(), left_out.reason);
+        output!("left out: {}: {}", left_out.path.display(), left_out.reason)?;
     }
     let seconds = seconds_per_row(extraction)? * rows as f64;
-    println!("about {:.0} min {:02.0} s for all of them, by a trial batch", (seconds / 60.0).floor(), seconds % 60.0);
+    output!("about {:.0} min {:02.0} s for all of them, by a trial batch", (seconds / 60.0).floor(), seconds % 60.0)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use backbone::weights::{IMAGENET_DIGEST, Weights};
 use clap::Args;
+use stdio::output;
 
 use super::default_weights;
 
@@ -31,7 +32,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         args.file.display()
     );
     weights.save(&args.out)?;
-    println!("{}: {digest}", args.out.display());
-    println!("{}", if imagenet { "Keras's ImageNet weights" } else { "not Keras's ImageNet weights" });
+    output!("{}: {digest}", args.out.display())?;
+    output!("{}", if imagenet { "Keras's ImageNet weights" } else { "not Keras's ImageNet weights" })?;
     Ok(ExitCode::SUCCESS)
 }

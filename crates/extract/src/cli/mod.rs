@@ -1,7 +1,5 @@
 //! What was typed, and what of it is meant; clap's types stop here.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
-
 mod choice;
 mod compute;
 mod hint;

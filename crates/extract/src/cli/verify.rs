@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use extract::verify as check;
 use feature_cache::{CacheContents, FeatureCache, photos_in_two_splits, verify};
+use stdio::output;
 
 use super::WeightsArg;
 use super::compute::KernelsArg;
@@ -32,17 +33,17 @@ pub struct VerifyArgs {
 pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let findings = verify(&args.cache)?;
     for finding in &findings {
-        println!("{}: {}", finding.file.display(), finding.damage);
+        output!("{}: {}", finding.file.display(), finding.damage)?;
     }
     if !findings.is_empty() {
-        println!("{} things are wrong; extract again with --replace to rebuild the cache", findings.len());
+        output!("{} things are wrong; extract again with --replace to rebuild the cache", findings.len())?;
         return Ok(ExitCode::FAILURE);
     }
     let cache = FeatureCache::open(&args.cache)?;
     let contents = CacheContents::of(&cache)?;
     for photo in photos_in_two_splits(contents.photos()) {
         let places: Vec<String> = photo.places.iter().map(|(_, path)| path.display().to_string()).collect();
-        println!("in more than one split: {}", places.join(" = "));
+        output!("in more than one split: {}", places.join(" = "))?;
     }
     let mut wrong = Vec::new();
     if let Some(dataset) = &args.against {
@@ -52,13 +53,13 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         }
     }
     for line in &wrong {
-        println!("{line}");
+        output!("{line}")?;
     }
     if wrong.is_empty() {
         let rows: usize = cache.splits().map(|(_, split)| split.rows()).sum();
         let views =
             cache.views().map_or_else(String::new, |views| format!(", {} views of each training photo", views.count));
-        println!("{}: {rows} rows{views}, every file as it was written", args.cache.display());
+        output!("{}: {rows} rows{views}, every file as it was written", args.cache.display())?;
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use head::run::{Run, RunError};
+use head::run::{Run, RunConfig, RunError, RunMetrics};
 use head::summary::{differing, plain, verdict};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use stdio::output;
 
 use super::table;
 
@@ -33,29 +34,47 @@ pub struct RunsArgs {
 }
 
 /// Sweeps have their runs one level down; nothing that this program writes is deeper.
-const DEEPEST: usize = 4;
+const MAX_DEPTH: usize = 4;
+
+/// What is shown of a run: the weights are let go.
+struct Shown {
+    path: PathBuf,
+    config: RunConfig,
+    metrics: RunMetrics,
+}
+
+impl Shown {
+    fn load(path: &Path) -> Result<Self, RunError> {
+        let Run { config, metrics, .. } = Run::load(path)?;
+        Ok(Self { path: path.to_owned(), config, metrics })
+    }
+
+    fn accuracy(&self) -> f64 {
+        self.metrics.validation().map_or(0.0, |validation| validation.accuracy)
+    }
+}
 
 pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
-    let runs = args.runs.iter().map(|path| Ok((path.clone(), Run::load(path)?))).collect::<Result<_, RunError>>()?;
+    let runs = args.runs.iter().map(|path| Shown::load(path)).collect::<Result<_, _>>()?;
     show(runs, args.json)
 }
 
 pub fn runs(args: &RunsArgs) -> anyhow::Result<()> {
     let mut found = Vec::new();
-    find(&args.folder, DEEPEST, &mut found)?;
+    find(&args.folder, MAX_DEPTH, &mut found)?;
     ensure!(!found.is_empty(), "{}: no runs here; make one with: head train CACHE", args.folder.display());
     show(found, args.json)
 }
 
-/// The runs below a folder; what starts with a dot is not finished.
-fn find(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, Run)>) -> anyhow::Result<()> {
+/// The runs below a folder; those whose name starts with a dot are not complete.
+fn find(folder: &Path, depth: usize, found: &mut Vec<Shown>) -> anyhow::Result<()> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
     let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     folders.retain(|path| path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b".")));
     folders.sort();
     for path in folders {
-        match Run::load(&path) {
-            Ok(run) => found.push((path, run)),
+        match Shown::load(&path) {
+            Ok(run) => found.push(run),
             Err(RunError::NotARun(_)) if depth > 0 => find(&path, depth - 1, found)?,
             Err(RunError::NotARun(_)) => {}
             Err(error) => return Err(error.into()),
@@ -64,19 +83,19 @@ fn find(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, Run)>) -> anyhow:
     Ok(())
 }
 
-fn show(mut runs: Vec<(PathBuf, Run)>, json: bool) -> anyhow::Result<()> {
-    let accuracy = |run: &Run| run.metrics.validation().map_or(0.0, |validation| validation.accuracy);
-    runs.sort_by(|(_, a), (_, b)| accuracy(b).total_cmp(&accuracy(a)));
+fn show(mut runs: Vec<Shown>, json: bool) -> anyhow::Result<()> {
+    runs.sort_by(|a, b| b.accuracy().total_cmp(&a.accuracy()));
     let configs: Vec<Map<String, Value>> =
-        runs.iter().filter_map(|(_, run)| serde_json::to_value(&run.config).ok()?.as_object().cloned()).collect();
+        runs.iter().filter_map(|run| serde_json::to_value(&run.config).ok()?.as_object().cloned()).collect();
     let columns = differing(&configs);
     if json {
-        let of_run = |(k, (path, run)): (usize, &(PathBuf, Run))| {
+        let mut shown = Vec::new();
+        for (k, run) in runs.iter().enumerate() {
             let settings: Map<String, Value> =
                 columns.iter().map(|(name, values)| (name.clone(), values[k].clone())).collect();
-            serde_json::json!({"run": path, "val_accuracy": accuracy(run), "differs": settings})
-        };
-        println!("{}", Value::from_iter(runs.iter().enumerate().map(of_run)));
+            shown.push(json!({"run": run.path, "val_accuracy": run.accuracy(), "differs": settings}));
+        }
+        output!("{}", Value::from(shown))?;
         return Ok(());
     }
     // Digests and fingerprints are long; that they differ is what counts, and the cache's name tells.
@@ -85,8 +104,9 @@ fn show(mut runs: Vec<(PathBuf, Run)>, json: bool) -> anyhow::Result<()> {
         .into_iter()
         .chain(columns.iter().map(|(name, _)| name.as_str()))
         .collect();
-    let rows = runs.iter().enumerate().map(|(k, (path, run))| {
-        let mut row = vec![path.display().to_string()];
+    let mut rows = Vec::new();
+    for (k, run) in runs.iter().enumerate() {
+        let mut row = vec![run.path.display().to_string()];
         match run.metrics.validation() {
             Some(validation) => row.extend([
                 format!("{:.4}", validation.accuracy),
@@ -97,13 +117,13 @@ fn show(mut runs: Vec<(PathBuf, Run)>, json: bool) -> anyhow::Result<()> {
         }
         row.push(run.metrics.kept_epoch.to_string());
         row.extend(columns.iter().map(|(_, values)| plain(&values[k])));
-        row
-    });
-    println!("{}", table(&header, rows));
-    let photos = runs.iter().filter_map(|(_, run)| Some(run.metrics.validation()?.rows)).min().unwrap_or(0);
-    let accuracies: Vec<f64> = runs.iter().map(|(_, run)| accuracy(run)).collect();
+        rows.push(row);
+    }
+    output!("{}", table(&header, rows))?;
+    let photos = runs.iter().filter_map(|run| Some(run.metrics.validation()?.rows)).min().unwrap_or(0);
+    let accuracies: Vec<f64> = runs.iter().map(Shown::accuracy).collect();
     if let Some(verdict) = verdict(&accuracies, photos) {
-        println!("\n{verdict}");
+        output!("\n{verdict}")?;
     }
     Ok(())
 }

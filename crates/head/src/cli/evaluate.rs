@@ -2,24 +2,31 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::bail;
 use clap::Args;
 use feature_cache::{FeatureCache, Split};
-use head::data::{Rows, TrainingData};
+use head::confusion::MAX_DENSE;
+use head::data::{DataError, Rows, TrainingData};
 use head::metrics::SplitMetrics;
 use head::run::Run;
+use stdio::{OutputError, note, output};
 
-use super::source::Source;
 use super::{accuracy_line, table};
+
+/// With more classes than this the most frequent mistakes are shown in place of the confusion matrix.
+const MAX_IN_A_MATRIX: usize = 30;
+/// Of many, so many classes and mistakes are shown.
+const SHOWN: usize = 20;
 
 /// `head evaluate RUN`.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
     /// Run that head train has made
     run: PathBuf,
-    /// Which rows to judge it by: train, validation, test or all
-    #[arg(long, default_value = "test", value_parser = split)]
-    split: Split,
+    /// Which rows to evaluate it on: train, validation, test or all [default: test, or validation if the cache has no
+    /// test split]
+    #[arg(long, value_parser = split)]
+    split: Option<Split>,
     /// Another cache of the same kind [default: the one that the head was trained on]
     #[arg(long, value_name = "CACHE")]
     cache: Option<PathBuf>,
@@ -37,60 +44,102 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let run = Run::load(&args.run)?;
     let named = args.cache.as_ref().unwrap_or(&run.config.cache);
     let cache = FeatureCache::open(named)?;
-    let source = Source { cache: &cache, named };
-    source.check_belongs(&run)?;
-    let same = cache.digest() == run.config.cache_digest;
-    if !same {
-        eprintln!("note: {} has changed since the head was trained, or is another cache", named.display());
+    run.check_cache(&cache)?;
+    let wanted = args.split.map_or_else(|| vec![Split::Test, Split::Validation], |split| vec![split]);
+    let mut evaluated = None;
+    for &split in &wanted {
+        if evaluated.is_none() {
+            evaluated = rows_of(&run, &cache, split)?;
+        }
     }
-    let metrics = match (Rows::of_split(&cache, args.split)?, run.config.validation_split) {
-        (Some(rows), _) => SplitMetrics::measure(&run.classifier, &rows, cache.classes()),
-        // The part that was held out, as long as it is the same rows that are split.
-        (None, Some(fraction)) if same && matches!(args.split, Split::Train | Split::Validation) => {
-            let data = TrainingData::from_cache(&cache, fraction, run.config.seed)?;
-            let rows = if args.split == Split::Train { &data.train } else { &data.validation };
-            SplitMetrics::measure(&run.classifier, rows, cache.classes())
-        }
-        _ => {
-            let splits: Vec<&str> = cache.splits().map(|(split, _)| split.name()).collect();
-            let has = splits.join(", ");
-            return Err(anyhow::anyhow!("it has {has}")).with_context(|| {
-                format!("{}: has no {} split to judge by; choose another --split", named.display(), args.split)
-            });
-        }
+    let Some(NamedRows { name, rows }) = evaluated else {
+        let wanted: Vec<&str> = wanted.iter().map(|split| split.name()).collect();
+        let splits: Vec<&str> = cache.splits().map(|(split, _)| split.name()).collect();
+        let (wanted, has) = (wanted.join(" or "), splits.join(", "));
+        bail!("{}: has no {wanted} split to evaluate on; choose another --split: it has {has}", named.display());
     };
+    if cache.digest() != run.config.cache_digest {
+        note!("note: {} has changed since the head was trained, or is another cache", named.display());
+    }
+    if args.split.is_none() && cache.split(Split::Test).is_none() {
+        note!("note: the cache has no test split: evaluated on {name}");
+    }
+    let metrics = SplitMetrics::measure(&run.classifier, &rows, cache.classes());
     if args.json {
-        println!("{}", serde_json::to_string(&metrics)?);
+        output!("{}", serde_json::to_string(&metrics)?)?;
     } else {
-        report(&metrics, args.split);
+        report(&metrics, &name)?;
     }
     Ok(())
 }
 
-fn report(metrics: &SplitMetrics, split: Split) {
-    println!("{}", accuracy_line(metrics, split.name()));
-    println!(
-        "loss {:.4}, top-3 accuracy {:.4}, expected calibration error {:.4}\n",
-        metrics.loss, metrics.top_3, metrics.calibration_error
-    );
-    let numbers = metrics.classes.iter().map(|class| {
-        let ratio = |value: f64| format!("{value:.3}");
-        vec![
-            class.class.clone(),
-            ratio(class.precision),
-            ratio(class.recall),
-            ratio(class.f1),
-            class.support.to_string(),
-        ]
-    });
-    println!("{}", table(&["class", "precision", "recall", "F1", "photos"], numbers));
-    const WIDEST: usize = 30;
-    if metrics.classes.len() <= WIDEST {
-        let names = || metrics.classes.iter().map(|class| class.class.as_str());
-        let header: Vec<&str> = std::iter::once("is \\ taken for").chain(names()).collect();
-        let rows = names().zip(&metrics.confusion).map(|(name, counts)| {
-            std::iter::once(name.to_owned()).chain(counts.iter().map(ToString::to_string)).collect()
-        });
-        println!("\n{}", table(&header, rows));
+/// Rows, and what the user calls them.
+struct NamedRows<'a> {
+    name: String,
+    rows: Rows<'a>,
+}
+
+/// The rows of a split of the cache. Where it has no such split, training and validation rows are those of the run, as
+/// long as the cache is the one that they were split from.
+fn rows_of<'a>(run: &Run, cache: &'a FeatureCache, split: Split) -> Result<Option<NamedRows<'a>>, DataError> {
+    if let Some(rows) = Rows::of_split(cache, split)? {
+        return Ok(Some(NamedRows { name: split.to_string(), rows }));
     }
+    let same = cache.digest() == run.config.cache_digest;
+    let (Some(fraction), true) = (run.config.validation_split, same) else { return Ok(None) };
+    let data = TrainingData::from_cache(cache, fraction, run.config.seed)?;
+    let of = data.validation_origin.split;
+    Ok(match split {
+        Split::Train => {
+            Some(NamedRows { name: format!("train ({of} but for the held-out {fraction})"), rows: data.train })
+        }
+        Split::Validation => {
+            Some(NamedRows { name: format!("validation (the held-out {fraction} of {of})"), rows: data.validation })
+        }
+        Split::Test | Split::All => None,
+    })
+}
+
+fn report(metrics: &SplitMetrics, name: &str) -> Result<(), OutputError> {
+    output!("{}", accuracy_line(metrics, name))?;
+    output!(
+        "loss {:.4}, top-3 accuracy {:.4}, expected calibration error {:.4}\n",
+        metrics.loss,
+        metrics.top_3,
+        metrics.calibration_error
+    )?;
+
+    let count = metrics.classes.len();
+    let mut classes = Vec::new();
+    if count <= MAX_DENSE {
+        classes.extend(&metrics.classes);
+    } else {
+        output!("the {SHOWN} of {count} classes with the lowest F1 (--json has all)\n")?;
+        classes.extend(metrics.weakest_classes().into_iter().take(SHOWN));
+    }
+    let rows = classes.into_iter().map(|class| {
+        let ratio = |value: f64| format!("{value:.3}");
+        let ratios = [class.precision, class.recall, class.f1].map(ratio);
+        [class.class.clone()].into_iter().chain(ratios).chain([class.support.to_string()]).collect()
+    });
+    output!("{}", table(&["class", "precision", "recall", "F1", "photos"], rows))?;
+
+    let class = |k: usize| metrics.classes[k].class.as_str();
+    if count <= MAX_IN_A_MATRIX {
+        let header: Vec<&str> = std::iter::once("class \\ predicted").chain((0..count).map(class)).collect();
+        let rows = (0..count).map(|k| {
+            let counts = (0..count).map(|predicted| metrics.confusion.rows(k, predicted).to_string());
+            std::iter::once(class(k).to_owned()).chain(counts).collect()
+        });
+        return output!("\n{}", table(&header, rows));
+    }
+    let mistakes = metrics.confusion.mistakes();
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    let rows = mistakes
+        .iter()
+        .take(SHOWN)
+        .map(|cell| vec![class(cell.class).to_owned(), class(cell.predicted).to_owned(), cell.rows.to_string()]);
+    output!("\nthe most frequent mistakes\n\n{}", table(&["class", "predicted", "photos"], rows))
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use feature_cache::{CachedSplit, FeatureCache, Split};
+use serde_json::{Map, Value, json};
+use stdio::output;
 
 /// Rows that are shown of each split.
 const SHOWN_ROWS: usize = 3;
@@ -23,15 +25,15 @@ pub struct InspectArgs {
 pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let cache = FeatureCache::open(&args.cache)?;
     if args.json {
-        println!("{}", to_json(&cache));
+        output!("{}", to_json(&cache))?;
         return Ok(());
     }
-    println!("class_indices: {}", serde_json::to_string(cache.classes())?);
+    output!("class_indices: {}", serde_json::to_string(cache.classes())?)?;
     for (name, value) in cache.fingerprint().fields() {
-        println!("{name}: {value}");
+        output!("{name}: {value}")?;
     }
     for (name, value) in cache.views().iter().flat_map(|views| views.fields()) {
-        println!("{}{name}: {value}", if name == "views" { "" } else { "  " });
+        output!("{}{name}: {value}", if name == "views" { "" } else { "  " })?;
     }
     for (split, rows) in cache.splits() {
         print_split(&cache, split, rows)?;
@@ -44,32 +46,28 @@ fn print_split(cache: &FeatureCache, split: Split, rows: &CachedSplit) -> anyhow
     let views = cache.views().filter(|_| split.is_learnt_from());
     let views =
         views.map_or_else(String::new, |views| format!(", views ({count}, {}, {columns}) float32", views.count));
-    println!("\n{split}: features ({count}, {columns}) float32{views}, labels ({count},) int64");
+    output!("\n{split}: features ({count}, {columns}) float32{views}, labels ({count},) int64")?;
     for (class, count) in cache.classes().iter().zip(counts(cache, rows)) {
-        println!("  {count:>6}  {class}");
+        output!("  {count:>6}  {class}")?;
     }
     for (row, entry) in rows.index()?.iter().enumerate().take(SHOWN_ROWS) {
-        let values = rows.row(row).unwrap_or_default().iter().take(SHOWN_VALUES);
+        let values = rows.row(row).expect("the index has a line for each row").iter().take(SHOWN_VALUES);
         let values: Vec<String> = values.map(|value| format!("{value:.4}")).collect();
-        println!("  row {row}: label {}, [{}, …]  {}", entry.label, values.join(", "), entry.path.display());
+        output!("  row {row}: label {}, [{}, …]  {}", entry.label, values.join(", "), entry.path.display())?;
     }
     Ok(())
 }
 
-fn to_json(cache: &FeatureCache) -> serde_json::Value {
-    let splits: serde_json::Map<String, serde_json::Value> = cache
-        .splits()
-        .map(|(split, rows)| {
-            let counts: serde_json::Map<String, serde_json::Value> = cache
-                .classes()
-                .iter()
-                .map(str::to_owned)
-                .zip(counts(cache, rows).into_iter().map(Into::into))
-                .collect();
-            (split.to_string(), serde_json::json!({"rows": rows.rows(), "counts": counts}))
-        })
-        .collect();
-    serde_json::json!({
+fn to_json(cache: &FeatureCache) -> Value {
+    let mut splits = Map::new();
+    for (split, rows) in cache.splits() {
+        let mut by_class = Map::new();
+        for (class, count) in cache.classes().iter().zip(counts(cache, rows)) {
+            by_class.insert(class.to_owned(), count.into());
+        }
+        splits.insert(split.to_string(), json!({"rows": rows.rows(), "counts": by_class}));
+    }
+    json!({
         "class_indices": cache.classes(),
         "columns": cache.columns(),
         "digest": cache.digest(),
@@ -79,7 +77,11 @@ fn to_json(cache: &FeatureCache) -> serde_json::Value {
     })
 }
 
+/// Rows of each class.
 fn counts(cache: &FeatureCache, rows: &CachedSplit) -> Vec<usize> {
-    let count = |class: i64| rows.labels().iter().filter(|&&label| label == class).count();
-    (0..cache.classes().len() as i64).map(count).collect()
+    let mut counts = vec![0; cache.classes().len()];
+    for &label in rows.labels() {
+        counts[label as usize] += 1;
+    }
+    counts
 }

@@ -1,14 +1,11 @@
 //! What was typed, and what of it is meant; clap's types stop here.
 
-#![allow(clippy::print_stdout, clippy::print_stderr)]
-
 mod compare;
 mod evaluate;
 mod hint;
 mod inspect;
 mod mislabels;
 mod report;
-mod source;
 mod sparkline;
 mod sweep;
 mod train;

@@ -1,17 +1,17 @@
 //! `head report RUN`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use feature_cache::{CachedSplit, FeatureCache};
+use feature_cache::{CachedSplit, Durability, FeatureCache, write_atomically};
 use head::data::TrainingData;
 use head::report::{Mistake, mistakes, of_run, of_sweep};
 use head::run::Run;
 use head::summary::SweepResults;
+use stdio::{note, output};
 
-use super::source::Source;
 use super::sweep::SWEEP;
 
 /// `head report RUN`.
@@ -46,8 +46,9 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         of_run(&run, &title, &surest(&run, args.mistakes)?, args.photos.as_deref())
     };
     let out = args.out.clone().unwrap_or_else(|| args.run.join("report.html"));
-    write(&out, &html)?;
-    println!("{}", out.display());
+    write_atomically(&out, Durability::Unsynced, |file| file.write_all(html.as_bytes()))
+        .with_context(|| format!("{}: cannot be written", out.display()))?;
+    output!("{}", out.display())?;
     Ok(())
 }
 
@@ -57,34 +58,25 @@ fn surest(run: &Run, count: usize) -> anyhow::Result<Vec<Mistake>> {
     let cache = match FeatureCache::open(named) {
         Ok(cache) if cache.digest() == run.config.cache_digest => cache,
         Ok(_) => {
-            eprintln!("note: {} has changed since the head was trained: no mistakes are shown", named.display());
+            note!("note: {} has changed since the head was trained: no mistakes are shown", named.display());
             return Ok(Vec::new());
         }
         Err(error) => {
-            eprintln!("note: no mistakes are shown: {error}");
+            note!("note: no mistakes are shown: {error}");
             return Ok(Vec::new());
         }
     };
-    Source { cache: &cache, named }.check_belongs(run)?;
+    run.check_cache(&cache)?;
     let fraction = run.config.validation_split.unwrap_or_default();
     let data = TrainingData::from_cache(&cache, fraction, run.config.seed)?;
-    let (split, judged) = &data.judged;
-    let index = cache.split(*split).map_or(Ok(&[][..]), CachedSplit::index)?;
+    let origin = &data.validation_origin;
+    let index = cache.split(origin.split).map_or(Ok(&[][..]), CachedSplit::index)?;
     let name = |label: usize| cache.classes().name(label).unwrap_or_default().to_owned();
-    let mut found = mistakes(&run.classifier, &data.validation, name);
-    found.truncate(count);
+    let mut found = mistakes(&run.classifier, &data.validation, count, name);
     for mistake in &mut found {
-        if let Some(entry) = judged.get(mistake.row).and_then(|&row| index.get(row)) {
+        if let Some(entry) = origin.rows.get(mistake.row).and_then(|&row| index.get(row)) {
             mistake.path.clone_from(&entry.path);
         }
     }
     Ok(found)
-}
-
-/// Beside its place first: a page that is looked at is whole.
-fn write(path: &Path, html: &str) -> anyhow::Result<()> {
-    let beside = path.with_extension("html.new");
-    fs::write(&beside, html)
-        .and_then(|()| fs::rename(&beside, path))
-        .with_context(|| format!("{}: cannot be written", path.display()))
 }

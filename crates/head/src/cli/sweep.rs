@@ -7,27 +7,27 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use feature_cache::FeatureCache;
-use head::data::{DataError, TrainingData};
+use feature_cache::{Durability, FeatureCache, Split, write_atomically};
+use head::data::{CheckedRows, DataError, Rows, TrainingData};
 use head::fit::{FitError, Trained, evaluate};
 use head::loss::CrossEntropy;
-use head::run::{check_free, next_free};
+use head::run::{Run, RunError, Training, check_free, next_free};
 use head::settings::{Fraction, OutOfRange, Positive};
-use head::summary::{SweepResults, differing, plain, summarise, verdict};
-use head::sweep::{Grid, HeadId, Setting, sweep};
+use head::summary::{HeadResult, SweepResults, ValidationResult, differing, plain, summarise, verdict};
+use head::sweep::{Grid, HeadId, sweep};
 use head::{knn, logistic};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use signal_hook::consts::SIGINT;
+use stdio::{OutputError, note, output};
 
-use super::source::Source;
 use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
 use super::{RUNS, name_of, table};
 
-/// Each is a folder of its own.
-const MOST_HEADS: u64 = 100_000;
+/// Each head is saved in a folder of its own.
+const MAX_HEADS: u64 = 100_000;
 
-/// What a sweep's results are called.
+/// The file with a sweep's results.
 pub const SWEEP: &str = "sweep.json";
 
 /// `head sweep CACHE`.
@@ -53,13 +53,13 @@ pub struct SweepArgs {
     /// Decoupled weight decays to try
     #[arg(long, value_name = "DECAYS", default_value = "0", value_delimiter = ',', allow_negative_numbers = true)]
     weight_decay: Vec<f64>,
-    /// Parts of the target to try to spread over all classes
+    /// Amounts of label smoothing to try
     #[arg(long, value_name = "PARTS", default_value = "0", value_delimiter = ',', allow_negative_numbers = true)]
     label_smoothing: Vec<f64>,
-    /// Rows per step to try
+    /// Batch sizes to try
     #[arg(long, value_name = "ROWS", default_value = "32", value_delimiter = ',')]
     batch_sizes: Vec<usize>,
-    /// Numbers of augmented views of each photo to try to learn from, one drawn each epoch; 0 for the photos as they are
+    /// Numbers of augmented views of each photo to try to train on, one drawn each epoch; 0 for the photos as they are
     /// [default: all that the cache has]
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     views: Vec<usize>,
@@ -71,7 +71,7 @@ pub struct SweepArgs {
     seed: u64,
     #[command(flatten)]
     training: TrainingArgs,
-    /// Also show what needs no settings: the 5 nearest neighbours, and logistic regression to convergence
+    /// Also show baselines without settings: the 5 nearest neighbours, and logistic regression to convergence
     #[arg(long)]
     baselines: bool,
     /// Folder to write the sweep into, a run for each head [default: runs/CACHE-sweep-1, -2, …]
@@ -88,37 +88,47 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let cache = FeatureCache::open(&args.cache)?;
     let settings = Grid { views: args.views(&cache)?, ..grid }.settings();
     let seeds = count("--seeds", args.seeds)?.get() as u64;
-    let heads = settings.len() as u64 * seeds.min(MOST_HEADS + 1);
-    ensure!(heads <= MOST_HEADS, "{} settings from {seeds} seeds: more than {MOST_HEADS} heads", settings.len());
+    let heads = settings.len() as u64 * seeds.min(MAX_HEADS + 1);
+    ensure!(heads <= MAX_HEADS, "{} settings from {seeds} seeds: more than {MAX_HEADS} heads", settings.len());
     let out = args.out.clone().unwrap_or_else(|| next_free(RUNS.as_ref(), &format!("{}-sweep", name_of(&args.cache))));
     check_free(&out)?;
-    let data = |k: u64| {
+    // Every row is read and checked once, whatever the number of seeds and heads.
+    let rows = CheckedRows::read(&cache)?;
+    let test = Rows::of_split(&cache, Split::Test)?;
+    let mut data = Vec::new();
+    for k in 0..seeds {
         let seed = args.seed.wrapping_add(k);
-        Ok((seed, TrainingData::from_cache(&cache, args.training.validation_split, seed)?))
-    };
-    let data: Vec<(u64, TrainingData<'_>)> = (0..seeds).map(data).collect::<anyhow::Result<_>>()?;
+        data.push((seed, rows.training_data(args.training.validation_split, seed)?));
+    }
 
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&stop))?;
     signal_hook::flag::register(SIGINT, Arc::clone(&stop))?;
     let bar = ProgressBar::new((settings.len() * data.len()) as u64).with_message("heads");
-    let source = Source { cache: &cache, named: &args.cache };
-    let finish = |id: HeadId, trained: Result<Trained, FitError>| {
+    // A head is saved as a run when it is trained, unless it diverged.
+    let finish = |id: HeadId, trained: Result<Trained, FitError>| -> Result<HeadResult, RunError> {
         let (setting, (seed, data)) = (&settings[id.setting], &data[id.seed]);
-        let result = keep(&source, setting, *seed, data, trained, &out.join(name(id.setting, *seed)));
+        let mut validation = None;
+        if let Ok(trained) = trained {
+            let training = Training { cache: &cache, data, test: test.as_ref(), setting, seed: *seed };
+            let run = Run::new(&training, trained);
+            run.save(&out.join(name(id.setting, *seed)))?;
+            let metrics = run.metrics.validation();
+            validation = metrics.map(|metrics| ValidationResult { loss: metrics.loss, accuracy: metrics.accuracy });
+        }
         bar.inc(1);
-        result
+        Ok(HeadResult { id, validation })
     };
     let heads = sweep(&settings, &data, &stop, finish);
     bar.finish_and_clear();
-    let heads = heads.into_iter().map(|(id, result)| Ok((id, result?))).collect::<anyhow::Result<Vec<_>>>()?;
-    ensure!(!heads.is_empty(), "stopped before the first head was finished");
+    let heads: Vec<HeadResult> = heads.into_iter().map(|(_, result)| result).collect::<Result<_, _>>()?;
+    ensure!(!heads.is_empty(), "stopped before the first head was trained");
 
     let photos = data.first().map_or(0, |(_, data)| data.validation.len());
     let results = SweepResults { photos, settings: summarise(&settings, &heads) };
     write_results(&out, &results)?;
     if stop.load(Ordering::Relaxed) {
-        eprintln!("stopped: the heads that were finished are kept");
+        note!("stopped: the heads that were trained so far are saved");
     }
     let baselines = if args.baselines { data.first().map(|(_, data)| Baselines::measure(data)) } else { None };
     if args.json {
@@ -128,9 +138,9 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
             "baselines": baselines,
             "seconds": start.elapsed().as_secs_f64(),
         });
-        println!("{result}");
+        output!("{result}")?;
     } else {
-        report(&results, baselines, &out, start);
+        report(&results, baselines, &out, start)?;
     }
     Ok(())
 }
@@ -145,7 +155,7 @@ impl SweepArgs {
         Ok(vec![all])
     }
 
-    /// All but the numbers of views, which the cache decides.
+    /// The grid but for the numbers of views, whose default depends on the cache.
     fn grid(&self) -> anyhow::Result<Grid> {
         let learning_rates =
             self.learning_rates.iter().map(|&rate| learning_rate(rate)).collect::<Result<Vec<Positive>, _>>()?;
@@ -171,21 +181,6 @@ impl SweepArgs {
     }
 }
 
-/// Keeps a head as a run; gives its last validation loss and accuracy, or that it diverged.
-fn keep(
-    source: &Source<'_>,
-    setting: &Setting,
-    seed: u64,
-    data: &TrainingData<'_>,
-    trained: Result<Trained, FitError>,
-    out: &Path,
-) -> anyhow::Result<Option<(f64, f64)>> {
-    let Ok(trained) = trained else { return Ok(None) };
-    let run = source.run(setting, seed, data, trained)?;
-    run.save(out)?;
-    Ok(run.metrics.validation().map(|validation| (validation.loss, validation.accuracy)))
-}
-
 /// A head's folder: its number in the grid, and its seed.
 fn name(setting: usize, seed: u64) -> String {
     format!("{:03}-seed-{seed}", setting + 1)
@@ -194,12 +189,11 @@ fn name(setting: usize, seed: u64) -> String {
 fn write_results(out: &Path, results: &SweepResults) -> anyhow::Result<()> {
     let path = out.join(SWEEP);
     let json = serde_json::to_vec_pretty(results)?;
-    std::fs::create_dir_all(out)
-        .and_then(|()| std::fs::write(&path, json))
+    write_atomically(&path, Durability::Unsynced, |file| file.write_all(&json))
         .with_context(|| format!("{}: cannot be written", path.display()))
 }
 
-/// Validation accuracies of what needs no settings, on the rows of the first seed.
+/// Validation accuracies of classifiers without settings, on the rows of the first seed.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Baselines {
     nearest_neighbours: f64,
@@ -211,13 +205,13 @@ impl Baselines {
         let logistic = logistic::fit(&data.train, data.classes);
         let loss = CrossEntropy::new(data.classes);
         Self {
-            nearest_neighbours: knn::accuracy(&data.train, &data.validation, data.classes),
+            nearest_neighbours: knn::accuracy(&data.train, &data.validation),
             logistic_regression: evaluate(&logistic, &loss, &data.validation).1,
         }
     }
 }
 
-fn report(results: &SweepResults, baselines: Option<Baselines>, out: &Path, start: Instant) {
+fn report(results: &SweepResults, baselines: Option<Baselines>, out: &Path, start: Instant) -> Result<(), OutputError> {
     let SweepResults { photos, settings: results } = results;
     let settings: Vec<_> =
         results.iter().filter_map(|result| serde_json::to_value(&result.setting).ok()?.as_object().cloned()).collect();
@@ -234,18 +228,18 @@ fn report(results: &SweepResults, baselines: Option<Baselines>, out: &Path, star
         let numbers = [result.val_accuracy, result.val_accuracy_error, result.val_loss].map(number);
         settings.chain(numbers).chain([heads]).collect()
     });
-    println!("{}", table(&header, rows));
+    output!("{}", table(&header, rows))?;
     let accuracies: Vec<f64> = results.iter().filter_map(|result| result.val_accuracy).collect();
     if let Some(verdict) = verdict(&accuracies, *photos) {
-        println!("\n{verdict}");
+        output!("\n{verdict}")?;
     }
     if let Some(Baselines { nearest_neighbours, logistic_regression }) = baselines {
-        println!(
+        output!(
             "\nwithout settings: {} nearest neighbours {nearest_neighbours:.4}, logistic regression {logistic_regression:.4}",
             knn::NEIGHBOURS
-        );
+        )?;
     }
     let heads: usize = results.iter().map(|result| result.val_accuracies.len() + result.diverged).sum();
-    println!("\n{heads} heads in {:.2} s; runs in {}", start.elapsed().as_secs_f64(), out.display());
-    println!("\nnext: cargo head report {0}, or cargo head runs {0}", out.display());
+    output!("\n{heads} heads in {:.2} s; runs in {}", start.elapsed().as_secs_f64(), out.display())?;
+    output!("\nnext: cargo head report {0}, or cargo head runs {0}", out.display())
 }

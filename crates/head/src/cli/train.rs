@@ -5,18 +5,17 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
-use feature_cache::FeatureCache;
-use head::data::TrainingData;
-use head::fit::{Lessons, Untrained, fit};
+use feature_cache::{FeatureCache, Split};
+use head::data::{Rows, TrainingData};
+use head::fit::{HeadSpec, TrainData, fit};
 use head::history::Epoch;
 use head::layers::Classifier;
-use head::run::{Run, check_free, next_free};
-use head::settings::{FitConfig, Fraction};
-use head::sweep::Setting;
+use head::run::{Run, Training, check_free, next_free};
+use head::sampler::{EpochOrder, ViewSampler};
+use head::settings::{FitConfig, Fraction, Setting};
 use head::tensorboard;
-use head::visits::{RowOrder, ViewDraw};
+use stdio::{OutputError, note, output};
 
-use super::source::Source;
 use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
 use super::{RUNS, accuracy_line, name_of, sparkline};
 
@@ -72,7 +71,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     check_free(&out)?;
     let data = TrainingData::from_cache(&cache, args.training.validation_split, args.seed)?;
     if let Some(fraction) = data.held_out {
-        eprintln!(
+        note!(
             "no validation split in the cache: {} of {} rows held out (--validation-split {fraction}, by class)",
             data.validation.len(),
             data.validation.len() + data.train.len(),
@@ -85,23 +84,26 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let print = |epoch: Epoch| {
         number += 1;
         if !args.json {
-            println!("{}", line(number, epochs, epoch));
+            // What is wrong with stdout is said by the report at the end, when the run is saved.
+            let _ = output!("{}", line(number, epochs, epoch));
         }
     };
-    let head = Untrained {
+    let head = HeadSpec {
         classifier: Classifier::new(cache.columns(), &setting.hidden, data.classes, args.seed),
         config: setting.fit,
         seed: args.seed,
     };
-    let lessons = Lessons {
+    let train_data = TrainData {
         train: &data.train,
         validation: &data.validation,
-        order: RowOrder::Shuffled { seed: args.seed },
-        views: ViewDraw::new(setting.views, args.seed),
+        order: EpochOrder::Shuffled { seed: args.seed },
+        views: ViewSampler::new(setting.views, args.seed),
         batch_size: setting.batch_size,
     };
-    let trained = fit(head, lessons, print)?;
-    let run = Source { cache: &cache, named: &args.cache }.run(&setting, args.seed, &data, trained)?;
+    let trained = fit(head, train_data, print)?;
+    let test = Rows::of_split(&cache, Split::Test)?;
+    let training = Training { cache: &cache, data: &data, test: test.as_ref(), setting: &setting, seed: args.seed };
+    let run = Run::new(&training, trained);
     run.save(&out)?;
     if let Some(folder) = &args.tensorboard {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -109,9 +111,9 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
             .with_context(|| format!("{}: cannot be written", folder.display()))?;
     }
     if args.json {
-        println!("{}", to_json(&run, &out, start));
+        output!("{}", to_json(&run, &out, start))?;
     } else {
-        report(&run, &out, start);
+        report(&run, &out, start)?;
     }
     Ok(())
 }
@@ -142,8 +144,8 @@ fn to_json(run: &Run, out: &Path, start: Instant) -> serde_json::Value {
     let (last, best) = (run.history.epochs().last(), run.history.best_epoch());
     serde_json::json!({
         "run": out,
-        "learning_rate": run.config.fit.learning_rate,
-        "views": run.config.views,
+        "learning_rate": run.config.setting.fit.learning_rate,
+        "views": run.config.setting.views,
         "loss": last.map(|epoch| epoch.loss),
         "accuracy": last.map(|epoch| epoch.accuracy),
         "val_loss": last.map(|epoch| epoch.val_loss),
@@ -155,23 +157,23 @@ fn to_json(run: &Run, out: &Path, start: Instant) -> serde_json::Value {
     })
 }
 
-fn report(run: &Run, out: &Path, start: Instant) {
+fn report(run: &Run, out: &Path, start: Instant) -> Result<(), OutputError> {
     let (epochs, kept) = (run.history.loss.len(), run.metrics.kept_epoch);
-    if epochs < run.config.fit.epochs.get() {
-        println!("stopped early: no better epoch since {kept}");
+    if epochs < run.config.setting.fit.epochs.get() {
+        output!("stopped early: no better epoch since {kept}")?;
     }
     let history = &run.history;
-    println!("\n{}", sparkline::pair("loss", &history.loss, &history.val_loss));
-    println!("{}", sparkline::pair("accuracy", &history.accuracy, &history.val_accuracy));
+    output!("\n{}", sparkline::pair("loss", &history.loss, &history.val_loss))?;
+    output!("{}", sparkline::pair("accuracy", &history.accuracy, &history.val_accuracy))?;
     let seconds = start.elapsed().as_secs_f64();
     if let Some((number, epoch)) = run.history.best_epoch() {
-        println!("\nbest validation accuracy {:.4} in epoch {number}; {seconds:.2} s in all", epoch.val_accuracy);
+        output!("\nbest validation accuracy {:.4} in epoch {number}; {seconds:.2} s in all", epoch.val_accuracy)?;
     }
     if let Some(validation) = run.metrics.validation() {
-        println!("{}", accuracy_line(validation, &format!("the weights of epoch {kept} are kept:")));
+        output!("{}", accuracy_line(validation, &format!("the weights of epoch {kept} are kept:")))?;
     }
-    println!("run in {}: curves.svg, metrics.json, head.safetensors", out.display());
-    println!("\nnext: look at it: cargo head report {}", out.display());
+    output!("run in {}: curves.svg, metrics.json, head.safetensors", out.display())?;
+    output!("\nnext: look at it: cargo head report {}", out.display())?;
     let cache = run.config.cache.display();
-    println!("      try several rates at once: cargo head sweep {cache} --learning-rates 0.0001,0.001,0.01,0.1");
+    output!("      try several rates at once: cargo head sweep {cache} --learning-rates 0.0001,0.001,0.01,0.1")
 }

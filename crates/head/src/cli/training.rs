@@ -1,13 +1,17 @@
 //! What `train` and `sweep` ask in the same words.
 
 use std::num::NonZeroUsize;
+use std::str::FromStr;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use feature_cache::FeatureCache;
 use head::data::{DataError, check_views};
+use head::names::UnknownName;
 use head::schedule::Schedule;
 use head::settings::{ClassWeights, FitConfig, Keep, Monitor, OutOfRange, Positive};
+use stdio::note;
 
 /// Settings that all heads of a command have in common.
 #[derive(Debug, Args)]
@@ -18,8 +22,9 @@ pub struct TrainingArgs {
     /// How the learning rate changes: constant, cosine (down to 0 at the end), step:EPOCHS[:FACTOR]
     #[arg(long, default_value_t)]
     schedule: Schedule,
-    /// Whether rows of rare classes count more
-    #[arg(long, value_enum, default_value_t)]
+    /// How much a row counts by its class: none, all the same; balanced, rows / (classes * rows of its class) as in
+    /// scikit-learn
+    #[arg(long, default_value_t, value_parser = one_of::<ClassWeights>(ClassWeights::NAMES))]
     class_weights: ClassWeights,
     /// Scale gradients down to this norm when theirs is larger [default: no limit]
     #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
@@ -30,8 +35,8 @@ pub struct TrainingArgs {
     /// Keep the best epoch's weights instead of the last one's
     #[arg(long)]
     save_best: bool,
-    /// What best means for --early-stopping and --save-best
-    #[arg(long, value_enum, default_value_t)]
+    /// What best means for --early-stopping and --save-best: the lowest validation loss or the highest accuracy
+    #[arg(long, default_value_t, value_parser = one_of::<Monitor>(Monitor::NAMES))]
     monitor: Monitor,
     /// Part of each class to hold out for validation, if the cache has no validation split
     #[arg(long, value_name = "FRACTION", default_value_t = 0.2, allow_negative_numbers = true)]
@@ -53,6 +58,14 @@ impl TrainingArgs {
             ..FitConfig::new(learning_rate, count("--epochs", self.epochs)?)
         })
     }
+}
+
+/// A parser of names, which lists them in --help and when another one is typed.
+fn one_of<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = UnknownName> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names).try_map(|name| name.parse())
 }
 
 /// A learning rate as it is typed.
@@ -80,9 +93,7 @@ pub fn views(cache: &FeatureCache, typed: Option<usize>) -> Result<usize, DataEr
 /// Says that what is learnt from is not the photos themselves.
 pub fn note_views(views: usize) {
     if views > 0 {
-        eprintln!(
-            "learning from {views} augmented views of each photo, one drawn each epoch (--views 0: from the photos)"
-        );
+        note!("learning from {views} augmented views of each photo, one drawn each epoch (--views 0: from the photos)");
     }
 }
 

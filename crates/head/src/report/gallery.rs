@@ -1,4 +1,4 @@
-//! The mistakes that a head is surest of, with the photos if they are at hand.
+//! A head's most confident mistakes, with the photos if they are at hand.
 
 use std::fmt::Write;
 use std::io::Cursor;
@@ -8,49 +8,67 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::{ImageFormat, ImageReader, Limits};
 
-use super::page::escape;
 use crate::data::Rows;
+use crate::fit::each_batch;
 use crate::layers::Classifier;
 use crate::loss::largest;
+use crate::markup::escape;
 use crate::metrics::confidence;
 
 /// Side of a thumbnail in pixels: sharp on a screen with two to a point.
 const SIDE: u32 = 256;
-/// No photo takes more memory than this to make a thumbnail of.
-const MOST_BYTES: u64 = 1 << 30;
+/// Decoding a photo for its thumbnail may take this much memory.
+const MAX_BYTES: u64 = 1 << 30;
 
-/// A photo that is taken for another class.
+/// A photo that is predicted as another class than its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mistake {
     /// Its place among the rows.
     pub row: usize,
-    /// Relative to the data set; filled in by who knows the index.
+    /// Relative to the data set; empty until the caller, who knows the index, fills it in.
     pub path: PathBuf,
     /// The class it is in.
     pub label: String,
-    /// The class it is taken for.
+    /// The class that is predicted.
     pub predicted: String,
-    /// That class's probability.
+    /// The probability of the predicted class.
     pub confidence: f64,
 }
 
-/// The mistakes among the rows, the surest first, without their paths. `name` gives a class's name.
-pub fn mistakes(classifier: &Classifier, rows: &Rows<'_>, name: impl Fn(usize) -> String) -> Vec<Mistake> {
-    let logits = classifier.logits(&rows.features);
-    let each = logits.chunks_exact(classifier.classes()).zip(&rows.labels).enumerate();
-    let mistake = |(row, (logits, &label)): (usize, (&[f32], &usize))| {
-        let predicted = largest(logits);
-        (predicted != label).then(|| Mistake {
-            row,
-            path: PathBuf::new(),
-            label: name(label),
-            predicted: name(predicted),
-            confidence: confidence(logits),
-        })
+/// The `count` most confident mistakes among the rows, without their paths. `name` gives a class's name.
+pub fn mistakes(
+    classifier: &Classifier,
+    rows: &Rows<'_>,
+    count: usize,
+    name: impl Fn(usize) -> String,
+) -> Vec<Mistake> {
+    struct Found {
+        row: usize,
+        label: usize,
+        predicted: usize,
+        confidence: f64,
+    }
+    let mut found = Vec::new();
+    let mut row = 0;
+    each_batch(classifier, rows, |logits, labels| {
+        for (logits, &label) in logits.chunks_exact(classifier.classes()).zip(labels) {
+            let predicted = largest(logits);
+            if predicted != label {
+                found.push(Found { row, label, predicted, confidence: confidence(logits) });
+            }
+            row += 1;
+        }
+    });
+    found.sort_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.row.cmp(&b.row)));
+    found.truncate(count);
+    let mistake = |Found { row, label, predicted, confidence }| Mistake {
+        row,
+        path: PathBuf::new(),
+        label: name(label),
+        predicted: name(predicted),
+        confidence,
     };
-    let mut mistakes: Vec<Mistake> = each.filter_map(mistake).collect();
-    mistakes.sort_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.row.cmp(&b.row)));
-    mistakes
+    found.into_iter().map(mistake).collect()
 }
 
 /// The gallery as HTML.
@@ -79,7 +97,7 @@ pub(super) fn figures(mistakes: &[Mistake], photos: Option<&Path>) -> String {
 fn thumbnail(path: &Path) -> Option<Vec<u8>> {
     let mut reader = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MOST_BYTES);
+    limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
     let small = reader.decode().ok()?.thumbnail(SIDE, SIDE).to_rgb8();
     let mut jpeg = Cursor::new(Vec::new());

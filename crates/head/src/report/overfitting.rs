@@ -3,41 +3,36 @@
 use crate::history::History;
 use crate::metrics::SplitMetrics;
 
-/// A change of the loss by less than this part of it is none.
+/// A change of the loss by less than this part of it counts as none.
 const NOTABLE: f64 = 0.01;
 
-/// The epoch with the smallest of the values, counted from 1, the first of equal ones.
-pub(super) fn lowest(values: &[f64]) -> Option<(usize, f64)> {
-    (1..).zip(values.iter().copied()).reduce(|best, next| if next.1 < best.1 { next } else { best })
-}
-
-/// Whether the head knows the photos it was trained on better than others, by more than chance.
+/// Whether the head predicts its training photos better than others, by more than chance. `train` is its accuracy on them.
 pub(super) fn gap(train: f64, validation: &SplitMetrics) -> String {
     let (percent, more) = (100.0 * train, 100.0 * (train - validation.accuracy));
     if train > validation.accuracy_interval.high {
-        format!("The head overfits: of its training photos {percent:.1} % are right, {more:.1} points more.")
+        format!("The head overfits: its training accuracy is {percent:.1} %, {more:.1} points higher.")
     } else {
-        format!("No overfitting shows: of its training photos {percent:.1} % are right.")
+        format!("No overfitting shows: its training accuracy is {percent:.1} %.")
     }
 }
 
-/// What the losses say; nothing after a single epoch.
+/// What the course of the losses says; nothing after a single epoch.
 pub(super) fn trend(history: &History, kept_epoch: usize) -> Option<String> {
-    let (epoch, best) = lowest(&history.val_loss)?;
+    let (epoch, best) = history.lowest_val_loss()?;
     let [.., before, last] = history.val_loss[..] else { return None };
-    let learnt_on = history.loss.last()? < history.loss.get(epoch - 1)?;
+    let training_loss_fell = history.loss.last()? < history.loss.get(epoch - 1)?;
     Some(if last > best * (1.0 + NOTABLE) {
-        let meanwhile = if kept_epoch == epoch {
-            "; the weights are those of its lowest."
-        } else if kept_epoch < history.val_loss.len() {
-            &format!("; the weights are those of epoch {kept_epoch}.")
-        } else if learnt_on {
-            " while training loss went on falling: early stopping keeps better weights, dropout and weight decay hold \
-             against it."
+        let rise = format!("Validation loss was lowest in epoch {epoch} ({best:.4}) and rose to {last:.4}");
+        if kept_epoch < history.val_loss.len() {
+            format!("{rise}; the weights of epoch {kept_epoch} are kept.")
+        } else if training_loss_fell {
+            format!(
+                "{rise} while training loss kept falling: early stopping would keep better weights, dropout and weight \
+                 decay work against it."
+            )
         } else {
-            ", and training loss is no lower either: a lower learning rate can help."
-        };
-        format!("Validation loss was lowest in epoch {epoch} ({best:.4}) and rose to {last:.4}{meanwhile}")
+            format!("{rise}, and training loss is no lower either: a lower learning rate can help.")
+        }
     } else if last < before * (1.0 - NOTABLE) {
         format!("Validation loss was still falling in the last epoch, to {last:.4}: more epochs can help.")
     } else {
@@ -57,9 +52,9 @@ mod tests {
         };
         let rising = of(&[2.0, 1.0, 0.1], &[2.0, 1.0, 1.2], 3);
         assert!(rising.contains("lowest in epoch 2 (1.0000) and rose to 1.2000 while training loss"), "{rising}");
-        assert!(of(&[2.0, 1.0, 0.1], &[2.0, 1.0, 1.2], 2).contains("the weights are those of its lowest"));
+        assert!(of(&[2.0, 1.0, 0.1], &[2.0, 1.0, 1.2], 2).ends_with("; the weights of epoch 2 are kept."));
         // Kept for its validation accuracy.
-        assert!(of(&[2.0, 1.0, 0.1, 0.1], &[2.0, 1.0, 1.1, 1.2], 3).ends_with("the weights are those of epoch 3."));
+        assert!(of(&[2.0, 1.0, 0.1, 0.1], &[2.0, 1.0, 1.1, 1.2], 3).ends_with("the weights of epoch 3 are kept."));
         assert!(of(&[2.0, 1.0, 3.0], &[2.0, 1.0, 1.2], 3).contains("a lower learning rate"));
         assert!(of(&[2.0, 1.0, 0.5], &[2.0, 1.0, 0.8], 3).contains("more epochs can help"));
         assert!(of(&[2.0, 1.0, 0.9], &[2.0, 1.0, 1.005], 3).contains("settled"));

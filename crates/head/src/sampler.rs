@@ -1,4 +1,4 @@
-//! In which order the training rows are visited, and which view of its photo each is.
+//! In which order an epoch takes the training rows, and which augmented view of its photo each of them is.
 //!
 //! Rows are shuffled anew for each epoch. More of them than memory should hold are shuffled in two steps: blocks of
 //! neighbouring rows are put in a random order and taken a window at a time, and the rows of a window are shuffled
@@ -12,31 +12,31 @@ use rand_chacha::ChaCha8Rng;
 /// Neighbouring rows that are read together where there are many: 2 MB of 2048 features.
 const BLOCK: usize = 256;
 
-/// In which order the training rows are visited.
+/// In which order each epoch takes the training rows.
 #[derive(Debug, Clone, PartialEq)]
-pub enum RowOrder {
-    /// Another one each epoch, by seed.
+pub enum EpochOrder {
+    /// Shuffled anew for each epoch.
     Shuffled {
         /// The same seed gives the same orders.
         seed: u64,
     },
-    /// The same one each epoch; each entry a row.
+    /// These rows in this order, in every epoch.
     Fixed(Vec<usize>),
 }
 
-/// The order of the rows, epoch by epoch.
-pub(crate) struct Visits {
+/// Gives the order of the rows, epoch by epoch.
+pub(crate) struct RowSampler {
     rows: Vec<usize>,
     random: Option<ChaCha8Rng>,
     window: usize,
 }
 
-impl Visits {
+impl RowSampler {
     /// For `count` rows, of which memory should hold no more than a `window`.
-    pub(crate) fn new(order: RowOrder, count: usize, window: usize) -> Self {
+    pub(crate) fn new(order: EpochOrder, count: usize, window: usize) -> Self {
         match order {
-            RowOrder::Fixed(rows) => Self { rows, random: None, window },
-            RowOrder::Shuffled { seed } => {
+            EpochOrder::Fixed(rows) => Self { rows, random: None, window },
+            EpochOrder::Shuffled { seed } => {
                 let mut random = ChaCha8Rng::seed_from_u64(seed);
                 // The start of the weights is drawn from stream 0.
                 random.set_stream(1);
@@ -59,15 +59,16 @@ impl Visits {
     }
 }
 
-/// Which of its photo's augmented views is learnt from, visit by visit.
+/// Draws which of its photo's augmented views a training row is, row by row.
 #[derive(Debug, Clone)]
-pub struct ViewDraw {
+pub struct ViewSampler {
     random: ChaCha8Rng,
     count: usize,
 }
 
-impl ViewDraw {
-    /// Of the first `count` views; none when photos are learnt from as they are. The same seed draws the same views.
+impl ViewSampler {
+    /// Draws from the first `count` views; none for 0, when heads train on the photos as they are. The same seed draws the
+    /// same views.
     pub fn new(count: usize, seed: u64) -> Option<Self> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         // Streams 0, 1 and 2 are those of the weights' start, the order of the rows and dropout.
@@ -75,7 +76,7 @@ impl ViewDraw {
         (count > 0).then_some(Self { random, count })
     }
 
-    /// The number of the next view.
+    /// The number of the next row's view.
     pub(crate) fn draw(&mut self) -> usize {
         self.random.random_range(0..self.count)
     }
@@ -88,10 +89,10 @@ mod tests {
 
     #[test]
     fn every_epoch_draws_other_views_and_in_the_end_all_of_them() {
-        assert!(ViewDraw::new(0, 5).is_none());
-        let mut draw = ViewDraw::new(4, 5).unwrap();
-        let mut again = draw.clone();
-        let mut epoch = || -> Vec<usize> { (0..1000).map(|_| draw.draw()).collect() };
+        assert!(ViewSampler::new(0, 5).is_none());
+        let mut sampler = ViewSampler::new(4, 5).unwrap();
+        let mut again = sampler.clone();
+        let mut epoch = || -> Vec<usize> { (0..1000).map(|_| sampler.draw()).collect() };
         let (first, second) = (epoch(), epoch());
         assert!(first.iter().copied().eq((0..1000).map(|_| again.draw())));
         let same = first.iter().zip(&second).filter(|(a, b)| a == b).count();
@@ -104,10 +105,10 @@ mod tests {
     }
 
     #[test]
-    fn many_rows_are_visited_once_an_epoch_window_by_window() {
+    fn an_epoch_takes_each_of_many_rows_once_window_by_window() {
         let count = 2 * WINDOW + 1000;
-        let mut visits = Visits::new(RowOrder::Shuffled { seed: 5 }, count, WINDOW);
-        let (first, second) = (visits.next_epoch().to_vec(), visits.next_epoch().to_vec());
+        let mut sampler = RowSampler::new(EpochOrder::Shuffled { seed: 5 }, count, WINDOW);
+        let (first, second) = (sampler.next_epoch().to_vec(), sampler.next_epoch().to_vec());
         assert_ne!(first, second);
         for order in [first, second] {
             let blocks = |rows: &[usize]| {

@@ -1,0 +1,35 @@
+//! A drawn chart, with the numbers that it shows.
+
+use super::axes::{HEIGHT, WIDTH};
+use crate::markup::escape;
+
+/// A chart and the table behind it, so that nothing is in a picture or a colour alone.
+#[derive(Debug, Clone)]
+pub(crate) struct Chart {
+    pub title: String,
+    /// What it shows, for who cannot see it.
+    pub description: String,
+    /// The names of its series, each with the look of its number.
+    pub series: Vec<String>,
+    /// SVG elements in a view box of 460 by 270.
+    pub drawing: String,
+    pub table: Table,
+}
+
+/// Numbers as text, row by row.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
+    pub header: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Chart {
+    /// The chart without its title and legend, as an element of a page that has [`STYLE`](super::STYLE).
+    pub(crate) fn svg(&self) -> String {
+        let (about, drawing) = (escape(&self.description), &self.drawing);
+        format!(
+            "<svg role=\"img\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" aria-label=\"{about}\"><title>{about}</title>\
+             {drawing}</svg>"
+        )
+    }
+}

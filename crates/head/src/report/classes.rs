@@ -1,0 +1,134 @@
+//! What is predicted of each class: the confusion matrix or, of many classes, a list; and precision and recall.
+
+use super::html::{column, table, wide};
+use crate::charts::Table;
+use crate::markup::escape;
+use crate::metrics::{ClassMetrics, SplitMetrics};
+
+/// With more classes than this the most frequent mistakes are listed in place of the matrix.
+const MAX_MATRIX_CLASSES: usize = 40;
+/// Mistakes in that list.
+const MAX_LISTED: usize = 50;
+/// Mistakes in the sentence above the matrix.
+const MAX_IN_WORDS: usize = 3;
+/// Classes whose precision and recall are shown: those with the lowest F1.
+const MAX_CLASSES: usize = 200;
+
+/// The confusion matrix, the most frequent mistakes in words above it, or a list of them.
+pub(super) fn confusion_section(metrics: &SplitMetrics) -> String {
+    let name = |class: usize| metrics.classes.get(class).map_or("", |class| class.class.as_str());
+    let mistakes = metrics.confusion.mistakes();
+    if metrics.classes.len() > MAX_MATRIX_CLASSES {
+        let mut rows = Vec::new();
+        for cell in mistakes.iter().take(MAX_LISTED) {
+            rows.push(vec![name(cell.class).to_owned(), name(cell.predicted).to_owned(), cell.rows.to_string()]);
+        }
+        let header = ["true class", "predicted class", "photos"].map(str::to_owned).to_vec();
+        return table(&Table { header, rows });
+    }
+
+    let mut most_frequent = Vec::new();
+    for cell in mistakes.iter().take(MAX_IN_WORDS) {
+        let of = metrics.classes.get(cell.class).map_or(0, |class| class.support);
+        let (class, predicted) = (name(cell.class), name(cell.predicted));
+        most_frequent.push(format!("{class} predicted as {predicted} ({} of {of})", cell.rows));
+    }
+    let words = if most_frequent.is_empty() {
+        "Every prediction is correct.".to_owned()
+    } else {
+        format!("Most frequent mistakes: {}.", most_frequent.join(", "))
+    };
+    format!(
+        "<p>{} Rows are true classes, columns are predicted ones; the diagonal counts the correct predictions.</p>{}",
+        escape(&words),
+        matrix(metrics)
+    )
+}
+
+/// Counts on a ground that is the stronger the larger their part of the true class; one photo of many is still seen.
+fn matrix(metrics: &SplitMetrics) -> String {
+    let mut header = "<td></td>".to_owned();
+    let mut rows = String::new();
+    for (class, ClassMetrics { class: name, support, .. }) in metrics.classes.iter().enumerate() {
+        let name = escape(name);
+        header += &format!("<th scope=\"col\"><span>{name}</span></th>");
+        rows += &format!("<tr><th scope=\"row\">{name}</th>");
+        for predicted in 0..metrics.classes.len() {
+            let (count, is_correct) = (metrics.confusion.rows(class, predicted), predicted == class);
+            let part = if count == 0 { 0.0 } else { 12.0 + 88.0 * count as f64 / (*support).max(1) as f64 };
+            let right = if is_correct { " class=\"right\"" } else { "" };
+            let shown = if count == 0 && !is_correct { String::new() } else { count.to_string() };
+            rows += &format!("<td{right} style=\"--part:{part:.0}%\">{shown}</td>");
+        }
+        rows += "</tr>";
+    }
+    wide("heat", &header, &rows)
+}
+
+/// Precision, recall and F1 of each class, the lowest F1 first; of many classes those with the lowest.
+pub(super) fn class_section(metrics: &SplitMetrics) -> String {
+    let count = metrics.classes.len();
+    let mut rows = String::new();
+    for class in metrics.weakest_classes().into_iter().take(MAX_CLASSES) {
+        rows += &format!("<tr><th scope=\"row\">{}</th>", escape(&class.class));
+        for value in [class.precision, class.recall, class.f1] {
+            let percent = 100.0 * value;
+            rows += &format!("<td>{value:.3}<span class=\"bar\" style=\"--part:{percent:.1}%\"></span></td>");
+        }
+        rows += &format!("<td>{}</td></tr>", class.support);
+    }
+    let header = ["class", "precision", "recall", "F1", "photos"].map(column).concat();
+    let mut section = String::new();
+    if count > MAX_CLASSES {
+        section =
+            format!("<p>The {MAX_CLASSES} of {count} classes with the lowest F1; metrics.json has all of them.</p>");
+    }
+    section + &wide("bars", &header, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::confusion::{Cell, Confusion};
+    use crate::interval::wilson;
+
+    #[test]
+    fn few_classes_are_a_matrix_and_many_a_list() {
+        let metrics = |count: usize| {
+            let class = |k: usize| ClassMetrics {
+                class: format!("c{k}"),
+                precision: 1.0,
+                recall: 1.0,
+                f1: 1.0,
+                support: [6, 3].get(k).copied().unwrap_or_default(),
+            };
+            let mut confusion = Confusion::new(count);
+            for (class, predicted, rows) in [(0, 0, 5), (0, 1, 1), (1, 0, 3)] {
+                confusion.add(Cell { class, predicted, rows }).unwrap();
+            }
+            SplitMetrics {
+                rows: 9,
+                loss: 1.0,
+                accuracy: 0.5,
+                accuracy_interval: wilson(5, 9),
+                top_3: 1.0,
+                calibration_error: 0.0,
+                classes: (0..count).map(class).collect(),
+                confusion,
+            }
+        };
+        let matrix = confusion_section(&metrics(2));
+        let words = "Most frequent mistakes: c1 predicted as c0 (3 of 3), c0 predicted as c1 (1 of 6).";
+        assert!(matrix.contains(words), "{matrix}");
+        assert!(matrix.contains("<td class=\"right\" style=\"--part:85%\">5</td>"), "{matrix}");
+        let list = confusion_section(&metrics(1000));
+        assert!(list.contains("<td>c1</td><td>c0</td><td>3</td>") && list.len() < 1000, "{list}");
+
+        let all = class_section(&metrics(MAX_CLASSES));
+        assert_eq!(all.matches("<tr><th scope=\"row\">").count(), MAX_CLASSES);
+        assert!(!all.contains("<p>"), "{all}");
+        let weakest = class_section(&metrics(10_000));
+        assert_eq!(weakest.matches("<tr><th scope=\"row\">").count(), MAX_CLASSES);
+        assert!(weakest.contains("The 200 of 10000 classes with the lowest F1"), "{weakest}");
+    }
+}

@@ -1,0 +1,110 @@
+//! The page of a run.
+
+use std::path::Path;
+
+use feature_cache::Split;
+
+use super::classes::{class_section, confusion_section};
+use super::gallery::{Mistake, figures};
+use super::html::{Page, figure, table};
+use super::overfitting;
+use crate::charts::{Table, curves};
+use crate::metrics::SplitMetrics;
+use crate::run::{Run, RunConfig};
+use crate::summary::plain;
+
+/// The page of a run. `mistakes` are those among its validation rows, the most confident first; `photos` is the data set
+/// to take their thumbnails from.
+pub fn of_run(run: &Run, title: &str, mistakes: &[Mistake], photos: Option<&Path>) -> String {
+    let mut page = Page::new(title, &about(run));
+    let validation = run.metrics.validation();
+    if let Some(validation) = validation {
+        page.section("Result", &result(run, validation));
+    }
+    page.section("Training curves", &training_curves(run));
+    if let Some(validation) = validation {
+        page.section("Confusion matrix", &confusion_section(validation));
+        page.section("Per-class metrics", &class_section(validation));
+    }
+    if !mistakes.is_empty() {
+        page.section("Most confident mistakes", &figures(mistakes, photos));
+    }
+    page.section("Settings", &settings(&run.config));
+    page.finish()
+}
+
+/// The head and its training in a line.
+fn about(run: &Run) -> String {
+    let RunConfig { version, setting, seed, .. } = &run.config;
+    let (fit, batch_size) = (&setting.fit, setting.batch_size);
+    let head = if setting.hidden.is_empty() {
+        "A linear head".to_owned()
+    } else {
+        let widths: Vec<String> = setting.hidden.iter().map(usize::to_string).collect();
+        format!("A head with {} hidden units", widths.join(", "))
+    };
+    let trained = run.history.loss.len();
+    let epochs = if trained < fit.epochs.get() {
+        format!("{trained} of {} epochs", fit.epochs)
+    } else {
+        format!("{trained} epochs")
+    };
+    let views = match setting.views {
+        0 => String::new(),
+        views => format!(" drawn from {views} views of each photo"),
+    };
+    let learning_rate = fit.learning_rate.get();
+    format!(
+        "{head}, learning rate {learning_rate}, {epochs} in batches of {batch_size}{views}, seed {seed}; icebox {version}"
+    )
+}
+
+/// The accuracy and how certain it is, whether the head overfits, and the other numbers.
+fn result(run: &Run, validation: &SplitMetrics) -> String {
+    let percent = |part: f64| format!("{:.1} %", 100.0 * part);
+    let SplitMetrics { rows, accuracy, accuracy_interval, .. } = validation;
+    let (accuracy, low, high) = (percent(*accuracy), percent(accuracy_interval.low), percent(accuracy_interval.high));
+    let epoch = run.metrics.kept_epoch;
+    let train = run.metrics.splits.get(&Split::Train);
+
+    let mut numbers = vec![("validation accuracy", accuracy.clone())];
+    if let Some(train) = train {
+        numbers.push(("training accuracy", percent(train.accuracy)));
+    }
+    numbers.push(("validation loss", format!("{:.4}", validation.loss)));
+    if let Some(train) = train {
+        numbers.push(("training loss", format!("{:.4}", train.loss)));
+    }
+    numbers.push(("top-3 accuracy", percent(validation.top_3)));
+    numbers.push(("expected calibration error", format!("{:.3}", validation.calibration_error)));
+    let mut list = String::new();
+    for (name, value) in numbers {
+        list += &format!("<div><dt>{name}</dt><dd>{value}</dd></div>");
+    }
+
+    let gap = train.map_or_else(String::new, |train| overfitting::gap(train.accuracy, validation));
+    let trend = overfitting::trend(&run.history, epoch).unwrap_or_default();
+    format!(
+        "<p><strong>{accuracy}</strong> of {rows} validation photos are predicted correctly with the weights of epoch \
+         {epoch}. On other photos of this kind the accuracy is between {low} and {high}, with 95 % confidence.</p>\
+         <p>{gap} {trend}</p>\
+         <dl>{list}</dl>"
+    )
+}
+
+fn training_curves(run: &Run) -> String {
+    let [loss, accuracy] = curves(&run.history);
+    format!("<div class=\"charts\">{}{}</div>", figure(&loss), figure(&accuracy))
+}
+
+/// The run's configuration, without what only programs read.
+fn settings(config: &RunConfig) -> String {
+    let value = serde_json::to_value(config).unwrap_or_default();
+    let mut rows = Vec::new();
+    for (name, value) in value.as_object().into_iter().flatten() {
+        if !matches!(name.as_str(), "fingerprint" | "class_indices" | "cache_digest") && !value.is_null() {
+            rows.push(vec![name.clone(), plain(value)]);
+        }
+    }
+    table(&Table { header: ["setting", "value"].map(str::to_owned).to_vec(), rows })
+}

@@ -1,0 +1,30 @@
+//! Where a new run goes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::RunError;
+
+/// Checks that a run or a sweep can be put there, before the work begins.
+///
+/// # Errors
+/// When there is something already, or that cannot be found out.
+pub fn check_free(path: &Path) -> Result<(), RunError> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(RunError::Exists(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(RunError::Io { action: "written", path: path.to_owned(), cause }),
+    }
+}
+
+/// The first of `FOLDER/NAME-1`, `FOLDER/NAME-2`, … that is free.
+pub fn next_free(folder: &Path, name: &str) -> PathBuf {
+    let mut number = 1;
+    loop {
+        let path = folder.join(format!("{name}-{number}"));
+        if path.symlink_metadata().is_err() {
+            return path;
+        }
+        number += 1;
+    }
+}

@@ -1,0 +1,61 @@
+//! Small caches of made-up rows, for tests that need no photos.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use feature_cache::{
+    Augmentation, CacheContents, ClassNames, Fingerprint, IndexEntry, Split, SplitContents, Views, write_cache,
+};
+
+const COLUMNS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+
+/// A cache whose classes are told apart by where a row is large: (split, rows of each class).
+pub fn cache_of(path: &Path, classes: usize, splits: &[(Split, usize)]) {
+    cache_with_views(path, classes, splits, 0);
+}
+
+/// The same, with this many views of each training row; they are noisier.
+pub fn cache_with_views(path: &Path, classes: usize, splits: &[(Split, usize)], views: usize) {
+    let augmentation =
+        Augmentation { flip: true, crop: "0".into(), brightness: "0".into(), seed: 42, method: "none".into() };
+    let mut rows = Vec::new();
+    let mut contents = CacheContents {
+        fingerprint: Fingerprint {
+            backbone: "none".into(),
+            weights: "none".into(),
+            size: 150,
+            interpolation: "nearest".into(),
+            scaling: "none".into(),
+            color: "none".into(),
+            decoder: "none".into(),
+            pooling: "none".into(),
+            precision: "f32".into(),
+        },
+        views: NonZeroUsize::new(views).map(|count| Views { count, augmentation }),
+        classes: ClassNames::new((0..classes).map(|k| format!("class{k:04}")).collect()).unwrap(),
+        splits: [].into(),
+    };
+    for &(split, count) in splits {
+        let mut photos = Vec::new();
+        for label in 0..classes {
+            for n in 0..count {
+                let path = format!("{split}/class{label}/{n}.jpg");
+                let blake3 = blake3::hash(path.as_bytes());
+                let noise = blake3.as_bytes();
+                let value = |k: usize| f32::from(noise[k]) / 512.0 + if k == label % 16 { 1.0 } else { 0.0 };
+                let row: Vec<f32> = (0..16).map(value).collect();
+                for key in contents.views.iter().flat_map(|views| views.keys(blake3)) {
+                    let noise = key.as_bytes();
+                    rows.push((
+                        key,
+                        row.iter().zip(noise).map(|(value, noise)| value + f32::from(*noise) / 256.0).collect(),
+                    ));
+                }
+                rows.push((blake3, row));
+                photos.push(IndexEntry { path: path.into(), label: label as i64, blake3 });
+            }
+        }
+        contents.splits.insert(split, SplitContents { photos, skipped: Vec::new() });
+    }
+    write_cache(path, &contents, COLUMNS, rows.iter().map(|(hash, row)| (*hash, row.as_slice()))).unwrap();
+}
