@@ -97,7 +97,7 @@ fn reports() -> (String, String, Vec<Vec<u64>>) {
     let folders: Vec<String> =
         ["train", "validation"].iter().flat_map(|split| classes.map(|class| format!("{split}/{class}"))).collect();
     let made = Photos::new(&folders.iter().map(String::as_str).collect::<Vec<_>>(), 6);
-    let [cache, out, sweep, photos] = [made.beside("cache"), made.beside("run"), made.beside("sweep"), made.path()];
+    let [cache, out, sweep, photos] = [made.sibling("cache"), made.sibling("run"), made.sibling("sweep"), made.path()];
     extract(&photos, &cache, &[]).succeeded();
     let [cache, out, sweep, photos] = [&cache, &out, &sweep, &photos].map(|path| path.to_str().unwrap());
     run("head", ["train", cache, "--out", out, "--epochs", "12", "--learning-rate", "0.0003"]).succeeded();

@@ -55,7 +55,7 @@ fn wait(child: &mut Child, time: Duration) -> Option<ExitStatus> {
 #[test]
 fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
     let photos = Photos::new(&CLASSES, 8);
-    let (whole, cache) = (photos.beside("whole"), photos.beside("cache"));
+    let (whole, cache) = (photos.sibling("whole"), photos.sibling("cache"));
     let timed_run = |cache: &Path| {
         let started = Instant::now();
         assert!(start(&photos, cache).status().unwrap().success());
@@ -95,13 +95,13 @@ fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
         assert!(reader.join().is_ok());
     });
     assert!(seen.into_inner() > 0, "the reader saw a cache");
-    assert!(!photos.beside(".cache.extract").exists(), "nothing is left behind");
+    assert!(!photos.sibling(".cache.extract").exists(), "nothing is left behind");
 }
 
 #[test]
 fn a_full_disk_is_an_error_and_the_next_run_goes_on() {
     let photos = Photos::new(&CLASSES, 14);
-    let (whole, cache) = (photos.beside("whole"), photos.beside("cache"));
+    let (whole, cache) = (photos.sibling("whole"), photos.sibling("cache"));
     assert!(start(&photos, &whole).status().unwrap().success());
     // In blocks of 1024 bytes: from too small for the first batch of rows to too small for the last file.
     for limit in [1, 40, 100, 500, 1000] {
@@ -121,9 +121,9 @@ fn a_full_disk_is_an_error_and_the_next_run_goes_on() {
 #[test]
 fn ctrl_c_keeps_the_finished_rows() {
     let photos = Photos::new(&CLASSES, 60);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     let mut child = start(&photos, &cache).stderr(Stdio::piped()).spawn().unwrap();
-    let journal = photos.beside(".cache.extract/rows");
+    let journal = photos.sibling(".cache.extract/rows");
     while std::fs::metadata(&journal).map_or(0, |metadata| metadata.len()) < 40_000 {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it could be stopped");
         thread::sleep(Duration::from_millis(2));
@@ -141,9 +141,9 @@ fn ctrl_c_keeps_the_finished_rows() {
 #[test]
 fn a_second_writer_fails_with_the_firsts_process_id_or_waits() {
     let photos = Photos::new(&CLASSES, 60);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     let mut first = start(&photos, &cache).spawn().unwrap();
-    let journal = photos.beside(".cache.extract/rows");
+    let journal = photos.sibling(".cache.extract/rows");
     while std::fs::metadata(&journal).map_or(0, |metadata| metadata.len()) < 40_000 {
         thread::sleep(Duration::from_millis(2));
     }

@@ -148,8 +148,8 @@ impl Photos {
         self.folder.path().join("photos")
     }
 
-    /// A place beside the data set.
-    pub fn beside(&self, name: &str) -> PathBuf {
+    /// A path next to the data set.
+    pub fn sibling(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 

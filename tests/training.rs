@@ -350,8 +350,8 @@ fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
     let message = "its classes are not the run's: only in the cache [\"class0003\"], only in the run []";
     evaluate(&["--cache", other.to_str().unwrap()]).failed_with(message);
     let photos = end_to_end::Photos::new(&["class0000", "class0001", "class0002"], 1);
-    end_to_end::extract(&photos.path(), &photos.beside("real"), &[]).succeeded();
-    let ran = evaluate(&["--split", "all", "--cache", photos.beside("real").to_str().unwrap()]);
+    end_to_end::extract(&photos.path(), &photos.sibling("real"), &[]).succeeded();
+    let ran = evaluate(&["--split", "all", "--cache", photos.sibling("real").to_str().unwrap()]);
     let ran = ran.failed_with("its rows were made differently from those that the head was trained on:");
     assert!(ran.stderr.contains("size      run: 150  cache: 71"), "{ran:?}");
 }
@@ -417,9 +417,9 @@ fn baselines_need_no_settings() {
 #[test]
 fn a_report_is_one_page_with_every_number() {
     let photos = end_to_end::Photos::new(&["train/a<b>&", "train/hat", "validation/a<b>&", "validation/hat"], 3);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     end_to_end::extract(&photos.path(), &cache, &[]).succeeded();
-    let out = photos.beside("run");
+    let out = photos.sibling("run");
     let path = out.to_str().unwrap();
     // A head that is not trained for long takes one of the two classes for the other somewhere.
     train(&cache, &["--out", path, "--epochs", "3", "--learning-rate", "1e-9"]).succeeded();
@@ -434,7 +434,7 @@ fn a_report_is_one_page_with_every_number() {
     assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count() as u64, wrong);
     assert!(!page.contains("://"), "no address is in it");
 
-    let sweep = photos.beside("sweep");
+    let sweep = photos.sibling("sweep");
     run(
         "head",
         ["sweep", cache.to_str().unwrap(), "--out", sweep.to_str().unwrap(), "--hidden", "0,4", "--epochs", "1"],
@@ -448,7 +448,7 @@ fn a_report_is_one_page_with_every_number() {
     assert_eq!(page.matches(column).count(), 2, "the table of the settings and the chart's");
 
     // Where the heads differ in nothing but the learning rate, there is nothing to say of them.
-    let rates = photos.beside("rates");
+    let rates = photos.sibling("rates");
     run("head", ["sweep", cache.to_str().unwrap(), "--out", rates.to_str().unwrap(), "--epochs", "1"]).succeeded();
     run("head", ["report", rates.to_str().unwrap()]).succeeded();
     let page = fs::read_to_string(rates.join("report.html")).unwrap();

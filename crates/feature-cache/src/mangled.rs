@@ -1,4 +1,4 @@
-//! Files as a fault or a stranger may leave them: readers must answer with an error or a value, never with a panic.
+//! Damaged and malicious files: readers must return an error or a value, and never panic.
 //!
 //! Each property runs a few hundred times in the tests, and as often as wanted with, say,
 //! `PROPTEST_CASES=1000000 cargo test --release --package feature-cache mangled`.
@@ -16,7 +16,7 @@ use crate::cache::FeatureCache;
 use crate::class_names::ClassNames;
 use crate::durable::FileDigest;
 use crate::fingerprint::tests::fingerprint;
-use crate::hashes::{HashedPhoto, Hashes, read_hashes, sealed};
+use crate::hashes::{HashedPhoto, Hashes, read_hashes, with_checksum};
 use crate::index::{IndexEntry, SkippedPhoto, read_index, read_skipped, write_index, write_skipped};
 use crate::journal::Journal;
 use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitManifest, VIEWS};
@@ -38,7 +38,7 @@ fn skipped() -> Vec<SkippedPhoto> {
     vec![SkippedPhoto { path: "train/hat/broken.jpg".into(), reason: "is a truncated JPEG".into() }]
 }
 
-/// The files of a cache of three rows, with every kind of file, by their names below it.
+/// The files of a cache of three rows, by path in the cache: one of each kind.
 static CACHE: LazyLock<BTreeMap<&str, Vec<u8>>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cache");
@@ -94,7 +94,7 @@ fn cache_with(name: &str, bytes: &[u8], manifest: &[u8]) -> tempfile::TempDir {
     folder
 }
 
-/// The features of a cache with this manifest were once handed out as an array of 0 columns.
+/// A reader once returned the features of a cache with this manifest as an array of 0 columns.
 #[test]
 fn an_array_that_no_memory_can_hold_is_damage_and_not_an_empty_array() {
     let Manifest { fingerprint, class_indices, mut splits, .. } = manifest();
@@ -123,7 +123,7 @@ fn read_all(path: &Path) {
         assert_eq!(split.features().nrows(), split.rows());
         assert!(split.labels().iter().all(|&label| cache.classes().name(label as usize).is_some()));
         let _ = (split.index(), split.skipped(), split.row(split.rows()));
-        assert!([0, split.rows()].contains(&split.each_rows_views().count()));
+        assert!([0, split.rows()].contains(&split.views_by_row().count()));
     }
     let _ = cache.check_digests();
 }
@@ -140,17 +140,17 @@ proptest! {
         let _ = read_skipped(&skipped);
     }
 
-    /// With a checksum that is right again, so that what is behind it is reached.
+    /// With a correct checksum, so that the code after the checksum is reached.
     #[test]
     fn mangled_hashes(
         table in mangled({
             let photo = HashedPhoto { bytes: 7, mtime_ns: -5, blake3: blake3::hash(b"") };
             let bytes = Hashes::new([("a.jpg".into(), photo)]).to_bytes().unwrap();
-            bytes[..bytes.len() - sealed(Vec::new()).len()].to_vec()
+            bytes[..bytes.len() - with_checksum(Vec::new()).len()].to_vec()
         }),
     ) {
         let _ = read_hashes(&table);
-        let _ = read_hashes(&sealed(table));
+        let _ = read_hashes(&with_checksum(table));
     }
 
     /// A row that is found is the one that was written.
@@ -175,7 +175,7 @@ proptest! {
         }
     }
 
-    /// With a checksum that is right again, as a stranger may write it: other numbers of rows and columns, other files.
+    /// With a correct checksum, as an attacker could write it: other numbers of rows and columns, other files.
     #[test]
     fn mangled_manifests_with_a_checksum(json in mangled(CACHE[MANIFEST].clone()), rows in any::<usize>()) {
         let Ok(Manifest { fingerprint, views, columns, class_indices, mut splits, .. }) = serde_json::from_slice(&json) else {
@@ -190,7 +190,7 @@ proptest! {
         let _ = verify(folder.path());
     }
 
-    /// With digests that are right again.
+    /// With correct digests.
     #[test]
     fn mangled_arrays_and_tables(
         (name, bytes) in prop::sample::select(vec![FEATURES, VIEWS, LABELS, INDEX, SKIPPED])

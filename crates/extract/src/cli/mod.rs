@@ -1,4 +1,4 @@
-//! What was typed, and what of it is meant; clap's types stop here.
+//! The command line: what was typed, turned into the library's types. clap is used nowhere else.
 
 mod choice;
 mod compute;
@@ -45,7 +45,7 @@ enum Command {
     Doctor(doctor::DoctorArgs),
 }
 
-/// Where the network's weights are.
+/// The option for the network's weights.
 #[derive(Debug, Args)]
 struct WeightsArg {
     /// Weights of the network: safetensors, or any of Keras's formats
@@ -53,19 +53,19 @@ struct WeightsArg {
     weights: PathBuf,
 }
 
-/// What scripts/setup makes.
+/// The weights that scripts/setup makes.
 fn default_weights() -> PathBuf {
     let workspace = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     workspace.canonicalize().unwrap_or(workspace).join("data/weights/xception.safetensors")
 }
 
-/// The cores to use: all of them, unless it is said how many.
+/// The number of cores to use: all, unless --threads says how many.
 fn threads(typed: Option<NonZeroUsize>) -> NonZeroUsize {
     typed.unwrap_or_else(|| available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }
 
 impl Cli {
-    /// Does it; the exit code is 0 unless something is wrong with what was looked at.
+    /// Runs the command. The exit code is 1 if `verify` or `doctor` found something wrong, else 0.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             None => extraction::run(&self.extraction),
