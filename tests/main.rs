@@ -10,4 +10,5 @@ mod training;
 mod pipes;
 mod browser;
 mod python;
+mod modules;
 mod dependencies;

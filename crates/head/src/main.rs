@@ -8,7 +8,7 @@ use clap::Parser;
 use stdio::note;
 
 fn main() -> ExitCode {
-    match cli::Cli::parse().run() {
+    match cli::Cli::parse().run().map_err(cli::with_hint) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             note!("error: {error:#}");
