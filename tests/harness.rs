@@ -28,15 +28,28 @@ pub fn workspace() -> PathBuf {
 /// here, once, in the profile that scripts/test uses for everything.
 pub fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let build = ["build", "--release", "--quiet", "--package", "extract", "--package", "head"];
-        let built = Command::new(cargo).args(build).current_dir(workspace()).status();
-        assert!(built.is_ok_and(|status| status.success()), "the binaries do not build");
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-        target.join("release")
-    });
-    folder.join(name)
+    FOLDER.get_or_init(|| build(&["--package", "extract", "--package", "head"], &target())).join(name)
+}
+
+/// A binary that is built without libtorch, in a folder of its own.
+pub fn lean_binary(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let lean = || build(&["--package", "extract", "--no-default-features"], &target().join("lean"));
+    FOLDER.get_or_init(lean).join(name)
+}
+
+/// Where cargo puts what it builds.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+/// Builds packages of the workspace; the folder that their binaries are in.
+fn build(packages: &[&str], target: &Path) -> PathBuf {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let built = cargo.args(["build", "--release", "--quiet", "--target-dir"]).arg(target).args(packages);
+    let built = built.current_dir(workspace()).status();
+    assert!(built.is_ok_and(|status| status.success()), "the binaries do not build");
+    target.join("release")
 }
 
 /// What a command printed and how it ended.

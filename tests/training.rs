@@ -126,7 +126,7 @@ fn settings_that_cannot_be_are_refused_before_anything_is_written() {
 }
 
 #[test]
-fn caches_that_cannot_be_learnt_from() {
+fn caches_that_cannot_be_trained_on() {
     let folder = temporary();
     let refused = |name: &str, classes, splits: &[(Split, usize)], more: &[&str], message: &str| {
         let cache = folder.path().join(name);
@@ -146,7 +146,35 @@ fn a_thousand_classes_are_no_trouble() {
     cache_of(&cache, 1000, &[(Split::Train, 2), (Split::Validation, 1)]);
     let out = folder.path().join("run");
     train(&cache, &["--out", out.to_str().unwrap(), "--epochs", "2"]).succeeded();
-    assert_eq!(json_of(&out.join("metrics.json"))["validation"]["classes"].as_array().unwrap().len(), 1000);
+    let path = out.to_str().unwrap();
+    let metrics = json_of(&out.join("metrics.json"));
+    assert_eq!(metrics["validation"]["classes"].as_array().unwrap().len(), 1000);
+    // Of a million cells those that are not zero are kept.
+    let cells: Vec<[usize; 3]> = serde_json::from_value(metrics["validation"]["confusion"]["cells"].clone()).unwrap();
+    assert_eq!(cells.iter().map(|[_, _, rows]| rows).sum::<usize>(), 1000);
+    let evaluate = || run("head", ["evaluate", path, "--split", "validation"]).succeeded();
+    let text = evaluate().stdout;
+    assert!(text.contains("the 20 of 1000 classes with the lowest F1"), "{text}");
+    assert!(text.contains("the most frequent mistakes") && text.lines().count() < 60, "{text}");
+    run("head", ["report", path]).succeeded();
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("The 200 of 1000 classes with the lowest F1") && page.len() < 1 << 20, "{}", page.len());
+
+    // A run of an earlier version, with all of the matrix.
+    let mut earlier = metrics;
+    for split in ["train", "validation"] {
+        let mut matrix = vec![vec![0; 1000]; 1000];
+        let cells: Vec<[usize; 3]> = serde_json::from_value(earlier[split]["confusion"]["cells"].clone()).unwrap();
+        for [class, predicted, rows] in cells {
+            matrix[class][predicted] = rows;
+        }
+        earlier[split]["confusion"] = json!(matrix);
+    }
+    fs::write(out.join("metrics.json"), serde_json::to_vec(&earlier).unwrap()).unwrap();
+    assert_eq!(evaluate().stdout, text);
+    run("head", ["report", path]).succeeded();
+    assert_eq!(fs::read_to_string(out.join("report.html")).unwrap(), page);
+    run("head", ["compare", path, path]).succeeded();
 }
 
 /// A sweep's heads are those that train makes, to the byte; the best setting comes first.
@@ -192,9 +220,9 @@ fn a_sweep_is_many_trainings() {
     );
 }
 
-/// Views are drawn by seed, on any number of cores, and only for learning; a sweep's heads are still those of train.
+/// Views are drawn by seed, on any number of cores, and only for training; a sweep's heads are still those of train.
 #[test]
-fn heads_learn_from_views_and_are_judged_by_photos() {
+fn heads_train_on_views_and_are_evaluated_on_photos() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     let splits = [(Split::Train, 20), (Split::Validation, 10), (Split::Test, 5)];
@@ -282,7 +310,7 @@ fn training_ends_early_and_keeps_the_best_weights() {
 }
 
 #[test]
-fn a_run_is_judged_by_any_split_of_a_cache_that_it_belongs_to() {
+fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     cache_of(&cache, 3, &[(Split::Train, 40), (Split::Validation, 10), (Split::Test, 5)]);
@@ -295,11 +323,13 @@ fn a_run_is_judged_by_any_split_of_a_cache_that_it_belongs_to() {
         assert_eq!(evaluate(&["--split", split, "--json"]).succeeded().json(), metrics[split], "{split}");
     }
     let ran = evaluate(&[]).succeeded();
-    for expected in ["test accuracy ", "on 15 photos", "with 95 % confidence", "top-3", "precision", "is \\ taken for"]
+    for expected in
+        ["test accuracy ", "on 15 photos", "with 95 % confidence", "top-3", "precision", "class \\ predicted"]
     {
         assert!(ran.stdout.contains(expected), "{expected} in {ran:?}");
     }
-    evaluate(&["--split", "all"]).failed_with("has no all split to judge by; choose another --split: it has train, ");
+    evaluate(&["--split", "all"])
+        .failed_with("has no all split to evaluate on; choose another --split: it has train, ");
 
     // The cache is found from another folder than the one it was named in.
     let beside = folder.path().join("named from here");
@@ -309,13 +339,32 @@ fn a_run_is_judged_by_any_split_of_a_cache_that_it_belongs_to() {
     let elsewhere = run("head", ["evaluate", beside.to_str().unwrap(), "--split", "test", "--json"]).succeeded();
     assert_eq!(elsewhere.json(), metrics["test"]);
 
-    // A head that was judged by a held-out part is judged by the same part again.
+    // A head that was validated on a held-out part is evaluated on the same part again, which is also the default.
     let whole = folder.path().join("whole");
     cache_of(&whole, 3, &[(Split::All, 20)]);
     let held_out = folder.path().join("held out");
     train(&whole, &["--out", held_out.to_str().unwrap(), "--seed", "5"]).succeeded();
     let ran = run("head", ["evaluate", held_out.to_str().unwrap(), "--split", "validation", "--json"]).succeeded();
-    assert_eq!(ran.json(), json_of(&held_out.join("metrics.json"))["validation"]);
+    let validation = json_of(&held_out.join("metrics.json"))["validation"].clone();
+    assert_eq!(ran.json(), validation);
+    let ran = run("head", ["evaluate", held_out.to_str().unwrap(), "--json"]).succeeded();
+    assert_eq!(ran.json(), validation);
+    let named = "validation (the held-out 0.2 of all)";
+    assert!(ran.stderr.contains(&format!("the cache has no test split: evaluated on {named}")), "{ran:?}");
+    let ran = run("head", ["evaluate", held_out.to_str().unwrap()]).succeeded();
+    assert!(ran.stdout.starts_with(&format!("{named} accuracy ")), "{ran:?}");
+    // Of another cache it is not known which part that would be.
+    let more = folder.path().join("more");
+    cache_of(&more, 3, &[(Split::All, 30)]);
+    let ran = run("head", ["evaluate", held_out.to_str().unwrap(), "--cache", more.to_str().unwrap()]);
+    ran.failed_with("has no test or validation split to evaluate on; choose another --split: it has all");
+    // Where there is a validation split, it is the default too.
+    let two = folder.path().join("two");
+    cache_of(&two, 3, &[(Split::Train, 20), (Split::Validation, 10)]);
+    let validated = folder.path().join("validated");
+    train(&two, &["--out", validated.to_str().unwrap()]).succeeded();
+    let ran = run("head", ["evaluate", validated.to_str().unwrap()]).succeeded();
+    assert!(ran.stdout.starts_with("validation accuracy "), "{ran:?}");
 
     let other = folder.path().join("other");
     cache_of(&other, 4, &[(Split::Test, 5)]);
@@ -416,5 +465,15 @@ fn a_report_is_one_page_with_every_number() {
     let page = fs::read_to_string(sweep.join("report.html")).unwrap();
     assert_eq!(page.matches("<path class=\"mark").count(), 8, "four rates, two kinds of head");
     assert_eq!(page.matches("<circle class=\"faint").count(), 24, "three seeds each");
+    let column = "<th scope=\"col\">head</th>";
+    assert_eq!(page.matches(column).count(), 2, "the table of the settings and the chart's");
+
+    // Where the heads differ in nothing but the learning rate, there is nothing to say of them.
+    let rates = photos.beside("rates");
+    run("head", ["sweep", cache.to_str().unwrap(), "--out", rates.to_str().unwrap(), "--epochs", "1"]).succeeded();
+    run("head", ["report", rates.to_str().unwrap()]).succeeded();
+    let page = fs::read_to_string(rates.join("report.html")).unwrap();
+    assert!(page.contains("<th scope=\"col\">learning rate</th>") && !page.contains(column), "{page}");
+    assert!(!page.contains("<td>all heads</td>"), "{page}");
     run("head", ["report", photos.path().to_str().unwrap()]).failed_with("no run here");
 }

@@ -2,28 +2,29 @@
 //!
 //! scan → hash → find what has a row already → run the rest through the network → put the new cache in place
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use backbone::pixels::{Limit, Limits};
+use backbone::xception::COLUMNS;
+use backbone::{
+    Compute, ComputeError, EmbedSpec, Embedder, EmbedderError, NetworkError, Photo, PhotoError, Precision, Times,
+    Weights, check,
+};
 use feature_cache::{
     CacheContents, CacheError, CacheWriter, FeatureCache, Fingerprint, IndexEntry, Journal, RowSource, SharedPhoto,
     SkippedPhoto, Split, SplitContents, Views, WhenLocked, photos_in_two_splits,
 };
 
-use crate::arithmetic::{Arithmetic, Precision, UnsuitedPrecision};
-use crate::batch_size::BatchSize;
 use crate::changes::Changes;
 use crate::dataset::{Dataset, DatasetError, LeftOut};
-use crate::fingerprint::fingerprint;
 use crate::inventory::{Inventory, Reading};
-use crate::pipeline::{self, Job, NetworkError, OnError, Preparation, Times, Wanted};
+use crate::jobs::{self, Job, JobError, Outcome};
 use crate::progress::Progress;
 use crate::views::PhotoViews;
-use crate::weights::{Weights, WeightsError};
-use crate::xception::COLUMNS;
 
 /// What an extraction is asked to do.
 #[derive(Debug, Clone)]
@@ -34,24 +35,45 @@ pub struct Extraction {
     pub cache: PathBuf,
     /// The network's weights, safetensors or one of Keras's formats.
     pub weights: PathBuf,
-    /// How photos become the network's input.
-    pub preparation: Preparation,
-    /// Augmented views of the photos that heads learn from.
+    /// What the rows depend on.
+    pub spec: EmbedSpec,
+    /// How they are computed.
+    pub compute: Compute,
+    /// What a photo may cost.
+    pub limits: Limits,
+    /// Augmented views of the training photos.
     pub views: Option<PhotoViews>,
-    /// Pictures per forward pass.
-    pub batch_size: BatchSize,
-    /// Forward passes side by side.
-    pub workers: NonZeroUsize,
-    /// Where the network runs, and in which numbers.
-    pub arithmetic: Arithmetic,
     /// What to do about broken photos.
     pub on_error: OnError,
     /// Hash every photo, also those whose size and time are known.
     pub rehash: bool,
-    /// Give up a cache that was made differently.
+    /// Overwrite a cache that was made differently.
     pub replace: bool,
     /// What to do while somebody else writes the cache.
     pub when_locked: WhenLocked,
+}
+
+/// What to do about photos that cannot be used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// Check all the others, then fail with the whole list.
+    #[default]
+    Fail,
+    /// Leave them out, and list them in skipped.csv.
+    Skip,
+}
+
+impl OnError {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Fail, Self::Skip];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+        }
+    }
 }
 
 /// What an extraction did.
@@ -61,12 +83,14 @@ pub struct Summary {
     pub cache: PathBuf,
     /// Rows by split.
     pub rows: BTreeMap<Split, usize>,
-    /// Augmented views of each photo that heads learn from.
+    /// Augmented views of each training photo.
     pub views: usize,
     /// How the photos differ from those of the cache before.
     pub changes: Changes,
     /// Photos without a row, with the reason.
     pub skipped: Vec<SkippedPhoto>,
+    /// The limits that some of those are over.
+    pub exceeded: BTreeSet<Limit>,
     /// Files that were read to hash them.
     pub hashed: usize,
     /// Rows that came from the network in this run, those of views among them.
@@ -79,6 +103,8 @@ pub struct Summary {
     pub batches: usize,
     /// Forward passes side by side.
     pub workers: NonZeroUsize,
+    /// Whose kernels ran the network, with which vectors; none where nothing was computed.
+    pub kernels: Option<String>,
     /// Where the time of the pipeline went.
     pub times: Times,
     /// The whole run.
@@ -93,18 +119,21 @@ pub enum ExtractError {
     Dataset(#[from] DatasetError),
     /// The weights could not be read.
     #[error(transparent)]
-    Weights(#[from] WeightsError),
+    Weights(#[from] backbone::weights::WeightsError),
     /// The cache could not be read or written.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// The kernels cannot give the cache's rows.
+    /// This machine or build cannot give the precision like this.
     #[error(transparent)]
-    Kernels(#[from] UnsuitedPrecision),
+    Compute(#[from] ComputeError),
+    /// The network could not be prepared.
+    #[error(transparent)]
+    Embedder(#[from] EmbedderError),
     /// The network could not be run.
     #[error(transparent)]
     Network(#[from] NetworkError),
     /// A row holds NaN or an infinity.
-    #[error("{}: its features are not finite: {}", photo.display(), why_not_finite(*precision, weights))]
+    #[error("{}: its features are not finite", photo.display())]
     NotFinite {
         /// The photo, relative to the data set.
         photo: PathBuf,
@@ -113,21 +142,14 @@ pub enum ExtractError {
         /// The network's numbers.
         precision: Precision,
     },
-    /// The rows' arithmetic is not to be had.
-    #[error(
-        "{}: its rows were computed in {precision}, and here is no such GPU, processor or version of extract; \
-         leave out --sample, or check them where they were computed",
-        path.display()
-    )]
-    NotHere {
-        /// The cache.
-        path: PathBuf,
-        /// The device's numbers, as the fingerprint has them.
-        precision: String,
-    },
     /// Photos that give no row, all of them.
-    #[error("{} of the photos cannot be used:\n{}\nmend or remove them, or leave them out with --on-error skip", .0.len(), listed(.0))]
-    Broken(Vec<SkippedPhoto>),
+    #[error("{} of the photos cannot be used:\n{}", photos.len(), listed(photos))]
+    Broken {
+        /// The photos, with the reason.
+        photos: Vec<SkippedPhoto>,
+        /// The limits that some of them are over.
+        exceeded: BTreeSet<Limit>,
+    },
     /// Every photo of a class is broken.
     #[error("{}: class {class:?} has no photo that can be used", dataset.display())]
     NothingLeft {
@@ -136,11 +158,8 @@ pub enum ExtractError {
         /// The class.
         class: String,
     },
-    /// The views of a cache are not those that this version makes.
-    #[error("{}: another version of extract made its views, so they cannot be computed again; leave out --sample", .0.display())]
-    UnknownViews(PathBuf),
     /// The cache is another data set's.
-    #[error("{}: holds {rows} rows and none of these photos; choose another --out, or give it up with --replace", path.display())]
+    #[error("{}: holds {rows} rows and none of these photos", path.display())]
     OtherPhotos {
         /// The cache.
         path: PathBuf,
@@ -148,21 +167,11 @@ pub enum ExtractError {
         rows: usize,
     },
     /// Somebody asked it to stop.
-    #[error("stopped; {kept} finished rows are kept, run the same command again to go on")]
+    #[error("stopped; {kept} finished rows are kept")]
     Stopped {
         /// Rows that the next run need not compute.
         kept: usize,
     },
-}
-
-fn why_not_finite(precision: Precision, weights: &Path) -> String {
-    let weights = weights.display();
-    match precision {
-        Precision::F32 | Precision::Bf16 => {
-            format!("the weights or the network are broken; run: extract doctor --weights {weights}")
-        }
-        Precision::F16 => format!("f16 is too narrow for them, or {weights} is broken; use --precision f32"),
-    }
 }
 
 fn listed(photos: &[SkippedPhoto]) -> String {
@@ -178,9 +187,11 @@ impl Extraction {
     /// See [`ExtractError`].
     pub fn run(&self, stop: &AtomicBool) -> Result<Summary, ExtractError> {
         let start = Instant::now();
+        // Before any photo is read.
+        self.compute.check(self.spec.precision)?;
         let dataset = Dataset::scan(&self.dataset)?;
         let weights = Weights::load(&self.weights)?;
-        let fingerprint = fingerprint(&weights, self.preparation, self.arithmetic);
+        let fingerprint = self.spec.fingerprint(weights.digest(), self.compute.device);
         let writer = CacheWriter::open(&self.cache, self.when_locked)?;
         let previous = self.previous(writer.path(), &fingerprint)?;
         let mut journal = writer.journal(&fingerprint, WIDTH)?;
@@ -188,25 +199,26 @@ impl Extraction {
         let inventory = self.take_inventory(&dataset, previous.as_ref());
         let pictures = inventory.pictures();
         let changes = self.changes(previous.as_ref(), &pictures)?;
-        let mut broken = inventory.broken();
-        let jobs = self.jobs(&pictures, &RowSource::new(previous.as_ref(), &journal)?);
-        let (mut times, mut batches, mut computed) = (Times::default(), 0, 0);
-        if !jobs.is_empty() {
-            // Something is broken already: the rest only has to be checked, and then all of it listed.
-            let only_check = self.on_error == OnError::Fail && !broken.is_empty();
-            let outcome = match only_check {
-                true => pipeline::check(&dataset.root, &jobs, self.preparation),
-                false => self.compute(&weights, &dataset.root, &jobs, &mut journal, stop)?,
-            };
-            (times, batches, computed) = (outcome.times, outcome.batches, outcome.rows);
-            broken.extend(with_same_bytes(&outcome.broken, &pictures));
-            if outcome.stopped {
-                return Err(ExtractError::Stopped { kept: journal.rows() });
-            }
+        let (mut broken, mut exceeded) = (inventory.broken(), inventory.exceeded());
+        let jobs = Job::missing(&pictures, self.views.as_ref(), &RowSource::new(previous.as_ref(), &journal)?);
+        let mut outcome = Outcome::default();
+        let mut kernels = None;
+        if self.on_error == OnError::Fail && !broken.is_empty() {
+            // The run fails anyway: the rest only has to be checked, and then all of it listed.
+            outcome.broken = self.check(&jobs, &dataset.root, 0);
+        } else if !jobs.is_empty() {
+            let embedder = Embedder::new(&self.spec, &weights, self.compute)?.with_limits(self.limits);
+            kernels = Some(embedder.kernels());
+            outcome = self.compute(&jobs, &dataset.root, &embedder, &mut journal, stop)?;
+        }
+        broken.extend(with_same_bytes(&outcome.broken, &jobs, &pictures));
+        exceeded.extend(outcome.broken.iter().filter_map(|(_, reason)| reason.limit()));
+        if outcome.cancelled {
+            return Err(ExtractError::Stopped { kept: journal.rows() });
         }
         if self.on_error == OnError::Fail && !broken.is_empty() {
-            let broken = broken.into_iter().map(|(path, reason)| SkippedPhoto { path, reason });
-            return Err(ExtractError::Broken(broken.collect()));
+            let photos = broken.into_iter().map(|(path, reason)| SkippedPhoto { path, reason }).collect();
+            return Err(ExtractError::Broken { photos, exceeded });
         }
 
         let contents = contents(&dataset, (fingerprint, self.views_in_words().cloned()), pictures, &broken)?;
@@ -217,13 +229,15 @@ impl Extraction {
             views: contents.views.as_ref().map_or(0, |views| views.count.get()),
             changes,
             skipped: contents.splits.values().flat_map(|split| split.skipped.clone()).collect(),
+            exceeded,
             hashed: inventory.hashed,
-            computed,
+            computed: outcome.rows,
             shared: photos_in_two_splits(contents.photos()),
             left_out: dataset.left_out,
-            batches,
-            workers: self.workers,
-            times,
+            batches: outcome.batches,
+            workers: self.compute.workers(),
+            kernels,
+            times: outcome.times,
             elapsed: start.elapsed(),
         };
         if !unchanged {
@@ -270,7 +284,7 @@ impl Extraction {
     fn take_inventory(&self, dataset: &Dataset, previous: Option<&FeatureCache>) -> Inventory {
         let progress = Progress::start("hashing", dataset.len(), "photos");
         let known = previous.map(FeatureCache::hashes).unwrap_or_default();
-        let reading = Reading { limits: self.preparation.limits, rehash: self.rehash };
+        let reading = Reading { preprocess: self.spec.preprocess(self.limits), rehash: self.rehash };
         Inventory::take(dataset, &known, reading, || progress.advance(1))
     }
 
@@ -291,51 +305,46 @@ impl Extraction {
         }
     }
 
-    /// Each picture that nobody has a row for, once: photos, and views of those that heads learn from.
-    fn jobs(&self, pictures: &BTreeMap<Split, Vec<IndexEntry>>, rows: &RowSource<'_>) -> Vec<Job> {
-        let mut seen = HashSet::new();
-        let photos = pictures.iter().flat_map(|(&split, photos)| photos.iter().map(move |photo| (split, photo)));
-        let job = |(split, photo): (Split, &IndexEntry)| {
-            let blake3 = photo.blake3;
-            let views = self.views.iter().filter(|_| split.is_learnt_from()).flat_map(|views| views.of(blake3));
-            let each = [Wanted { key: blake3, view: None }].into_iter().chain(views);
-            let pictures = each.filter(|picture| !rows.contains(&picture.key) && seen.insert(picture.key)).collect();
-            Job { path: photo.path.clone(), blake3, pictures }
-        };
-        photos.map(job).filter(|job| !job.pictures.is_empty()).collect()
-    }
-
+    /// Computes the rows of the jobs. Where a broken photo fails the run, the jobs behind it are only checked, so that all
+    /// broken photos can be listed.
     fn compute(
         &self,
-        weights: &Weights,
-        root: &Path,
         jobs: &[Job],
+        root: &Path,
+        embedder: &Embedder,
         journal: &mut Journal,
         stop: &AtomicBool,
-    ) -> Result<pipeline::Outcome, ExtractError> {
-        let network = self.batch_size.network(weights, self.preparation.side, self.arithmetic)?;
-        let rows = jobs.iter().map(|job| job.pictures.len()).sum();
-        let progress = Progress::start("extracting", rows, "rows");
-        let write = |rows: Vec<(blake3::Hash, &[f32])>| {
-            let count = rows.len();
-            journal.append(rows).map_err(|error| self.with_photo(error, jobs))?;
-            progress.advance(count);
-            Ok(())
-        };
-        pipeline::run(root, jobs, self.preparation, self.on_error, (network, self.workers.get()), stop, write)
+    ) -> Result<Outcome, ExtractError> {
+        let fail = self.on_error == OnError::Fail;
+        let computed = jobs::compute(jobs, root, embedder, journal, fail, stop);
+        let mut outcome = computed.map_err(|error| match error {
+            JobError::Network(error) => error.into(),
+            JobError::Journal(error) => self.with_photo(error, jobs),
+        })?;
+        if fail && let Some(&(number, _)) = outcome.broken.last() {
+            outcome.broken.extend(self.check(jobs, root, number + 1));
+        }
+        Ok(outcome)
     }
 
     /// Says which photo's row is not finite, if that is the error.
     fn with_photo(&self, error: CacheError, jobs: &[Job]) -> ExtractError {
         let CacheError::RowNotFinite(key) = error else { return error.into() };
-        match jobs.iter().find(|job| job.pictures.iter().any(|picture| picture.key == key)) {
+        match jobs.iter().find(|job| job.keys.contains(&key)) {
+            None => error.into(),
             Some(job) => ExtractError::NotFinite {
                 photo: job.path.clone(),
                 weights: self.weights.clone(),
-                precision: self.arithmetic.precision(),
+                precision: self.spec.precision,
             },
-            None => error.into(),
         }
+    }
+
+    /// Reads and decodes the photos of the jobs from number `first` on: those that are broken, by their number, and why.
+    fn check(&self, jobs: &[Job], root: &Path, first: usize) -> Vec<(usize, PhotoError)> {
+        let photos: Vec<Photo> = jobs[first..].iter().map(|job| job.photo(root)).collect();
+        let broken = check(&photos, self.spec.preprocess(self.limits)).into_iter();
+        broken.map(|(number, error)| (first + number, error)).collect()
     }
 }
 
@@ -344,11 +353,12 @@ const WIDTH: NonZeroUsize = NonZeroUsize::new(COLUMNS).unwrap();
 
 /// A broken picture is broken under each of its names.
 fn with_same_bytes(
-    broken: &[(Job, crate::inventory::BrokenPhoto)],
+    broken: &[(usize, PhotoError)],
+    jobs: &[Job],
     pictures: &BTreeMap<Split, Vec<IndexEntry>>,
 ) -> Vec<(PathBuf, String)> {
     let reasons: HashMap<blake3::Hash, String> =
-        broken.iter().map(|(job, reason)| (job.blake3, reason.to_string())).collect();
+        broken.iter().map(|&(job, ref reason)| (jobs[job].blake3, reason.to_string())).collect();
     let named = |photo: &IndexEntry| Some((photo.path.clone(), reasons.get(&photo.blake3)?.clone()));
     pictures.values().flatten().filter_map(named).collect()
 }

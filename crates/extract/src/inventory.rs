@@ -1,18 +1,16 @@
 //! Which picture each photo of the data set is: blake3 of its bytes, from the file or from what is known of it.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use backbone::PhotoError;
+use backbone::photo::read_photo;
+use backbone::pixels::{Limit, Preprocess};
 use feature_cache::{HashedPhoto, Hashes, IndexEntry, Split};
 use rayon::prelude::*;
 
 use crate::dataset::{Dataset, Photo};
-use crate::pixels::{self, Limits, PixelError};
-
-/// No photo comes near this; a larger file is not read.
-const MOST_FILE_BYTES: u64 = 1 << 30;
 
 /// The photos of a data set, told apart by their bytes.
 #[derive(Debug)]
@@ -23,30 +21,13 @@ pub struct Inventory {
 }
 
 /// A photo and what it turned out to be.
-type Seen = (Photo, Result<HashedPhoto, BrokenPhoto>);
-
-/// Why there is no row for a photo.
-#[derive(Debug, thiserror::Error)]
-pub enum BrokenPhoto {
-    /// The operating system refused.
-    #[error("cannot be read: {0}")]
-    Unreadable(#[from] io::Error),
-    /// Larger than any photo.
-    #[error("{0} bytes, too large for a photo")]
-    TooLarge(u64),
-    /// Not a picture, a damaged one, or one over the limits.
-    #[error(transparent)]
-    Pixels(#[from] PixelError),
-    /// Somebody wrote to it during the run.
-    #[error("changed while it was being extracted; run again")]
-    Changed,
-}
+type Seen = (Photo, Result<HashedPhoto, PhotoError>);
 
 /// How photos are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
-    /// Larger pictures are refused.
-    pub limits: Limits,
+    /// How they are decoded and resized later: what cannot be is found now.
+    pub preprocess: Preprocess,
     /// Hash every file, also those whose size and time are known.
     pub rehash: bool,
 }
@@ -89,6 +70,12 @@ impl Inventory {
         self.splits.values().flatten().filter_map(reason).collect()
     }
 
+    /// The limits that some of those are over.
+    pub fn exceeded(&self) -> BTreeSet<Limit> {
+        let photos = self.splits.values().flatten();
+        photos.filter_map(|(_, picture)| picture.as_ref().err()?.limit()).collect()
+    }
+
     /// The sizes and times of the photos, for the next run.
     pub fn hashes(&self) -> Hashes {
         let known = |(photo, picture): &Seen| Some((photo.path.clone(), *picture.as_ref().ok()?));
@@ -103,28 +90,14 @@ fn look_at(
     known: &Hashes,
     reading: Reading,
     bytes: &mut Vec<u8>,
-) -> Result<(HashedPhoto, bool), BrokenPhoto> {
+) -> Result<(HashedPhoto, bool), PhotoError> {
     let metadata = fs::metadata(path)?;
     if !reading.rehash
         && let Some(blake3) = known.unchanged(relative, &metadata)
     {
         return Ok((HashedPhoto::new(&metadata, blake3), false));
     }
-    read_photo(path, &metadata, bytes)?;
-    pixels::probe(bytes, reading.limits)?;
+    read_photo(path, bytes)?;
+    reading.preprocess.check(bytes)?;
     Ok((HashedPhoto::new(&metadata, blake3::hash(bytes)), true))
-}
-
-/// Fills `bytes` with the whole file, if it is no larger than photos are. The buffer is the caller's to use again: one
-/// for each photo, with what is kept of it in between, would leave memory full of holes.
-///
-/// # Errors
-/// When it cannot be read or is too large.
-pub fn read_photo(path: &Path, metadata: &Metadata, bytes: &mut Vec<u8>) -> Result<(), BrokenPhoto> {
-    if metadata.len() > MOST_FILE_BYTES {
-        return Err(BrokenPhoto::TooLarge(metadata.len()));
-    }
-    bytes.clear();
-    File::open(path)?.take(MOST_FILE_BYTES).read_to_end(bytes)?;
-    Ok(())
 }

@@ -9,8 +9,8 @@ use clap::Parser;
 use stdio::note;
 
 fn main() {
-    extract::memory::keep();
-    let code = cli::Cli::parse().run().unwrap_or_else(|error| {
+    backbone::memory::keep();
+    let code = cli::Cli::parse().run().map_err(cli::with_hint).unwrap_or_else(|error| {
         note!("error: {error:#}");
         ExitCode::FAILURE
     });

@@ -2,12 +2,10 @@
 
 use std::num::NonZeroUsize;
 
+use backbone::pixels::{Variation, View};
 use feature_cache::Views;
 
-use crate::pipeline::Wanted;
-use crate::pixels::Variation;
-
-/// The views that each photo has which heads learn from.
+/// The views that each training photo has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PhotoViews {
     views: Views,
@@ -17,12 +15,12 @@ pub struct PhotoViews {
 impl PhotoViews {
     /// So many views, drawn like this.
     pub fn new(count: NonZeroUsize, variation: Variation) -> Self {
-        Self { views: Views { count, augmentation: variation.in_words() }, variation }
+        Self { views: Views { count, augmentation: variation.to_augmentation() }, variation }
     }
 
     /// The views of a cache; none if this version would make other ones.
     pub fn of_cache(views: &Views) -> Option<Self> {
-        let variation = Variation::from_words(&views.augmentation)?;
+        let variation = Variation::from_augmentation(&views.augmentation)?;
         Some(Self { views: views.clone(), variation })
     }
 
@@ -31,9 +29,9 @@ impl PhotoViews {
         &self.views
     }
 
-    /// The views of this picture, in the order of their numbers.
-    pub fn of(&self, picture: blake3::Hash) -> impl Iterator<Item = Wanted> {
-        let view = move |number| self.variation.view(&picture, number);
-        self.views.keys(picture).zip(0..).map(move |(key, number)| Wanted { key, view: Some(view(number)) })
+    /// The views of this picture, in the order of their numbers, each with the key of its row.
+    pub fn of(&self, picture: blake3::Hash) -> impl Iterator<Item = (blake3::Hash, View)> {
+        let keys = self.views.keys(picture).enumerate();
+        keys.map(move |(number, key)| (key, self.variation.view(&picture, number)))
     }
 }

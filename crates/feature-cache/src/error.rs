@@ -10,7 +10,7 @@ use crate::difference::Difference;
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// There is no manifest, so no cache.
-    #[error("{}: no feature cache here; make one with: extract DATASET --out {}", .0.display(), .0.display())]
+    #[error("{}: no feature cache here", .0.display())]
     NotACache(PathBuf),
     /// The operating system refused.
     #[error("{}: cannot {action}: {cause}", path.display())]
@@ -23,7 +23,7 @@ pub enum CacheError {
         cause: io::Error,
     },
     /// The cache follows another version of the format.
-    #[error("{}: cache format version {found}, this program reads {expected}; extract again into another --out, or with --replace", path.display())]
+    #[error("{}: cache format version {found}, this program reads {expected}", path.display())]
     Version {
         /// The manifest.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum CacheError {
         expected: u64,
     },
     /// A file of the cache is not what the manifest says.
-    #[error("{}: {damage}; extract again with --replace to rebuild the cache", path.display())]
+    #[error("{}: {damage}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum CacheError {
         damage: Damage,
     },
     /// The cache holds rows that were made in another way.
-    #[error("{}: its rows were made differently:\n{}\nkeep it and choose another --out, or give it up with --replace", path.display(), Difference::table(differences, "now", "cache"))]
+    #[error("{}: its rows were made differently:\n{}", path.display(), Difference::table(differences, "now", "cache"))]
     OtherFingerprint {
         /// The cache.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum CacheError {
         differences: Vec<Difference>,
     },
     /// The cache has views that would be lost.
-    #[error("{}: holds other views:\n{}\nto learn from fewer of them: head train --views N; to give them up and keep the rows: --replace", path.display(), Difference::table(differences, "now", "cache"))]
+    #[error("{}: holds other views:\n{}", path.display(), Difference::table(differences, "now", "cache"))]
     OtherViews {
         /// The cache.
         path: PathBuf,
@@ -57,7 +57,7 @@ pub enum CacheError {
         differences: Vec<Difference>,
     },
     /// Another process is writing the cache.
-    #[error("{}: being written by process {owner}; wait for it with --wait", path.display())]
+    #[error("{}: being written by process {owner}", path.display())]
     Locked {
         /// The cache.
         path: PathBuf,
@@ -65,7 +65,7 @@ pub enum CacheError {
         owner: String,
     },
     /// The folder holds something that is no part of a cache and would be lost.
-    #[error("{}: not part of a feature cache; move it away, or choose another --out", .0.display())]
+    #[error("{}: not part of a feature cache", .0.display())]
     Foreign(PathBuf),
     /// A row holds NaN or an infinity: that of this picture or view.
     #[error("the row of picture or view {0} is not finite")]

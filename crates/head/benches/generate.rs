@@ -1,6 +1,7 @@
-//! A cache of generated rows, as large as wanted: `cargo bench --package head --bench generate -- CACHE ROWS`.
+//! A cache of generated rows, as large as wanted: `cargo bench --package head --bench generate -- CACHE ROWS [CLASSES]`.
 //!
-//! Ten classes, told apart by a few of the 2048 columns; a tenth of the rows are for validation.
+//! Ten classes, or as many as are asked for, told apart by one or two of the 2048 columns; a tenth of the rows are for
+//! validation.
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -10,25 +11,29 @@ use end_to_end::sample_fingerprint;
 use feature_cache::{CacheContents, CacheWriter, ClassNames, IndexEntry, RowSource, Split, SplitContents, WhenLocked};
 
 const COLUMNS: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
+/// Where no number is given.
 const CLASSES: usize = 10;
 /// Rows that are generated and written at a time: 8 MB.
 const BLOCK: usize = 1024;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "expected CACHE ROWS";
+    let usage = "expected CACHE ROWS [CLASSES]";
     let (path, rows) = (PathBuf::from(arguments.next().ok_or(usage)?), arguments.next().ok_or(usage)?.parse()?);
+    // Cargo adds a flag of its own.
+    let classes = arguments.find(|argument| !argument.starts_with("--"));
+    let classes = classes.map_or(Ok(CLASSES), |typed| typed.parse())?;
     let split = |k: usize| if k % 10 == 9 { Split::Validation } else { Split::Train };
     let picture = |k: usize| blake3::hash(&k.to_le_bytes());
     let mut contents = CacheContents {
         fingerprint: sample_fingerprint(),
         views: None,
-        classes: ClassNames::new((0..CLASSES).map(|k| format!("class {k}")).collect())?,
+        classes: ClassNames::new((0..classes).map(|k| format!("class {k}")).collect())?,
         splits: [Split::Train, Split::Validation].map(|split| (split, SplitContents::default())).into(),
     };
     for k in 0..rows {
         let path = format!("{}/{k}.jpg", split(k)).into();
-        let entry = IndexEntry { path, label: (k / 10 % CLASSES) as i64, blake3: picture(k) };
+        let entry = IndexEntry { path, label: (k / 10 % classes) as i64, blake3: picture(k) };
         contents.splits.entry(split(k)).or_default().photos.push(entry);
     }
 
@@ -40,7 +45,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         let block = start..rows.min(start + BLOCK);
         for (k, row) in block.clone().zip(values.chunks_exact_mut(COLUMNS.get())) {
             row.fill_with(|| noise.next());
-            row[k / 10 % CLASSES] += 0.5;
+            // The digits of the label, one column for each.
+            let label = k / 10 % classes;
+            row[label % COLUMNS] += 0.5;
+            if label >= COLUMNS.get() {
+                row[label / COLUMNS] += 0.5;
+            }
         }
         journal.append(block.map(picture).zip(values.chunks_exact(COLUMNS.get())))?;
     }

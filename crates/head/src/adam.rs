@@ -1,11 +1,11 @@
 //! Adam (Kingma and Ba 2014), as Keras computes it (keras/src/optimizers/adam.py).
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::kernels::Cores;
 use crate::layers::Classifier;
 use crate::settings::Positive;
+use crate::simd::dispatch;
 
 /// Keras's defaults. Note the epsilon: other libraries have 1e-8.
 const BETA_1: f32 = 0.9;
@@ -93,7 +93,7 @@ impl Tensor<'_> {
     fn update(self, cores: Cores, alpha: f32) {
         let share = cores.share(self.parameters.len(), MIN_PER_CORE);
         if share >= self.parameters.len() {
-            return Arch::new().dispatch(|| self.update_here(alpha));
+            return dispatch(|| self.update_here(alpha));
         }
         let Self { parameters, gradients, first, second } = self;
         let shares = (
@@ -104,7 +104,7 @@ impl Tensor<'_> {
         );
         shares.into_par_iter().for_each(|(parameters, gradients, first, second)| {
             let part = Tensor { parameters, gradients, first, second };
-            Arch::new().dispatch(|| part.update_here(alpha));
+            dispatch(|| part.update_here(alpha));
         });
     }
 

@@ -7,8 +7,10 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+
+use crate::simd::dispatch;
 
 /// Rows that [`dots`] takes at a time.
 const MR: usize = 2;
@@ -40,11 +42,11 @@ impl Cores {
 pub fn dots(cores: Cores, a: &[&[f32]], b: &[f32], out: &mut [f32]) {
     let share = cores.share(a.len(), MR);
     if share >= a.len() {
-        return Arch::new().dispatch(Dots { a, b, out });
+        return dispatch(Dots { a, b, out });
     }
     let outputs = out.len() / a.len();
     let parts = a.par_chunks(share).zip(out.par_chunks_mut((share * outputs).max(1)));
-    parts.for_each(|(a, out)| Arch::new().dispatch(Dots { a, b, out }));
+    parts.for_each(|(a, out)| dispatch(Dots { a, b, out }));
 }
 
 /// `out[n] = Σ_r coefficient(r, n) rows[r]`: `rows` is (rows, length), `out` (outputs, length).
@@ -52,11 +54,11 @@ pub fn combine(cores: Cores, rows: &[&[f32]], coefficients: Coefficients<'_>, ou
     let Some(length) = rows.first().map(|row| row.len()).filter(|&length| length > 0) else { return };
     let share = cores.share(out.len() / length, 1);
     if share * length >= out.len() {
-        return Arch::new().dispatch(Combine { rows, coefficients, out });
+        return dispatch(Combine { rows, coefficients, out });
     }
     out.par_chunks_mut(share * length).enumerate().for_each(|(part, out)| {
         let values = &coefficients.values[part * share * coefficients.per_output..];
-        Arch::new().dispatch(Combine { rows, coefficients: Coefficients { values, ..coefficients }, out });
+        dispatch(Combine { rows, coefficients: Coefficients { values, ..coefficients }, out });
     });
 }
 

@@ -15,6 +15,7 @@ mod markup;
 pub mod schedule;
 pub mod settings;
 pub mod data;
+mod simd;
 pub mod kernels;
 pub mod dropout;
 pub mod loss;

@@ -1,40 +1,37 @@
 //! `extract doctor`.
 
 use std::process::ExitCode;
-use std::thread::available_parallelism;
 
+use backbone::golden::{Examination, examine};
+use backbone::processor;
+use backbone::weights::IMAGENET_DIGEST;
+use backbone::{BatchSize, Compute, Kernels, Precision, Weights};
 use clap::Args;
-use extract::arithmetic::{Arithmetic, Kernels, Precision};
-use extract::doctor::{Examination, examine, libtorch_version, processor_features};
-use extract::weights::{IMAGENET_DIGEST, Weights};
 use stdio::output;
 
 use super::WeightsArg;
-use super::device::DeviceName;
+use super::compute::ComputeArgs;
+use super::threads;
 
 /// `extract doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     #[command(flatten)]
     weights: WeightsArg,
-    /// Where the network runs: auto, cpu, cuda:N
-    #[arg(long, default_value = "auto")]
-    device: DeviceName,
-    /// The network's numbers
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    precision: Precision,
-    /// Whose kernels to check; auto: all that this device and precision have
-    #[arg(long, value_enum, default_value_t)]
-    kernels: Kernels,
+    /// With --kernels auto, all kernels are checked that this device and precision have
+    #[command(flatten)]
+    compute: ComputeArgs,
 }
 
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let device = args.device.device()?;
-    let arithmetic = Arithmetic::new(device, args.precision, args.kernels)?;
+    let precision = args.compute.precision;
+    let threads = threads(None);
+    let compute = args.compute.compute(BatchSize::Auto, threads);
+    compute.check(precision)?;
     output!("extract    {}", env!("CARGO_PKG_VERSION"))?;
-    output!("libtorch   {} (oneDNN {})", libtorch_version(), if tch::utils::has_mkldnn() { "yes" } else { "no" })?;
-    output!("device     {device:?}")?;
-    output!("processor  {} cores, {}", available_parallelism().map_or(1, usize::from), processor_features().join(" "))?;
+    output!("libtorch   {}", libtorch())?;
+    output!("device     {}", compute.device)?;
+    output!("processor  {threads} cores, {}", processor::features().join(" "))?;
     let weights = Weights::load(&args.weights.weights)?;
     let digest = weights.digest().to_hex();
     output!("weights    {} ({digest})", args.weights.weights.display())?;
@@ -42,10 +39,10 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         output!("these are not the weights that Keras publishes for ImageNet: there is nothing to compare with")?;
         return Ok(ExitCode::FAILURE);
     }
-    let tolerance = args.precision.tolerance();
+    let tolerance = precision.tolerance();
     let mut healthy = true;
-    for arithmetic in to_check(arithmetic) {
-        let Examination { difference, kernels } = examine(&weights, arithmetic)?;
+    for compute in to_check(compute, precision) {
+        let Examination { difference, kernels } = examine(&weights, precision, compute)?;
         let right = difference <= tolerance;
         let verdict =
             if right { "this machine computes what it should" } else { "this machine computes something else" };
@@ -57,9 +54,18 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The kernels that were asked for, or all that can compute this.
-fn to_check(arithmetic: Arithmetic) -> Vec<Arithmetic> {
-    if arithmetic.kernels() != Kernels::Auto {
-        return vec![arithmetic];
+fn to_check(compute: Compute, precision: Precision) -> Vec<Compute> {
+    if compute.kernels != Kernels::Auto {
+        return vec![compute];
     }
-    [Kernels::Own, Kernels::Libtorch].into_iter().filter_map(|kernels| arithmetic.with(kernels).ok()).collect()
+    let each = [Kernels::Own, Kernels::Libtorch].map(|kernels| Compute { kernels, ..compute });
+    each.into_iter().filter(|compute| compute.check(precision).is_ok()).collect()
+}
+
+/// The libtorch that this was linked with.
+fn libtorch() -> String {
+    match backbone::libtorch() {
+        Some(libtorch) => format!("{} (oneDNN {})", libtorch.version, if libtorch.onednn { "yes" } else { "no" }),
+        None => "none: this build has our own kernels alone".to_owned(),
+    }
 }

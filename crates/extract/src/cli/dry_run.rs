@@ -1,14 +1,14 @@
 //! `extract DATASET --dry-run`: what is there, and how long it would take.
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use anyhow::Result;
-use extract::batch_size::BatchSize;
+use backbone::{BatchSize, Compute, Embedder, Weights, golden};
 use extract::dataset::Dataset;
 use extract::extraction::Extraction;
-use extract::pipeline::Network;
-use extract::weights::Weights;
 use stdio::output;
 
 pub fn run(extraction: &Extraction) -> Result<ExitCode> {
@@ -33,16 +33,19 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// By the second of two forward passes; the first one prepares. Larger batches than suit the device would take longer and
-/// say the same.
+/// By the second of two rounds of trial batches; the first one prepares. Larger batches than suit the device would take
+/// longer and say the same.
 fn seconds_per_row(extraction: &Extraction) -> Result<f64> {
     let weights = Weights::load(&extraction.weights)?;
-    let side = extraction.preparation.side;
-    let network = BatchSize::Auto.network(&weights, side, extraction.arithmetic)?;
-    let batch = network.batch();
-    let black = vec![0; batch * 3 * (side as usize).pow(2)];
-    network.rows(&black)?;
-    let start = Instant::now();
-    network.rows(&black)?;
-    Ok(start.elapsed().as_secs_f64() / (batch * extraction.workers.get()) as f64)
+    let compute = Compute { batch_size: BatchSize::Auto, ..extraction.compute };
+    let embedder = Embedder::new(&extraction.spec, &weights, compute)?;
+    let count = embedder.batch_size() * embedder.workers();
+    let mut seconds = 0.0;
+    for _ in 0..2 {
+        let photos = vec![golden::picture(); count];
+        let start = Instant::now();
+        embedder.embed(photos, &AtomicBool::new(false), |_| ControlFlow::<()>::Continue(()))?;
+        seconds = start.elapsed().as_secs_f64();
+    }
+    Ok(seconds / count as f64)
 }

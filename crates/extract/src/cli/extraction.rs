@@ -5,25 +5,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread::available_parallelism;
 
 use anyhow::Context;
+use backbone::pixels::{Interpolation, Limits};
+use backbone::xception::MIN_SIDE;
+use backbone::{BatchSize, EmbedSpec, Times};
 use clap::Args;
-use extract::arithmetic::{Arithmetic, Kernels, Precision};
-use extract::batch_size::BatchSize;
-use extract::extraction::{Extraction, Summary};
-use extract::pipeline::{OnError, Preparation, Times};
-use extract::pixels::{Interpolation, Limits};
-use extract::xception::SMALLEST_SIDE;
+use extract::extraction::{Extraction, OnError, Summary};
 use feature_cache::WhenLocked;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use stdio::{OutputError, note, output};
-use tch::Device;
 
-use super::WeightsArg;
-use super::device::DeviceName;
-use super::dry_run;
+use super::choice::choice;
+use super::compute::ComputeArgs;
+use super::hint::raise;
 use super::views::ViewsArgs;
+use super::{WeightsArg, dry_run, threads};
 
 /// `extract DATASET --out CACHE`.
 #[derive(Debug, Args)]
@@ -37,10 +34,10 @@ pub struct ExtractionArgs {
     #[command(flatten)]
     weights: WeightsArg,
     /// Side of the network's input in pixels, 71 or more
-    #[arg(long, value_name = "PIXELS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(i64::from(SMALLEST_SIDE)..=2048))]
+    #[arg(long, value_name = "PIXELS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(i64::from(MIN_SIDE)..=2048))]
     size: u32,
     /// How photos are resized to it
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, default_value = "nearest", value_parser = choice(&Interpolation::ALL, Interpolation::name))]
     interpolation: Interpolation,
     /// Photos per forward pass: auto (8 on the CPU, on a GPU the largest of 256, 128, 64, … that fits) or a number; on the
     /// CPU rows do not depend on it, on a GPU they differ by rounding
@@ -52,29 +49,25 @@ pub struct ExtractionArgs {
     fast_decode: bool,
     #[command(flatten)]
     views: ViewsArgs,
-    /// Where the network runs: auto (a GPU if there is one), cpu, cuda:N
-    #[arg(long, default_value = "auto")]
-    device: DeviceName,
-    /// The network's numbers: f32 gives Keras's features, bf16 and f16 are faster where there are instructions for them
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    precision: Precision,
-    /// Whose kernels run the network: auto (our own wherever they are faster), own (f32 on the CPU), libtorch; rows
-    /// differ by rounding
-    #[arg(long, value_enum, default_value_t)]
-    kernels: Kernels,
+    #[command(flatten)]
+    compute: ComputeArgs,
     /// Cores to use [default: all]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// What to do about photos that cannot be read: fail with the list of all, or skip and list them in skipped.csv
-    #[arg(long, value_enum, default_value_t = OnError::Fail)]
+    #[arg(long, default_value = "fail", value_parser = choice(&OnError::ALL, OnError::name))]
     on_error: OnError,
     /// Refuse photos with more pixels than this before taking memory for them
-    #[arg(long, value_name = "PIXELS", default_value_t = Limits::PILLOW.max_pixels)]
+    #[arg(long, value_name = "PIXELS", default_value_t = Limits::DEFAULT.max_pixels)]
     max_pixels: u64,
+    /// Refuse photos that may take more memory than this, decoded and while they are resized, before taking it; as many
+    /// photos are decoded at a time as cores are used
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::DEFAULT.max_bytes)]
+    max_picture_bytes: u64,
     /// Read every photo again, also those whose size and time have not changed
     #[arg(long)]
     rehash: bool,
-    /// Give up a cache that was made in another way, or of other photos; of one with other views, only the views
+    /// Overwrite a cache that was made in another way, or of other photos; of one with other views, only the views
     #[arg(long)]
     replace: bool,
     /// If another extract is writing the cache, wait for it
@@ -92,25 +85,22 @@ pub struct ExtractionArgs {
 }
 
 pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
-    let device = args.device.device()?;
-    let cores = available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let threads = args.threads.unwrap_or(cores);
+    let threads = threads(args.threads);
     rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global().context("cannot start threads")?;
     let extraction = Extraction {
         // clap has seen to it that both are there, unless there is a subcommand or nothing to write.
         dataset: args.dataset.clone().unwrap_or_default(),
         cache: args.out.clone().unwrap_or_default(),
         weights: args.weights.weights.clone(),
-        preparation: Preparation {
+        spec: EmbedSpec {
             side: args.size,
             interpolation: args.interpolation,
-            limits: Limits { max_pixels: args.max_pixels },
             fast_decode: args.fast_decode,
+            precision: args.compute.precision,
         },
+        compute: args.compute.compute(args.batch_size, threads),
+        limits: Limits { max_pixels: args.max_pixels, max_bytes: args.max_picture_bytes },
         views: args.views.views()?,
-        batch_size: args.batch_size,
-        workers: if device == Device::Cpu { threads } else { NonZeroUsize::MIN },
-        arithmetic: Arithmetic::new(device, args.precision, args.kernels)?,
         on_error: args.on_error,
         rehash: args.rehash,
         replace: args.replace,
@@ -128,7 +118,7 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
         report(&summary)?;
     }
     if args.profile {
-        profile(&summary.times);
+        profile(&summary);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -148,7 +138,11 @@ fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
 fn warn(summary: &Summary) {
     const LISTED: usize = 5;
     if !summary.skipped.is_empty() {
-        note!("warning: {} photos skipped, listed in skipped.csv and tried again next time:", summary.skipped.len());
+        note!(
+            "warning: {} photos skipped, listed in skipped.csv and tried again next time{}:",
+            summary.skipped.len(),
+            raise(&summary.exceeded)
+        );
         for photo in summary.skipped.iter().take(LISTED) {
             note!("  {}: {}", photo.path.display(), photo.reason);
         }
@@ -214,8 +208,11 @@ fn to_json(summary: &Summary) -> serde_json::Value {
     })
 }
 
-fn profile(times: &Times) {
-    let Times { decode, network, waiting, write } = times;
+fn profile(summary: &Summary) {
+    let Times { decode, network, waiting, write } = &summary.times;
+    if let Some(kernels) = &summary.kernels {
+        note!("profile: kernels: {kernels}");
+    }
     let seconds = |time: &std::time::Duration| time.as_secs_f64();
     note!(
         "profile: network {:.2} s and waiting {:.2} s over all workers, decode {:.2} s, write {:.2} s",

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use backbone::weights::{IMAGENET_DIGEST, Weights};
 use clap::Args;
-use extract::weights::{IMAGENET_DIGEST, Weights};
 use stdio::output;
 
 use super::default_weights;

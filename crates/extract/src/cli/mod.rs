@@ -1,6 +1,8 @@
 //! What was typed, and what of it is meant; clap's types stop here.
 
-mod device;
+mod choice;
+mod compute;
+mod hint;
 mod doctor;
 mod dry_run;
 mod extraction;
@@ -8,10 +10,14 @@ mod import_weights;
 mod verify;
 mod views;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use self::hint::with_hint;
 
 /// Run a frozen ImageNet Xception over a folder of photos, once, and cache a row of 2048 features for each.
 ///
@@ -51,6 +57,11 @@ struct WeightsArg {
 fn default_weights() -> PathBuf {
     let workspace = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     workspace.canonicalize().unwrap_or(workspace).join("data/weights/xception.safetensors")
+}
+
+/// The cores to use: all of them, unless it is said how many.
+fn threads(typed: Option<NonZeroUsize>) -> NonZeroUsize {
+    typed.unwrap_or_else(|| available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }
 
 impl Cli {

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use extract::arithmetic::Kernels;
-use extract::audit;
+use extract::verify as check;
 use feature_cache::{CacheContents, FeatureCache, photos_in_two_splits, verify};
 use stdio::output;
 
 use super::WeightsArg;
+use super::compute::KernelsArg;
 
 /// `extract verify CACHE`.
 #[derive(Debug, Args)]
@@ -24,9 +24,8 @@ pub struct VerifyArgs {
     /// them (needs --against)
     #[arg(long, value_name = "N", requires = "against")]
     sample: Option<NonZeroUsize>,
-    /// Whose kernels compute them again: auto, own (f32 on the CPU), libtorch (needs --sample)
-    #[arg(long, value_enum, default_value_t, requires = "sample")]
-    kernels: Kernels,
+    #[command(flatten)]
+    kernels: KernelsArg,
     #[command(flatten)]
     weights: WeightsArg,
 }
@@ -48,9 +47,9 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     }
     let mut wrong = Vec::new();
     if let Some(dataset) = &args.against {
-        wrong.extend(audit::photos(&contents, dataset));
+        wrong.extend(check::photos(&contents, dataset));
         if let Some(rows) = args.sample {
-            wrong.extend(audit::rows(&cache, dataset, &args.weights.weights, args.kernels, rows.get())?);
+            wrong.extend(check::rows(&cache, dataset, &args.weights.weights, args.kernels.kernels, rows.get())?);
         }
     }
     for line in &wrong {

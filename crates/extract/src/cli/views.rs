@@ -2,8 +2,8 @@
 
 use std::num::NonZeroUsize;
 
+use backbone::pixels::{Variation, VariationError};
 use clap::Args;
-use extract::pixels::{Variation, VariationError};
 use extract::views::PhotoViews;
 
 /// More than a head sees in any sensible number of epochs; each costs as much as its photo.

@@ -33,7 +33,8 @@ impl Mean {
     }
 }
 
-/// Means with error bars, and a faint mark for each value that they are the means of.
+/// Means with error bars, and a faint mark for each value that they are the means of. The table names the series where
+/// there are several.
 pub(crate) fn mean_chart(title: &str, x_name: &str, series: &[Series]) -> Chart {
     let mut places = Vec::new();
     let mut values = Vec::new();
@@ -76,15 +77,22 @@ pub(crate) fn mean_chart(title: &str, x_name: &str, series: &[Series]) -> Chart 
             let words = format!("{name}, {x_name} {at}: {value} ± {error}");
             drawing += &mark(number, point, MarkSize::Normal, &words);
             let each: Vec<String> = mean.each.iter().map(|value| format!("{value:.4}")).collect();
-            rows.push(vec![name.clone(), at, value, error, each.join(" ")]);
+            let mut row = vec![at, value, error, each.join(" ")];
+            if series.len() > 1 {
+                row.insert(0, name.clone());
+            }
+            rows.push(row);
         }
     }
-    let header = ["head", x_name, "mean", "standard error", "each seed"];
+    let mut header = vec![x_name, "mean", "standard error", "each seed"];
+    if series.len() > 1 {
+        header.insert(0, "head");
+    }
     Chart {
         title: title.to_owned(),
         description: format!("{title} by {x_name}"),
         series: series.iter().map(|series| series.name.clone()).collect(),
         drawing,
-        table: Table { header: header.map(str::to_owned).to_vec(), rows },
+        table: Table { header: header.into_iter().map(str::to_owned).collect(), rows },
     }
 }

@@ -45,9 +45,6 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let named = args.cache.as_ref().unwrap_or(&run.config.cache);
     let cache = FeatureCache::open(named)?;
     run.check_cache(&cache)?;
-    if cache.digest() != run.config.cache_digest {
-        note!("note: {} has changed since the head was trained, or is another cache", named.display());
-    }
     let wanted = args.split.map_or_else(|| vec![Split::Test, Split::Validation], |split| vec![split]);
     let mut evaluated = None;
     for &split in &wanted {
@@ -61,6 +58,9 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         let (wanted, has) = (wanted.join(" or "), splits.join(", "));
         bail!("{}: has no {wanted} split to evaluate on; choose another --split: it has {has}", named.display());
     };
+    if cache.digest() != run.config.cache_digest {
+        note!("note: {} has changed since the head was trained, or is another cache", named.display());
+    }
     if args.split.is_none() && cache.split(Split::Test).is_none() {
         note!("note: the cache has no test split: evaluated on {name}");
     }

@@ -1,6 +1,7 @@
 //! What to do about an error, in the command line's words: libraries state the facts.
 
 use anyhow::{Error, anyhow};
+use feature_cache::CacheError;
 use head::data::DataError;
 use head::run::{CacheMismatch, RunError};
 
@@ -16,6 +17,9 @@ pub fn with_hint(error: Error) -> Error {
 }
 
 fn hint(error: &Error) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<CacheError>() {
+        return of_cache(error);
+    }
     if let Some(error) = error.downcast_ref::<RunError>() {
         return of_run(error);
     }
@@ -23,6 +27,15 @@ fn hint(error: &Error) -> Option<String> {
         return Some(of_mismatch(error));
     }
     error.downcast_ref::<DataError>().and_then(of_data)
+}
+
+fn of_cache(error: &CacheError) -> Option<String> {
+    match error {
+        CacheError::NotACache(path) => Some(format!("make one with: extract DATASET --out {}", path.display())),
+        CacheError::Version { .. } => Some("extract again into another --out, or with --replace".to_owned()),
+        CacheError::Damaged { .. } => Some("extract again with --replace to rebuild the cache".to_owned()),
+        _ => None,
+    }
 }
 
 fn of_run(error: &RunError) -> Option<String> {

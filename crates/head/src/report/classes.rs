@@ -11,6 +11,8 @@ const MAX_MATRIX_CLASSES: usize = 40;
 const MAX_LISTED: usize = 50;
 /// Mistakes in the sentence above the matrix.
 const MAX_IN_WORDS: usize = 3;
+/// Classes whose precision and recall are shown: those with the lowest F1.
+const MAX_CLASSES: usize = 200;
 
 /// The confusion matrix, the most frequent mistakes in words above it, or a list of them.
 pub(super) fn confusion_section(metrics: &SplitMetrics) -> String {
@@ -63,10 +65,11 @@ fn matrix(metrics: &SplitMetrics) -> String {
     wide("heat", &header, &rows)
 }
 
-/// Precision, recall and F1 of each class, the lowest F1 first.
+/// Precision, recall and F1 of each class, the lowest F1 first; of many classes those with the lowest.
 pub(super) fn class_section(metrics: &SplitMetrics) -> String {
+    let count = metrics.classes.len();
     let mut rows = String::new();
-    for class in metrics.weakest_classes() {
+    for class in metrics.weakest_classes().into_iter().take(MAX_CLASSES) {
         rows += &format!("<tr><th scope=\"row\">{}</th>", escape(&class.class));
         for value in [class.precision, class.recall, class.f1] {
             let percent = 100.0 * value;
@@ -75,7 +78,12 @@ pub(super) fn class_section(metrics: &SplitMetrics) -> String {
         rows += &format!("<td>{}</td></tr>", class.support);
     }
     let header = ["class", "precision", "recall", "F1", "photos"].map(column).concat();
-    wide("bars", &header, &rows)
+    let mut section = String::new();
+    if count > MAX_CLASSES {
+        section =
+            format!("<p>The {MAX_CLASSES} of {count} classes with the lowest F1; metrics.json has all of them.</p>");
+    }
+    section + &wide("bars", &header, &rows)
 }
 
 #[cfg(test)]
@@ -115,5 +123,12 @@ mod tests {
         assert!(matrix.contains("<td class=\"right\" style=\"--part:85%\">5</td>"), "{matrix}");
         let list = confusion_section(&metrics(1000));
         assert!(list.contains("<td>c1</td><td>c0</td><td>3</td>") && list.len() < 1000, "{list}");
+
+        let all = class_section(&metrics(MAX_CLASSES));
+        assert_eq!(all.matches("<tr><th scope=\"row\">").count(), MAX_CLASSES);
+        assert!(!all.contains("<p>"), "{all}");
+        let weakest = class_section(&metrics(10_000));
+        assert_eq!(weakest.matches("<tr><th scope=\"row\">").count(), MAX_CLASSES);
+        assert!(weakest.contains("The 200 of 10000 classes with the lowest F1"), "{weakest}");
     }
 }

@@ -40,12 +40,14 @@ fn result(sweep: &SweepResults) -> String {
         Some(words) => format!(" In the table below {words}."),
         None => String::new(),
     };
+    let varied = varied_names(&sweep.settings);
+    let head = if varied.is_empty() { String::new() } else { format!("{}; ", head_name(&best.setting, &varied)) };
     format!(
-        "<p><strong>{:.1}{error} %</strong> of the validation photos are predicted correctly at learning rate {} ({}; \
-         {seeds}).{}</p>",
+        "<p><strong>{:.1}{error} %</strong> of the validation photos are predicted correctly at learning rate {} \
+         ({}{seeds}).{}</p>",
         100.0 * accuracy,
         best.setting.fit.learning_rate.get(),
-        escape(&head_name(&best.setting, &varied_names(&sweep.settings))),
+        escape(&head),
         escape(&verdict)
     )
 }
@@ -95,7 +97,8 @@ fn object(setting: &Setting) -> Option<Map<String, Value>> {
     serde_json::to_value(setting).ok()?.as_object().cloned()
 }
 
-/// Every setting with its result, and whether it could be as good as the best one.
+/// Every setting with its result, and whether it could be as good as the best one. Where only the learning rate varies,
+/// nothing else of a head is named.
 fn all_settings(sweep: &SweepResults) -> String {
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
     let best = sweep.settings.first().and_then(|result| result.val_accuracy);
@@ -117,16 +120,23 @@ fn all_settings(sweep: &SweepResults) -> String {
             (finished, 0) => finished.to_string(),
             (finished, diverged) => format!("{finished}, {diverged} diverged"),
         };
-        rows.push(vec![
-            result.setting.fit.learning_rate.get().to_string(),
-            head_name(&result.setting, &varied),
+        let mut row = vec![result.setting.fit.learning_rate.get().to_string()];
+        if !varied.is_empty() {
+            row.push(head_name(&result.setting, &varied));
+        }
+        row.extend([
             number(result.val_accuracy),
             number(result.val_accuracy_error),
             number(result.val_loss),
             seeds,
             standing.to_owned(),
         ]);
+        rows.push(row);
     }
-    let header = ["learning rate", "head", "accuracy", "± error", "loss", "seeds", "as good as the best"];
-    table(&Table { header: header.map(str::to_owned).to_vec(), rows })
+    let mut header = vec!["learning rate"];
+    if !varied.is_empty() {
+        header.push("head");
+    }
+    header.extend(["accuracy", "± error", "loss", "seeds", "as good as the best"]);
+    table(&Table { header: header.into_iter().map(str::to_owned).collect(), rows })
 }

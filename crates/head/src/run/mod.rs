@@ -6,7 +6,8 @@
 //!   history.json      Keras's history.history
 //!   history.csv       the same for a spreadsheet
 //!   head.safetensors  dense.kernel (inputs, classes), dense.bias (classes,); hidden layers before it
-//!   metrics.json      the epoch whose weights were kept; per split: loss, accuracy, per class, confusion matrix
+//!   metrics.json      the epoch whose weights were kept; per split: loss, accuracy, per class, confusion matrix (above 100
+//!                     classes only its cells that are not zero)
 //!   curves.svg        loss and accuracy by epoch
 //! ```
 //!

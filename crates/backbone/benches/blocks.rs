@@ -1,0 +1,98 @@
+//! Where a forward pass spends its time on one core, block by block, with our kernels in each of this processor's vector
+//! lengths and with libtorch's: `cargo bench --package backbone --bench blocks`.
+//!
+//! Prints a table. What `--bench peak` prints, divided by the cores, is the most that a block could reach, but for the
+//! multiplications that our kernels do without.
+
+mod weights;
+
+use std::time::Duration;
+
+use backbone::compute::Engine;
+use backbone::network::Network;
+use backbone::processor::Vectors;
+use backbone::xception::{BLOCKS, Xception, multiply_adds};
+#[cfg(feature = "libtorch")]
+use backbone::{Device, Precision};
+
+use self::weights::weights;
+
+const SIDE: u32 = 150;
+const BATCH: usize = 8;
+const ROUNDS: usize = 15;
+
+/// One of the networks that are compared.
+struct Candidate {
+    network: Xception,
+    /// Of each block, in all rounds.
+    times: [Vec<Duration>; BLOCKS],
+}
+
+impl Candidate {
+    /// Median time of a block for one photo, in seconds.
+    fn seconds(&self, block: usize) -> f64 {
+        let mut times = self.times[block].clone();
+        times.sort();
+        times[times.len() / 2].as_secs_f64() / BATCH as f64
+    }
+}
+
+/// Our own kernels with vectors of 8 values and more, and libtorch's where there is one.
+fn engines() -> Vec<Engine> {
+    let mut engines: Vec<Engine> = Vec::new();
+    for vectors in Vectors::available() {
+        if vectors.floats() >= 8 {
+            engines.push(Engine::Own(vectors));
+        }
+    }
+    #[cfg(feature = "libtorch")]
+    engines.push(Engine::Libtorch(Device::Cpu, Precision::F32));
+    engines
+}
+
+#[allow(clippy::print_stdout)]
+fn main() {
+    backbone::memory::keep();
+    let weights = weights();
+    let pixels: Vec<u8> = (0..BATCH * 3 * (SIDE as usize).pow(2)).map(|k| (k * 31 % 255) as u8).collect();
+    let mut candidates = Vec::new();
+    for engine in engines() {
+        let network = Xception::new(&weights, SIDE, BATCH, engine).expect("a network");
+        // The first batch gets the memory that others use again.
+        network.forward(&pixels).expect("rows");
+        candidates.push(Candidate { network, times: Default::default() });
+    }
+    // In turn, so that what else the machine does falls on all alike.
+    for _ in 0..ROUNDS {
+        for Candidate { network, times } in &mut candidates {
+            let round = network.block_times(&pixels).expect("rows");
+            for (times, time) in times.iter_mut().zip(round) {
+                times.push(time);
+            }
+        }
+    }
+
+    let mut header = "| block |".to_owned();
+    let mut rule = "| ---: |".to_owned();
+    for Candidate { network, .. } in &candidates {
+        header += &format!(" {}: ms a photo | GFLOP/s |", network.kernels());
+        rule += " ---: | ---: |";
+    }
+    println!("{header}\n{rule}");
+    let multiply_adds = multiply_adds(SIDE);
+    for (block, &of_block) in multiply_adds.iter().enumerate() {
+        print_row(&(block + 1).to_string(), &candidates, block..block + 1, of_block);
+    }
+    print_row("all", &candidates, 0..BLOCKS, multiply_adds.iter().sum());
+}
+
+/// Prints the time that each candidate takes for some blocks, and the speed that this is.
+#[allow(clippy::print_stdout)]
+fn print_row(name: &str, candidates: &[Candidate], blocks: std::ops::Range<usize>, multiply_adds: u64) {
+    let mut row = format!("| {name} |");
+    for candidate in candidates {
+        let seconds: f64 = blocks.clone().map(|block| candidate.seconds(block)).sum();
+        row += &format!(" {:.2} | {:.0} |", 1e3 * seconds, 2e-9 * multiply_adds as f64 / seconds);
+    }
+    println!("{row}");
+}

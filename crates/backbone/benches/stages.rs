@@ -1,0 +1,63 @@
+//! The stages of an extraction, each alone: `cargo bench --package backbone --bench stages`.
+
+mod weights;
+
+use std::fs;
+use std::path::Path;
+
+use backbone::network::Network;
+use backbone::pixels::{Interpolation, Limits, Preprocess};
+use backbone::xception::Xception;
+use backbone::{Compute, Precision};
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+
+use self::weights::weights;
+
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+fn main() {
+    backbone::memory::keep();
+    divan::main();
+}
+
+/// The 18 photos that scripts/setup fetches.
+fn photos() -> Vec<Vec<u8>> {
+    let folder = Path::new(WORKSPACE).join("data/kitchenware-photos");
+    let entries = fs::read_dir(folder).expect("run scripts/setup first").flatten();
+    let jpegs = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "jpg"));
+    jpegs.map(|entry| fs::read(entry.path()).expect("a photo")).collect()
+}
+
+/// Decoding and resizing 18 photos of 400x600 pixels or so.
+#[divan::bench(args = [Interpolation::Nearest, Interpolation::Bilinear, Interpolation::Lanczos])]
+fn decode_and_resize_18_photos(bencher: Bencher<'_, '_>, interpolation: Interpolation) {
+    let photos = photos();
+    let preprocess = Preprocess { side: 150, interpolation, limits: Limits::DEFAULT, fast_decode: false };
+    let mut input = vec![0; preprocess.values()];
+    bencher.counter(ItemsCount::new(photos.len())).bench_local(|| {
+        for photo in &photos {
+            let picture = preprocess.decode(photo).expect("a picture");
+            preprocess.resize(&picture, None, black_box(&mut input)).expect("a resized picture");
+        }
+    });
+}
+
+fn network(batch: usize, precision: Precision) -> Xception {
+    let engine = Compute::cpu().engine(precision).expect("a precision that this processor has");
+    Xception::new(&weights(), 150, batch, engine).expect("a network")
+}
+
+/// One forward pass on one core.
+#[divan::bench(args = [1, 2, 4, 8, 16, 32], consts = [false, true], sample_count = 10)]
+fn network_at_150<const BF16: bool>(bencher: Bencher<'_, '_>, batch: usize) {
+    let network = network(batch, if BF16 { Precision::Bf16 } else { Precision::F32 });
+    let pixels = vec![128; batch * 150 * 150 * 3];
+    bencher.counter(ItemsCount::new(batch)).bench_local(|| network.forward(&pixels).expect("rows"));
+}
+
+/// Reading the weights of the network, folding and packing them: what each run begins with.
+#[divan::bench(sample_count = 5)]
+fn load_and_pack_weights() -> Xception {
+    network(32, Precision::F32)
+}

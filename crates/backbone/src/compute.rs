@@ -1,0 +1,330 @@
+//! Where the network runs, whose kernels run it, and in which numbers.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::thread::available_parallelism;
+
+use crate::processor::Vectors;
+
+/// The numbers that the network calculates with; the sums of a convolution are always kept in f32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floats: Keras's numbers.
+    #[default]
+    F32,
+    /// bfloat16, for processors and GPUs that have it (NVIDIA's since Ampere): nearly twice as fast; features are about
+    /// 2 % off, heads as accurate.
+    Bf16,
+    /// Half precision, for GPUs: features are about 0.3 % off.
+    F16,
+}
+
+impl Precision {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+
+    /// Its name in a fingerprint and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// How far a row can be from the same row on another machine, or from Keras's: relative L2 distance. Others sum in
+    /// another order, and Keras does so in f32.
+    pub fn tolerance(self) -> f64 {
+        match self {
+            Self::F32 => 1e-5,
+            Self::Bf16 => 3e-2,
+            Self::F16 => 1e-2,
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is none of those that are known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}, found {found:?}")]
+pub struct UnknownName {
+    /// The names that are known.
+    pub expected: &'static str,
+    /// What was given.
+    pub found: String,
+}
+
+impl FromStr for Precision {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let unknown = || UnknownName { expected: "f32, bf16 or f16", found: name.to_owned() };
+        Self::ALL.into_iter().find(|precision| precision.name() == name).ok_or_else(unknown)
+    }
+}
+
+/// What the network runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU by number, from 0.
+    Cuda(usize),
+}
+
+impl Device {
+    /// The first GPU if libtorch sees one, else the CPU.
+    pub fn auto() -> Self {
+        if gpus() > 0 { Self::Cuda(0) } else { Self::Cpu }
+    }
+}
+
+/// `cpu`, `cuda` (the first GPU) or `cuda:N`.
+impl FromStr for Device {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let unknown = || UnknownName { expected: "cpu or cuda:N", found: name.to_owned() };
+        match name {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => {
+                let number = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+                number.map(Self::Cuda).ok_or_else(unknown)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+/// Whose kernels run the network's layers. Their rows differ by rounding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kernels {
+    /// Our own wherever they are faster, libtorch's elsewhere.
+    #[default]
+    Auto,
+    /// Our own: f32 on the CPU.
+    Own,
+    /// libtorch's: on the CPU those of oneDNN.
+    Libtorch,
+}
+
+impl Kernels {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Own, Self::Libtorch];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Own => "own",
+            Self::Libtorch => "libtorch",
+        }
+    }
+}
+
+/// Pictures per forward pass. On the CPU rows do not depend on it; on a GPU they differ by rounding, since cuDNN chooses
+/// by it how to sum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BatchSize {
+    /// 8 on the CPU, where more are no faster and take more memory; on a GPU the largest of 256, 128, 64, … that fits.
+    #[default]
+    Auto,
+    /// So many.
+    Of(NonZeroUsize),
+}
+
+impl BatchSize {
+    /// The most that can be asked for.
+    pub const MAX: usize = 1024;
+}
+
+impl FromStr for BatchSize {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        if name == "auto" {
+            return Ok(Self::Auto);
+        }
+        let size = name.parse().ok().filter(|size: &NonZeroUsize| size.get() <= Self::MAX);
+        let unknown = || UnknownName { expected: "auto, or a number from 1 to 1024", found: name.to_owned() };
+        size.map(Self::Of).ok_or_else(unknown)
+    }
+}
+
+/// How rows are computed: what does not change them, but for rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compute {
+    /// What the network runs on.
+    pub device: Device,
+    /// Whose kernels run it.
+    pub kernels: Kernels,
+    /// Pictures per forward pass.
+    pub batch_size: BatchSize,
+    /// Cores to use for decoding, and on the CPU for the network.
+    pub threads: NonZeroUsize,
+}
+
+/// What runs the network's layers, once it is decided.
+#[derive(Debug, Clone, Copy)]
+pub enum Engine {
+    /// Our own kernels.
+    Own(Vectors),
+    /// libtorch on a device.
+    #[cfg(feature = "libtorch")]
+    Libtorch(Device, Precision),
+}
+
+/// Why rows cannot be computed like this on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ComputeError {
+    /// Another precision than f32, a GPU or libtorch's kernels without libtorch.
+    #[error("{wanted} needs libtorch, and this build has none: it has our own kernels alone, for f32 on the CPU")]
+    NoLibtorch {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// A GPU that is not there.
+    #[error("{device}: libtorch sees {}", count_gpus(*.available))]
+    NoGpu {
+        /// The GPU.
+        device: Device,
+        /// How many GPUs there are.
+        available: usize,
+    },
+    /// Our own kernels for anything but f32 on the CPU.
+    #[error("our own kernels compute f32 on the CPU; {precision} on {device} needs libtorch's")]
+    NotOwn {
+        /// The numbers.
+        precision: Precision,
+        /// The device.
+        device: Device,
+    },
+    /// bfloat16 on a processor that has to emulate it.
+    #[error("bf16: this processor has no instructions for it (avx512_bf16), so it would be slower than f32")]
+    NoBf16,
+    /// Half precision without a GPU.
+    #[error("f16 needs a GPU, and the network runs on the CPU")]
+    NoF16,
+}
+
+fn count_gpus(available: usize) -> String {
+    match available {
+        0 => "no GPU (it is a CPU build, or there is no driver)".to_owned(),
+        1 => "one GPU, cuda:0".to_owned(),
+        count => format!("{count} GPUs, counted from 0"),
+    }
+}
+
+impl Compute {
+    /// On the first GPU if there is one, else on all cores.
+    pub fn auto() -> Self {
+        Self { device: Device::auto(), ..Self::cpu() }
+    }
+
+    /// On all cores of the processor.
+    pub fn cpu() -> Self {
+        let threads = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { device: Device::Cpu, kernels: Kernels::Auto, batch_size: BatchSize::Auto, threads }
+    }
+
+    /// Checks that this machine and build can give the precision like this.
+    ///
+    /// # Errors
+    /// When they cannot. A GPU is taken to have each precision.
+    pub fn check(self, precision: Precision) -> Result<(), ComputeError> {
+        self.engine(precision).map(drop)
+    }
+
+    /// Forward passes side by side: one for each core, one on a GPU.
+    pub fn workers(self) -> NonZeroUsize {
+        match self.device {
+            Device::Cpu => self.threads,
+            Device::Cuda(_) => NonZeroUsize::MIN,
+        }
+    }
+
+    /// What runs the network for rows of this precision.
+    ///
+    /// # Errors
+    /// When this machine or build cannot give them.
+    pub fn engine(self, precision: Precision) -> Result<Engine, ComputeError> {
+        let own_can = (self.device, precision) == (Device::Cpu, Precision::F32);
+        match self.kernels {
+            Kernels::Own if !own_can => Err(ComputeError::NotOwn { precision, device: self.device }),
+            Kernels::Own => Ok(Engine::Own(Vectors::longest())),
+            Kernels::Auto if own_can && own_are_faster() => Ok(Engine::Own(Vectors::longest())),
+            Kernels::Auto | Kernels::Libtorch => self.libtorch(precision),
+        }
+    }
+
+    #[cfg(feature = "libtorch")]
+    fn libtorch(self, precision: Precision) -> Result<Engine, ComputeError> {
+        match (self.device, precision) {
+            (device @ Device::Cuda(number), _) if number >= gpus() => {
+                Err(ComputeError::NoGpu { device, available: gpus() })
+            }
+            (Device::Cpu, Precision::Bf16) if !crate::processor::has_bf16() => Err(ComputeError::NoBf16),
+            (Device::Cpu, Precision::F16) => Err(ComputeError::NoF16),
+            (device, precision) => Ok(Engine::Libtorch(device, precision)),
+        }
+    }
+
+    #[cfg(not(feature = "libtorch"))]
+    fn libtorch(self, precision: Precision) -> Result<Engine, ComputeError> {
+        let wanted = match (self.kernels, self.device) {
+            (Kernels::Libtorch, _) => "kernels libtorch".to_owned(),
+            (_, Device::Cpu) => format!("precision {precision}"),
+            (_, device) => format!("device {device}"),
+        };
+        Err(ComputeError::NoLibtorch { wanted })
+    }
+}
+
+/// Where our own kernels are known to be faster than libtorch's: on processors with vectors of 8 values or more. Without
+/// libtorch nothing is faster.
+fn own_are_faster() -> bool {
+    cfg!(not(feature = "libtorch")) || Vectors::longest().floats() >= 8
+}
+
+/// How many GPUs libtorch sees.
+fn gpus() -> usize {
+    #[cfg(feature = "libtorch")]
+    return usize::try_from(tch::Cuda::device_count()).unwrap_or(0);
+    #[cfg(not(feature = "libtorch"))]
+    return 0;
+}
+
+/// The libtorch that this was linked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkedLibtorch {
+    /// Its version, as far as its folder says.
+    pub version: &'static str,
+    /// Whether it has oneDNN.
+    pub onednn: bool,
+}
+
+/// The libtorch that this was linked with, unless it was built without.
+pub fn libtorch() -> Option<LinkedLibtorch> {
+    #[cfg(feature = "libtorch")]
+    return Some(LinkedLibtorch {
+        version: option_env!("LINKED_LIBTORCH").unwrap_or("of unknown version"),
+        onednn: tch::utils::has_mkldnn(),
+    });
+    #[cfg(not(feature = "libtorch"))]
+    return None;
+}

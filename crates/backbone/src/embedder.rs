@@ -1,0 +1,163 @@
+//! The way from photos to rows: a spec, weights and a machine make an [`Embedder`].
+
+use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
+
+use feature_cache::Fingerprint;
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+
+use crate::compute::{BatchSize, Compute, ComputeError, Device, Engine};
+use crate::network::{Network, NetworkError};
+use crate::photo::Photo;
+use crate::pipeline::{self, Embedding, Event, Settings};
+use crate::pixels::{Limits, Preprocess};
+use crate::spec::EmbedSpec;
+use crate::weights::Weights;
+use crate::xception::Xception;
+
+/// The batch size on a CPU: more are no faster, since each worker has a core to itself, and take more memory.
+const CPU_BATCH: usize = 8;
+
+/// Larger batches keep no GPU busier.
+const MAX_GPU_BATCH: usize = 256;
+
+/// Turns photos into rows of [`COLUMNS`](crate::xception::COLUMNS) features.
+///
+/// ```no_run
+/// use std::ops::ControlFlow;
+/// use std::path::Path;
+/// use std::sync::atomic::AtomicBool;
+///
+/// use backbone::{Compute, EmbedSpec, Embedder, Event, Photo, Weights};
+///
+/// let weights = Weights::load(Path::new("xception.safetensors"))?;
+/// let embedder = Embedder::new(&EmbedSpec::default(), &weights, Compute::auto())?;
+/// let photos = ["hat.jpg", "shoe.png"].map(Photo::from_path);
+/// embedder.embed(photos, &AtomicBool::new(false), |event| {
+///     match event {
+///         Event::Row { photo, row, .. } => println!("{photo}: {:?}", &row[..4]),
+///         Event::Failed { photo, error } => eprintln!("{photo}: {error}"),
+///     }
+///     ControlFlow::<()>::Continue(())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Embedder {
+    network: Xception,
+    preprocess: Preprocess,
+    fingerprint: Fingerprint,
+    workers: usize,
+    pool: ThreadPool,
+}
+
+/// Why there is no embedder.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbedderError {
+    /// This machine or build cannot give the precision like this.
+    #[error(transparent)]
+    Compute(#[from] ComputeError),
+    /// The network cannot be run: on a GPU, not even one picture fits into its memory.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The operating system gives no threads.
+    #[error("cannot start threads: {0}")]
+    Threads(#[from] ThreadPoolBuildError),
+}
+
+impl Embedder {
+    /// Prepares the network: folds the batch norms into the weights and packs them.
+    ///
+    /// # Errors
+    /// When this machine or build cannot give the spec's precision like this, or the network cannot be run.
+    pub fn new(spec: &EmbedSpec, weights: &Weights, compute: Compute) -> Result<Self, EmbedderError> {
+        let engine = compute.engine(spec.precision)?;
+        Ok(Self {
+            network: network(weights, spec.side, compute, engine)?,
+            preprocess: spec.preprocess(Limits::DEFAULT),
+            fingerprint: spec.fingerprint(weights.digest(), compute.device),
+            workers: compute.workers().get(),
+            pool: ThreadPoolBuilder::new().num_threads(compute.threads.get()).build()?,
+        })
+    }
+
+    /// The same with other limits on what a photo may cost.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.preprocess.limits = limits;
+        self
+    }
+
+    /// What its rows depend on.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// Pictures per forward pass.
+    pub fn batch_size(&self) -> usize {
+        self.network.batch_size()
+    }
+
+    /// Forward passes side by side.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Whose kernels run the network, with which vectors.
+    pub fn kernels(&self) -> String {
+        self.network.kernels()
+    }
+
+    /// Computes the rows of the photos and calls `each` with what becomes of them: a row for each (photo, view), or why the
+    /// photo has none, in the order of the photos. `each` says whether to go on; photos are taken from the iterator as they
+    /// are needed. When `cancel` is set, the batches under way are finished and no more are begun.
+    ///
+    /// # Errors
+    /// When the network fails. A photo that fails is an [`Event`].
+    pub fn embed<B>(
+        &self,
+        photos: impl IntoIterator<Item = Photo, IntoIter: Send>,
+        cancel: &AtomicBool,
+        each: impl FnMut(Event<'_>) -> ControlFlow<B>,
+    ) -> Result<Embedding<B>, NetworkError> {
+        let settings = Settings { preprocess: self.preprocess, workers: self.workers, pool: &self.pool };
+        pipeline::run(&self.network, settings, photos.into_iter(), cancel, each)
+    }
+}
+
+/// The network for batches of the size that is wanted.
+fn network(weights: &Weights, side: u32, compute: Compute, engine: Engine) -> Result<Xception, NetworkError> {
+    match (compute.batch_size, compute.device) {
+        (BatchSize::Of(size), _) => Xception::new(weights, side, size.get(), engine),
+        (BatchSize::Auto, Device::Cpu) => Xception::new(weights, side, CPU_BATCH, engine),
+        (BatchSize::Auto, Device::Cuda(_)) => largest(MAX_GPU_BATCH, |batch| {
+            let network = Xception::new(weights, side, batch, engine)?;
+            network.forward(&vec![0; batch * 3 * (side as usize).pow(2)])?;
+            Ok(network)
+        }),
+    }
+}
+
+/// What `attempt` gives for the first of `max`, its half, its quarter, … that works; the last error where none does. Any
+/// error may be one that fewer pictures would not meet: cuDNN has many words for too little memory.
+fn largest<T, E>(max: usize, attempt: impl Fn(usize) -> Result<T, E>) -> Result<T, E> {
+    let mut batch = max;
+    loop {
+        match attempt(batch) {
+            Err(_) if batch > 1 => batch /= 2,
+            attempted => return attempted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_halved_until_it_fits() {
+        let memory_for = |room: usize| move |batch: usize| if batch <= room { Ok(batch) } else { Err(batch) };
+        assert_eq!(largest(256, memory_for(1000)), Ok(256));
+        assert_eq!(largest(256, memory_for(40)), Ok(32));
+        assert_eq!(largest(256, memory_for(1)), Ok(1));
+        assert_eq!(largest(256, memory_for(0)), Err(1), "what a single picture failed with");
+    }
+}

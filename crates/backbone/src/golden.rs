@@ -1,0 +1,64 @@
+//! Whether this machine computes what it should: a built-in picture's row against what Keras gives for it.
+
+use std::io::Cursor;
+use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
+
+use image::{ImageFormat, RgbImage};
+
+use crate::compute::{Compute, Precision};
+use crate::distance::relative_l2;
+use crate::embedder::{Embedder, EmbedderError};
+use crate::photo::Photo;
+use crate::pipeline::Event;
+use crate::spec::EmbedSpec;
+use crate::weights::Weights;
+use crate::xception::COLUMNS;
+
+/// Keras's features of the [`picture`] with the ImageNet weights; tests/fixtures/kitchenware/make.py made the file.
+const GOLDEN: &[u8] = include_bytes!("golden.npy");
+
+/// Width and height of the picture, and of the network's input.
+const SIDE: u32 = 150;
+
+/// What the network made of the built-in picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Examination {
+    /// How far its features are from Keras's: relative L2 distance.
+    pub difference: f64,
+    /// Whose kernels ran the network, with which vectors.
+    pub kernels: String,
+}
+
+/// Embeds the built-in picture.
+///
+/// # Errors
+/// When this machine cannot give the precision like this, or the network cannot be run.
+pub fn examine(weights: &Weights, precision: Precision, compute: Compute) -> Result<Examination, EmbedderError> {
+    let spec = EmbedSpec { side: SIDE, precision, ..EmbedSpec::default() };
+    let embedder = Embedder::new(&spec, weights, compute)?;
+    let mut difference = f64::NAN;
+    embedder.embed([picture()], &AtomicBool::new(false), |event| {
+        if let Event::Row { row, .. } = event {
+            difference = relative_l2(row, &golden_row());
+        }
+        ControlFlow::<()>::Continue(())
+    })?;
+    Ok(Examination { difference, kernels: embedder.kernels() })
+}
+
+/// The values at the end of the file.
+fn golden_row() -> Vec<f32> {
+    let (_, values) = GOLDEN.split_at(GOLDEN.len() - COLUMNS * size_of::<f32>());
+    values.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect()
+}
+
+/// The built-in picture, 150 x 150 pixels: stripes and a slow wave in three colours, `(x (c + 1) + y (3 - c) + x y / 16)
+/// mod 256`.
+pub fn picture() -> Photo {
+    let value = |x: u32, y: u32, c: u32| (x * (c + 1) + y * (3 - c) + x * y / 16) as u8;
+    let picture = RgbImage::from_fn(SIDE, SIDE, |x, y| image::Rgb([0, 1, 2].map(|c| value(x, y, c))));
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ImageFormat::Bmp).expect("a small picture fits into memory");
+    Photo::from_bytes(bytes.into_inner())
+}

@@ -1,0 +1,34 @@
+//! From photos to feature rows: a frozen ImageNet Xception, with the pixels that Keras gives it.
+//!
+//! ```text
+//! photo ─ pixels (decode, resize, views) ─┐
+//! weights ─ xception (own CPU kernels, or libtorch) ─┴─ pipeline (decode ∥ network) ─▶ rows in the order of the photos
+//! ```
+//!
+//! [`Embedder`] is the one way from photos to rows. Nothing here knows of data sets and caches, prints, or reads a command
+//! line.
+
+pub mod pixels;
+pub mod photo;
+pub mod weights;
+pub mod processor;
+pub mod compute;
+pub mod spec;
+pub mod network;
+pub mod xception;
+mod pipeline;
+mod embedder;
+mod distance;
+pub mod golden;
+pub mod memory;
+
+pub use compute::{
+    BatchSize, Compute, ComputeError, Device, Kernels, LinkedLibtorch, Precision, UnknownName, libtorch,
+};
+pub use distance::relative_l2;
+pub use embedder::{Embedder, EmbedderError};
+pub use network::NetworkError;
+pub use photo::{Photo, PhotoError, Source};
+pub use pipeline::{Embedding, End, Event, Times, check};
+pub use spec::{EmbedSpec, UnknownRecipe};
+pub use weights::Weights;

@@ -1,0 +1,100 @@
+//! A photo whose rows are wanted, and its bytes.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::pixels::{Limit, PixelError, View};
+
+/// No photo comes near this; a larger file is not read.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// A photo, and the pictures of it whose rows are wanted: it is decoded once for all of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Photo {
+    /// Where its bytes are.
+    pub source: Source,
+    /// blake3 that the bytes must have, if they are known; others are an error of the photo.
+    pub blake3: Option<blake3::Hash>,
+    /// A row is wanted of each: one of the photo's views, or with `None` the photo as it is.
+    pub views: Vec<Option<View>>,
+}
+
+/// Where a photo's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// In a file.
+    Path(PathBuf),
+    /// Here: a whole picture file.
+    Bytes(Vec<u8>),
+}
+
+/// Why there is no row for a photo.
+#[derive(Debug, thiserror::Error)]
+pub enum PhotoError {
+    /// The operating system refused.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// Larger than any photo.
+    #[error("{0} bytes, too large for a photo")]
+    TooLarge(u64),
+    /// Not a picture, a damaged one, or one over the limits.
+    #[error(transparent)]
+    Pixels(#[from] PixelError),
+    /// The bytes are not those that were expected: somebody wrote to the file meanwhile.
+    #[error("changed while it was being read; run again")]
+    Changed,
+}
+
+impl PhotoError {
+    /// The limit that the photo is over, if that is the reason.
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Pixels(error) => error.limit(),
+            _ => None,
+        }
+    }
+}
+
+impl Photo {
+    /// The photo in a file, as it is.
+    pub fn from_path(path: impl Into<PathBuf>) -> Self {
+        Self { source: Source::Path(path.into()), blake3: None, views: vec![None] }
+    }
+
+    /// A photo in memory, as it is: the bytes of a picture file.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self { source: Source::Bytes(bytes), blake3: None, views: vec![None] }
+    }
+
+    /// Its bytes, checked against the hash that they must have. Those of a file are read into `buffer`.
+    pub(crate) fn bytes<'a>(&'a self, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], PhotoError> {
+        let bytes = match &self.source {
+            Source::Bytes(bytes) => bytes,
+            Source::Path(path) => {
+                read_photo(path, buffer)?;
+                buffer
+            }
+        };
+        if self.blake3.is_some_and(|expected| blake3::hash(bytes) != expected) {
+            return Err(PhotoError::Changed);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Fills `buffer` with the whole file, if it is no larger than photos are. The buffer is the caller's to use again: one
+/// for each photo, with what is kept of it in between, would leave memory full of holes.
+///
+/// # Errors
+/// When it cannot be read or is too large.
+pub fn read_photo(path: &Path, buffer: &mut Vec<u8>) -> Result<(), PhotoError> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(PhotoError::TooLarge(length));
+    }
+    buffer.clear();
+    file.take(MAX_FILE_BYTES).read_to_end(buffer)?;
+    Ok(())
+}

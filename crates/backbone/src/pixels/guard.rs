@@ -1,0 +1,69 @@
+//! A panic while one photo is decoded or resized becomes that photo's error.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe, Location, catch_unwind};
+use std::sync::Once;
+
+use super::limits::PixelError;
+
+thread_local! {
+    /// Within [`guarded`], where this thread's last panic was.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Does the work; a panic in it is an error, and is not printed. For that, the first call puts a hook before the process's
+/// panic hook, which still gets all other panics.
+///
+/// # Errors
+/// The work's, or that it panicked.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, PixelError>) -> Result<T, PixelError> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            let is_guarded = PLACE.with_borrow_mut(|place| {
+                if let Some(place) = place {
+                    *place = panic.location().map_or_else(String::new, short);
+                }
+                place.is_some()
+            });
+            if !is_guarded {
+                hook(panic);
+            }
+        }));
+    });
+    let outer = PLACE.replace(Some(String::new()));
+    let done = catch_unwind(AssertUnwindSafe(work));
+    let place = PLACE.replace(outer).unwrap_or_default();
+    done.unwrap_or_else(|panic| Err(PixelError::Panicked { problem: format!("{} ({place})", message(panic.as_ref())) }))
+}
+
+/// File and line, without the folders of the machine that compiled it.
+fn short(location: &Location<'_>) -> String {
+    const PARTS: usize = 4;
+    let parts: Vec<&str> = location.file().split('/').collect();
+    format!("{}:{}", parts[parts.len().saturating_sub(PARTS)..].join("/"), location.line())
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panicked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_and_the_thread_goes_on() {
+        let empty: &[u8] = &[];
+        let error = guarded(|| Ok(empty[usize::from(empty.is_empty())])).unwrap_err();
+        let PixelError::Panicked { problem } = &error else { panic!("{error:?}") };
+        assert!(problem.starts_with("index out of bounds: the len is 0 but the index is 1 ("), "{problem}");
+        assert!(problem.contains("src/pixels/guard.rs:"), "{problem}");
+        assert_eq!(guarded(|| Ok(1)), Ok(1));
+        assert_eq!(guarded::<()>(|| Err(PixelError::Truncated)), Err(PixelError::Truncated));
+        assert!(PLACE.with_borrow(Option::is_none), "the next panic of this thread is printed");
+    }
+}

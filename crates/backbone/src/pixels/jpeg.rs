@@ -1,0 +1,216 @@
+//! JPEG through mozjpeg, whose decoder is libjpeg-turbo's, as Pillow's is: the same pixels to the last bit.
+
+use std::cell::Cell;
+use std::io::{self, BufRead, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mozjpeg::{ColorSpace, Decompress};
+
+use super::color;
+use super::limits::PixelError;
+use super::picture::RgbPicture;
+
+/// What a JPEG's header says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// Width of the decoded picture, which may be scaled down.
+    pub decoded_width: u32,
+    /// Height of the decoded picture.
+    pub decoded_height: u32,
+    /// Bytes that decoding takes at most, the picture included.
+    pub memory: u64,
+}
+
+/// Reads the header of a JPEG that is scaled down while decoding as far as `at_least` pixels are left both ways, if that
+/// is given.
+///
+/// # Errors
+/// When the header is damaged.
+pub(super) fn header(bytes: &[u8], at_least: Option<u32>) -> Result<Header, PixelError> {
+    let several_scans = has_several_scans(bytes);
+    catch_fatal(bytes, |source| {
+        let jpeg = Decompress::new_reader(source)?;
+        let (width, height) = (jpeg.width() as u32, jpeg.height() as u32);
+        let eighths = at_least.map_or(8, |side| eighths(jpeg.size(), side as usize).into());
+        let (decoded_width, decoded_height) = ((width * eighths).div_ceil(8), (height * eighths).div_ceil(8));
+        // CMYK is decoded as such, and converted when the decoder is gone.
+        let (decoded, converted) = if is_cmyk(&jpeg) { (4, 7) } else { (3, 3) };
+        let pixels = u64::from(decoded_width) * u64::from(decoded_height);
+        let coefficients = if several_scans { coefficients_memory(&jpeg) } else { 0 };
+        let memory = (decoded * pixels + coefficients + ROWS * u64::from(width)).max(converted * pixels);
+        Ok(Header { width, height, decoded_width, decoded_height, memory })
+    })
+}
+
+/// Decodes to RGB, scaled down as in [`header`].
+///
+/// # Errors
+/// When it is damaged or truncated.
+pub(super) fn decode(bytes: &[u8], at_least: Option<u32>) -> Result<RgbPicture, PixelError> {
+    let (mut picture, is_cmyk) = catch_fatal(bytes, |source| {
+        let mut jpeg = Decompress::new_reader(source)?;
+        if let Some(side) = at_least {
+            jpeg.scale(eighths(jpeg.size(), side as usize));
+        }
+        let is_cmyk = is_cmyk(&jpeg);
+        let mut rows = jpeg.to_colorspace(if is_cmyk { ColorSpace::JCS_CMYK } else { ColorSpace::JCS_RGB })?;
+        let (width, height) = (rows.width() as u32, rows.height() as u32);
+        Ok((RgbPicture { width, height, pixels: rows.read_scanlines()? }, is_cmyk))
+    })?;
+    if is_cmyk {
+        picture.pixels = color::inverted_cmyk_to_rgb(&picture.pixels);
+    }
+    Ok(picture)
+}
+
+fn is_cmyk<R>(jpeg: &Decompress<R>) -> bool {
+    matches!(jpeg.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK)
+}
+
+/// The smallest of 8/8, 4/8, 2/8 and 1/8 that leaves `side` pixels both ways, as Pillow's `Image.draft` chooses
+/// (PIL/JpegImagePlugin.py).
+fn eighths((width, height): (usize, usize), side: usize) -> u8 {
+    let times = (width / side.max(1)).min(height / side.max(1));
+    [1, 2, 4].into_iter().find(|eighths| 8 / eighths <= times).unwrap_or(8) as u8
+}
+
+/// Bytes per pixel of a row that libjpeg takes for the rows it is working on, at most: 12 rows of blocks and 4 of pixels
+/// for each of 4 components.
+const ROWS: u64 = 4 * (12 * 4 + 4);
+
+/// Bytes of the whole picture's coefficients: 64 of two bytes each in a block, whole groups of blocks per component
+/// (libjpeg's jdcoefct.c, `jinit_d_coef_controller`).
+fn coefficients_memory<R>(jpeg: &Decompress<R>) -> u64 {
+    let components = jpeg.components().iter().map(|component| {
+        let across = component.width_in_blocks.next_multiple_of(component.h_samp_factor as u32);
+        let down = component.height_in_blocks.next_multiple_of(component.v_samp_factor as u32);
+        128 * u64::from(across) * u64::from(down)
+    });
+    components.sum()
+}
+
+/// Whether libjpeg holds the whole picture's coefficients: it does for progressive JPEGs, and for others whose first scan
+/// has not all components. Where the markers are not in good order, as if it did.
+fn has_several_scans(bytes: &[u8]) -> bool {
+    let mut components = None;
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    loop {
+        let [0xFF, marker, after @ ..] = rest else { return true };
+        match marker {
+            // A byte of filling, and markers without a length.
+            0xFF => rest = &rest[1..],
+            0x01 | 0xD0..=0xD7 => rest = after,
+            _ => {
+                let Some(length) = after.first_chunk().map(|&length| usize::from(u16::from_be_bytes(length))) else {
+                    return true;
+                };
+                let (Some(segment), Some(next)) = (after.get(2..length), after.get(length..)) else { return true };
+                match marker {
+                    // The start of a sequential, Huffman-coded picture, and of its first scan.
+                    0xC0 | 0xC1 => components = segment.get(5),
+                    0xDA => return segment.first() != components,
+                    // Huffman tables, and the starts of all other kinds of picture.
+                    0xC4 => {}
+                    0xC2..=0xCF => return true,
+                    _ => {}
+                }
+                rest = next;
+            }
+        }
+    }
+}
+
+/// Runs the decoder over `bytes`. libjpeg reports fatal errors by a call that must not return, which mozjpeg turns
+/// into an unwinding past the panic hook; this is where it ends.
+fn catch_fatal<T>(bytes: &[u8], decode: impl FnOnce(WholeFile<'_>) -> io::Result<T>) -> Result<T, PixelError> {
+    let ended = Cell::new(false);
+    let source = WholeFile { rest: bytes, ended: &ended };
+    let damaged = |problem| {
+        if ended.get() { PixelError::Truncated } else { PixelError::Damaged { format: "JPEG", problem } }
+    };
+    match catch_unwind(AssertUnwindSafe(|| decode(source))) {
+        Ok(Ok(decoded)) => Ok(decoded),
+        Ok(Err(error)) => Err(damaged(error.to_string())),
+        Err(unwound) => {
+            let message = unwound.downcast_ref::<String>().map_or("unknown", String::as_str);
+            Err(damaged(message.trim_start_matches("libjpeg fatal error: ").to_owned()))
+        }
+    }
+}
+
+/// A file's bytes that fail at their end, where a plain slice would have libjpeg make up the rest in grey.
+struct WholeFile<'a> {
+    rest: &'a [u8],
+    ended: &'a Cell<bool>,
+}
+
+impl Read for WholeFile<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.rest.read(buffer)
+    }
+}
+
+impl BufRead for WholeFile<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.rest.is_empty() {
+            self.ended.set(true);
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(self.rest)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.rest = self.rest.get(amount..).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_file_with_a_scan_for_all_components_is_told_from_one_with_several() {
+        let fixture = |name: &str| {
+            fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pixels").join(name)).unwrap()
+        };
+        for (name, several) in [
+            ("rgb_420.jpg", false),
+            ("grey.jpg", false),
+            ("cmyk.jpg", false),
+            ("restart.jpg", false),
+            ("progressive.jpg", true),
+        ] {
+            assert_eq!(has_several_scans(&fixture(name)), several, "{name}");
+        }
+        let whole = fixture("rgb_420.jpg");
+        let scan = whole.windows(2).position(|marker| marker == [0xFF, 0xDA]).unwrap();
+        // A byte of filling before the marker; then fewer components in the scan; then nothing but a part of the header.
+        let filled = [&whole[..scan], &[0xFF], &whole[scan..]].concat();
+        assert!(!has_several_scans(&filled));
+        let mut fewer = whole.clone();
+        fewer[scan + 4] = 1;
+        assert!(has_several_scans(&fewer));
+        for length in 0..scan {
+            assert!(has_several_scans(&whole[..length]), "{length}");
+        }
+    }
+
+    #[test]
+    fn coefficients_are_counted_only_where_they_are_held() {
+        let fixture = |name: &str| {
+            fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pixels").join(name)).unwrap()
+        };
+        // 23 x 17 pixels: 3 x 3 blocks of each component in 4:4:4, 4 x 4 and twice 2 x 2 in 4:2:0.
+        let pixels = 23 * 17;
+        assert_eq!(header(&fixture("rgb_444.jpg"), None).unwrap().memory, 3 * pixels + 23 * ROWS);
+        let progressive = header(&fixture("progressive.jpg"), None).unwrap();
+        assert_eq!(progressive.memory, 3 * pixels + 128 * (16 + 4 + 4) + 23 * ROWS);
+    }
+}

@@ -1,0 +1,47 @@
+//! A decoded picture, and rectangles of it.
+
+/// A decoded picture: 8-bit RGB, row after row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RgbPicture {
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// width * height * 3 values.
+    pub pixels: Vec<u8>,
+}
+
+impl RgbPicture {
+    /// The rectangle of `width` x `height` pixels whose first one is `left` and `top` pixels from the picture's; it must
+    /// lie within the picture.
+    pub(super) fn region(&self, left: u32, top: u32, width: u32, height: u32) -> Region<'_> {
+        let stride = 3 * self.width as usize;
+        let pixels = &self.pixels[top as usize * stride + 3 * left as usize..];
+        Region { width: width as usize, height: height as usize, stride, pixels }
+    }
+}
+
+/// A rectangle of a picture, not empty.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Region<'a> {
+    /// In pixels.
+    pub width: usize,
+    /// In pixels.
+    pub height: usize,
+    /// Values from one row of the picture to the next.
+    pub stride: usize,
+    /// The picture's values, from the rectangle's first one on.
+    pub pixels: &'a [u8],
+}
+
+impl<'a> Region<'a> {
+    /// The 3 * width values of row `y`.
+    pub(super) fn row(self, y: usize) -> &'a [u8] {
+        &self.pixels[y * self.stride..][..3 * self.width]
+    }
+
+    /// The rows from top to bottom.
+    pub(super) fn rows(self) -> impl Iterator<Item = &'a [u8]> {
+        (0..self.height).map(move |y| self.row(y))
+    }
+}

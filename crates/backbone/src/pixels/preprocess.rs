@@ -1,0 +1,69 @@
+//! From a photo's bytes to the network's input.
+
+use super::decode::{Photo, TABLES};
+use super::guard::guarded;
+use super::interpolation::Interpolation;
+use super::limits::{Limits, PixelError};
+use super::picture::RgbPicture;
+use super::resize::{self, resize};
+use super::view::View;
+
+/// How photos become the network's input.
+#[derive(Debug, Clone, Copy)]
+pub struct Preprocess {
+    /// Width and height of the network's input in pixels.
+    pub side: u32,
+    /// How photos are resized to it.
+    pub interpolation: Interpolation,
+    /// Which photos are refused.
+    pub limits: Limits,
+    /// Whether JPEGs are scaled down to a half, a quarter or an eighth while they are decoded, as long as `side` pixels
+    /// are left both ways: several times faster for large photos.
+    pub fast_decode: bool,
+}
+
+impl Preprocess {
+    /// Values of an input: `side` x `side` pixels of three channels.
+    pub fn values(&self) -> usize {
+        3 * (self.side as usize).pow(2)
+    }
+
+    /// Reads a photo's header only: is it a picture, and within the limits?
+    ///
+    /// # Errors
+    /// When it is not, or its header is damaged.
+    pub fn check(&self, photo: &[u8]) -> Result<(), PixelError> {
+        guarded(|| self.open(photo).map(drop))
+    }
+
+    /// Decodes a photo.
+    ///
+    /// # Errors
+    /// When it is no picture, a damaged one, over the limits, or breaks the decoder.
+    pub fn decode(&self, photo: &[u8]) -> Result<RgbPicture, PixelError> {
+        guarded(|| self.open(photo)?.decode())
+    }
+
+    /// Writes the picture, or a view of it, resized, to `input`, which holds [`Self::values`].
+    ///
+    /// # Errors
+    /// When it cannot be resized, which is a bug.
+    pub fn resize(&self, picture: &RgbPicture, view: Option<View>, input: &mut [u8]) -> Result<(), PixelError> {
+        guarded(|| {
+            match view {
+                Some(view) => view.draw(picture, self.side, self.interpolation, input),
+                None => resize(picture, self.side, self.interpolation, input),
+            }
+            Ok(())
+        })
+    }
+
+    fn open<'a>(&self, photo: &'a [u8]) -> Result<Photo<'a>, PixelError> {
+        let at_least = self.fast_decode.then_some(self.side);
+        let photo = Photo::open(photo, self.limits, at_least)?;
+        let picture = 3 * u64::from(photo.width) * u64::from(photo.height);
+        let resizing = resize::memory(photo.width, photo.height, self.side, self.interpolation);
+        self.limits.check_bytes(photo.width, photo.height, picture.saturating_add(resizing).saturating_add(TABLES))?;
+        Ok(photo)
+    }
+}

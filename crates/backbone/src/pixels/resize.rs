@@ -1,0 +1,53 @@
+//! To the network's side, as Pillow resizes: the nearest pixel here, windows over the pixels in `resample`.
+
+use super::interpolation::Interpolation;
+use super::picture::{Region, RgbPicture};
+use super::resample::{Kernel, resample};
+
+/// Resizes to `side` x `side` pixels, whatever the picture's own proportions: side * side * 3 values into `out`. The
+/// pixels are Pillow's, to the last bit.
+pub fn resize(picture: &RgbPicture, side: u32, interpolation: Interpolation, out: &mut [u8]) {
+    resize_region(picture.region(0, 0, picture.width, picture.height), side, interpolation, out);
+}
+
+/// The same of a part of a picture.
+pub(super) fn resize_region(region: Region<'_>, side: u32, interpolation: Interpolation, out: &mut [u8]) {
+    let side = side as usize;
+    match Kernel::of(interpolation) {
+        None => nearest(region, side, out),
+        Some(kernel) => resample(region, side, kernel, out),
+    }
+}
+
+/// Bytes of memory that resizing a picture of this size, or a part of it, takes beside the picture and the output.
+pub(super) fn memory(width: u32, height: u32, side: u32, interpolation: Interpolation) -> u64 {
+    match Kernel::of(interpolation) {
+        None => 2 * u64::from(side) * size_of::<usize>() as u64,
+        Some(kernel) => kernel.memory(width, height, side),
+    }
+}
+
+/// Pillow's nearest neighbour (src/libImaging/Geometry.c, `ImagingScaleAffine`).
+fn nearest(region: Region<'_>, side: usize, out: &mut [u8]) {
+    let columns = positions(region.width, side);
+    let rows = positions(region.height, side);
+    for (y, out) in rows.into_iter().zip(out.chunks_exact_mut(3 * side)) {
+        let row = region.row(y);
+        for (&x, out) in columns.iter().zip(out.chunks_exact_mut(3)) {
+            out.copy_from_slice(&row[3 * x..][..3]);
+        }
+    }
+}
+
+/// Which of `source` pixels each of `side` comes from. The position is summed up step by step, as in Pillow: the
+/// rounding errors add up, and the closed form `(x + 0.5) * scale` picks other pixels.
+fn positions(source: usize, side: usize) -> Vec<usize> {
+    let scale = source as f64 / side as f64;
+    let mut position = scale * 0.5;
+    let step = |_| {
+        let pixel = position as usize;
+        position += scale;
+        pixel.min(source - 1)
+    };
+    (0..side).map(step).collect()
+}

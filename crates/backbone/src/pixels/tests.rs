@@ -1,0 +1,155 @@
+//! Against Pillow's pixels: the fixtures and their script are in tests/fixtures/pixels.
+
+#![allow(clippy::print_stderr)]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array3, Array4};
+use ndarray_npy::ReadNpyExt;
+use proptest::prelude::*;
+
+use super::decode::Photo;
+use super::resize::resize;
+use super::*;
+
+/// Decodes a photo as it is.
+fn decode(bytes: &[u8], limits: Limits) -> Result<RgbPicture, PixelError> {
+    Photo::open(bytes, limits, None)?.decode()
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pixels")
+}
+
+fn pixels_of(file: &Path) -> Array3<u8> {
+    Array3::read_npy(File::open(file).unwrap()).unwrap()
+}
+
+fn worst_difference(ours: &[u8], theirs: &Array3<u8>) -> u8 {
+    assert_eq!(ours.len(), theirs.len());
+    ours.iter().zip(theirs).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+}
+
+#[test]
+fn every_kind_of_picture_gives_pillows_pixels() {
+    let mut tried = 0;
+    for entry in fs::read_dir(fixtures()).unwrap() {
+        let path = entry.unwrap().path();
+        let golden = PathBuf::from(format!("{}.npy", path.display()));
+        if !golden.exists() {
+            continue;
+        }
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let tolerance = match name {
+            "lossy.webp" => 8,
+            "cmyk.tif" => 1,
+            _ => 0,
+        };
+        let picture =
+            decode(&fs::read(&path).unwrap(), Limits::DEFAULT).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let theirs = pixels_of(&golden);
+        assert_eq!((picture.height as usize, picture.width as usize, 3), theirs.dim(), "{name}");
+        let worst = worst_difference(&picture.pixels, &theirs);
+        assert!(worst <= tolerance, "{name}: off by {worst}");
+        tried += 1;
+    }
+    assert_eq!(tried, 44);
+}
+
+#[test]
+fn every_interpolation_gives_pillows_pixels() {
+    let source = decode(&fs::read(fixtures().join("resize.png")).unwrap(), Limits::DEFAULT).unwrap();
+    for interpolation in Interpolation::ALL {
+        for side in [1, 30, 97, 128] {
+            let mut ours = vec![0; 3 * (side * side) as usize];
+            resize(&source, side, interpolation, &mut ours);
+            let golden = fixtures().join(format!("resized_{interpolation}_{side}.npy"));
+            assert_eq!(worst_difference(&ours, &pixels_of(&golden)), 0, "{}", golden.display());
+        }
+    }
+}
+
+#[test]
+fn photos_give_kerass_pixels() {
+    let shared = std::env::var_os("ICEBOX_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
+    if !shared.is_dir() {
+        eprintln!("skipped: no reference pixels in {}", shared.display());
+        return;
+    }
+    let files: serde_json::Value =
+        serde_json::from_reader(File::open(shared.join("reference/validation_files.json")).unwrap()).unwrap();
+    let golden = File::open(shared.join("reference/validation_pixels_nearest_150_every8th.npy")).unwrap();
+    let golden = Array4::<u8>::read_npy(golden).unwrap();
+    for (file, theirs) in files["files"].as_array().unwrap().iter().step_by(8).zip(golden.outer_iter()) {
+        let path = shared.join("data/clothing-dataset-small/validation").join(file.as_str().unwrap());
+        let picture = decode(&fs::read(path).unwrap(), Limits::DEFAULT).unwrap();
+        let mut ours = vec![0; theirs.len()];
+        resize(&picture, 150, Interpolation::Nearest, &mut ours);
+        assert_eq!(worst_difference(&ours, &theirs.to_owned()), 0, "{file}");
+    }
+}
+
+#[test]
+fn a_cut_picture_of_any_format_is_an_error() {
+    for name in ["rgb_420.jpg", "progressive.jpg", "rgb.png", "rgb.bmp", "palette.gif", "lossless.webp", "lzw.tiff"] {
+        let whole = fs::read(fixtures().join(name)).unwrap();
+        for length in [0, 1, whole.len() / 4, whole.len() / 2, whole.len() - 40] {
+            assert!(decode(&whole[..length], Limits::DEFAULT).is_err(), "{name} cut to {length}");
+        }
+    }
+    let jpeg = fs::read(fixtures().join("rgb_444.jpg")).unwrap();
+    assert_eq!(decode(&jpeg[..jpeg.len() - 20], Limits::DEFAULT), Err(PixelError::Truncated));
+    assert_eq!(decode(b"no picture at all", Limits::DEFAULT), Err(PixelError::NotAPicture));
+}
+
+#[test]
+fn a_harmless_warning_is_no_error() {
+    let mut jpeg = fs::read(fixtures().join("rgb_444.jpg")).unwrap();
+    let whole = decode(&jpeg, Limits::DEFAULT).unwrap();
+    jpeg.extend(b"something behind the end");
+    assert_eq!(decode(&jpeg, Limits::DEFAULT).unwrap(), whole);
+}
+
+#[test]
+fn a_picture_over_the_limit_is_refused_by_its_header() {
+    let limits = Limits { max_pixels: 23 * 17 - 1, ..Limits::DEFAULT };
+    for name in ["rgb_420.jpg", "rgb.png", "rgb.bmp", "palette.gif", "lossless.webp", "rgb.tif"] {
+        let error = decode(&fs::read(fixtures().join(name)).unwrap(), limits).unwrap_err();
+        assert_eq!(error, PixelError::TooManyPixels { width: 23, height: 17, limit: 390 }, "{name}");
+    }
+    // A PNG that claims 65,535 x 65,535 pixels and ends there.
+    let mut bomb = fs::read(fixtures().join("rgb.png")).unwrap();
+    bomb[16..24].copy_from_slice(&[0, 0, 255, 255, 0, 0, 255, 255]);
+    assert!(decode(&bomb, Limits::DEFAULT).is_err());
+}
+
+#[test]
+fn floating_point_pictures_are_refused() {
+    let mut tiff = std::io::Cursor::new(Vec::new());
+    image::Rgb32FImage::new(2, 2).write_to(&mut tiff, image::ImageFormat::Tiff).unwrap();
+    let message = decode(tiff.get_ref(), Limits::DEFAULT).unwrap_err().to_string();
+    assert!(message.ends_with("values, which have no 8-bit form"), "{message}");
+}
+
+proptest! {
+    #[test]
+    fn damaged_pictures_are_decoded_or_refused(
+        which in 0usize..7,
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let name = ["rgb_420.jpg", "cmyk.jpg", "palette.png", "rgb.bmp", "palette.gif", "lossy.webp", "lzw.tiff"][which];
+        let mut bytes = fs::read(fixtures().join(name)).unwrap();
+        for (place, value) in flips {
+            let place = place.index(bytes.len());
+            bytes[place] = value;
+        }
+        let _ = decode(&bytes, Limits { max_pixels: 1 << 20, max_bytes: 64 << 20 });
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(decode(&bytes, Limits::DEFAULT).is_err());
+    }
+}

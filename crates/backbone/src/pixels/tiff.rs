@@ -1,0 +1,77 @@
+//! What decoding a TIFF takes, read from its directory before the decoder sees it.
+
+use std::io::Cursor;
+
+use tiff::TiffResult;
+use tiff::decoder::Decoder;
+use tiff::tags::Tag;
+
+/// Which compression is JPEG.
+const JPEG: u16 = 7;
+
+/// What a TIFF's directory says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Directory {
+    /// Bytes that the decoder takes at most beside the picture: for the directory, and for a row of a strip or tile.
+    pub memory: u64,
+    /// Whether there are JPEGs within it.
+    pub holds_jpeg: bool,
+}
+
+/// Bytes of memory that the directory of the first picture takes at most, by its entries alone; 0 where there is none.
+/// The decoder reads all values of a tag, however many there are, before it looks at them.
+pub(super) fn directory_memory(bytes: &[u8]) -> u64 {
+    memory_of_entries(bytes).unwrap_or(0)
+}
+
+fn memory_of_entries(bytes: &[u8]) -> Option<u64> {
+    /// Of an entry in the decoder's map, and of a value: 24, and 8 where all of them are copied as integers.
+    const ENTRY: u64 = 64;
+    const VALUE: u64 = 32;
+    /// The tags that decoding reads are up to this one; profiles and other metadata come after it.
+    const LAST_TAG: u64 = 532;
+    const TEXT: u64 = 2;
+
+    let number = |start: usize, length: usize| -> Option<u64> {
+        let digits = bytes.get(start..start.checked_add(length)?)?;
+        let append = |number, &digit: &u8| number << 8 | u64::from(digit);
+        Some(match bytes.first()? {
+            b'I' => digits.iter().rev().fold(0, append),
+            _ => digits.iter().fold(0, append),
+        })
+    };
+    // BigTIFF has 8 bytes where TIFF has 4, and 8 for the number of entries, where TIFF has 2.
+    let (start, count_length, word) = match number(2, 2)? {
+        43 => (number(8, 8)?, 8, 8),
+        _ => (number(4, 4)?, 2, 4),
+    };
+    let start = usize::try_from(start).ok()?;
+    let entries = number(start, count_length)?;
+    let mut memory = 0u64;
+    for k in 0..usize::try_from(entries).ok()? {
+        let entry = start.checked_add(count_length)?.checked_add(k.checked_mul(4 + 2 * word)?)?;
+        // Where the file ends, the decoder gives up.
+        let (Some(tag), Some(kind), Some(values)) = (number(entry, 2), number(entry + 2, 2), number(entry + 4, word))
+        else {
+            break;
+        };
+        memory += ENTRY;
+        if tag <= LAST_TAG && kind != TEXT {
+            memory = memory.saturating_add(VALUE * values.min(bytes.len() as u64));
+        }
+    }
+    Some(memory)
+}
+
+/// Reads the directory of the first picture.
+///
+/// # Errors
+/// When it is damaged.
+pub(super) fn directory(bytes: &[u8]) -> TiffResult<Directory> {
+    let mut decoder = Decoder::new(Cursor::new(bytes))?;
+    let samples = decoder.find_tag_unsigned::<u64>(Tag::SamplesPerPixel)?.unwrap_or(1);
+    let bits = decoder.find_tag_unsigned_vec::<u64>(Tag::BitsPerSample)?.unwrap_or_default();
+    let row = u64::from(decoder.chunk_dimensions().0) * samples * bits.first().unwrap_or(&1).div_ceil(8);
+    let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression)?;
+    Ok(Directory { memory: directory_memory(bytes).saturating_add(row), holds_jpeg: compression == Some(JPEG) })
+}

@@ -1,0 +1,121 @@
+//! What this processor has: vector instructions, and number formats that it multiplies itself.
+
+use std::fmt;
+
+#[cfg(target_arch = "x86_64")]
+use pulp::x86::{V3, V4};
+use pulp::{Scalar, Simd, WithSimd};
+
+/// The vector instructions that our own kernels run with. Rows are the same bits with each.
+#[derive(Debug, Clone, Copy)]
+pub enum Vectors {
+    /// One value at a time, on any processor.
+    Scalar,
+    /// 8 values: AVX2 with FMA (x86-64-v3).
+    #[cfg(target_arch = "x86_64")]
+    Avx2(V3),
+    /// 16 values: AVX-512 (x86-64-v4).
+    #[cfg(target_arch = "x86_64")]
+    Avx512(V4),
+    /// 4 values.
+    #[cfg(target_arch = "aarch64")]
+    Neon(pulp::aarch64::Neon),
+}
+
+impl Vectors {
+    /// All that this processor has, the longest first.
+    pub fn available() -> Vec<Self> {
+        #[cfg(target_arch = "x86_64")]
+        let vectors = [V4::try_new().map(Self::Avx512), V3::try_new().map(Self::Avx2)];
+        #[cfg(target_arch = "aarch64")]
+        let vectors = [pulp::aarch64::Neon::try_new().map(Self::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let vectors: [Option<Self>; 0] = [];
+        vectors.into_iter().flatten().chain([Self::Scalar]).collect()
+    }
+
+    /// The longest that this processor has.
+    pub fn longest() -> Self {
+        Self::available()[0]
+    }
+
+    /// f32 values in a vector.
+    pub fn floats(self) -> usize {
+        struct Floats;
+        impl WithSimd for Floats {
+            type Output = usize;
+
+            fn with_simd<S: Simd>(self, _: S) -> usize {
+                S::F32_LANES
+            }
+        }
+        self.dispatch(Floats)
+    }
+
+    /// Runs `work`, compiled for these instructions.
+    #[inline]
+    pub(crate) fn dispatch<W: WithSimd>(self, work: W) -> W::Output {
+        match self {
+            Self::Scalar => Simd::vectorize(Scalar::new(), work),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(simd) => Simd::vectorize(simd, work),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(simd) => Simd::vectorize(simd, work),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(simd) => Simd::vectorize(simd, work),
+        }
+    }
+}
+
+/// Their name and length, as in `AVX2, 8 floats`.
+impl fmt::Display for Vectors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Scalar => return f.write_str("no vector instructions"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "AVX-512",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "NEON",
+        };
+        write!(f, "{name}, vectors of {} floats", self.floats())
+    }
+}
+
+/// Whether the processor multiplies bfloat16 numbers itself; those with AMX have these instructions too.
+pub fn has_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512bf16");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("bf16");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
+}
+
+/// Names of the instruction sets that the network is faster with.
+pub fn features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let known = [
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let known = [("neon", cfg!(target_feature = "neon")), ("bf16", has_bf16())];
+    known.into_iter().filter(|(_, present)| *present).map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_vectors_come_first_and_every_processor_has_some() {
+        let lengths: Vec<usize> = Vectors::available().into_iter().map(Vectors::floats).collect();
+        assert!(lengths.is_sorted_by(|longer, shorter| longer > shorter), "{lengths:?}");
+        assert_eq!(lengths.last(), Some(&1));
+        assert_eq!(Vectors::longest().floats(), lengths[0]);
+    }
+}

@@ -1,0 +1,152 @@
+//! Everything that a row depends on, and its words in a fingerprint.
+
+use feature_cache::{Difference, Fingerprint};
+
+use crate::compute::{Device, Precision};
+use crate::pixels::{Interpolation, Limits, Preprocess};
+
+/// The network and the layer whose output is pooled.
+const BACKBONE: &str = "Xception without top (Keras), block14_sepconv2_act";
+
+/// Xception's `preprocess_input`.
+const SCALING: &str = "x / 127.5 - 1";
+
+/// Pillow's colours.
+const COLOR: &str = "RGB as Pillow's convert, EXIF orientation ignored";
+
+/// Pillow's pixels.
+const DECODER: &str = "JPEG as libjpeg-turbo (islow, fancy upsampling), others as the image crate";
+
+/// Pillow's pixels after `Image.draft`.
+const FAST_DECODER: &str =
+    "JPEG as libjpeg-turbo (islow, fancy upsampling), scaled down while decoding; others as the image crate";
+
+/// From the last feature map to a row.
+const POOLING: &str = "global average";
+
+/// Behind the precision of rows that a GPU computed.
+const ON_GPU: &str = " on CUDA";
+
+/// Everything that a row depends on besides the photo's bytes, the weights, and the kind of device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EmbedSpec {
+    /// Width and height of the network's input in pixels, [`MIN_SIDE`](crate::xception::MIN_SIDE) or more.
+    pub side: u32,
+    /// How photos are resized to it.
+    pub interpolation: Interpolation,
+    /// Whether JPEGs are scaled down while they are decoded, as long as `side` pixels are left both ways.
+    pub fast_decode: bool,
+    /// The network's numbers.
+    pub precision: Precision,
+}
+
+/// What Keras does by default: 150 x 150 pixels, the nearest ones, in f32.
+impl Default for EmbedSpec {
+    fn default() -> Self {
+        Self { side: 150, interpolation: Interpolation::Nearest, fast_decode: false, precision: Precision::F32 }
+    }
+}
+
+/// A fingerprint of rows that this version cannot compute.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {found:?}, which this version cannot compute")]
+pub struct UnknownRecipe {
+    /// The fingerprint's field.
+    pub field: String,
+    /// What it says.
+    pub found: String,
+}
+
+impl EmbedSpec {
+    /// The fingerprint of rows that weights with this digest give on the device.
+    ///
+    /// The batch size, the number of threads, the kernels and the order of the photos are no part of it: on the CPU rows do
+    /// not depend on them, but for rounding (some millionths of a row's length) on the kernels. Rows of a GPU are told
+    /// apart, since more than rounding may differ there.
+    pub fn fingerprint(&self, weights: blake3::Hash, device: Device) -> Fingerprint {
+        let on_gpu = if device == Device::Cpu { "" } else { ON_GPU };
+        Fingerprint {
+            backbone: BACKBONE.to_owned(),
+            weights: weights.to_hex().to_string(),
+            size: self.side,
+            interpolation: self.interpolation.name().to_owned(),
+            scaling: SCALING.to_owned(),
+            color: COLOR.to_owned(),
+            decoder: if self.fast_decode { FAST_DECODER } else { DECODER }.to_owned(),
+            pooling: POOLING.to_owned(),
+            precision: format!("{}{on_gpu}", self.precision),
+        }
+    }
+
+    /// What rows with this fingerprint are computed by, and on which kind of device: the CPU, or a GPU, the first one.
+    ///
+    /// # Errors
+    /// Names the first field that says something else than this version can compute.
+    pub fn from_fingerprint(fingerprint: &Fingerprint) -> Result<(Self, Device), UnknownRecipe> {
+        let unknown = |field: &str, found: &str| UnknownRecipe { field: field.to_owned(), found: found.to_owned() };
+        let interpolation = fingerprint.interpolation.parse();
+        let interpolation = interpolation.map_err(|_| unknown("interpolation", &fingerprint.interpolation))?;
+        let (precision, device) = match fingerprint.precision.strip_suffix(ON_GPU) {
+            Some(precision) => (precision, Device::Cuda(0)),
+            None => (fingerprint.precision.as_str(), Device::Cpu),
+        };
+        let precision = precision.parse().map_err(|_| unknown("precision", &fingerprint.precision))?;
+        let fast_decode = fingerprint.decoder == FAST_DECODER;
+        let spec = Self { side: fingerprint.size, interpolation, fast_decode, precision };
+        // Whatever the spec does not say must be as this version has it.
+        let same = Fingerprint { weights: fingerprint.weights.clone(), ..spec.fingerprint(blake3::hash(b""), device) };
+        match same.differences(fingerprint).pop() {
+            None => Ok((spec, device)),
+            Some(Difference { field, other, .. }) => Err(unknown(&field, &other)),
+        }
+    }
+
+    /// How photos become the network's input.
+    pub fn preprocess(&self, limits: Limits) -> Preprocess {
+        let Self { side, interpolation, fast_decode, .. } = *self;
+        Preprocess { side, interpolation, fast_decode, limits }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_says_all_that_its_spec_does() {
+        let weights = blake3::hash(b"weights");
+        for interpolation in Interpolation::ALL {
+            for precision in Precision::ALL {
+                for fast_decode in [false, true] {
+                    for device in [Device::Cpu, Device::Cuda(0)] {
+                        let spec = EmbedSpec { side: 299, interpolation, fast_decode, precision };
+                        let fingerprint = spec.fingerprint(weights, device);
+                        assert_eq!(EmbedSpec::from_fingerprint(&fingerprint), Ok((spec, device)));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_that_cannot_be_computed_names_its_field() {
+        let known = EmbedSpec::default().fingerprint(blake3::hash(b"weights"), Device::Cpu);
+        type Change = fn(&mut Fingerprint);
+        let changes: [(&str, Change); 7] = [
+            ("backbone", |fingerprint| fingerprint.backbone = "other".to_owned()),
+            ("interpolation", |fingerprint| fingerprint.interpolation = "other".to_owned()),
+            ("scaling", |fingerprint| fingerprint.scaling = "other".to_owned()),
+            ("color", |fingerprint| fingerprint.color = "other".to_owned()),
+            ("decoder", |fingerprint| fingerprint.decoder = "other".to_owned()),
+            ("pooling", |fingerprint| fingerprint.pooling = "other".to_owned()),
+            ("precision", |fingerprint| fingerprint.precision = "other on CUDA".to_owned()),
+        ];
+        for (field, change) in changes {
+            let mut changed = known.clone();
+            change(&mut changed);
+            let error = EmbedSpec::from_fingerprint(&changed).unwrap_err();
+            assert_eq!(error.field, field);
+            assert!(error.to_string().contains("other"), "{error}");
+        }
+    }
+}

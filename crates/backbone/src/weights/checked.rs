@@ -1,0 +1,170 @@
+//! The network's tensors, gathered one by one from a file of any format, and what can be wrong with it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::spec::{TensorSpec, tensors};
+
+/// Every tensor of the network, under the names of [`tensors`] and in Keras's layout: convolutions HWIO, depthwise
+/// kernels (3, 3, channels, 1), pointwise ones (1, 1, inputs, outputs).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weights {
+    values: BTreeMap<String, Vec<f32>>,
+}
+
+/// Why a file did not give the network's weights.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The operating system refused.
+    #[error("{}: cannot {action} the weights: {cause}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What it answered.
+        cause: std::io::Error,
+    },
+    /// It is none of the formats, or a damaged one.
+    #[error("{}: not readable as {format}: {problem}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What it was taken for.
+        format: &'static str,
+        /// What its reader said.
+        problem: String,
+    },
+    /// It is larger than any file of these weights.
+    #[error("{}: {found} bytes, too large for Xception's weights", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
+    },
+    /// Its tensors are not the network's.
+    #[error("{}: not the weights of Xception without its top: {mismatch}", path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// What is missing, extra or of another shape.
+        mismatch: Mismatch,
+    },
+    /// A weight that is infinite or no number.
+    #[error("{}: {tensor} holds a value that is not finite", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+}
+
+/// How a file's tensors differ from the network's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Tensors of the network that the file does not have.
+    pub missing: Vec<String>,
+    /// Tensors of the file that the network does not have.
+    pub extra: Vec<String>,
+    /// Tensors with another shape: name, expected, found.
+    pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
+}
+
+/// The tensors that a file turns out to have, under the network's names; what the network lacks keeps the file's own
+/// name. Only values that the network has are read: the file decides about no more memory than that.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    /// Names and shapes of the tensors that have not been found yet.
+    awaited: BTreeMap<String, Vec<usize>>,
+    values: BTreeMap<String, Vec<f32>>,
+    extra: Vec<String>,
+    misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
+}
+
+impl Weights {
+    /// A tensor's values, row-major in the shape that [`tensors`] gives for it; none for a name that is not there.
+    pub fn values(&self, name: &str) -> Option<&[f32]> {
+        self.values.get(name).map(Vec::as_slice)
+    }
+
+    /// blake3 over every tensor's name, shape and little-endian values, in the order of [`tensors`]: the same
+    /// whatever file they came from.
+    pub fn digest(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        for TensorSpec { name, shape } in tensors() {
+            hasher.update(format!("{name} {shape:?}\n").as_bytes());
+            hasher.update_rayon(bytemuck::cast_slice(self.values(&name).unwrap_or_default()));
+        }
+        hasher.finalize()
+    }
+}
+
+impl Gathering {
+    /// Nothing found yet.
+    pub(super) fn new() -> Self {
+        let awaited = tensors().into_iter().map(|spec| (spec.name, spec.shape)).collect();
+        Self { awaited, values: BTreeMap::new(), extra: Vec::new(), misshapen: Vec::new() }
+    }
+
+    /// Adds a tensor of the file, read by `read` if it is one of the network's.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub(super) fn add<E>(
+        &mut self,
+        name: String,
+        shape: Vec<usize>,
+        read: impl FnOnce() -> Result<Vec<f32>, E>,
+    ) -> Result<(), E> {
+        match self.awaited.remove(&name) {
+            None => self.extra.push(name),
+            Some(expected) if expected != shape => self.misshapen.push((name, expected, shape)),
+            Some(_) => {
+                self.values.insert(name, read()?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The weights, if every tensor of the network was found, in its shape, and no other.
+    ///
+    /// # Errors
+    /// When that is not so, or a value is not finite.
+    pub(super) fn into_weights(self, path: &Path) -> Result<Weights, WeightsError> {
+        let Self { awaited, values, extra, misshapen } = self;
+        let missing = tensors().into_iter().map(|spec| spec.name).filter(|name| awaited.contains_key(name)).collect();
+        let mismatch = Mismatch { missing, extra, misshapen };
+        if mismatch != Mismatch::default() {
+            return Err(WeightsError::Mismatch { path: path.to_owned(), mismatch });
+        }
+        for (name, values) in &values {
+            if values.iter().any(|value| !value.is_finite()) {
+                return Err(WeightsError::NotFinite { path: path.to_owned(), tensor: name.clone() });
+            }
+        }
+        Ok(Weights { values })
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LISTED: usize = 5;
+        let misshapen: Vec<String> = self
+            .misshapen
+            .iter()
+            .map(|(name, expected, found)| format!("{name} (expected {expected:?}, found {found:?})"))
+            .collect();
+        let lists = [("missing", &self.missing), ("extra", &self.extra), ("of another shape", &misshapen)];
+        let mut parts = Vec::new();
+        for (what, names) in lists.into_iter().filter(|(_, names)| !names.is_empty()) {
+            let more = names.len().saturating_sub(LISTED);
+            let listed = names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+            let and_more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            parts.push(format!("{what}: {listed}{and_more}"));
+        }
+        f.write_str(&parts.join("; "))
+    }
+}

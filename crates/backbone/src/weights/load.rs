@@ -1,0 +1,36 @@
+//! Reading weights from a file of any format.
+
+use std::path::Path;
+
+use super::checked::{Weights, WeightsError};
+use super::file::map;
+use super::{canonical, keras};
+
+impl Weights {
+    /// Reads the weights from a safetensors file, known by its name, or from a Keras `.h5`, `.weights.h5` or `.keras`
+    /// file, which shows in its content.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or its tensors are not those of Xception without its top.
+    pub fn load(path: &Path) -> Result<Self, WeightsError> {
+        Self::from_bytes(path, &map(path)?)
+    }
+
+    /// The same of the content of the file at `path`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, WeightsError> {
+        let is_canonical = path.extension().is_some_and(|extension| extension == "safetensors");
+        let gathering = if is_canonical {
+            canonical::read(bytes).map_err(|problem| WeightsError::Format {
+                path: path.to_owned(),
+                format: "safetensors",
+                problem,
+            })?
+        } else {
+            keras::read(path, bytes)?
+        };
+        gathering.into_weights(path)
+    }
+}

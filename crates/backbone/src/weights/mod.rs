@@ -1,0 +1,24 @@
+//! Xception's weights: Keras's files in, one canonical form out.
+//!
+//! ```text
+//! .h5, .weights.h5, .keras  →  tensors by layer and place  →  Weights  →  xception.safetensors
+//! ```
+//!
+//! Keras numbers layers differently in each of its formats, and a mix-up can have all the right shapes; so whatever the
+//! source, the tensors get our names and one digest, which for the ImageNet weights is known.
+
+mod spec;
+mod checked;
+mod file;
+mod hdf5;
+mod keras2;
+mod keras3;
+mod keras;
+mod canonical;
+mod load;
+
+pub use self::checked::{Mismatch, Weights, WeightsError};
+pub use self::spec::{LAYERS, Layer, LayerKind, TensorSpec, layers, tensors};
+
+/// The digest of the weights that Keras publishes for ImageNet, without the top.
+pub const IMAGENET_DIGEST: &str = "bbbff5d0f992c927cb20ac5460615d003bb3c494660a67849a7464c53bf4af6a";

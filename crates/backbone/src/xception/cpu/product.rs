@@ -1,0 +1,50 @@
+//! The matrix product that nearly all of the network's time goes into: (pixels, inputs) x (inputs, outputs), by the
+//! algorithm that is faster for its size.
+
+use super::direct::Direct;
+use super::epilogue::Epilogue;
+use super::feature_maps::FeatureMaps;
+use super::microkernel::Microkernel;
+use super::pack::PackPixels;
+use super::strassen::Strassen;
+use super::weight_matrix::WeightMatrix;
+use crate::xception::folding::Kernel;
+
+/// Packed weights.
+#[derive(Debug)]
+pub(super) enum Product {
+    Direct(Direct),
+    Strassen(Strassen),
+}
+
+/// Inputs and outputs from which on seven products of halves take less time than eight. Between 128 and 400 it makes no
+/// difference to the network.
+const MIN_STRASSEN: usize = 256;
+
+impl Product {
+    /// Packs the weights of a convolution for a microkernel.
+    pub(super) fn pack<K: Microkernel>(kernel: &Kernel) -> Self {
+        let weights = WeightMatrix::new(kernel);
+        if K::MULTIPLIES_SUMS && weights.inputs().min(weights.outputs) >= MIN_STRASSEN {
+            Self::Strassen(Strassen::pack::<K>(&weights))
+        } else {
+            Self::Direct(Direct::pack::<K>(&weights))
+        }
+    }
+
+    /// Multiplies what `pixels` packs by the weights, and writes the results to `out` or adds them to what is there.
+    #[inline(always)]
+    pub(super) fn run<K: Microkernel>(
+        &self,
+        kernel: K,
+        pixels: &impl PackPixels,
+        epilogue: &Epilogue,
+        out: &mut FeatureMaps,
+        accumulate: bool,
+    ) {
+        match self {
+            Self::Direct(weights) => weights.run(kernel, pixels, epilogue, out, accumulate),
+            Self::Strassen(weights) => weights.run(kernel, pixels, epilogue, out, accumulate),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What to do about an error, in the command line's words: libraries state the facts.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Error, anyhow};
+use backbone::pixels::{Limit, VariationError};
+use backbone::{ComputeError, EmbedderError, Precision};
+use extract::extraction::ExtractError;
+use extract::verify::VerifyError;
+use feature_cache::CacheError;
+
+/// The error, and what to do about it where there is something to say.
+pub fn with_hint(error: Error) -> Error {
+    match hint(&error) {
+        Some(hint) => anyhow!("{error:#}{hint}"),
+        None => error,
+    }
+}
+
+/// The hint, with what separates it from the error.
+fn hint(error: &Error) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<ExtractError>() {
+        return of_extraction(error);
+    }
+    if let Some(error) = error.downcast_ref::<VerifyError>() {
+        return of_verification(error);
+    }
+    if let Some(error) = error.downcast_ref::<EmbedderError>() {
+        return of_embedder(error);
+    }
+    if let Some(error) = error.downcast_ref::<ComputeError>() {
+        return of_compute(error);
+    }
+    if let Some(VariationError::Nothing) = error.downcast_ref::<VariationError>() {
+        return Some("; say how they differ, as in --flip --crop 0.1 --brightness 0.1".to_owned());
+    }
+    error.downcast_ref::<CacheError>().and_then(of_cache)
+}
+
+fn of_extraction(error: &ExtractError) -> Option<String> {
+    match error {
+        ExtractError::Cache(error) => of_cache(error),
+        ExtractError::Compute(error) => of_compute(error),
+        ExtractError::Embedder(error) => of_embedder(error),
+        ExtractError::NotFinite { weights, precision: Precision::F16, .. } => {
+            Some(format!(": f16 is too narrow for them, or {} is broken; use --precision f32", weights.display()))
+        }
+        ExtractError::NotFinite { weights, .. } => Some(format!(
+            ": the weights or the network are broken; run: extract doctor --weights {}",
+            weights.display()
+        )),
+        ExtractError::Broken { exceeded, .. } => {
+            Some(format!("\nmend or remove them, or leave them out with --on-error skip{}", raise(exceeded)))
+        }
+        ExtractError::OtherPhotos { .. } => Some("; choose another --out, or overwrite it with --replace".to_owned()),
+        ExtractError::Stopped { .. } => Some(", run the same command again to go on".to_owned()),
+        _ => None,
+    }
+}
+
+/// How to raise limits that photos are over.
+pub fn raise(exceeded: &BTreeSet<Limit>) -> String {
+    let option = |limit: &Limit| match limit {
+        Limit::Pixels => "--max-pixels",
+        Limit::Bytes => "--max-picture-bytes",
+    };
+    let options: Vec<&str> = exceeded.iter().map(option).collect();
+    if options.is_empty() { String::new() } else { format!("; raise limits with {}", options.join(" and ")) }
+}
+
+fn of_verification(error: &VerifyError) -> Option<String> {
+    match error {
+        VerifyError::Cache(error) => of_cache(error),
+        VerifyError::UnknownRecipe { .. } | VerifyError::UnknownViews(_) => Some("; leave out --sample".to_owned()),
+        VerifyError::NotHere { .. } => Some("; leave out --sample, or check them where they were computed".to_owned()),
+        _ => None,
+    }
+}
+
+fn of_embedder(error: &EmbedderError) -> Option<String> {
+    match error {
+        EmbedderError::Compute(error) => of_compute(error),
+        _ => None,
+    }
+}
+
+fn of_compute(error: &ComputeError) -> Option<String> {
+    let hint = match error {
+        ComputeError::NoLibtorch { .. } => "build with libtorch (scripts/setup), or use the defaults",
+        ComputeError::NoGpu { available: 0, .. } => {
+            "set LIBTORCH to a CUDA build and compile again, or use --device cpu"
+        }
+        ComputeError::NoGpu { .. } => "choose another --device",
+        ComputeError::NotOwn { .. } => "use --kernels auto",
+        ComputeError::NoBf16 | ComputeError::NoF16 => "use --precision f32",
+    };
+    Some(format!("; {hint}"))
+}
+
+fn of_cache(error: &CacheError) -> Option<String> {
+    let hint = match error {
+        CacheError::NotACache(path) => {
+            return Some(format!("; make one with: extract DATASET --out {}", path.display()));
+        }
+        CacheError::Version { .. } => "; extract again into another --out, or with --replace",
+        CacheError::Damaged { .. } => "; extract again with --replace to rebuild the cache",
+        CacheError::OtherFingerprint { .. } => "\nkeep it and choose another --out, or overwrite it with --replace",
+        CacheError::OtherViews { .. } => {
+            "\nto train on fewer of them: head train --views N; to drop them and keep the rows: --replace"
+        }
+        CacheError::Locked { .. } => "; wait for it with --wait",
+        CacheError::Foreign(_) => "; move it away, or choose another --out",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
