@@ -8,6 +8,7 @@
 //! [`Embedder`] is the one way from photos to rows. Nothing here knows of data sets and caches, prints, or reads a command
 //! line.
 
+mod distance;
 pub mod pixels;
 pub mod photo;
 pub mod weights;
@@ -18,7 +19,6 @@ pub mod network;
 pub mod xception;
 mod pipeline;
 mod embedder;
-mod distance;
 pub mod golden;
 pub mod memory;
 

@@ -17,10 +17,11 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use stdio::{OutputError, note, output};
 
 use super::choice::choice;
-use super::compute::ComputeArgs;
+use super::compute::{ComputeArgs, threads};
+use super::dry_run;
 use super::hint::raise;
 use super::views::ViewsArgs;
-use super::{WeightsArg, dry_run, threads};
+use super::weights::WeightsArg;
 
 /// `extract DATASET --out CACHE`.
 #[derive(Debug, Args)]
