@@ -16,6 +16,7 @@ pub mod processor;
 pub mod compute;
 pub mod spec;
 pub mod network;
+mod distance;
 pub mod xception;
 mod pipeline;
 mod embedder;

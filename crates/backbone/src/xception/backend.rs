@@ -1,6 +1,6 @@
 //! What runs the network's layers.
 
-use super::folding::Kernel;
+use super::folding::ConvWeights;
 use crate::network::NetworkError;
 
 /// What happens to a value on its way into a layer, or out of it.
@@ -31,7 +31,7 @@ impl Shape {
 /// A convolution without padding, Keras's `Conv2D(padding="valid")`, and its activation.
 #[derive(Debug)]
 pub(super) struct Conv2dParams {
-    pub kernel: Kernel,
+    pub weights: ConvWeights,
     pub stride: usize,
     /// Of the result.
     pub activation: Activation,
@@ -43,8 +43,8 @@ pub(super) struct Conv2dParams {
 pub(super) struct SeparableConv2dParams {
     /// Of the input.
     pub input_activation: Activation,
-    pub depthwise: Kernel,
-    pub pointwise: Kernel,
+    pub depthwise: ConvWeights,
+    pub pointwise: ConvWeights,
     /// Of the result.
     pub activation: Activation,
 }

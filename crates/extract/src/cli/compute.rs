@@ -46,7 +46,7 @@ fn device(typed: &str) -> Result<Device, String> {
     }
 }
 
-/// The cores to use: all of them, unless a number was given.
+/// The cores to use: all of them, unless it is said how many.
 pub fn threads(typed: Option<NonZeroUsize>) -> NonZeroUsize {
     typed.unwrap_or_else(|| available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }

@@ -1,10 +1,10 @@
 //! What was typed, and what of it is meant; clap's types stop here.
 
 mod choice;
-mod hint;
-mod weights;
 mod compute;
+mod weights;
 mod views;
+mod hint;
 mod dry_run;
 mod extraction;
 mod verify;
@@ -44,7 +44,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Runs the subcommand; the exit code is 0 unless something is wrong with what was looked at.
+    /// Does it; the exit code is 0 unless something is wrong with what was looked at.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             None => extraction::run(&self.extraction),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// The option of every subcommand that runs the network.
+/// Where the network's weights are.
 #[derive(Debug, Args)]
 pub struct WeightsArg {
     /// Weights of the network: safetensors, or any of Keras's formats
@@ -12,7 +12,7 @@ pub struct WeightsArg {
     pub weights: PathBuf,
 }
 
-/// The file that scripts/setup makes.
+/// What scripts/setup makes.
 pub fn default_weights() -> PathBuf {
     let workspace = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     workspace.canonicalize().unwrap_or(workspace).join("data/weights/xception.safetensors")

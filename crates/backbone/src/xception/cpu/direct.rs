@@ -3,8 +3,8 @@
 use bytemuck::cast_slice;
 
 use super::buffers::{Buffer, Buffers};
-use super::epilogue::{Epilogue, Target};
-use super::feature_maps::{FeatureMaps, GROUP};
+use super::epilogue::Output;
+use super::feature_maps::GROUP;
 use super::microkernel::{MR, Microkernel, Row};
 use super::pack::PackPixels;
 use super::weight_matrix::{WeightMatrix, blocks};
@@ -44,28 +44,21 @@ impl Direct {
         Self { inputs, packed }
     }
 
-    /// Multiplies what `pixels` packs by the weights, and writes the results to `out` or adds them to what is there.
+    /// Multiplies what `pixels` packs by the weights.
     #[inline(always)]
-    pub(super) fn run<K: Microkernel>(
-        &self,
-        kernel: K,
-        pixels: &impl PackPixels,
-        epilogue: &Epilogue,
-        out: &mut FeatureMaps,
-        accumulate: bool,
-    ) {
-        let out_pixels = out.side * out.side;
-        let padded_outputs = epilogue.padded_outputs();
-        let mut panel = out.values.another::<Row<K>>(MC);
-        for picture in 0..out.pictures {
-            let picture_start = out.index(picture, 0, 0);
+    pub(super) fn run<K: Microkernel>(&self, kernel: K, pixels: &impl PackPixels, mut output: Output<'_>) {
+        let out_pixels = output.maps.side * output.maps.side;
+        let padded_outputs = output.epilogue.padded_outputs();
+        let mut panel = output.maps.values.another::<Row<K>>(MC);
+        let panel: &mut [Row<K>] = &mut panel;
+        for picture in 0..output.maps.pictures {
+            let picture_start = output.maps.index(picture, 0, 0);
             for first_pixel in (0..out_pixels).step_by(MC) {
                 let band = first_pixel..out_pixels.min(first_pixel + MC);
                 let mut packed: &[K::Element] = cast_slice(&self.packed);
                 for block in blocks(self.inputs) {
-                    pixels.pack(kernel, picture, band.clone(), block.clone(), &mut panel);
-                    let last = block.end == self.inputs;
-                    let mut target = Target::new(epilogue, out, accumulate || block.start > 0, last);
+                    pixels.pack(kernel, picture, band.clone(), block.clone(), panel);
+                    let mut target = output.target(block.start == 0, block.end == self.inputs);
                     let strip_len = strip_len::<K>(block.len());
                     for first_output in (0..padded_outputs).step_by(K::NR) {
                         let (strip, rest) = packed.split_at(strip_len);

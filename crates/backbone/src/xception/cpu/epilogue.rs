@@ -31,7 +31,16 @@ impl Epilogue {
     }
 }
 
-/// Where sums go.
+/// What becomes of a layer's results.
+pub(super) struct Output<'a> {
+    pub epilogue: &'a Epilogue,
+    /// Where they are written.
+    pub maps: &'a mut FeatureMaps,
+    /// Whether they are added to what is there.
+    pub accumulate: bool,
+}
+
+/// Where the sums over one block of inputs go.
 pub(super) struct Target<'a> {
     epilogue: &'a Epilogue,
     values: &'a mut [f32],
@@ -41,14 +50,17 @@ pub(super) struct Target<'a> {
     last: bool,
 }
 
-impl<'a> Target<'a> {
-    /// Writes to `out`, or adds to what is there if `accumulate` says so. `last` says whether these sums complete the
-    /// product: then the epilogue follows.
-    pub(super) fn new(epilogue: &'a Epilogue, out: &'a mut FeatureMaps, accumulate: bool, last: bool) -> Self {
-        let plane_len = out.plane_len();
-        Self { epilogue, values: &mut out.values, plane_len, accumulate, last }
+impl Output<'_> {
+    /// For the sums over a block of inputs. Those of the first are written as the output says, those of others are added;
+    /// those of the last complete the result, and the epilogue follows.
+    pub(super) fn target(&mut self, first: bool, last: bool) -> Target<'_> {
+        let plane_len = self.maps.plane_len();
+        let accumulate = self.accumulate || !first;
+        Target { epilogue: self.epilogue, values: &mut self.maps.values, plane_len, accumulate, last }
     }
+}
 
+impl Target<'_> {
     /// Outputs in whole groups.
     pub(super) fn padded_outputs(&self) -> usize {
         self.epilogue.padded_outputs()

@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 use self::buffers::Buffers;
 use self::depthwise::Depthwise;
-use self::epilogue::Epilogue;
+use self::epilogue::{Epilogue, Output};
 use self::feature_maps::{FeatureMaps, GROUP};
 use self::im2col::Im2col;
 use self::microkernel::{Microkernel, Task};
@@ -44,7 +44,7 @@ use self::pool::{MaxPool, global_average_pool};
 use self::product::Product;
 use self::winograd::Winograd;
 use super::backend::{Activation, Backend, Conv2dParams, HALF_RANGE, SeparableConv2dParams, Shape, output_side};
-use super::folding::Kernel;
+use super::folding::ConvWeights;
 use crate::network::NetworkError;
 use crate::processor::Vectors;
 
@@ -60,13 +60,13 @@ pub(super) struct Cpu {
 pub(super) struct Conv2d {
     window: usize,
     stride: usize,
-    weights: Arc<Conv2dWeights>,
+    weights: Arc<PackedConv2d>,
     epilogue: Arc<Epilogue>,
 }
 
-/// A convolution's packed weights, by the algorithm that it is done with.
+/// A convolution's weights, packed for the algorithm that does it.
 #[derive(Debug)]
-enum Conv2dWeights {
+enum PackedConv2d {
     Product(Product),
     Winograd(Winograd),
 }
@@ -94,15 +94,13 @@ impl Cpu {
 
     /// The convolution of `x`, in `out` or added to what is there.
     fn run_conv2d(&self, layer: &Conv2d, x: &FeatureMaps, mut out: FeatureMaps, accumulate: bool) -> FeatureMaps {
-        let (epilogue, out_maps) = (&*layer.epilogue, &mut out);
+        let output = Output { epilogue: &layer.epilogue, maps: &mut out, accumulate };
         match &*layer.weights {
-            Conv2dWeights::Product(product) => {
+            PackedConv2d::Product(product) => {
                 let pixels = Im2col { x, window: layer.window, stride: layer.stride };
-                self.run(RunProduct { product, pixels, epilogue, out: out_maps, accumulate });
+                self.run(RunProduct { product, pixels, output });
             }
-            Conv2dWeights::Winograd(weights) => {
-                self.run(RunWinograd { weights, x, epilogue, out: out_maps, accumulate });
-            }
+            PackedConv2d::Winograd(weights) => self.run(RunWinograd { weights, x, output }),
         }
         out
     }
@@ -116,8 +114,8 @@ impl Cpu {
         accumulate: bool,
     ) -> FeatureMaps {
         let pixels = Depthwise { x, activation: layer.input_activation, taps: &layer.depthwise };
-        let (product, epilogue) = (&*layer.pointwise, &*layer.epilogue);
-        self.run(RunProduct { product, pixels, epilogue, out: &mut out, accumulate });
+        let output = Output { epilogue: &layer.epilogue, maps: &mut out, accumulate };
+        self.run(RunProduct { product: &layer.pointwise, pixels, output });
         out
     }
 }
@@ -133,14 +131,14 @@ impl Backend for Cpu {
     }
 
     fn prepare_conv2d(&self, params: &Conv2dParams, _: Shape) -> Result<Conv2d, NetworkError> {
-        let &Conv2dParams { ref kernel, stride, activation } = params;
-        let weights = if Winograd::suits(kernel, stride) {
-            Conv2dWeights::Winograd(self.run(PackWinograd(kernel)))
+        let &Conv2dParams { ref weights, stride, activation } = params;
+        let packed = if Winograd::suits(weights, stride) {
+            PackedConv2d::Winograd(self.run(PackWinograd(weights)))
         } else {
-            Conv2dWeights::Product(self.run(PackProduct(kernel)))
+            PackedConv2d::Product(self.run(PackProduct(weights)))
         };
-        let epilogue = Arc::new(Epilogue::new(&kernel.bias, activation));
-        Ok(Conv2d { window: kernel.side, stride, weights: Arc::new(weights), epilogue })
+        let epilogue = Arc::new(Epilogue::new(&weights.bias, activation));
+        Ok(Conv2d { window: weights.side, stride, weights: Arc::new(packed), epilogue })
     }
 
     fn prepare_separable_conv2d(
@@ -151,7 +149,7 @@ impl Backend for Cpu {
         let SeparableConv2dParams { depthwise, pointwise, .. } = params;
         // Each tap's channels are filled up to a whole group.
         let mut taps = Vec::new();
-        for channels in depthwise.values.chunks_exact(depthwise.inputs) {
+        for channels in depthwise.kernel.chunks_exact(depthwise.inputs) {
             taps.extend_from_slice(channels);
             taps.resize(taps.len().next_multiple_of(GROUP), 0.0);
         }
@@ -229,8 +227,8 @@ impl Backend for Cpu {
     }
 }
 
-/// Packs a kernel for [`Product`].
-struct PackProduct<'a>(&'a Kernel);
+/// Runs [`Product::pack`].
+struct PackProduct<'a>(&'a ConvWeights);
 
 impl Task for PackProduct<'_> {
     type Output = Product;
@@ -241,8 +239,8 @@ impl Task for PackProduct<'_> {
     }
 }
 
-/// Packs a kernel for [`Winograd`].
-struct PackWinograd<'a>(&'a Kernel);
+/// Runs [`Winograd::pack`].
+struct PackWinograd<'a>(&'a ConvWeights);
 
 impl Task for PackWinograd<'_> {
     type Output = Winograd;
@@ -257,9 +255,7 @@ impl Task for PackWinograd<'_> {
 struct RunProduct<'a, P> {
     product: &'a Product,
     pixels: P,
-    epilogue: &'a Epilogue,
-    out: &'a mut FeatureMaps,
-    accumulate: bool,
+    output: Output<'a>,
 }
 
 impl<P: PackPixels> Task for RunProduct<'_, P> {
@@ -267,7 +263,7 @@ impl<P: PackPixels> Task for RunProduct<'_, P> {
 
     #[inline(always)]
     fn run<K: Microkernel>(self, kernel: K) {
-        self.product.run(kernel, &self.pixels, self.epilogue, self.out, self.accumulate);
+        self.product.run(kernel, &self.pixels, self.output);
     }
 }
 
@@ -275,9 +271,7 @@ impl<P: PackPixels> Task for RunProduct<'_, P> {
 struct RunWinograd<'a> {
     weights: &'a Winograd,
     x: &'a FeatureMaps,
-    epilogue: &'a Epilogue,
-    out: &'a mut FeatureMaps,
-    accumulate: bool,
+    output: Output<'a>,
 }
 
 impl Task for RunWinograd<'_> {
@@ -285,6 +279,6 @@ impl Task for RunWinograd<'_> {
 
     #[inline(always)]
     fn run<K: Microkernel>(self, kernel: K) {
-        self.weights.run(kernel, self.x, self.epilogue, self.out, self.accumulate);
+        self.weights.run(kernel, self.x, self.output);
     }
 }

@@ -2,13 +2,12 @@
 //! algorithm that is faster for its size.
 
 use super::direct::Direct;
-use super::epilogue::Epilogue;
-use super::feature_maps::FeatureMaps;
+use super::epilogue::Output;
 use super::microkernel::Microkernel;
 use super::pack::PackPixels;
 use super::strassen::Strassen;
 use super::weight_matrix::WeightMatrix;
-use crate::xception::folding::Kernel;
+use crate::xception::folding::ConvWeights;
 
 /// Packed weights.
 #[derive(Debug)]
@@ -23,8 +22,8 @@ const MIN_STRASSEN: usize = 256;
 
 impl Product {
     /// Packs the weights of a convolution for a microkernel.
-    pub(super) fn pack<K: Microkernel>(kernel: &Kernel) -> Self {
-        let weights = WeightMatrix::new(kernel);
+    pub(super) fn pack<K: Microkernel>(weights: &ConvWeights) -> Self {
+        let weights = WeightMatrix::new(weights);
         if K::MULTIPLIES_SUMS && weights.inputs().min(weights.outputs) >= MIN_STRASSEN {
             Self::Strassen(Strassen::pack::<K>(&weights))
         } else {
@@ -32,19 +31,12 @@ impl Product {
         }
     }
 
-    /// Multiplies what `pixels` packs by the weights, and writes the results to `out` or adds them to what is there.
+    /// Multiplies what `pixels` packs by the weights.
     #[inline(always)]
-    pub(super) fn run<K: Microkernel>(
-        &self,
-        kernel: K,
-        pixels: &impl PackPixels,
-        epilogue: &Epilogue,
-        out: &mut FeatureMaps,
-        accumulate: bool,
-    ) {
+    pub(super) fn run<K: Microkernel>(&self, kernel: K, pixels: &impl PackPixels, output: Output<'_>) {
         match self {
-            Self::Direct(weights) => weights.run(kernel, pixels, epilogue, out, accumulate),
-            Self::Strassen(weights) => weights.run(kernel, pixels, epilogue, out, accumulate),
+            Self::Direct(weights) => weights.run(kernel, pixels, output),
+            Self::Strassen(weights) => weights.run(kernel, pixels, output),
         }
     }
 }

@@ -25,8 +25,8 @@ use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use super::buffers::{Buffer, Buffers};
-use super::epilogue::{Epilogue, Target};
-use super::feature_maps::{FeatureMaps, GROUP};
+use super::epilogue::{Output, Target};
+use super::feature_maps::GROUP;
 use super::microkernel::{MR, Microkernel, Row, Tile};
 use super::pack::PackPixels;
 use super::weight_matrix::{WeightMatrix, blocks};
@@ -70,9 +70,11 @@ type Panels<K> = [[Row<K>; MC]; PRODUCTS.len()];
 /// Sums that several results go on from: first A11 B11, then U2, then U4; and U3.
 type Partial<K> = [Tile<K>; 2];
 
-/// Where the first groups of a pair's pixels are in the result. A picture's second half may have a pixel less.
+/// Where the first group of channels of either pixel of a pair is in the result (`FeatureMaps::index`). A picture's
+/// second half may have a pixel less.
 type PairIndex = [Option<usize>; 2];
 
+/// A pair's pixels.
 const FIRST: usize = 0;
 const SECOND: usize = 1;
 
@@ -93,11 +95,16 @@ impl Strassen {
             places = rest;
             block_places.par_chunks_exact_mut(strip_len).enumerate().for_each(|(n, strip)| {
                 let (product, first_output) = (PRODUCTS[n / strips], n % strips * K::NR);
-                for (place, input) in block.clone().enumerate() {
+                for input in block.clone() {
                     // The last strip may have fewer outputs than it has room for.
                     for output in first_output..half_outputs.min(first_output + K::NR) {
-                        let factor = product.right_factor(weights, [input, output], [half_inputs, half_outputs]);
-                        strip[K::strip_index(place, output - first_output)] = K::element(factor);
+                        let factor = product.right_factor([
+                            weights.at(input, output),
+                            weights.at(input, half_outputs + output),
+                            weights.at(half_inputs + input, output),
+                            weights.at(half_inputs + input, half_outputs + output),
+                        ]);
+                        strip[K::strip_index(input - block.start, output - first_output)] = K::element(factor);
                     }
                 }
             });
@@ -105,36 +112,28 @@ impl Strassen {
         Self { inputs, half_inputs, half_outputs, packed }
     }
 
-    /// Multiplies what `pixels` packs by the weights, and writes the results to `out` or adds them to what is there.
+    /// Multiplies what `pixels` packs by the weights.
     #[inline(always)]
-    pub(super) fn run<K: Microkernel>(
-        &self,
-        kernel: K,
-        pixels: &impl PackPixels,
-        epilogue: &Epilogue,
-        out: &mut FeatureMaps,
-        accumulate: bool,
-    ) {
-        let out_pixels = out.side * out.side;
+    pub(super) fn run<K: Microkernel>(&self, kernel: K, pixels: &impl PackPixels, mut output: Output<'_>) {
+        let out_pixels = output.maps.side * output.maps.side;
         let half_pixels = out_pixels.div_ceil(2);
-        let pairs = out.pictures * half_pixels;
+        let pairs = output.maps.pictures * half_pixels;
         let strips = self.half_outputs.div_ceil(K::NR);
-        let mut panels = out.values.another::<Panels<K>>(1);
+        let mut panels = output.maps.values.another::<Panels<K>>(1);
         let panels = &mut panels[0];
-        let mut partial = out.values.another::<Partial<K>>(strips * MC / MR);
+        let mut partial = output.maps.values.another::<Partial<K>>(strips * MC / MR);
         for first_pair in (0..pairs).step_by(MC) {
             let band = first_pair..pairs.min(first_pair + MC);
             let mut indices: Vec<PairIndex> = Vec::with_capacity(MC);
             for pair in band.clone() {
                 let (picture, pixel) = (pair / half_pixels, pair % half_pixels);
                 let second = pixel + half_pixels;
-                let second = (second < out_pixels).then(|| out.index(picture, 0, second));
-                indices.push([Some(out.index(picture, 0, pixel)), second]);
+                let second = (second < out_pixels).then(|| output.maps.index(picture, 0, second));
+                indices.push([Some(output.maps.index(picture, 0, pixel)), second]);
             }
             for block in blocks(self.half_inputs) {
                 self.pack_pixels(kernel, pixels, out_pixels, band.clone(), block.clone(), panels);
-                let last = block.end == self.half_inputs;
-                let target = Target::new(epilogue, out, accumulate || block.start > 0, last);
+                let target = output.target(block.start == 0, block.end == self.half_inputs);
                 self.multiply(kernel, block, panels, &mut partial, &indices, target);
             }
         }
@@ -151,9 +150,8 @@ impl Strassen {
         block: Range<usize>,
         panels: &mut Panels<K>,
     ) {
-        let [a11, a12, s2, s3, a22, s1, s4] = panels;
-        // A21 is no product's factor: its place is where S2 will be.
-        let a21 = s2;
+        // In the order of `PRODUCTS`. A21 is no product's factor: its place is where S2 will be.
+        let [a11, a12, a21, s3, a22, s1, s4] = panels;
         let half_pixels = out_pixels.div_ceil(2);
         // The second half may have fewer inputs.
         let second_block =
@@ -165,11 +163,12 @@ impl Strassen {
             let upper = pairs.start - first_pair..pairs.end - first_pair;
             let lower = upper.start + half_pixels..out_pixels.min(upper.end + half_pixels);
             let rows = pairs.start - band.start..pairs.end - band.start;
+            // The quarters.
             pixels.pack(kernel, picture, upper.clone(), block.clone(), &mut a11[rows.clone()]);
             pixels.pack(kernel, picture, upper, second_block.clone(), &mut a12[rows.clone()]);
             pixels.pack(kernel, picture, lower.clone(), block.clone(), &mut a21[rows.clone()]);
             pixels.pack(kernel, picture, lower.clone(), second_block.clone(), &mut a22[rows.clone()]);
-            // Zeros stand for pixels and inputs that the second halves lack.
+            // Zeros stand for the pixel and the inputs that the second halves may lack.
             for missing in rows.start + lower.len()..rows.end {
                 a21[missing].fill(K::element(0.0));
                 a22[missing].fill(K::element(0.0));
@@ -179,6 +178,7 @@ impl Strassen {
                 a22[row][second_block.len()..block.len()].fill(K::element(0.0));
             }
         }
+        // Their sums.
         let s2 = a21;
         for pair in 0..band.len() {
             for input in (0..block.len()).step_by(K::LANES) {
@@ -211,6 +211,8 @@ impl Strassen {
         let strip_len = block.len() * K::NR;
         let packed: &[K::Element] = cast_slice(&self.packed);
         let mut packed = &packed[PRODUCTS.len() * strips * block.start * K::NR..];
+        // A strip stays in the first-level cache while all pixels of the band pass, and a panel in the second-level cache
+        // while all strips of a product do.
         for (product, panel) in PRODUCTS.into_iter().zip(panels) {
             let panel = panel.as_chunks::<MR>().0;
             for (n, partial) in partial.chunks_exact_mut(MC / MR).enumerate() {
@@ -220,6 +222,7 @@ impl Strassen {
                 let right = self.half_outputs + left.start..target.padded_outputs();
                 for (n, indices) in indices.chunks(MR).enumerate() {
                     let [u, u3] = &mut partial[n];
+                    // What it goes on from.
                     let from = match product {
                         Product::A11B11 | Product::S1T1 => &kernel.zeros(),
                         Product::A12B21 | Product::S2T2 | Product::S3T3 | Product::S4B22 => &*u,
@@ -229,12 +232,16 @@ impl Strassen {
                     match product {
                         Product::A11B11 | Product::S2T2 => *u = sums,
                         Product::S3T3 => *u3 = sums,
+                        // C11
                         Product::A12B21 => store(kernel, &mut target, indices, FIRST, left.clone(), sums),
+                        // C21
                         Product::A22T4 => store(kernel, &mut target, indices, SECOND, left.clone(), sums),
+                        // U4 and C22
                         Product::S1T1 => {
                             *u = add_tiles(kernel, u, &sums);
                             store(kernel, &mut target, indices, SECOND, right.clone(), add_tiles(kernel, u3, &sums));
                         }
+                        // C12
                         Product::S4B22 => store(kernel, &mut target, indices, FIRST, right.clone(), sums),
                     }
                 }
@@ -244,14 +251,9 @@ impl Strassen {
 }
 
 impl Product {
-    /// A value of the product's factor that is made of weights: that of an input and an output of the first halves, which
-    /// are so long.
-    fn right_factor(self, weights: &WeightMatrix<'_>, [input, output]: [usize; 2], half: [usize; 2]) -> f32 {
-        let [half_inputs, half_outputs] = half;
-        let b11 = f64::from(weights.at(input, output));
-        let b12 = f64::from(weights.at(input, half_outputs + output));
-        let b21 = f64::from(weights.at(half_inputs + input, output));
-        let b22 = f64::from(weights.at(half_inputs + input, half_outputs + output));
+    /// A value of the product's factor that is made of weights, from the values at its place in B11, B12, B21 and B22.
+    fn right_factor(self, quarters: [f32; 4]) -> f32 {
+        let [b11, b12, b21, b22] = quarters.map(f64::from);
         let factor = match self {
             Self::A11B11 => b11,
             Self::A12B21 => b21,

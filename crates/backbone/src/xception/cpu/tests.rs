@@ -54,21 +54,21 @@ fn nhwc(x: &FeatureMaps) -> Vec<f32> {
     values
 }
 
-/// A kernel of numbers.
-fn kernel(side: usize, inputs: usize, outputs: usize) -> Kernel {
-    let values = numbers(side * side * inputs * outputs, 2);
-    Kernel { side, inputs, outputs, values, bias: numbers(outputs, 3) }
+/// Weights of numbers.
+fn weights(side: usize, inputs: usize, outputs: usize) -> ConvWeights {
+    let kernel = numbers(side * side * inputs * outputs, 2);
+    ConvWeights { side, inputs, outputs, kernel, bias: numbers(outputs, 3) }
 }
 
-/// A depthwise 3x3 kernel of numbers.
-fn depthwise_kernel(channels: usize) -> Kernel {
-    Kernel { side: 3, inputs: channels, outputs: channels, values: numbers(9 * channels, 4), bias: Vec::new() }
+/// Weights of a depthwise 3x3 convolution.
+fn depthwise_weights(channels: usize) -> ConvWeights {
+    ConvWeights { side: 3, inputs: channels, outputs: channels, kernel: numbers(9 * channels, 4), bias: Vec::new() }
 }
 
 /// A separable convolution of numbers, prepared.
 fn separable(cpu: &Cpu, inputs: usize, outputs: usize, activations: [Activation; 2]) -> SeparableConv2d {
     let [input_activation, activation] = activations;
-    let (depthwise, pointwise) = (depthwise_kernel(inputs), kernel(1, inputs, outputs));
+    let (depthwise, pointwise) = (depthwise_weights(inputs), weights(1, inputs, outputs));
     let params = SeparableConv2dParams { input_activation, depthwise, pointwise, activation };
     cpu.prepare_separable_conv2d(&params, Shape { pictures: 1, side: 1, channels: inputs }).unwrap()
 }
@@ -81,24 +81,25 @@ fn activated(value: f64, activation: Activation) -> f64 {
 }
 
 /// A convolution by its definition, NHWC, of maps that are surrounded by `padding` pixels of zeros.
-fn defined_conv2d(x: &[f64], shape: Shape, kernel: &Kernel, stride: usize, padding: usize) -> Vec<f64> {
+fn defined_conv2d(x: &[f64], shape: Shape, weights: &ConvWeights, stride: usize, padding: usize) -> Vec<f64> {
     let Shape { pictures, side, channels } = shape;
-    let out_side = (side + 2 * padding - kernel.side) / stride + 1;
+    let out_side = (side + 2 * padding - weights.side) / stride + 1;
     let mut results = Vec::new();
     for picture in 0..pictures {
         for out_row in 0..out_side {
             for out_column in 0..out_side {
-                let mut sums: Vec<f64> = kernel.bias.iter().map(|&bias| f64::from(bias)).collect();
-                for tap in 0..kernel.side * kernel.side {
-                    let (row, column) = (out_row * stride + tap / kernel.side, out_column * stride + tap % kernel.side);
+                let mut sums: Vec<f64> = weights.bias.iter().map(|&bias| f64::from(bias)).collect();
+                for tap in 0..weights.side * weights.side {
+                    let (row, column) =
+                        (out_row * stride + tap / weights.side, out_column * stride + tap % weights.side);
                     let inside = padding..side + padding;
                     if !inside.contains(&row) || !inside.contains(&column) {
                         continue;
                     }
                     let pixel = (picture * side + row - padding) * side + column - padding;
                     for channel in 0..channels {
-                        let weights = &kernel.values[(tap * channels + channel) * kernel.outputs..];
-                        for (sum, &weight) in sums.iter_mut().zip(weights) {
+                        let of_input = &weights.kernel[(tap * channels + channel) * weights.outputs..];
+                        for (sum, &weight) in sums.iter_mut().zip(of_input) {
                             *sum += x[pixel * channels + channel] * f64::from(weight);
                         }
                     }
@@ -111,14 +112,14 @@ fn defined_conv2d(x: &[f64], shape: Shape, kernel: &Kernel, stride: usize, paddi
 }
 
 /// A depthwise 3x3 convolution that keeps the side, by its definition: channel by channel.
-fn defined_depthwise(x: &[f64], shape: Shape, kernel: &Kernel) -> Vec<f64> {
+fn defined_depthwise(x: &[f64], shape: Shape, weights: &ConvWeights) -> Vec<f64> {
     let Shape { channels, .. } = shape;
     let mut results = vec![0.0; x.len()];
     for channel in 0..channels {
         let plane: Vec<f64> = x.iter().skip(channel).step_by(channels).copied().collect();
-        let taps = kernel.values.iter().skip(channel).step_by(channels).copied().collect();
-        let kernel = Kernel { side: 3, inputs: 1, outputs: 1, values: taps, bias: vec![0.0] };
-        let sums = defined_conv2d(&plane, Shape { channels: 1, ..shape }, &kernel, 1, 1);
+        let taps = weights.kernel.iter().skip(channel).step_by(channels).copied().collect();
+        let weights = ConvWeights { side: 3, inputs: 1, outputs: 1, kernel: taps, bias: vec![0.0] };
+        let sums = defined_conv2d(&plane, Shape { channels: 1, ..shape }, &weights, 1, 1);
         for (pixel, sum) in sums.into_iter().enumerate() {
             results[pixel * channels + channel] = sum;
         }
@@ -172,8 +173,8 @@ fn a_separable_convolution_is_what_its_definition_says() {
         let x = maps(pictures, side, inputs);
         for [before, after] in [[Linear, Relu], [Relu, Linear]] {
             let values: Vec<f64> = nhwc(&x).into_iter().map(|value| activated(f64::from(value), before)).collect();
-            let sums = defined_depthwise(&values, shape, &depthwise_kernel(inputs));
-            let mut expected = defined_conv2d(&sums, shape, &kernel(1, inputs, outputs), 1, 0);
+            let sums = defined_depthwise(&values, shape, &depthwise_weights(inputs));
+            let mut expected = defined_conv2d(&sums, shape, &weights(1, inputs, outputs), 1, 0);
             for value in &mut expected {
                 *value = activated(*value, after);
             }
@@ -195,14 +196,14 @@ fn a_separable_convolution_is_what_its_definition_says() {
 fn a_convolution_is_what_its_definition_says() {
     let cpu = cpu();
     for (pictures, side, window, stride, inputs, outputs) in CONV2D {
-        let (x, kernel) = (maps(pictures, side, inputs), kernel(window, inputs, outputs));
+        let (x, weights) = (maps(pictures, side, inputs), weights(window, inputs, outputs));
         let shape = Shape { pictures, side, channels: inputs };
         let values: Vec<f64> = nhwc(&x).into_iter().map(f64::from).collect();
-        let mut expected = defined_conv2d(&values, shape, &kernel, stride, 0);
+        let mut expected = defined_conv2d(&values, shape, &weights, stride, 0);
         for value in &mut expected {
             *value = value.max(0.0);
         }
-        let params = Conv2dParams { kernel, stride, activation: Activation::Relu };
+        let params = Conv2dParams { weights, stride, activation: Activation::Relu };
         let layer = cpu.prepare_conv2d(&params, shape).unwrap();
         assert_close(&nhwc(&cpu.conv2d(&layer, &x).unwrap()), &expected);
     }
@@ -226,7 +227,7 @@ fn a_result_is_the_same_bits_in_any_batch() {
 /// The pointwise convolution of a depthwise one's sums, by both algorithms.
 struct BothProducts<'a> {
     pixels: Depthwise<'a>,
-    kernel: &'a Kernel,
+    weights: &'a ConvWeights,
     direct: &'a mut FeatureMaps,
     strassen: &'a mut FeatureMaps,
 }
@@ -236,17 +237,19 @@ impl Task for BothProducts<'_> {
 
     #[inline(always)]
     fn run<K: Microkernel>(self, kernel: K) {
-        let weights = WeightMatrix::new(self.kernel);
-        let epilogue = Epilogue::new(&self.kernel.bias, Activation::Relu);
-        Direct::pack::<K>(&weights).run(kernel, &self.pixels, &epilogue, self.direct, false);
-        Strassen::pack::<K>(&weights).run(kernel, &self.pixels, &epilogue, self.strassen, false);
+        let weights = WeightMatrix::new(self.weights);
+        let epilogue = &Epilogue::new(&self.weights.bias, Activation::Relu);
+        let output = Output { epilogue, maps: self.direct, accumulate: false };
+        Direct::pack::<K>(&weights).run(kernel, &self.pixels, output);
+        let output = Output { epilogue, maps: self.strassen, accumulate: false };
+        Strassen::pack::<K>(&weights).run(kernel, &self.pixels, output);
     }
 }
 
 #[test]
 fn a_result_is_the_same_bits_whatever_the_length_of_a_vector() {
-    let (x, pointwise) = (maps(2, 5, 71), kernel(1, 71, 75));
-    let (few, window) = (maps(2, 9, 20), kernel(3, 20, 30));
+    let (x, pointwise) = (maps(2, 5, 71), weights(1, 71, 75));
+    let (few, window) = (maps(2, 9, 20), weights(3, 20, 30));
     // Memory is used again: nothing of what is in it may be left, not even behind the last channel.
     for maps in [&x, &few] {
         let mut used: Vec<_> = (0..8).map(|_| maps.values.another::<f32>(600_000)).collect();
@@ -257,8 +260,8 @@ fn a_result_is_the_same_bits_whatever_the_length_of_a_vector() {
         let cpu = Cpu::new(vectors);
         let [mut direct, mut strassen] = [0, 1].map(|_| x.new_like(x.side, pointwise.outputs));
         let pixels = Depthwise { x: &x, activation: Activation::Relu, taps: &taps };
-        cpu.run(BothProducts { pixels, kernel: &pointwise, direct: &mut direct, strassen: &mut strassen });
-        let params = Conv2dParams { kernel: window.clone(), stride: 1, activation: Activation::Relu };
+        cpu.run(BothProducts { pixels, weights: &pointwise, direct: &mut direct, strassen: &mut strassen });
+        let params = Conv2dParams { weights: window.clone(), stride: 1, activation: Activation::Relu };
         let winograd = cpu.prepare_conv2d(&params, Shape { pictures: 2, side: 9, channels: 20 }).unwrap();
         let convolved = cpu.conv2d(&winograd, &few).unwrap();
         let pooled = cpu.max_pool(&x).unwrap();

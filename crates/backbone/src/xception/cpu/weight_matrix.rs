@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::feature_maps::{GROUP, group_width};
 use super::microkernel::KC;
-use crate::xception::folding::Kernel;
+use crate::xception::folding::ConvWeights;
 
 /// The matrix. Its rows are in the order in which pixels are packed: row after row of the window, group after group of
 /// channels, pixel after pixel.
@@ -16,8 +16,8 @@ pub(super) struct WeightMatrix<'a> {
 }
 
 impl<'a> WeightMatrix<'a> {
-    pub(super) fn new(kernel: &'a Kernel) -> Self {
-        let &Kernel { side, inputs, outputs, ref values, .. } = kernel;
+    pub(super) fn new(weights: &'a ConvWeights) -> Self {
+        let &ConvWeights { side, inputs, outputs, ref kernel, .. } = weights;
         let group = group_width(inputs);
         let mut rows: Vec<&[f32]> = Vec::new();
         for row in 0..side {
@@ -25,7 +25,7 @@ impl<'a> WeightMatrix<'a> {
                 for column in 0..side {
                     for channel in first_channel..first_channel + group {
                         let start = ((row * side + column) * inputs + channel) * outputs;
-                        rows.push(if channel < inputs { &values[start..start + outputs] } else { &[] });
+                        rows.push(if channel < inputs { &kernel[start..start + outputs] } else { &[] });
                     }
                 }
             }

@@ -17,11 +17,11 @@
 use bytemuck::{cast_slice, cast_slice_mut};
 
 use super::buffers::{Buffer, Buffers};
-use super::epilogue::{Epilogue, Target};
+use super::epilogue::Output;
 use super::feature_maps::{FeatureMaps, GROUP};
 use super::microkernel::{MR, Microkernel, NR_VECTORS, Tile, Vector};
 use crate::xception::backend::output_side;
-use crate::xception::folding::Kernel;
+use crate::xception::folding::ConvWeights;
 
 /// Packed weights.
 #[derive(Debug)]
@@ -46,22 +46,22 @@ type Panel<K> = [[Row<K>; MR]; PLACES];
 
 impl Winograd {
     /// Whether a convolution can be done so.
-    pub(super) fn suits(kernel: &Kernel, stride: usize) -> bool {
-        kernel.side == 3 && stride == 1 && (GROUP..=MAX_INPUTS).contains(&kernel.inputs)
+    pub(super) fn suits(weights: &ConvWeights, stride: usize) -> bool {
+        weights.side == 3 && stride == 1 && (GROUP..=MAX_INPUTS).contains(&weights.inputs)
     }
 
     /// Packs the weights of a convolution that suits for a microkernel.
-    pub(super) fn pack<K: Microkernel>(kernel: &Kernel) -> Self {
-        let inputs = kernel.inputs.next_multiple_of(GROUP);
-        let outputs = kernel.outputs.next_multiple_of(GROUP.max(K::NR));
+    pub(super) fn pack<K: Microkernel>(weights: &ConvWeights) -> Self {
+        let inputs = weights.inputs.next_multiple_of(GROUP);
+        let outputs = weights.outputs.next_multiple_of(GROUP.max(K::NR));
         let strip_len = inputs * K::NR;
         let mut packed = Buffers::default().take::<u8>(PLACES * inputs * outputs * size_of::<K::Element>());
         let elements: &mut [K::Element] = cast_slice_mut(&mut packed);
         for (n, places) in elements.chunks_exact_mut(PLACES * strip_len).enumerate() {
             let first_output = n * K::NR;
-            for input in 0..kernel.inputs {
-                for output in first_output..kernel.outputs.min(first_output + K::NR) {
-                    let transformed = transform_weights(kernel, input, output);
+            for input in 0..weights.inputs {
+                for output in first_output..weights.outputs.min(first_output + K::NR) {
+                    let transformed = transform_weights(weights, input, output);
                     for (place, strip) in places.chunks_exact_mut(strip_len).enumerate() {
                         strip[K::strip_index(input, output - first_output)] = K::element(transformed[place]);
                     }
@@ -71,35 +71,30 @@ impl Winograd {
         Self { inputs, packed }
     }
 
-    /// Convolves `x`, and writes the results to `out` or adds them to what is there.
+    /// Convolves `x`.
     #[inline(always)]
-    pub(super) fn run<K: Microkernel>(
-        &self,
-        kernel: K,
-        x: &FeatureMaps,
-        epilogue: &Epilogue,
-        out: &mut FeatureMaps,
-        accumulate: bool,
-    ) {
-        let side = out.side;
+    pub(super) fn run<K: Microkernel>(&self, kernel: K, x: &FeatureMaps, mut output: Output<'_>) {
+        let side = output.maps.side;
         let blocks = side.div_ceil(2);
-        let padded_outputs = epilogue.padded_outputs();
+        let padded_outputs = output.epilogue.padded_outputs();
         let strip_len = self.inputs * K::NR;
         let packed: &[K::Element] = cast_slice(&self.packed);
         let mut panels = x.values.another::<Panel<K>>(blocks.div_ceil(MR));
         let panels: &mut [Panel<K>] = &mut panels;
         let mut products = [kernel.zeros(); PLACES];
-        for picture in 0..out.pictures {
-            let picture_start = out.index(picture, 0, 0);
-            let mut target = Target::new(epilogue, out, accumulate, true);
+        for picture in 0..output.maps.pictures {
+            let picture_start = output.maps.index(picture, 0, 0);
+            let mut target = output.target(true, true);
             for top in (0..side).step_by(2) {
                 self.pack_blocks(kernel, x, picture, top, panels);
                 for (n, strips) in packed.chunks_exact(PLACES * strip_len).enumerate() {
                     let outputs = n * K::NR..padded_outputs;
                     for (n, panel) in panels.iter().enumerate() {
+                        // One product for each place.
                         for (place, strip) in strips.chunks_exact(strip_len).enumerate() {
                             products[place] = kernel.multiply(&kernel.zeros(), &panel[place], strip);
                         }
+                        // And from those of a block its results.
                         let first_block = n * MR;
                         for block in first_block..blocks.min(first_block + MR) {
                             let results = transform_products(kernel, &products, block - first_block);
@@ -158,9 +153,9 @@ impl Winograd {
 }
 
 /// G g Gᵀ of the weights of an input for an output, row by row.
-fn transform_weights(kernel: &Kernel, input: usize, output: usize) -> [f32; PLACES] {
+fn transform_weights(weights: &ConvWeights, input: usize, output: usize) -> [f32; PLACES] {
     let weight = |row: usize, column: usize| {
-        f64::from(kernel.values[((row * 3 + column) * kernel.inputs + input) * kernel.outputs + output])
+        f64::from(weights.kernel[((row * 3 + column) * weights.inputs + input) * weights.outputs + output])
     };
     // g Gᵀ
     let mut rows = [[0.0; 4]; 3];

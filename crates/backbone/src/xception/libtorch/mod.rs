@@ -15,7 +15,7 @@ use tch::{Device, Kind, TchError, Tensor, no_grad};
 use self::convolution::Convolution;
 use self::geometry::Geometry;
 use super::backend::{Activation, Backend, Conv2dParams, HALF_RANGE, SeparableConv2dParams, Shape};
-use super::folding::Kernel;
+use super::folding::ConvWeights;
 use crate::compute::{self, Precision};
 use crate::network::NetworkError;
 
@@ -48,7 +48,7 @@ impl Backend for Libtorch {
     }
 
     fn prepare_conv2d(&self, params: &Conv2dParams, input: Shape) -> Result<Convolution, NetworkError> {
-        Ok(self.convolution(&params.kernel, params.stride, params.activation, input)?)
+        Ok(self.convolution(&params.weights, params.stride, params.activation, input)?)
     }
 
     fn prepare_separable_conv2d(
@@ -151,14 +151,14 @@ impl Libtorch {
     /// A convolution without padding.
     fn convolution(
         self,
-        kernel: &Kernel,
+        weights: &ConvWeights,
         stride: usize,
         activation: Activation,
         input: Shape,
     ) -> Result<Convolution, TchError> {
         let geometry = Geometry { stride: stride as i64, padding: 0, groups: 1 };
-        let weight = self.to_run(&hwio(kernel)?.f_permute([3, 2, 0, 1])?)?;
-        let bias = self.to_run(&Tensor::f_from_slice(&kernel.bias)?)?;
+        let weight = self.to_run(&hwio(weights)?.f_permute([3, 2, 0, 1])?)?;
+        let bias = self.to_run(&Tensor::f_from_slice(&weights.bias)?)?;
         Convolution::new(weight, Some(bias), geometry, activation, self.packed_for(input))
     }
 
@@ -182,10 +182,10 @@ impl Libtorch {
     }
 }
 
-/// A kernel's values as a tensor in Keras's layout.
-fn hwio(kernel: &Kernel) -> Result<Tensor, TchError> {
-    let &Kernel { side, inputs, ref values, .. } = kernel;
-    Tensor::f_from_slice(values)?.f_view([side as i64, side as i64, inputs as i64, -1])
+/// A kernel as a tensor in Keras's layout.
+fn hwio(weights: &ConvWeights) -> Result<Tensor, TchError> {
+    let &ConvWeights { side, inputs, ref kernel, .. } = weights;
+    Tensor::f_from_slice(kernel)?.f_view([side as i64, side as i64, inputs as i64, -1])
 }
 
 impl SeparableConv2d {
