@@ -148,6 +148,9 @@ fn the_reports_are_whole_at_both_widths_light_and_dark() {
             let charts = page["charts"].as_array().unwrap();
             let titles: Vec<&Value> = charts.iter().map(|chart| &chart["title"]).collect();
             assert_eq!(titles, ["Loss by epoch", "Accuracy by epoch"]);
+            let headings = ["Result", "Training curves", "Confusion matrix", "Per-class metrics"];
+            let headings = [&headings[..], &["Most confident mistakes", "Settings"]].concat();
+            assert_eq!(page["headings"].as_array().unwrap()[1..], headings);
             for chart in charts {
                 assert_eq!((&chart["marks"], &chart["rows"]), (&json!(2 * 12), &json!(12)), "{chart:#}");
             }

@@ -43,7 +43,11 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         if let Some(photos) = &args.photos {
             ensure!(photos.is_dir(), "{}: no such folder of photos", photos.display());
         }
-        of_run(&run, &title, &most_confident_mistakes(&run, args.mistakes)?, args.photos.as_deref())
+        let mistakes = most_confident_mistakes(&run, args.mistakes)?;
+        if args.photos.is_none() && !mistakes.is_empty() {
+            note!("note: the mistakes are listed without their photos; --photos DATASET shows them");
+        }
+        of_run(&run, &title, &mistakes, args.photos.as_deref())
     };
     let out = args.out.clone().unwrap_or_else(|| args.run.join("report.html"));
     write_atomically(&out, Durability::Unsynced, |file| file.write_all(html.as_bytes()))
