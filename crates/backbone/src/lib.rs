@@ -8,7 +8,6 @@
 //! [`Embedder`] is the one way from photos to rows. Nothing here knows of data sets and caches, prints, or reads a command
 //! line.
 
-mod distance;
 pub mod pixels;
 pub mod photo;
 pub mod weights;
