@@ -34,11 +34,11 @@ fn photos() -> Vec<Vec<u8>> {
 fn decode_and_resize_18_photos(bencher: Bencher<'_, '_>, interpolation: Interpolation) {
     let photos = photos();
     let preprocess = Preprocess { side: 150, interpolation, limits: Limits::DEFAULT, fast_decode: false };
-    let mut pixels = vec![0; preprocess.values()];
+    let mut input = vec![0; preprocess.values()];
     bencher.counter(ItemsCount::new(photos.len())).bench_local(|| {
         for photo in &photos {
             let picture = preprocess.decode(photo).expect("a picture");
-            preprocess.resize(&picture, None, black_box(&mut pixels)).expect("a resized picture");
+            preprocess.resize(&picture, None, black_box(&mut input)).expect("a resized picture");
         }
     });
 }

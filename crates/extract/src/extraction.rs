@@ -39,7 +39,7 @@ pub struct Extraction {
     pub spec: EmbedSpec,
     /// How they are computed.
     pub compute: Compute,
-    /// Which photos are too large.
+    /// What a photo may cost.
     pub limits: Limits,
     /// Augmented views of the training photos.
     pub views: Option<PhotoViews>,
@@ -187,9 +187,10 @@ impl Extraction {
     /// See [`ExtractError`].
     pub fn run(&self, stop: &AtomicBool) -> Result<Summary, ExtractError> {
         let start = Instant::now();
+        // Before any photo is read.
+        self.compute.check(self.spec.precision)?;
         let dataset = Dataset::scan(&self.dataset)?;
         let weights = Weights::load(&self.weights)?;
-        self.compute.check(self.spec.precision)?;
         let fingerprint = self.spec.fingerprint(weights.digest(), self.compute.device);
         let writer = CacheWriter::open(&self.cache, self.when_locked)?;
         let previous = self.previous(writer.path(), &fingerprint)?;

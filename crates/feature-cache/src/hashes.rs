@@ -75,12 +75,12 @@ impl Hashes {
             let [bytes, mtime] = [photo.bytes.to_string(), photo.mtime_ns.to_string()].map(String::into_bytes);
             [path.as_os_str().as_bytes().to_vec(), bytes, mtime, photo.blake3.to_hex().as_bytes().to_vec()]
         });
-        Ok(sealed(write_table(COLUMNS, lines)?))
+        Ok(with_checksum(write_table(COLUMNS, lines)?))
     }
 }
 
 /// The table with its checksum behind it.
-pub(crate) fn sealed(mut table: Vec<u8>) -> Vec<u8> {
+pub(crate) fn with_checksum(mut table: Vec<u8>) -> Vec<u8> {
     let checksum = blake3::hash(&table).to_hex();
     table.extend(CHECKSUM);
     table.extend(checksum.as_bytes());
@@ -88,10 +88,11 @@ pub(crate) fn sealed(mut table: Vec<u8>) -> Vec<u8> {
     table
 }
 
-/// Whether the bytes are those that were written.
+/// The photos of a hashes.csv, by path.
 ///
 /// # Errors
-/// [`Damage::Digest`] for any changed byte.
+/// [`Damage::Digest`] for any changed byte; with a right checksum, at the first line that is not what
+/// [`Hashes::to_bytes`] writes.
 pub(crate) fn read_hashes(bytes: &[u8]) -> Result<HashMap<PathBuf, HashedPhoto>, Damage> {
     let tail = CHECKSUM.len() + 2 * blake3::OUT_LEN + 1;
     let (table, tail) = bytes.split_at(bytes.len().saturating_sub(tail));

@@ -1,4 +1,4 @@
-//! From a photo's bytes to the network's input: the one way that all commands take.
+//! From a photo's bytes to the network's input.
 
 use super::decode::{Photo, TABLES};
 use super::guard::guarded;
@@ -11,7 +11,7 @@ use super::view::View;
 /// How photos become the network's input.
 #[derive(Debug, Clone, Copy)]
 pub struct Preprocess {
-    /// Width and height for the network, in pixels.
+    /// Width and height of the network's input in pixels.
     pub side: u32,
     /// How photos are resized to it.
     pub interpolation: Interpolation,
@@ -23,7 +23,7 @@ pub struct Preprocess {
 }
 
 impl Preprocess {
-    /// Values of a picture for the network: `side` x `side` pixels of RGB.
+    /// Values of an input: `side` x `side` pixels of three channels.
     pub fn values(&self) -> usize {
         3 * (self.side as usize).pow(2)
     }
@@ -44,15 +44,15 @@ impl Preprocess {
         guarded(|| self.open(photo)?.decode())
     }
 
-    /// Puts the picture, or a view of it, into `out`, which holds [`Self::values`].
+    /// Writes the picture, or a view of it, resized, to `input`, which holds [`Self::values`].
     ///
     /// # Errors
     /// When it cannot be resized, which is a bug.
-    pub fn resize(&self, picture: &RgbPicture, view: Option<View>, out: &mut [u8]) -> Result<(), PixelError> {
+    pub fn resize(&self, picture: &RgbPicture, view: Option<View>, input: &mut [u8]) -> Result<(), PixelError> {
         guarded(|| {
             match view {
-                Some(view) => view.draw(picture, self.side, self.interpolation, out),
-                None => resize(picture, self.side, self.interpolation, out),
+                Some(view) => view.draw(picture, self.side, self.interpolation, input),
+                None => resize(picture, self.side, self.interpolation, input),
             }
             Ok(())
         })

@@ -17,10 +17,11 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use stdio::{OutputError, note, output};
 
 use super::choice::choice;
-use super::compute::ComputeArgs;
-use super::hint::raise_limits;
+use super::compute::{ComputeArgs, threads};
+use super::dry_run;
+use super::hint::raise;
 use super::views::ViewsArgs;
-use super::{WeightsArg, dry_run, interpolation, threads};
+use super::weights::WeightsArg;
 
 /// `extract DATASET --out CACHE`.
 #[derive(Debug, Args)]
@@ -37,7 +38,7 @@ pub struct ExtractionArgs {
     #[arg(long, value_name = "PIXELS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(i64::from(MIN_SIDE)..=2048))]
     size: u32,
     /// How photos are resized to it
-    #[arg(long, value_parser = interpolation::parser(), default_value_t)]
+    #[arg(long, default_value = "nearest", value_parser = choice(&Interpolation::ALL, Interpolation::name))]
     interpolation: Interpolation,
     /// Photos per forward pass: auto (8 on the CPU, on a GPU the largest of 256, 128, 64, … that fits) or a number; on the
     /// CPU rows do not depend on it, on a GPU they differ by rounding
@@ -141,7 +142,7 @@ fn warn(summary: &Summary) {
         note!(
             "warning: {} photos skipped, listed in skipped.csv and tried again next time{}:",
             summary.skipped.len(),
-            raise_limits(&summary.exceeded)
+            raise(&summary.exceeded)
         );
         for photo in summary.skipped.iter().take(LISTED) {
             note!("  {}: {}", photo.path.display(), photo.reason);

@@ -3,21 +3,11 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Error, anyhow};
-use backbone::pixels::Limit;
+use backbone::pixels::{Limit, VariationError};
 use backbone::{ComputeError, EmbedderError, Precision};
 use extract::extraction::ExtractError;
 use extract::verify::VerifyError;
 use feature_cache::CacheError;
-
-/// The options that raise these limits.
-pub fn raise_limits(exceeded: &BTreeSet<Limit>) -> String {
-    let option = |limit: &Limit| match limit {
-        Limit::Pixels => "--max-pixels",
-        Limit::Bytes => "--max-picture-bytes",
-    };
-    let options: Vec<&str> = exceeded.iter().map(option).collect();
-    if options.is_empty() { String::new() } else { format!("; raise limits with {}", options.join(" and ")) }
-}
 
 /// The error, and what to do about it where there is something to say.
 pub fn with_hint(error: Error) -> Error {
@@ -41,6 +31,9 @@ fn hint(error: &Error) -> Option<String> {
     if let Some(error) = error.downcast_ref::<ComputeError>() {
         return of_compute(error);
     }
+    if let Some(VariationError::Nothing) = error.downcast_ref::<VariationError>() {
+        return Some("; say how they differ, as in --flip --crop 0.1 --brightness 0.1".to_owned());
+    }
     error.downcast_ref::<CacheError>().and_then(of_cache)
 }
 
@@ -57,13 +50,22 @@ fn of_extraction(error: &ExtractError) -> Option<String> {
             weights.display()
         )),
         ExtractError::Broken { exceeded, .. } => {
-            let hint = "mend or remove them, or leave them out with --on-error skip";
-            Some(format!("\n{hint}{}", raise_limits(exceeded)))
+            Some(format!("\nmend or remove them, or leave them out with --on-error skip{}", raise(exceeded)))
         }
         ExtractError::OtherPhotos { .. } => Some("; choose another --out, or overwrite it with --replace".to_owned()),
         ExtractError::Stopped { .. } => Some(", run the same command again to go on".to_owned()),
         _ => None,
     }
+}
+
+/// How to raise limits that photos are over.
+pub fn raise(exceeded: &BTreeSet<Limit>) -> String {
+    let option = |limit: &Limit| match limit {
+        Limit::Pixels => "--max-pixels",
+        Limit::Bytes => "--max-picture-bytes",
+    };
+    let options: Vec<&str> = exceeded.iter().map(option).collect();
+    if options.is_empty() { String::new() } else { format!("; raise limits with {}", options.join(" and ")) }
 }
 
 fn of_verification(error: &VerifyError) -> Option<String> {

@@ -38,15 +38,9 @@ fn count(typed: &str) -> Result<NonZeroUsize, String> {
 
 impl ViewsArgs {
     /// What was meant.
-    pub fn views(&self) -> anyhow::Result<Option<PhotoViews>> {
+    pub fn views(&self) -> Result<Option<PhotoViews>, VariationError> {
         let Self { views, flip, crop, brightness, seed } = *self;
         let Some(count) = views else { return Ok(None) };
-        let variation = Variation::new(flip, crop, brightness, seed).map_err(|error| match error {
-            VariationError::Nothing => {
-                anyhow::anyhow!("--views: {error}; say how they differ, as in --flip --crop 0.1 --brightness 0.1")
-            }
-            VariationError::OutOfRange { .. } => anyhow::anyhow!("--{error}"),
-        })?;
-        Ok(Some(PhotoViews::new(count, variation)))
+        Ok(Some(PhotoViews::new(count, Variation::new(flip, crop, brightness, seed)?)))
     }
 }

@@ -1,0 +1,143 @@
+//! Photos that are broken or would take too much memory: each is named, and none ends the run or takes what it claims.
+
+#![allow(clippy::print_stdout)]
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use end_to_end::{Photos, Ran, command, run_command, temporary, workspace};
+
+const MIB: u64 = 1 << 20;
+
+/// Prints the most memory that a command had, in KiB, as the last line of its stderr.
+const MEASURE: &str = "
+import os, sys
+process = os.spawnvp(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+_, status, usage = os.wait4(process, 0)
+print(usage.ru_maxrss, file=sys.stderr)
+sys.exit(os.waitstatus_to_exitcode(status))
+";
+
+fn python() -> PathBuf {
+    let python = workspace().join("data/python/bin/python");
+    assert!(python.exists(), "run scripts/setup first: no {}", python.display());
+    python
+}
+
+/// `extract DATASET --out CACHE --size 71 --threads 2`, and more: what it printed, and its most memory in bytes.
+fn extract(dataset: &Path, cache: &Path, more: &[&str]) -> (Ran, u64) {
+    let extract = command("extract");
+    let mut measured = Command::new(python());
+    for (name, value) in extract.get_envs() {
+        match value {
+            Some(value) => measured.env(name, value),
+            None => measured.env_remove(name),
+        };
+    }
+    measured.args(["-c", MEASURE]).arg(extract.get_program()).arg(dataset).arg("--out").arg(cache);
+    let mut ran = run_command(measured.args(["--size", "71", "--threads", "2"]).args(more));
+    let text = ran.stderr.trim_end().to_owned();
+    let (before, kib) = text.rsplit_once('\n').unwrap_or(("", &text));
+    ran.stderr = before.to_owned();
+    (ran, kib.parse::<u64>().unwrap_or_else(|error| panic!("{error}: {text}")) * 1024)
+}
+
+/// The paths in a column of a split's CSV file.
+fn paths(file: &Path, column: usize) -> Vec<OsString> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().skip(1).map(|line| line.split(',').nth(column).unwrap().into()).collect()
+}
+
+/// More of them with `ICEBOX_MUTATED_PHOTOS=30000 cargo test --release --package end-to-end mutated`.
+#[test]
+fn mutated_photos_have_a_row_or_are_named_and_take_no_more_memory_than_allowed() {
+    let count = std::env::var("ICEBOX_MUTATED_PHOTOS").unwrap_or_else(|_| "2000".to_owned());
+    let folder = temporary();
+    let photos = folder.path().join("photos");
+    let script = workspace().join("tests/mutate_photos.py");
+    let fixtures = workspace().join("crates/backbone/tests/fixtures/pixels");
+    run_command(Command::new(python()).arg(&script).args([&fixtures, &photos]).arg(&count)).succeeded();
+    fs::create_dir(photos.join("more")).unwrap();
+    fs::copy(fixtures.join("rgb.png"), photos.join("more/rgb.png")).unwrap();
+
+    let few = folder.path().join("few");
+    run_command(Command::new(python()).arg(&script).args([&fixtures, &few]).arg("0")).succeeded();
+    fs::copy(fixtures.join("rgb.png"), few.join("broken/rgb.png")).unwrap();
+
+    for interpolation in ["nearest", "lanczos"] {
+        let options = ["--interpolation", interpolation, "--on-error", "skip", "--max-picture-bytes", "50000000"];
+        let (ran, without) = extract(&few, &folder.path().join("few-cache"), &options);
+        ran.succeeded();
+        let cache = folder.path().join("cache");
+        let (ran, memory) = extract(&photos, &cache, &options);
+        let ran = ran.succeeded();
+        assert!(!ran.stderr.contains("panicked"), "{ran:#?}");
+        // Two photos at a time.
+        assert!(memory < without + 100_000_000, "{} MiB, without broken photos {}", memory / MIB, without / MIB);
+
+        let all: BTreeSet<OsString> = ["whole", "broken", "more"]
+            .iter()
+            .flat_map(|class| fs::read_dir(photos.join(class)).unwrap().map(move |file| (class, file.unwrap())))
+            .map(|(class, file)| Path::new(class).join(file.file_name()).into_os_string())
+            .collect();
+        let (rows, skipped) = (paths(&cache.join("all/index.csv"), 1), paths(&cache.join("all/skipped.csv"), 0));
+        println!(
+            "{interpolation}: {} rows, {} named, {} MiB, without broken photos {} MiB",
+            rows.len(),
+            skipped.len(),
+            memory / MIB,
+            without / MIB
+        );
+        assert!(skipped.iter().all(|path| path.to_str().unwrap().starts_with("broken/")));
+        assert_eq!(rows.len() + skipped.len(), all.len());
+        assert_eq!(rows.into_iter().chain(skipped).collect::<BTreeSet<_>>(), all);
+        let panics = fs::read_to_string(cache.join("all/skipped.csv")).unwrap();
+        let panics: Vec<&str> = panics.lines().filter(|line| line.contains("breaks the decoder")).collect();
+        assert!(panics.is_empty(), "{panics:#?}");
+        for folder in [cache, folder.path().join("few-cache")] {
+            fs::remove_dir_all(folder).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_photo_that_would_take_gigabytes_is_named_and_takes_nothing() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    // A file of some hundred kilobytes, with as many pixels as are allowed, in one column.
+    let tall = image::GrayImage::from_pixel(1, 178_956_970, image::Luma([77]));
+    tall.save(photos.path().join("cat/tall.png")).unwrap();
+    drop(tall);
+    for interpolation in ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] {
+        let cache = photos.beside(interpolation);
+        let (ran, memory) = extract(&photos.path(), &cache, &["--interpolation", interpolation]);
+        if interpolation == "nearest" {
+            ran.succeeded();
+            continue;
+        }
+        let ran = ran.failed_with("cat/tall.png: 1 x 178956970 pixels may take ");
+        assert!(ran.stderr.contains("bytes of memory, over the limit of 2147483648"), "{ran:#?}");
+        assert!(ran.stderr.contains("raise limits with --max-picture-bytes"), "{ran:#?}");
+        assert!(memory < 700 * MIB, "{interpolation}: {} MiB", memory / MIB);
+    }
+}
+
+#[test]
+fn what_one_photo_takes_can_be_limited() {
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let large = image::RgbImage::from_fn(2000, 1000, |x, y| image::Rgb([x as u8, y as u8, 0]));
+    large.save(photos.path().join("dog/large.jpg")).unwrap();
+    let limited = ["--max-picture-bytes", "6000000"];
+    let (ran, _) = extract(&photos.path(), &photos.beside("cache"), &limited);
+    let ran = ran.failed_with("dog/large.jpg: 2000 x 1000 pixels may take ");
+    assert!(ran.stderr.contains("raise limits with --max-picture-bytes"), "{ran:#?}");
+    assert!(!ran.stderr.contains("--max-pixels"), "{ran:#?}");
+
+    let skipping = [&limited[..], &["--on-error", "skip"]].concat();
+    let (ran, _) = extract(&photos.path(), &photos.beside("cache"), &skipping);
+    assert!(ran.succeeded().stderr.contains("1 photos skipped"));
+    let skipped = fs::read_to_string(photos.beside("cache").join("all/skipped.csv")).unwrap();
+    assert!(skipped.contains("2000 x 1000 pixels may take"), "{skipped}");
+}
