@@ -17,23 +17,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((side, names)) = arguments.split_first() else { return Err("usage: pixels SIDE INTERPOLATION...".into()) };
     let side = side.parse()?;
-    let mut ways = Vec::new();
-    for name in names {
-        let interpolation: Interpolation = name.parse()?;
-        ways.push(Preprocess { side, interpolation, limits: Limits::DEFAULT, fast_decode: false });
-    }
+    let interpolations: Vec<Interpolation> = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+    let preprocess = |interpolation| Preprocess { side, interpolation, limits: Limits::DEFAULT, fast_decode: false };
 
     let mut out = stdout().lock();
+    let mut pixels = vec![0; preprocess(Interpolation::Nearest).values()];
     for path in stdin().lock().split(0) {
         let path = path?;
         let path = Path::new(OsStr::from_bytes(&path));
         let photo = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        for preprocess in &ways {
-            let mut pixels = vec![0; preprocess.values()];
-            let picture = preprocess.decode(&photo).map_err(|error| format!("{}: {error}", path.display()))?;
-            preprocess.resize(&picture, None, &mut pixels)?;
+        let picture = preprocess(Interpolation::Nearest).decode(&photo);
+        let picture = picture.map_err(|error| format!("{}: {error}", path.display()))?;
+        for &interpolation in &interpolations {
+            preprocess(interpolation).resize(&picture, None, &mut pixels)?;
             out.write_all(&pixels)?;
         }
+        out.flush()?;
     }
     Ok(())
 }

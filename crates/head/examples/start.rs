@@ -14,7 +14,7 @@ use head::data::{TrainingData, WINDOW};
 use head::layers::Classifier;
 use head::run::Run;
 use head::sampler::{EpochOrder, RowSampler};
-use ndarray::{ArrayView1, ArrayView2, Array1, Array2};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use ndarray_npy::NpzWriter;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
