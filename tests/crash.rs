@@ -52,6 +52,23 @@ fn wait(child: &mut Child, time: Duration) -> Option<ExitStatus> {
     child.try_wait().unwrap()
 }
 
+/// Waits until the writer has some rows in its journal; a writer that ends before that fails the test.
+fn wait_for_rows(writer: &mut Child, journal: &Path) {
+    const SOME_ROWS: u64 = 40_000;
+    while std::fs::metadata(journal).map_or(0, |metadata| metadata.len()) < SOME_ROWS {
+        let ended = writer.try_wait().unwrap();
+        assert!(ended.is_none(), "the writer ended before it had {SOME_ROWS} bytes of rows: {ended:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+#[should_panic(expected = "the writer ended before it had")]
+fn a_writer_that_dies_at_once_is_not_waited_for() {
+    let mut writer = Command::new("false").spawn().unwrap();
+    wait_for_rows(&mut writer, Path::new("no journal"));
+}
+
 #[test]
 fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
     let photos = Photos::new(&CLASSES, 8);
@@ -123,11 +140,7 @@ fn ctrl_c_keeps_the_finished_rows() {
     let photos = Photos::new(&CLASSES, 60);
     let cache = photos.sibling("cache");
     let mut child = start(&photos, &cache).stderr(Stdio::piped()).spawn().unwrap();
-    let journal = photos.sibling(".cache.extract/rows");
-    while std::fs::metadata(&journal).map_or(0, |metadata| metadata.len()) < 40_000 {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be stopped");
-        thread::sleep(Duration::from_millis(2));
-    }
+    wait_for_rows(&mut child, &photos.sibling(".cache.extract/rows"));
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
@@ -143,10 +156,7 @@ fn a_second_writer_fails_with_the_firsts_process_id_or_waits() {
     let photos = Photos::new(&CLASSES, 60);
     let cache = photos.sibling("cache");
     let mut first = start(&photos, &cache).spawn().unwrap();
-    let journal = photos.sibling(".cache.extract/rows");
-    while std::fs::metadata(&journal).map_or(0, |metadata| metadata.len()) < 40_000 {
-        thread::sleep(Duration::from_millis(2));
-    }
+    wait_for_rows(&mut first, &photos.sibling(".cache.extract/rows"));
     let refused = extract(&photos.path(), &cache, &[]);
     refused.failed_with(&format!("being written by process {}; wait for it with --wait", first.id()));
     let waited = extract(&photos.path(), &cache, &[&VIEWS[..], &["--wait"]].concat()).succeeded().json();

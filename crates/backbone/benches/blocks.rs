@@ -1,5 +1,5 @@
-//! Where a forward pass spends its time on one core, block by block, with our kernels and with libtorch's:
-//! `cargo bench --package backbone --bench blocks`.
+//! Where a forward pass spends its time on one core, block by block, with our kernels in each of this processor's vector
+//! lengths and with libtorch's: `cargo bench --package backbone --bench blocks`.
 //!
 //! Prints a table. What `--bench peak` prints, divided by the cores, is the most that a block could reach, but for the
 //! multiplications that our kernels do without.
@@ -8,9 +8,12 @@ mod weights;
 
 use std::time::Duration;
 
+use backbone::compute::Engine;
 use backbone::network::Network;
+use backbone::processor::Vectors;
 use backbone::xception::{BLOCKS, Xception, multiply_adds};
-use backbone::{Compute, Kernels, Precision};
+#[cfg(feature = "libtorch")]
+use backbone::{Device, Precision};
 
 use self::weights::weights;
 
@@ -18,44 +21,78 @@ const SIDE: u32 = 150;
 const BATCH: usize = 8;
 const ROUNDS: usize = 15;
 
+/// One of the networks that are compared.
+struct Candidate {
+    network: Xception,
+    /// Of each block, in all rounds.
+    times: [Vec<Duration>; BLOCKS],
+}
+
+impl Candidate {
+    /// Median time of a block for one photo, in seconds.
+    fn seconds(&self, block: usize) -> f64 {
+        let mut times = self.times[block].clone();
+        times.sort();
+        times[times.len() / 2].as_secs_f64() / BATCH as f64
+    }
+}
+
+/// Our own kernels with vectors of 8 values and more, and libtorch's where there is one.
+fn engines() -> Vec<Engine> {
+    let mut engines: Vec<Engine> = Vec::new();
+    for vectors in Vectors::available() {
+        if vectors.floats() >= 8 {
+            engines.push(Engine::Own(vectors));
+        }
+    }
+    #[cfg(feature = "libtorch")]
+    engines.push(Engine::Libtorch(Device::Cpu, Precision::F32));
+    engines
+}
+
 #[allow(clippy::print_stdout)]
 fn main() {
     backbone::memory::keep();
     let weights = weights();
-    let networks = [Kernels::Own, Kernels::Libtorch].map(|kernels| {
-        let engine = Compute { kernels, ..Compute::cpu() }.engine(Precision::F32).expect("f32 on the CPU");
-        Xception::new(&weights, SIDE, BATCH, engine).expect("a network")
-    });
     let pixels: Vec<u8> = (0..BATCH * 3 * (SIDE as usize).pow(2)).map(|k| (k * 31 % 255) as u8).collect();
-    for network in &networks {
+    let mut candidates = Vec::new();
+    for engine in engines() {
+        let network = Xception::new(&weights, SIDE, BATCH, engine).expect("a network");
+        // The first batch gets the memory that others use again.
         network.forward(&pixels).expect("rows");
+        candidates.push(Candidate { network, times: Default::default() });
     }
-
-    let mut rounds: [[Vec<Duration>; BLOCKS]; 2] = Default::default();
+    // In turn, so that what else the machine does falls on all alike.
     for _ in 0..ROUNDS {
-        for (network, rounds) in networks.iter().zip(&mut rounds) {
-            let times = network.block_times(&pixels).expect("rows");
-            rounds.iter_mut().zip(times).for_each(|(block, time)| block.push(time));
+        for Candidate { network, times } in &mut candidates {
+            let round = network.block_times(&pixels).expect("rows");
+            for (times, time) in times.iter_mut().zip(round) {
+                times.push(time);
+            }
         }
     }
-    let median = |mut times: Vec<Duration>| {
-        times.sort();
-        times[ROUNDS / 2].as_secs_f64()
-    };
-    let seconds = rounds.map(|blocks| blocks.map(median));
-    let all = seconds.map(|blocks| blocks.iter().sum::<f64>());
-    println!("| block | ours: ms a photo | of the time | GFLOP/s | libtorch's: ms a photo | GFLOP/s |");
-    println!("| ---: | ---: | ---: | ---: | ---: | ---: |");
-    let line = |name: &str, [ours, libtorchs]: [f64; 2], multiply_adds: u64| {
-        let milliseconds = |seconds: f64| 1e3 * seconds / BATCH as f64;
-        let rate = |seconds: f64| 2e-9 * (BATCH as u64 * multiply_adds) as f64 / seconds;
-        let share = 100.0 * ours / all[0];
-        let (ours, libtorchs) = ((milliseconds(ours), rate(ours)), (milliseconds(libtorchs), rate(libtorchs)));
-        println!("| {name} | {:.2} | {share:.0} % | {:.0} | {:.2} | {:.0} |", ours.0, ours.1, libtorchs.0, libtorchs.1);
-    };
-    let multiply_adds = multiply_adds(SIDE);
-    for (n, multiply_adds) in multiply_adds.into_iter().enumerate() {
-        line(&(n + 1).to_string(), [seconds[0][n], seconds[1][n]], multiply_adds);
+
+    let mut header = "| block |".to_owned();
+    let mut rule = "| ---: |".to_owned();
+    for Candidate { network, .. } in &candidates {
+        header += &format!(" {}: ms a photo | GFLOP/s |", network.kernels());
+        rule += " ---: | ---: |";
     }
-    line("all", all, multiply_adds.iter().sum());
+    println!("{header}\n{rule}");
+    let multiply_adds = multiply_adds(SIDE);
+    for (block, &of_block) in multiply_adds.iter().enumerate() {
+        print_row(&(block + 1).to_string(), &candidates, block..block + 1, of_block);
+    }
+    print_row("all", &candidates, 0..BLOCKS, multiply_adds.iter().sum());
+}
+
+/// Prints the time that each candidate takes for some blocks, and the speed that this is.
+#[allow(clippy::print_stdout)]
+fn print_row(name: &str, candidates: &[Candidate], blocks: std::ops::Range<usize>, multiply_adds: u64) {
+    let mut row = format!("| {name} |");
+    for candidate in candidates {
+        let seconds: f64 = blocks.clone().map(|block| candidate.seconds(block)).sum();
+        row += &format!(" {:.2} | {:.0} |", 1e3 * seconds, 2e-9 * multiply_adds as f64 / seconds);
+    }
+    println!("{row}");
 }

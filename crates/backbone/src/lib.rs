@@ -15,10 +15,10 @@ pub mod processor;
 pub mod compute;
 pub mod spec;
 pub mod network;
+mod distance;
 pub mod xception;
 mod pipeline;
 mod embedder;
-mod distance;
 pub mod golden;
 pub mod memory;
 

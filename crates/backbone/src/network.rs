@@ -17,5 +17,26 @@ pub trait Network: Sized + Send {
 
 /// Why the network could not be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the network failed: {0}")]
-pub struct NetworkError(pub String);
+pub enum NetworkError {
+    /// The pixels are not those of 1 to `batch_size` pictures.
+    #[error("expected the pixels of 1 to {batch_size} pictures, {picture_len} values each, found {found} values")]
+    Pixels {
+        /// Pictures per call, at most.
+        batch_size: usize,
+        /// Values of a picture.
+        picture_len: usize,
+        /// Values that were given.
+        found: usize,
+    },
+    /// Pictures that the network's strides leave nothing of.
+    #[error("pictures of {side}x{side} pixels are too small for the network, which needs {min_side}x{min_side}")]
+    TooSmall {
+        /// Width and height of the pictures.
+        side: u32,
+        /// The least that the network takes.
+        min_side: u32,
+    },
+    /// What runs the layers gave up: a GPU's memory may be full.
+    #[error("the network failed: {0}")]
+    Backend(String),
+}

@@ -586,7 +586,7 @@ mod tests {
             match self.calls.fetch_add(1, Ordering::Relaxed) {
                 0 => Ok(vec![0.0]),
                 _ if self.panics => panic!("the second batch"),
-                _ => Err(NetworkError("out of memory".to_owned())),
+                _ => Err(NetworkError::Backend("out of memory".to_owned())),
             }
         }
 
@@ -608,7 +608,7 @@ mod tests {
                     .map(|embedding| embedding.end)
             })
         };
-        assert_eq!(run_broken(false), Err(NetworkError("out of memory".to_owned())));
+        assert_eq!(run_broken(false), Err(NetworkError::Backend("out of memory".to_owned())));
         let panic = catch_unwind(|| run_broken(true)).unwrap_err();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"the second batch"));
     }

@@ -16,7 +16,7 @@ pub(crate) struct FileDigest {
     pub blake3: String,
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl FileDigest {
     /// The digest of a file with these bytes.
     pub(crate) fn of(bytes: &[u8]) -> Self {

@@ -89,10 +89,11 @@ pub(crate) fn with_checksum(mut table: Vec<u8>) -> Vec<u8> {
     table
 }
 
-/// The photos in a hashes.csv, after its checksum was verified.
+/// The photos of a hashes.csv, by path.
 ///
 /// # Errors
-/// [`Damage::Digest`] for any changed byte.
+/// [`Damage::Digest`] for any changed byte; with a right checksum, at the first line that is not what
+/// [`Hashes::to_bytes`] writes.
 pub(crate) fn read_hashes(bytes: &[u8]) -> Result<HashMap<PathBuf, HashedPhoto>, Damage> {
     let tail = CHECKSUM.len() + 2 * blake3::OUT_LEN + 1;
     let (table, tail) = bytes.split_at(bytes.len().saturating_sub(tail));

@@ -53,8 +53,9 @@ mod verify;
 mod lock;
 mod journal;
 mod writer;
-#[cfg(test)]
-mod mangled;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use atomic_write::{Durability, NewFolder, write_atomically};
 pub use cache::{CachedSplit, FeatureCache};

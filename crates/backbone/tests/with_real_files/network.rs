@@ -1,12 +1,13 @@
-//! The network: whoever carries out its layers, and whatever else is in the batch.
+//! The network's rows: whichever kernels run the layers, and whatever else is in the batch.
 
 use std::fs;
 
-use backbone::EmbedSpec;
+use backbone::compute::Engine;
 use backbone::network::Network;
 use backbone::pixels::Limits;
-use backbone::xception::{COLUMNS, Xception};
-use backbone::{BatchSize, Compute, Kernels, Precision, relative_l2};
+use backbone::processor::Vectors;
+use backbone::xception::{COLUMNS, MIN_SIDE, Xception};
+use backbone::{Compute, EmbedSpec, Kernels, NetworkError, Precision, relative_l2};
 
 use super::{photos, weights};
 
@@ -23,7 +24,7 @@ fn pictures(count: usize, side: u32) -> Vec<u8> {
 
 /// The network for batches on the CPU, by one kind of kernels.
 fn network(side: u32, batch: usize, kernels: Kernels) -> Xception {
-    let compute = Compute { kernels, batch_size: BatchSize::Auto, ..Compute::cpu() };
+    let compute = Compute { kernels, ..Compute::cpu() };
     Xception::new(&weights(), side, batch, compute.engine(Precision::F32).unwrap()).unwrap()
 }
 
@@ -55,15 +56,41 @@ fn our_kernels_give_a_picture_the_same_row_in_any_batch_and_after_any_other() {
 }
 
 #[test]
+fn our_kernels_give_the_same_bits_with_vectors_of_every_length() {
+    let (weights, pixels) = (weights(), pictures(1, MIN_SIDE));
+    let row = |vectors| Xception::new(&weights, MIN_SIDE, 1, Engine::Own(vectors)).unwrap().forward(&pixels).unwrap();
+    let longest = row(Vectors::longest());
+    for vectors in Vectors::available() {
+        assert!(row(vectors) == longest, "{vectors}");
+    }
+}
+
+#[test]
 fn a_batch_may_be_smaller_and_not_larger() {
-    let pixels = pictures(3, 71);
+    let pixels = pictures(3, MIN_SIDE);
     let values = pixels.len() / 3;
     for kernels in [Kernels::Own, Kernels::Libtorch] {
-        let network = network(71, 2, kernels);
+        let network = network(MIN_SIDE, 2, kernels);
         let both = network.forward(&pixels[..2 * values]).unwrap();
         assert_eq!(network.forward(&pixels[..values]).unwrap(), both[..COLUMNS]);
         for wrong in [&pixels[..], &pixels[..values + 1], &[]] {
-            assert!(network.forward(wrong).is_err());
+            let expected = NetworkError::Pixels { batch_size: 2, picture_len: values, found: wrong.len() };
+            assert_eq!(network.forward(wrong), Err(expected));
         }
+    }
+}
+
+#[test]
+fn pictures_that_the_strides_leave_nothing_of_are_an_error() {
+    let engine = Engine::Own(Vectors::longest());
+    let error = Xception::new(&weights(), MIN_SIDE - 1, 1, engine).err();
+    assert_eq!(error, Some(NetworkError::TooSmall { side: MIN_SIDE - 1, min_side: MIN_SIDE }));
+}
+
+#[test]
+fn the_network_names_its_kernels_and_their_vectors() {
+    for vectors in Vectors::available() {
+        let network = Xception::new(&weights(), MIN_SIDE, 1, Engine::Own(vectors)).unwrap();
+        assert_eq!(network.kernels(), format!("our own ({vectors})"));
     }
 }

@@ -1,6 +1,7 @@
 //! Options for the device, the kernels and the precision.
 
 use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
 
 use backbone::{BatchSize, Compute, Device, Kernels, Precision};
 use clap::Args;
@@ -43,4 +44,9 @@ fn device(typed: &str) -> Result<Device, String> {
         "auto" => Ok(Device::auto()),
         _ => typed.parse().map_err(|_| "expected auto, cpu or cuda:N".to_owned()),
     }
+}
+
+/// The cores to use: all of them, unless it is said how many.
+pub fn threads(typed: Option<NonZeroUsize>) -> NonZeroUsize {
+    typed.unwrap_or_else(|| available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }

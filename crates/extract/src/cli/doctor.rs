@@ -9,9 +9,8 @@ use backbone::{BatchSize, Compute, Kernels, Precision, Weights};
 use clap::Args;
 use stdio::output;
 
-use super::WeightsArg;
-use super::compute::ComputeArgs;
-use super::threads;
+use super::compute::{ComputeArgs, threads};
+use super::weights::WeightsArg;
 
 /// `extract doctor`.
 #[derive(Debug, Args)]

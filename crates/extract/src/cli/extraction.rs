@@ -14,12 +14,14 @@ use clap::Args;
 use extract::extraction::{Extraction, OnError, Summary};
 use feature_cache::WhenLocked;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use stdio::{OutputError, note, output};
 
 use super::choice::choice;
-use super::compute::ComputeArgs;
+use super::compute::{ComputeArgs, threads};
+use super::dry_run;
 use super::hint::raise;
 use super::views::ViewsArgs;
-use super::{WeightsArg, dry_run, threads};
+use super::weights::WeightsArg;
 
 /// `extract DATASET --out CACHE`.
 #[derive(Debug, Args)]
@@ -112,9 +114,9 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
     let summary = extraction.run(&stop)?;
     warn(&summary);
     if args.json {
-        println!("{}", to_json(&summary));
+        output!("{}", to_json(&summary))?;
     } else {
-        report(&summary);
+        report(&summary)?;
     }
     if args.profile {
         profile(&summary);
@@ -137,47 +139,47 @@ fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
 fn warn(summary: &Summary) {
     const LISTED: usize = 5;
     if !summary.skipped.is_empty() {
-        eprintln!(
+        note!(
             "warning: {} photos skipped, listed in skipped.csv and tried again next time{}:",
             summary.skipped.len(),
             raise(&summary.exceeded)
         );
         for photo in summary.skipped.iter().take(LISTED) {
-            eprintln!("  {}: {}", photo.path.display(), photo.reason);
+            note!("  {}: {}", photo.path.display(), photo.reason);
         }
     }
     for left_out in summary.left_out.iter().take(LISTED) {
-        eprintln!("note: {} left out: {}", left_out.path.display(), left_out.reason);
+        note!("note: {} left out: {}", left_out.path.display(), left_out.reason);
     }
     if !summary.shared.is_empty() {
-        eprintln!(
+        note!(
             "warning: {} photos are in more than one split, so accuracy there will be too high:",
             summary.shared.len()
         );
         for photo in summary.shared.iter().take(LISTED) {
             let places: Vec<String> = photo.places.iter().map(|(_, path)| path.display().to_string()).collect();
-            eprintln!("  {}", places.join(" = "));
+            note!("  {}", places.join(" = "));
         }
     }
 }
 
-fn report(summary: &Summary) {
+fn report(summary: &Summary) -> Result<(), OutputError> {
     let cache = summary.cache.display();
-    println!("photos   {}", summary.changes);
-    println!("computed {} rows, {:.1} s", summary.computed, summary.elapsed.as_secs_f64());
+    output!("photos   {}", summary.changes)?;
+    output!("computed {} rows, {:.1} s", summary.computed, summary.elapsed.as_secs_f64())?;
     for (&split, rows) in &summary.rows {
         let folder = summary.cache.join(split.name());
         match summary.views {
             views if views > 0 && split.is_training() => {
-                println!(
+                output!(
                     "{split:<8} {rows} rows, {views} views of each, in {}/{{features,views}}.npy",
                     folder.display()
-                );
+                )?;
             }
-            _ => println!("{split:<8} {rows} rows in {}", folder.join("features.npy").display()),
+            _ => output!("{split:<8} {rows} rows in {}", folder.join("features.npy").display())?,
         }
     }
-    println!("\nnext: cargo head train {cache}");
+    output!("\nnext: cargo head train {cache}")
 }
 
 fn to_json(summary: &Summary) -> serde_json::Value {
@@ -213,10 +215,10 @@ fn to_json(summary: &Summary) -> serde_json::Value {
 fn profile(summary: &Summary) {
     let Times { decode, network, waiting, write } = &summary.times;
     if let Some(kernels) = &summary.kernels {
-        eprintln!("profile: kernels: {kernels}");
+        note!("profile: kernels: {kernels}");
     }
     let seconds = |time: &std::time::Duration| time.as_secs_f64();
-    eprintln!(
+    note!(
         "profile: network {:.2} s and waiting {:.2} s over all workers, decode {:.2} s, write {:.2} s",
         seconds(network),
         seconds(waiting),

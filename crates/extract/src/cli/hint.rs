@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Error, anyhow};
-use backbone::pixels::{Limit, VariationError};
+use backbone::pixels::Limit;
 use backbone::{ComputeError, EmbedderError, Precision};
 use extract::extraction::ExtractError;
 use extract::verify::VerifyError;
@@ -30,9 +30,6 @@ fn hint(error: &Error) -> Option<String> {
     }
     if let Some(error) = error.downcast_ref::<ComputeError>() {
         return compute_hint(error);
-    }
-    if let Some(VariationError::Nothing) = error.downcast_ref::<VariationError>() {
-        return Some("; say how they differ, as in --flip --crop 0.1 --brightness 0.1".to_owned());
     }
     error.downcast_ref::<CacheError>().and_then(cache_hint)
 }

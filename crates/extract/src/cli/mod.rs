@@ -2,20 +2,18 @@
 
 mod choice;
 mod compute;
+mod weights;
+mod views;
 mod hint;
-mod doctor;
 mod dry_run;
 mod extraction;
-mod import_weights;
 mod verify;
-mod views;
+mod import_weights;
+mod doctor;
 
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread::available_parallelism;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 pub use self::hint::with_hint;
 
@@ -43,25 +41,6 @@ enum Command {
     ImportWeights(import_weights::ImportArgs),
     /// Compare the network on a built-in picture with what Keras computes, and describe this machine
     Doctor(doctor::DoctorArgs),
-}
-
-/// The option for the network's weights.
-#[derive(Debug, Args)]
-struct WeightsArg {
-    /// Weights of the network: safetensors, or any of Keras's formats
-    #[arg(long, value_name = "FILE", env = "ICEBOX_WEIGHTS", default_value_os_t = default_weights())]
-    weights: PathBuf,
-}
-
-/// The weights that scripts/setup makes.
-fn default_weights() -> PathBuf {
-    let workspace = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-    workspace.canonicalize().unwrap_or(workspace).join("data/weights/xception.safetensors")
-}
-
-/// The number of cores to use: all, unless --threads says how many.
-fn threads(typed: Option<NonZeroUsize>) -> NonZeroUsize {
-    typed.unwrap_or_else(|| available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }
 
 impl Cli {

@@ -9,8 +9,8 @@ use extract::verify as check;
 use feature_cache::{CacheContents, FeatureCache, photos_in_two_splits, verify};
 use stdio::output;
 
-use super::WeightsArg;
 use super::compute::KernelsArg;
+use super::weights::WeightsArg;
 
 /// `extract verify CACHE`.
 #[derive(Debug, Args)]

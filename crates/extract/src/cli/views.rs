@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use anyhow::anyhow;
 use backbone::pixels::{Variation, VariationError};
 use clap::Args;
 use extract::views::PhotoViews;
@@ -38,9 +39,15 @@ fn count(typed: &str) -> Result<NonZeroUsize, String> {
 
 impl ViewsArgs {
     /// The checked settings; `None` without --views.
-    pub fn views(&self) -> Result<Option<PhotoViews>, VariationError> {
+    pub fn views(&self) -> anyhow::Result<Option<PhotoViews>> {
         let Self { views, flip, crop, brightness, seed } = *self;
         let Some(count) = views else { return Ok(None) };
-        Ok(Some(PhotoViews::new(count, Variation::new(flip, crop, brightness, seed)?)))
+        let variation = Variation::new(flip, crop, brightness, seed).map_err(|error| match error {
+            VariationError::Nothing => {
+                anyhow!("--views: {error}; say how they differ, as in --flip --crop 0.1 --brightness 0.1")
+            }
+            VariationError::OutOfRange { .. } => anyhow!("--{error}"),
+        })?;
+        Ok(Some(PhotoViews::new(count, variation)))
     }
 }

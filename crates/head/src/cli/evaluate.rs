@@ -11,7 +11,7 @@ use head::metrics::SplitMetrics;
 use head::run::Run;
 use stdio::{OutputError, note, output};
 
-use super::{accuracy_line, table};
+use super::text::{accuracy_line, table};
 
 /// With more classes than this the most frequent mistakes are shown in place of the confusion matrix.
 const MAX_IN_A_MATRIX: usize = 30;

@@ -1,84 +1,99 @@
-//! Memory that is used again.
+//! A pool of memory for feature maps and scratch.
 //!
-//! A layer's maps take megabytes, and it writes all of them: clearing new memory for each layer, or getting it from the
-//! operating system, would cost a tenth of the time.
+//! A layer's feature maps take megabytes, and it writes all of them: clearing new memory for each layer, or getting it from
+//! the operating system, would cost a tenth of the time.
 
+use std::marker::PhantomData;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytemuck::{Pod, Zeroable};
 
-/// A cache line of values: vectors that are loaded from a multiple of their length never cross one.
+/// A cache line: vectors that are loaded from a multiple of their length never cross one.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
-struct Line([f32; 16]);
+struct Line([u8; 64]);
 
-impl Line {
-    const VALUES: usize = size_of::<Self>() / size_of::<f32>();
-}
-
-/// Where buffers go when nobody needs them, and come from.
+/// Buffers that nobody needs at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Buffers(Arc<Mutex<Vec<Vec<Line>>>>);
 
-/// Values that start at a cache line.
+/// Values that start at a cache line. Dropped, its memory goes back to its pool.
 #[derive(Debug)]
-pub(super) struct Buffer {
+pub(super) struct Buffer<T> {
     lines: Vec<Line>,
     length: usize,
-    home: Buffers,
+    pool: Buffers,
+    values: PhantomData<T>,
 }
 
 impl Buffers {
-    /// A buffer of so many values, whatever was in it before: the smallest that is large enough, or else the largest made
-    /// larger. So there are never more than were in use at one time, and small ones stay small.
-    pub(super) fn take(&self, length: usize) -> Buffer {
-        let needed = length.div_ceil(Line::VALUES);
+    /// A buffer of `length` values, which are whatever was in that memory before.
+    pub(super) fn take<T: Pod>(&self, length: usize) -> Buffer<T> {
+        let needed = (length * size_of::<T>()).div_ceil(size_of::<Line>());
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let enough = |(_, lines): &(usize, &Vec<Line>)| lines.len() >= needed;
-        let by_length = |(_, lines): &(usize, &Vec<Line>)| lines.len();
-        let best = spare.iter().enumerate().filter(enough).min_by_key(by_length);
-        let best = best.or_else(|| spare.iter().enumerate().max_by_key(by_length)).map(|(n, _)| n);
-        let mut lines = best.map(|n| spare.swap_remove(n)).unwrap_or_default();
+        let mut lines = match best_fit(&spare, needed) {
+            Some(best) => spare.swap_remove(best),
+            None => Vec::new(),
+        };
         if lines.len() < needed {
             lines = vec![Line::zeroed(); needed];
         }
-        Buffer { lines, length, home: Self(Arc::clone(&self.0)) }
+        Buffer { lines, length, pool: Self(Arc::clone(&self.0)), values: PhantomData }
     }
 }
 
-/// Other buffers than those of the original: no two threads wait for each other.
+/// Which of the spare buffers to use: the smallest that is large enough, or else the largest, to be replaced by a larger
+/// one. So there are never more buffers than were in use at one time, and small ones stay small.
+fn best_fit(spare: &[Vec<Line>], needed: usize) -> Option<usize> {
+    let mut best: Option<usize> = None;
+    for (candidate, lines) in spare.iter().enumerate() {
+        let better = match best.map(|best| spare[best].len()) {
+            None => true,
+            Some(best) if lines.len() >= needed => best < needed || lines.len() < best,
+            Some(best) => best < needed && lines.len() > best,
+        };
+        if better {
+            best = Some(candidate);
+        }
+    }
+    best
+}
+
+/// A pool of its own: no two threads wait for each other.
 impl Clone for Buffers {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-impl Buffer {
-    /// Another one from the same place.
-    pub(super) fn another(&self, length: usize) -> Self {
-        self.home.take(length)
+impl<T> Buffer<T> {
+    /// Another buffer from the same pool.
+    pub(super) fn another<U: Pod>(&self, length: usize) -> Buffer<U> {
+        self.pool.take(length)
     }
 }
 
-impl Deref for Buffer {
-    type Target = [f32];
+impl<T: Pod> Deref for Buffer<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.lines)[..self.length]
+    fn deref(&self) -> &[T] {
+        let bytes: &[u8] = bytemuck::cast_slice(&self.lines);
+        bytemuck::cast_slice(&bytes[..self.length * size_of::<T>()])
     }
 }
 
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.length]
+impl<T: Pod> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
+        bytemuck::cast_slice_mut(&mut bytes[..self.length * size_of::<T>()])
     }
 }
 
-impl Drop for Buffer {
+impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
-        let mut spare = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = self.pool.0.lock().unwrap_or_else(PoisonError::into_inner);
         spare.push(mem::take(&mut self.lines));
     }
 }
@@ -91,11 +106,11 @@ mod tests {
     fn buffers_are_used_again_and_small_ones_stay_small() {
         let buffers = Buffers::default();
         let work = || {
-            let (small, large) = (buffers.take(10), buffers.take(10_000));
-            let panel = small.another(100);
-            assert_eq!([small.len(), large.len(), panel.len()], [10, 10_000, 100]);
+            let (small, large) = (buffers.take::<f32>(10), buffers.take::<f32>(10_000));
+            let panel = small.another::<[f32; 4]>(25);
+            assert_eq!([small.len(), large.len(), panel.len()], [10, 10_000, 25]);
             drop((large, panel, small));
-            drop(buffers.take(90));
+            drop(buffers.take::<u8>(360));
         };
         let lengths = || {
             let mut lengths: Vec<usize> = buffers.0.lock().unwrap().iter().map(Vec::len).collect();

@@ -1,197 +1,284 @@
-//! The layers in f32 on the CPU, in our own kernels.
+//! The layers on the CPU, in our own kernels.
 //!
 //! ```text
-//! maps ─ layout (windows, or the sums of a depthwise convolution) ─▶ panel ─ product (weights, bias, ReLU) ─▶ maps
+//! feature maps ─ pack (im2col, or the sums of a depthwise convolution) ─▶ panel ─ product ─ epilogue ─▶ feature maps
 //! ```
 //!
-//! A layer goes over its result band by band: what the weights multiply is laid out for some pixels, in a panel, and
-//! multiplied there. So the sums of a depthwise convolution never go through memory, and all convolutions of the network
-//! but one (winograd) are the same product. Each call uses one core.
+//! A layer goes over its result band by band: what the weights multiply is packed for some pixels and multiplied there. So
+//! the sums of a depthwise convolution never go through memory, and all convolutions of the network but one (winograd) are
+//! the same product (direct, strassen). Each call uses one core.
 //!
 //! oneDNN, which libtorch has for this, does each layer and all of its batch before the next, eight multiplications where
 //! the large layers can do with seven (strassen), and 36 where block 1 can do with 16 (winograd). Every value is calculated
-//! in one fixed order with fused multiply-adds: a row is the same bits in whatever batch it is.
+//! in one fixed order with fused multiply-adds: a row is the same bits in whatever batch it is, with whatever vectors.
+//!
+//! Number format and vector length are the microkernel's affair (microkernel; f32_microkernel is the one there is).
 
 mod buffers;
-mod layout;
-mod maps;
-mod pool;
-mod product;
+mod feature_maps;
+mod microkernel;
+mod f32_microkernel;
+mod weight_matrix;
+mod epilogue;
+mod pack;
+mod im2col;
+mod depthwise;
+mod direct;
 mod strassen;
-mod tile;
-mod vectors;
+mod product;
 mod winograd;
+mod pool;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use pulp::{Arch, Simd, WithSimd};
-
 use self::buffers::Buffers;
-use self::layout::{Depthwise, Layout, Windows};
-use self::maps::{GROUP, Maps};
+use self::depthwise::Depthwise;
+use self::epilogue::{Epilogue, Output};
+use self::feature_maps::{FeatureMaps, GROUP};
+use self::im2col::Im2col;
+use self::microkernel::{Microkernel, Task};
+use self::pack::PackPixels;
+use self::pool::{MaxPool, global_average_pool};
 use self::product::Product;
-use self::tile::Columns;
 use self::winograd::Winograd;
-use super::kernel::Kernel;
-use super::layers::{Activation, Backend, HALF_RANGE, Layer, Shape, leaving};
+use super::backend::{Activation, Backend, Conv2dParams, HALF_RANGE, SeparableConv2dParams, Shape, output_side};
+use super::folding::ConvWeights;
 use crate::network::NetworkError;
+use crate::processor::Vectors;
 
-/// The calling thread's core.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Cpu(Buffers);
+/// One core of the processor, in f32.
+#[derive(Debug, Clone)]
+pub(super) struct Cpu {
+    vectors: Vectors,
+    buffers: Buffers,
+}
 
 /// A convolution without padding.
 #[derive(Debug, Clone)]
-pub(super) struct Convolution {
-    side: usize,
+pub(super) struct Conv2d {
+    window: usize,
     stride: usize,
-    outputs: usize,
-    weights: Weights,
+    weights: Arc<PackedConv2d>,
+    epilogue: Arc<Epilogue>,
 }
 
-/// What the windows of a convolution are multiplied by.
-#[derive(Debug, Clone)]
-enum Weights {
-    Window(Arc<Product>),
-    Block(Arc<Winograd>),
+/// A convolution's weights, packed for the algorithm that does it.
+#[derive(Debug)]
+enum PackedConv2d {
+    Product(Product),
+    Winograd(Winograd),
 }
 
 /// A depthwise 3x3 convolution, then a pointwise one.
 #[derive(Debug, Clone)]
-pub(super) struct Separable {
-    before: Activation,
+pub(super) struct SeparableConv2d {
+    input_activation: Activation,
     /// (9, channels), zeros up to a whole group.
     depthwise: Arc<[f32]>,
     pointwise: Arc<Product>,
+    epilogue: Arc<Epilogue>,
+}
+
+impl Cpu {
+    /// With these of the processor's vectors.
+    pub(super) fn new(vectors: Vectors) -> Self {
+        Self { vectors, buffers: Buffers::default() }
+    }
+
+    /// Runs a task in the microkernel. Another number format would be chosen here.
+    fn run<T: Task>(&self, task: T) -> T::Output {
+        f32_microkernel::run(self.vectors, task)
+    }
+
+    /// The convolution of `x`, in `out` or added to what is there.
+    fn run_conv2d(&self, layer: &Conv2d, x: &FeatureMaps, mut out: FeatureMaps, accumulate: bool) -> FeatureMaps {
+        let output = Output { epilogue: &layer.epilogue, maps: &mut out, accumulate };
+        match &*layer.weights {
+            PackedConv2d::Product(product) => {
+                let pixels = Im2col { x, window: layer.window, stride: layer.stride };
+                self.run(RunProduct { product, pixels, output });
+            }
+            PackedConv2d::Winograd(weights) => self.run(RunWinograd { weights, x, output }),
+        }
+        out
+    }
+
+    /// The separable convolution of `x`, in `out` or added to what is there.
+    fn run_separable_conv2d(
+        &self,
+        layer: &SeparableConv2d,
+        x: &FeatureMaps,
+        mut out: FeatureMaps,
+        accumulate: bool,
+    ) -> FeatureMaps {
+        let pixels = Depthwise { x, activation: layer.input_activation, taps: &layer.depthwise };
+        let output = Output { epilogue: &layer.epilogue, maps: &mut out, accumulate };
+        self.run(RunProduct { product: &layer.pointwise, pixels, output });
+        out
+    }
 }
 
 impl Backend for Cpu {
-    type Maps = Maps;
-    type Convolution = Convolution;
-    type Separable = Separable;
-    const ENTERING: usize = 1;
+    type FeatureMaps = FeatureMaps;
+    type Conv2d = Conv2d;
+    type SeparableConv2d = SeparableConv2d;
+    const ENTRY_PICTURES: usize = 1;
 
-    fn convolution(
-        &self,
-        kernel: Kernel,
-        stride: usize,
-        after: Activation,
-        _: Shape,
-    ) -> Result<Convolution, NetworkError> {
-        let weights = match Winograd::pack(&kernel, stride, after, Arch::new().dispatch(Columns)) {
-            Some(winograd) => Weights::Block(Arc::new(winograd)),
-            None => Weights::Window(Arc::new(Product::new(&kernel, after))),
-        };
-        Ok(Convolution { side: kernel.side, stride, outputs: kernel.outputs, weights })
+    fn describe(&self) -> String {
+        format!("our own ({})", self.vectors)
     }
 
-    fn separable(
+    fn prepare_conv2d(&self, params: &Conv2dParams, _: Shape) -> Result<Conv2d, NetworkError> {
+        let &Conv2dParams { ref weights, stride, activation } = params;
+        let packed = if Winograd::suits(weights, stride) {
+            PackedConv2d::Winograd(self.run(PackWinograd(weights)))
+        } else {
+            PackedConv2d::Product(self.run(PackProduct(weights)))
+        };
+        let epilogue = Arc::new(Epilogue::new(&weights.bias, activation));
+        Ok(Conv2d { window: weights.side, stride, weights: Arc::new(packed), epilogue })
+    }
+
+    fn prepare_separable_conv2d(
         &self,
-        before: Activation,
-        [depthwise, pointwise]: [Kernel; 2],
-        after: Activation,
+        params: &SeparableConv2dParams,
         _: Shape,
-    ) -> Result<Separable, NetworkError> {
+    ) -> Result<SeparableConv2d, NetworkError> {
+        let SeparableConv2dParams { depthwise, pointwise, .. } = params;
+        // Each tap's channels are filled up to a whole group.
         let mut taps = Vec::new();
-        for of_tap in depthwise.values.chunks_exact(depthwise.inputs) {
-            taps.extend_from_slice(of_tap);
+        for channels in depthwise.kernel.chunks_exact(depthwise.inputs) {
+            taps.extend_from_slice(channels);
             taps.resize(taps.len().next_multiple_of(GROUP), 0.0);
         }
-        Ok(Separable { before, depthwise: taps.into(), pointwise: Arc::new(Product::new(&pointwise, after)) })
+        Ok(SeparableConv2d {
+            input_activation: params.input_activation,
+            depthwise: taps.into(),
+            pointwise: Arc::new(self.run(PackProduct(pointwise))),
+            epilogue: Arc::new(Epilogue::new(&pointwise.bias, params.activation)),
+        })
     }
 
-    fn input(&self, pixels: &[u8], Shape { pictures, side, channels }: Shape) -> Result<Maps, NetworkError> {
-        let mut values = self.0.take(pictures * side * side * channels);
-        values.iter_mut().zip(pixels).for_each(|(value, &pixel)| *value = f32::from(pixel) / HALF_RANGE - 1.0);
-        Ok(Maps { pictures, side, channels, values })
+    /// Rows do not depend on the batch: a smaller one costs only its own pictures.
+    fn input(&self, pixels: &[u8], shape: Shape) -> Result<FeatureMaps, NetworkError> {
+        let mut values = self.buffers.take::<f32>(pixels.len());
+        for (value, &pixel) in values.iter_mut().zip(pixels) {
+            *value = f32::from(pixel) / HALF_RANGE - 1.0;
+        }
+        let pictures = pixels.len() / shape.picture_len();
+        Ok(FeatureMaps { pictures, side: shape.side, channels: shape.channels, values })
     }
 
-    fn stack(
+    fn conv2d(&self, layer: &Conv2d, x: &FeatureMaps) -> Result<FeatureMaps, NetworkError> {
+        let out = x.new_like(output_side(x.side, layer.window, layer.stride), layer.epilogue.outputs);
+        Ok(self.run_conv2d(layer, x, out, false))
+    }
+
+    fn conv2d_accumulate(
         &self,
-        parts: impl Iterator<Item = Result<Maps, NetworkError>>,
-        pictures: usize,
-    ) -> Result<Maps, NetworkError> {
-        let mut all: Option<Maps> = None;
-        let mut stacked = 0;
-        for part in parts {
-            let part = part?;
-            let values = pictures / part.pictures * part.values.len();
-            let all = all.get_or_insert_with(|| Maps { pictures, values: self.0.take(values), ..part });
-            all.values[stacked..][..part.values.len()].copy_from_slice(&part.values);
-            stacked += part.values.len();
+        layer: &Conv2d,
+        x: &FeatureMaps,
+        sum: FeatureMaps,
+    ) -> Result<FeatureMaps, NetworkError> {
+        Ok(self.run_conv2d(layer, x, sum, true))
+    }
+
+    fn separable_conv2d(&self, layer: &SeparableConv2d, x: &FeatureMaps) -> Result<FeatureMaps, NetworkError> {
+        let out = x.new_like(x.side, layer.epilogue.outputs);
+        Ok(self.run_separable_conv2d(layer, x, out, false))
+    }
+
+    fn separable_conv2d_accumulate(
+        &self,
+        layer: &SeparableConv2d,
+        x: &FeatureMaps,
+        sum: FeatureMaps,
+    ) -> Result<FeatureMaps, NetworkError> {
+        Ok(self.run_separable_conv2d(layer, x, sum, true))
+    }
+
+    fn max_pool(&self, x: &FeatureMaps) -> Result<FeatureMaps, NetworkError> {
+        let mut out = x.new_like(x.side.div_ceil(2), x.channels);
+        self.run(MaxPool { x, out: &mut out });
+        Ok(out)
+    }
+
+    fn concat(&self, mut parts: Vec<FeatureMaps>) -> Result<FeatureMaps, NetworkError> {
+        if parts.len() == 1 {
+            return Ok(parts.remove(0));
         }
-        all.ok_or_else(|| NetworkError("a batch without pictures".to_owned()))
-    }
-
-    fn halve(x: &Maps) -> Result<Maps, NetworkError> {
-        Ok(pool::halve(x))
-    }
-
-    fn mean(x: &Maps) -> Result<Vec<f32>, NetworkError> {
-        Ok(pool::mean(x))
-    }
-}
-
-impl Layer<Maps> for Convolution {
-    fn forward(&self, x: &Maps) -> Result<Maps, NetworkError> {
-        let out = x.beside(leaving(x.side, self.side, self.stride), self.outputs);
-        Ok(self.run(x, out, false))
-    }
-
-    fn forward_onto(&self, x: &Maps, sum: Maps) -> Result<Maps, NetworkError> {
-        Ok(self.run(x, sum, true))
-    }
-}
-
-impl Convolution {
-    /// The results, in `out` or added to what is there.
-    fn run(&self, x: &Maps, mut out: Maps, onto: bool) -> Maps {
-        match &self.weights {
-            Weights::Window(product) => run(Windows { x, side: self.side, stride: self.stride }, product, out, onto),
-            Weights::Block(layer) => {
-                Arch::new().dispatch(winograd::Run { layer, x, out: &mut out, onto });
-                out
-            }
+        let pictures = parts.iter().map(|part| part.pictures).sum();
+        let length = parts.iter().map(|part| part.values.len()).sum();
+        let mut values = self.buffers.take::<f32>(length);
+        let mut start = 0;
+        for part in &parts {
+            let end = start + part.values.len();
+            values[start..end].copy_from_slice(&part.values);
+            start = end;
         }
+        let first = parts.first().expect("there is at least one part");
+        Ok(FeatureMaps { pictures, side: first.side, channels: first.channels, values })
+    }
+
+    fn global_average_pool(&self, x: &FeatureMaps) -> Result<Vec<f32>, NetworkError> {
+        Ok(global_average_pool(x))
     }
 }
 
-impl Layer<Maps> for Separable {
-    fn forward(&self, x: &Maps) -> Result<Maps, NetworkError> {
-        Ok(run(self.sums(x), &self.pointwise, x.beside(x.side, self.pointwise.outputs()), false))
-    }
+/// Runs [`Product::pack`].
+struct PackProduct<'a>(&'a ConvWeights);
 
-    fn forward_onto(&self, x: &Maps, sum: Maps) -> Result<Maps, NetworkError> {
-        Ok(run(self.sums(x), &self.pointwise, sum, true))
-    }
-}
+impl Task for PackProduct<'_> {
+    type Output = Product;
 
-impl Separable {
-    fn sums<'a>(&'a self, x: &'a Maps) -> Depthwise<'a> {
-        Depthwise { x, before: self.before, kernel: &self.depthwise }
+    #[inline(always)]
+    fn run<K: Microkernel>(self, _: K) -> Product {
+        Product::pack::<K>(self.0)
     }
 }
 
-/// The products of what the layout lays out, in `out` or added to what is there.
-fn run(layout: impl Layout, product: &Product, mut out: Maps, onto: bool) -> Maps {
-    Arch::new().dispatch(Run { layout, product, out: &mut out, onto });
-    out
+/// Runs [`Winograd::pack`].
+struct PackWinograd<'a>(&'a ConvWeights);
+
+impl Task for PackWinograd<'_> {
+    type Output = Winograd;
+
+    #[inline(always)]
+    fn run<K: Microkernel>(self, _: K) -> Winograd {
+        Winograd::pack::<K>(self.0)
+    }
 }
 
-struct Run<'a, L> {
-    layout: L,
+/// Runs [`Product::run`].
+struct RunProduct<'a, P> {
     product: &'a Product,
-    out: &'a mut Maps,
-    onto: bool,
+    pixels: P,
+    output: Output<'a>,
 }
 
-impl<L: Layout> WithSimd for Run<'_, L> {
+impl<P: PackPixels> Task for RunProduct<'_, P> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        self.product.run(simd, &self.layout, self.out, self.onto);
+    fn run<K: Microkernel>(self, kernel: K) {
+        self.product.run(kernel, &self.pixels, self.output);
+    }
+}
+
+/// Runs [`Winograd::run`].
+struct RunWinograd<'a> {
+    weights: &'a Winograd,
+    x: &'a FeatureMaps,
+    output: Output<'a>,
+}
+
+impl Task for RunWinograd<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Microkernel>(self, kernel: K) {
+        self.weights.run(kernel, self.x, self.output);
     }
 }

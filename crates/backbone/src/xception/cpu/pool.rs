@@ -1,42 +1,36 @@
-//! What happens to maps without weights.
+//! Pooling.
 
-use pulp::{Arch, Simd, WithSimd};
+use super::feature_maps::{FeatureMaps, GROUP};
+use super::microkernel::{Microkernel, Task};
 
-use super::maps::{GROUP, Maps};
-use super::vectors::{load, store};
-
-/// Max pooling 3x3 with stride 2. On an even side the first window starts at the picture's edge, on an odd one a pixel
-/// before it; what lies outside is no candidate.
-pub(super) fn halve(x: &Maps) -> Maps {
-    let mut out = x.beside(x.side.div_ceil(2), x.channels);
-    Arch::new().dispatch(Halve { x, out: &mut out });
-    out
+/// Max pooling 3x3 with stride 2 of `x`, to `out`. On an even side the first window starts at the picture's edge, on an odd
+/// one a pixel before it; what lies outside is left out.
+pub(super) struct MaxPool<'a> {
+    pub x: &'a FeatureMaps,
+    pub out: &'a mut FeatureMaps,
 }
 
-pub(super) struct Halve<'a> {
-    pub x: &'a Maps,
-    pub out: &'a mut Maps,
-}
-
-impl WithSimd for Halve<'_> {
+impl Task for MaxPool<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let (side, halved) = (self.x.side, self.out.side);
+    fn run<K: Microkernel>(self, kernel: K) {
+        let (side, out_side) = (self.x.side, self.out.side);
         let window = |n: usize| (2 * n).saturating_sub(side % 2)..(2 * n + 3 - side % 2).min(side);
-        let (before, after) = (self.x.plane(), self.out.plane());
-        for (plane, out) in self.x.values.chunks_exact(before).zip(self.out.values.chunks_exact_mut(after)) {
+        let (plane_len, out_plane_len) = (self.x.plane_len(), self.out.plane_len());
+        let planes = self.x.values.chunks_exact(plane_len);
+        for (plane, out) in planes.zip(self.out.values.chunks_exact_mut(out_plane_len)) {
             let plane = plane.as_chunks::<GROUP>().0;
             for (pixel, out) in out.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
-                for lane in (0..GROUP).step_by(S::F32_LANES) {
-                    let mut most = simd.splat_f32s(f32::NEG_INFINITY);
-                    for row in window(pixel / halved) {
-                        for column in window(pixel % halved) {
-                            most = simd.max_f32s(load(simd, &plane[row * side + column][lane..]), most);
+                let (rows, columns) = (window(pixel / out_side), window(pixel % out_side));
+                for lane in (0..GROUP).step_by(K::LANES) {
+                    let mut largest = kernel.splat(f32::NEG_INFINITY);
+                    for row in rows.clone() {
+                        for column in columns.clone() {
+                            largest = kernel.max(kernel.load(&plane[row * side + column][lane..]), largest);
                         }
                     }
-                    store(simd, &mut out[lane..], most);
+                    kernel.store(largest, &mut out[lane..]);
                 }
             }
         }
@@ -44,16 +38,20 @@ impl WithSimd for Halve<'_> {
 }
 
 /// The mean of each channel over each picture: (pictures, channels).
-pub(super) fn mean(x: &Maps) -> Vec<f32> {
+pub(super) fn global_average_pool(x: &FeatureMaps) -> Vec<f32> {
     let pixels = (x.side * x.side) as f32;
     let mut rows = vec![0.0; x.pictures * x.channels];
-    let pictures = x.values.chunks_exact(x.groups() * x.plane());
-    for (row, picture) in rows.chunks_exact_mut(x.channels).zip(pictures) {
-        for (means, plane) in row.chunks_mut(GROUP).zip(picture.chunks_exact(x.plane())) {
+    for (row, picture) in rows.chunks_exact_mut(x.channels).zip(x.values.chunks_exact(x.picture_len())) {
+        for (means, plane) in row.chunks_mut(GROUP).zip(picture.chunks_exact(x.plane_len())) {
             for pixel in plane.as_chunks::<GROUP>().0 {
-                means.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value);
+                // The last group may have fewer channels than it has room for.
+                for (sum, value) in means.iter_mut().zip(pixel) {
+                    *sum += value;
+                }
             }
-            means.iter_mut().for_each(|sum| *sum /= pixels);
+            for sum in means {
+                *sum /= pixels;
+            }
         }
     }
     rows

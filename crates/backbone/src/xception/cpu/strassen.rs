@@ -1,4 +1,4 @@
-//! The same product with seven products of halves in place of eight, for large layers.
+//! The product of pixels and weights with seven products of halves in place of eight, for large layers.
 //!
 //! Pixels, inputs and outputs are each cut into two halves: A12 are the first pixels with the second inputs, B21 the
 //! weights of the second inputs for the first outputs. Strassen (1969, "Gaussian Elimination is not Optimal") found that
@@ -9,235 +9,289 @@
 //! S1 = A21 + A22   S2 = S1 - A11    S3 = A11 - A21   S4 = A12 - S2
 //! T1 = B12 - B11   T2 = B22 - T1    T3 = B22 - B12   T4 = B21 - T2
 //!
-//! C11 = A11 B11 + A12 B21
-//! C12 = A11 B11 + S2 T2 + S1 T1 + S4 B22
-//! C21 = A11 B11 + S2 T2 + S3 T3 + A22 T4
-//! C22 = A11 B11 + S2 T2 + S3 T3 + S1 T1
+//! U2 = A11 B11 + S2 T2     U3 = U2 + S3 T3     U4 = U2 + S1 T1
+//!
+//! C11 = A11 B11 + A12 B21      C12 = U4 + S4 B22
+//! C21 = U3 + A22 T4            C22 = U3 + S1 T1
 //! ```
 //!
-//! The sums of weights are made once, those of pixels in the panels; a tile that goes on from earlier ones starts with
-//! their sums in its registers. What a result is depends on the pixel's place in its picture alone, so rows are the same
+//! The sums T of weights are made once, the sums S of pixels in the panels; a tile that goes on from an earlier one starts
+//! with its sums in the registers. What a result is depends on the pixel's place in its picture alone, so rows are the same
 //! bits in any batch. By itself it takes the features of photos from 1.7e-6 of Keras's to 2.1e-6 (relative L2).
 
 use std::ops::Range;
 
-use pulp::Simd;
+use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use super::buffers::{Buffer, Buffers};
-use super::layout::Layout;
-use super::maps::{GROUP, Maps};
-use super::product::{Results, Target};
-use super::tile::{DEPTH, Row, STRIDE, Sums, TALL, tile, zeros};
+use super::epilogue::{Output, Target};
+use super::feature_maps::GROUP;
+use super::microkernel::{MR, Microkernel, Row, Tile};
+use super::pack::PackPixels;
+use super::weight_matrix::{WeightMatrix, blocks};
 
-/// Weights of the seven products: by block of inputs, then by product, then by tile, then by input.
+/// Packed weights.
 #[derive(Debug)]
 pub(super) struct Strassen {
     inputs: usize,
     /// Inputs of the first half; the second may have fewer.
-    half: usize,
+    half_inputs: usize,
     /// Outputs of the first half; the second may have fewer.
     half_outputs: usize,
-    columns: usize,
-    packed: Buffer,
+    /// The microkernel's elements: by block of inputs, then by product, then by strip.
+    packed: Buffer<u8>,
 }
 
-/// A11 B11, A12 B21, S2 T2, S3 T3, A22 T4, S1 T1, S4 B22: in this order the panels and weights lie, and are multiplied.
-const PRODUCTS: usize = 7;
+/// One of the seven products.
+#[derive(Debug, Clone, Copy)]
+enum Product {
+    A11B11,
+    A12B21,
+    S2T2,
+    S3T3,
+    A22T4,
+    S1T1,
+    S4B22,
+}
 
-/// Pairs of pixels in a panel: whenever so many are done, all of the weights come from memory again.
-const BAND: usize = 28 * TALL;
+/// In the order in which they are multiplied, and in which panels and weights lie: those that others go on from come first.
+const PRODUCTS: [Product; 7] = {
+    use Product::{A11B11, A12B21, A22T4, S1T1, S2T2, S3T3, S4B22};
+    [A11B11, A12B21, S2T2, S3T3, A22T4, S1T1, S4B22]
+};
 
-/// The halves' sums of products so far, which several results go on from: A11 B11 and what is added to it on the way to
-/// C12, and to C21.
-type Partial<S> = [Sums<S>; 2];
+/// Pairs of pixels in a panel, one of each half: whenever so many are done, all of the weights come from memory again.
+const MC: usize = 28 * MR;
 
-/// Where the first groups of a pair's pixels are in the result. A picture's second half may have a pixel less.
-type Places = [Option<usize>; 2];
+/// The left factors of the products.
+type Panels<K> = [[Row<K>; MC]; PRODUCTS.len()];
+
+/// Sums that several results go on from: first A11 B11, then U2, then U4; and U3.
+type Partial<K> = [Tile<K>; 2];
+
+/// Where the first group of channels of either pixel of a pair is in the result (`FeatureMaps::index`). A picture's
+/// second half may have a pixel less.
+type PairIndex = [Option<usize>; 2];
+
+/// A pair's pixels.
+const FIRST: usize = 0;
+const SECOND: usize = 1;
 
 impl Strassen {
-    /// For tiles of so many columns.
-    pub(super) fn pack(by_input: &[&[f32]], outputs: usize, columns: usize) -> Self {
-        let inputs = by_input.len();
-        // In whole groups, not vectors of this processor's: what is in which half decides about the last bits.
-        let [half, half_outputs] = [inputs, outputs].map(|whole| whole.div_ceil(2).next_multiple_of(GROUP));
-        let tiles = half_outputs.div_ceil(columns);
-        let mut packed = Buffers::default().take(PRODUCTS * half * tiles * columns);
-        let of_input = |input: usize| by_input.get(input).copied().unwrap_or_default();
-        let mut places = &mut *packed;
-        for block in blocks(half) {
-            let (of_block, rest) = places.split_at_mut(PRODUCTS * block.len() * tiles * columns);
+    /// Packs weights for a microkernel.
+    pub(super) fn pack<K: Microkernel>(weights: &WeightMatrix<'_>) -> Self {
+        let inputs = weights.inputs();
+        // Halves are whole groups, not vectors of this processor's: what is in which half decides about the last bits.
+        let half_inputs = inputs.div_ceil(2).next_multiple_of(GROUP);
+        let half_outputs = weights.outputs.div_ceil(2).next_multiple_of(GROUP);
+        let strips = half_outputs.div_ceil(K::NR);
+        let elements = PRODUCTS.len() * half_inputs * strips * K::NR;
+        let mut packed = Buffers::default().take::<u8>(elements * size_of::<K::Element>());
+        let mut places: &mut [K::Element] = cast_slice_mut(&mut packed);
+        for block in blocks(half_inputs) {
+            let strip_len = block.len() * K::NR;
+            let (block_places, rest) = places.split_at_mut(PRODUCTS.len() * strips * strip_len);
             places = rest;
-            of_block.par_chunks_exact_mut(block.len() * columns).enumerate().for_each(|(strip, places)| {
-                let (product, tile) = (strip / tiles, strip % tiles);
-                for (input, places) in block.clone().zip(places.chunks_exact_mut(columns)) {
-                    let halves = [of_input(input), of_input(half + input)];
-                    for (output, place) in (tile * columns..half_outputs).zip(places) {
-                        let b = |row: usize, column: usize| {
-                            halves[row - 1].get((column - 1) * half_outputs + output).map_or(0.0, |&b| f64::from(b))
-                        };
-                        let sum = match product {
-                            0 => b(1, 1),
-                            1 => b(2, 1),
-                            2 => b(2, 2) - b(1, 2) + b(1, 1),
-                            3 => b(2, 2) - b(1, 2),
-                            4 => b(2, 1) - b(2, 2) + b(1, 2) - b(1, 1),
-                            5 => b(1, 2) - b(1, 1),
-                            _ => b(2, 2),
-                        };
-                        *place = sum as f32;
+            block_places.par_chunks_exact_mut(strip_len).enumerate().for_each(|(n, strip)| {
+                let (product, first_output) = (PRODUCTS[n / strips], n % strips * K::NR);
+                for input in block.clone() {
+                    // The last strip may have fewer outputs than it has room for.
+                    for output in first_output..half_outputs.min(first_output + K::NR) {
+                        let factor = product.right_factor([
+                            weights.at(input, output),
+                            weights.at(input, half_outputs + output),
+                            weights.at(half_inputs + input, output),
+                            weights.at(half_inputs + input, half_outputs + output),
+                        ]);
+                        strip[K::strip_index(input - block.start, output - first_output)] = K::element(factor);
                     }
                 }
             });
         }
-        Self { inputs, half, half_outputs, columns, packed }
+        Self { inputs, half_inputs, half_outputs, packed }
     }
 
+    /// Multiplies what `pixels` packs by the weights.
     #[inline(always)]
-    pub(super) fn run<S: Simd>(&self, simd: S, layout: &impl Layout, results: &Results, out: &mut Maps, onto: bool) {
-        let pixels = out.side * out.side;
-        let of_picture = pixels.div_ceil(2);
-        let mut panels = out.values.another(PRODUCTS * BAND * STRIDE);
-        let panels: Option<&mut [[Row; BAND]; PRODUCTS]> = panels.as_chunks_mut().0.as_chunks_mut().0.first_chunk_mut();
-        let Some(panels) = panels else { return };
-        let mut partial = out.values.another(2 * BAND * self.tiles() * self.columns);
-        let partial: &mut [Partial<S>] =
-            S::as_mut_simd_f32s(&mut partial).0.as_chunks_mut().0.as_chunks_mut().0.as_chunks_mut().0;
-        let all = out.pictures * of_picture;
-        for first in (0..all).step_by(BAND) {
-            let band = first..all.min(first + BAND);
-            let places = |pair: usize| {
-                let (picture, pixel) = (pair / of_picture, pair % of_picture);
-                let second = Some(pixel + of_picture).filter(|second| *second < pixels);
-                [Some(pixel), second].map(|pixel| Some(out.place(picture, 0, pixel?)))
-            };
-            let pairs: Vec<Places> = band.clone().map(places).collect();
-            let plane = out.plane();
-            for block in blocks(self.half) {
-                self.lay(simd, layout, pixels, band.clone(), block.clone(), panels);
-                let (onto, last) = (onto || block.start > 0, block.end == self.half);
-                let target = Target { results, values: &mut out.values, plane, onto, last };
-                self.multiply(simd, block, panels, partial, &pairs, target);
+    pub(super) fn run<K: Microkernel>(&self, kernel: K, pixels: &impl PackPixels, mut output: Output<'_>) {
+        let out_pixels = output.maps.side * output.maps.side;
+        let half_pixels = out_pixels.div_ceil(2);
+        let pairs = output.maps.pictures * half_pixels;
+        let strips = self.half_outputs.div_ceil(K::NR);
+        let mut panels = output.maps.values.another::<Panels<K>>(1);
+        let panels = &mut panels[0];
+        let mut partial = output.maps.values.another::<Partial<K>>(strips * MC / MR);
+        for first_pair in (0..pairs).step_by(MC) {
+            let band = first_pair..pairs.min(first_pair + MC);
+            let mut indices: Vec<PairIndex> = Vec::with_capacity(MC);
+            for pair in band.clone() {
+                let (picture, pixel) = (pair / half_pixels, pair % half_pixels);
+                let second = pixel + half_pixels;
+                let second = (second < out_pixels).then(|| output.maps.index(picture, 0, second));
+                indices.push([Some(output.maps.index(picture, 0, pixel)), second]);
+            }
+            for block in blocks(self.half_inputs) {
+                self.pack_pixels(kernel, pixels, out_pixels, band.clone(), block.clone(), panels);
+                let target = output.target(block.start == 0, block.end == self.half_inputs);
+                self.multiply(kernel, block, panels, &mut partial, &indices, target);
             }
         }
     }
 
-    /// Lays out the quarters of a band's pairs for a block of inputs, and adds them up.
+    /// Packs the quarters of a band's pairs for a block of inputs, and adds them up.
     #[inline(always)]
-    fn lay<S: Simd>(
+    fn pack_pixels<K: Microkernel>(
         &self,
-        simd: S,
-        layout: &impl Layout,
-        pixels: usize,
+        kernel: K,
+        pixels: &impl PackPixels,
+        out_pixels: usize,
         band: Range<usize>,
         block: Range<usize>,
-        [a11, a12, s2, s3, a22, s1, s4]: &mut [[Row; BAND]; PRODUCTS],
+        panels: &mut Panels<K>,
     ) {
-        let of_picture = pixels.div_ceil(2);
-        let depth = block.len();
-        let [start, end] = [block.start, block.end].map(|input| self.inputs.min(self.half + input));
-        let second = start..end;
-        // No product has A21 itself.
-        let a21 = s2;
-        for picture in band.start / of_picture..band.end.div_ceil(of_picture) {
-            let before = picture * of_picture;
-            let pairs = band.start.max(before)..band.end.min(before + of_picture);
-            let above = pairs.start - before..pairs.end - before;
-            let below = of_picture + above.start..pixels.min(of_picture + above.end);
+        // In the order of `PRODUCTS`. A21 is no product's factor: its place is where S2 will be.
+        let [a11, a12, a21, s3, a22, s1, s4] = panels;
+        let half_pixels = out_pixels.div_ceil(2);
+        // The second half may have fewer inputs.
+        let second_block =
+            self.inputs.min(self.half_inputs + block.start)..self.inputs.min(self.half_inputs + block.end);
+        for picture in band.start / half_pixels..band.end.div_ceil(half_pixels) {
+            // The picture's pairs in the band, as its pixels of either half, and as rows of the panels.
+            let first_pair = picture * half_pixels;
+            let pairs = band.start.max(first_pair)..band.end.min(first_pair + half_pixels);
+            let upper = pairs.start - first_pair..pairs.end - first_pair;
+            let lower = upper.start + half_pixels..out_pixels.min(upper.end + half_pixels);
             let rows = pairs.start - band.start..pairs.end - band.start;
-            layout.lay(simd, picture, above.clone(), block.clone(), &mut a11[rows.clone()]);
-            layout.lay(simd, picture, above, second.clone(), &mut a12[rows.clone()]);
-            layout.lay(simd, picture, below.clone(), block.clone(), &mut a21[rows.clone()]);
-            layout.lay(simd, picture, below.clone(), second.clone(), &mut a22[rows.clone()]);
-            for missing in rows.start + below.len()..rows.end {
-                a21[missing].fill(0.0);
-                a22[missing].fill(0.0);
+            // The quarters.
+            pixels.pack(kernel, picture, upper.clone(), block.clone(), &mut a11[rows.clone()]);
+            pixels.pack(kernel, picture, upper, second_block.clone(), &mut a12[rows.clone()]);
+            pixels.pack(kernel, picture, lower.clone(), block.clone(), &mut a21[rows.clone()]);
+            pixels.pack(kernel, picture, lower.clone(), second_block.clone(), &mut a22[rows.clone()]);
+            // Zeros stand for the pixel and the inputs that the second halves may lack.
+            for missing in rows.start + lower.len()..rows.end {
+                a21[missing].fill(K::element(0.0));
+                a22[missing].fill(K::element(0.0));
             }
-            if second.len() < depth {
-                for row in a12[rows.clone()].iter_mut().chain(&mut a22[rows]) {
-                    row[second.len()..depth].fill(0.0);
-                }
+            for row in rows {
+                a12[row][second_block.len()..block.len()].fill(K::element(0.0));
+                a22[row][second_block.len()..block.len()].fill(K::element(0.0));
             }
         }
+        // Their sums.
         let s2 = a21;
         for pair in 0..band.len() {
-            let [a11, a12, a22] = [&a11, &a12, &a22].map(|panel| S::as_simd_f32s(&panel[pair][..depth]).0);
-            let (s1, s2) = (S::as_mut_simd_f32s(&mut s1[pair]).0, S::as_mut_simd_f32s(&mut s2[pair]).0);
-            let (s3, s4) = (S::as_mut_simd_f32s(&mut s3[pair]).0, S::as_mut_simd_f32s(&mut s4[pair]).0);
-            let sums = s1.iter_mut().zip(s2).zip(s3).zip(s4);
-            for (((&a11, &a12), &a22), (((s1, s2), s3), s4)) in a11.iter().zip(a12).zip(a22).zip(sums) {
-                let a21 = *s2;
-                *s1 = simd.add_f32s(a21, a22);
-                *s2 = simd.sub_f32s(*s1, a11);
-                *s3 = simd.sub_f32s(a11, a21);
-                *s4 = simd.sub_f32s(a12, *s2);
+            for input in (0..block.len()).step_by(K::LANES) {
+                let first = kernel.unpack(&a11[pair][input..]);
+                let second = kernel.unpack(&a12[pair][input..]);
+                let third = kernel.unpack(&s2[pair][input..]);
+                let fourth = kernel.unpack(&a22[pair][input..]);
+                let sum1 = kernel.add(third, fourth);
+                let sum2 = kernel.sub(sum1, first);
+                kernel.pack(sum1, &mut s1[pair][input..]);
+                kernel.pack(sum2, &mut s2[pair][input..]);
+                kernel.pack(kernel.sub(first, third), &mut s3[pair][input..]);
+                kernel.pack(kernel.sub(second, sum2), &mut s4[pair][input..]);
             }
         }
     }
 
-    /// Calculates the products of a block of inputs, one after the other, and their sums.
+    /// Multiplies the panels of a block of inputs, one product after the other, and adds up the results.
     #[inline(always)]
-    fn multiply<S: Simd>(
+    fn multiply<K: Microkernel>(
         &self,
-        simd: S,
+        kernel: K,
         block: Range<usize>,
-        panels: &[[Row; BAND]; PRODUCTS],
-        partial: &mut [Partial<S>],
-        pairs: &[Places],
+        panels: &Panels<K>,
+        partial: &mut [Partial<K>],
+        indices: &[PairIndex],
         mut target: Target<'_>,
     ) {
-        let strip = block.len() * self.columns;
-        let packed = &self.packed[block.start * PRODUCTS * self.tiles() * self.columns..];
-        for (product, (packed, panel)) in packed.chunks_exact(self.tiles() * strip).zip(panels).enumerate() {
-            let strips = packed.chunks_exact(strip).zip(partial.chunks_exact_mut(BAND / TALL));
-            for (n, (weights, partial)) in strips.enumerate() {
-                let weights = S::as_simd_f32s(weights).0.as_chunks().0;
-                let left = n * self.columns..self.half_outputs;
-                let right = self.half_outputs + left.start..target.results.padded_outputs();
-                for ((pixels, [x, y]), places) in panel.as_chunks().0.iter().zip(partial).zip(pairs.chunks(TALL)) {
+        let strips = self.half_outputs.div_ceil(K::NR);
+        let strip_len = block.len() * K::NR;
+        let packed: &[K::Element] = cast_slice(&self.packed);
+        let mut packed = &packed[PRODUCTS.len() * strips * block.start * K::NR..];
+        // A strip stays in the first-level cache while all pixels of the band pass, and a panel in the second-level cache
+        // while all strips of a product do.
+        for (product, panel) in PRODUCTS.into_iter().zip(panels) {
+            let panel = panel.as_chunks::<MR>().0;
+            for (n, partial) in partial.chunks_exact_mut(MC / MR).enumerate() {
+                let (strip, rest) = packed.split_at(strip_len);
+                packed = rest;
+                let left = n * K::NR..self.half_outputs;
+                let right = self.half_outputs + left.start..target.padded_outputs();
+                for (n, indices) in indices.chunks(MR).enumerate() {
+                    let [u, u3] = &mut partial[n];
+                    // What it goes on from.
                     let from = match product {
-                        0 | 5 => &zeros(simd),
-                        4 => &*y,
-                        _ => &*x,
+                        Product::A11B11 | Product::S1T1 => &kernel.zeros(),
+                        Product::A12B21 | Product::S2T2 | Product::S3T3 | Product::S4B22 => &*u,
+                        Product::A22T4 => &*u3,
                     };
-                    let mut sums = tile(simd, from, pixels, weights);
+                    let sums = kernel.multiply(from, &panel[n], strip);
                     match product {
-                        0 | 2 => *x = sums,
-                        1 => put(simd, &mut target, places, 0, left.clone(), sums),
-                        3 => *y = sums,
-                        4 => put(simd, &mut target, places, 1, left.clone(), sums),
-                        5 => {
-                            let with = x.as_flattened_mut().iter_mut().zip(y.as_flattened());
-                            for (sum, (x, &y)) in sums.as_flattened_mut().iter_mut().zip(with) {
-                                *x = simd.add_f32s(*x, *sum);
-                                *sum = simd.add_f32s(*sum, y);
-                            }
-                            put(simd, &mut target, places, 1, right.clone(), sums);
+                        Product::A11B11 | Product::S2T2 => *u = sums,
+                        Product::S3T3 => *u3 = sums,
+                        // C11
+                        Product::A12B21 => store(kernel, &mut target, indices, FIRST, left.clone(), sums),
+                        // C21
+                        Product::A22T4 => store(kernel, &mut target, indices, SECOND, left.clone(), sums),
+                        // U4 and C22
+                        Product::S1T1 => {
+                            *u = add_tiles(kernel, u, &sums);
+                            store(kernel, &mut target, indices, SECOND, right.clone(), add_tiles(kernel, u3, &sums));
                         }
-                        _ => put(simd, &mut target, places, 0, right.clone(), sums),
+                        // C12
+                        Product::S4B22 => store(kernel, &mut target, indices, FIRST, right.clone(), sums),
                     }
                 }
             }
         }
     }
+}
 
-    fn tiles(&self) -> usize {
-        self.half_outputs.div_ceil(self.columns)
+impl Product {
+    /// A value of the product's factor that is made of weights, from the values at its place in B11, B12, B21 and B22.
+    fn right_factor(self, quarters: [f32; 4]) -> f32 {
+        let [b11, b12, b21, b22] = quarters.map(f64::from);
+        let factor = match self {
+            Self::A11B11 => b11,
+            Self::A12B21 => b21,
+            Self::S2T2 => b22 - b12 + b11,
+            Self::S3T3 => b22 - b12,
+            Self::A22T4 => b21 - b22 + b12 - b11,
+            Self::S1T1 => b12 - b11,
+            Self::S4B22 => b22,
+        };
+        factor as f32
     }
 }
 
-/// Puts a tile's results for the first or the second pixels of some pairs.
+/// The sum of two tiles.
 #[inline(always)]
-fn put<S: Simd>(simd: S, target: &mut Target<'_>, pairs: &[Places], half: usize, outputs: Range<usize>, sums: Sums<S>) {
-    for (places, sums) in pairs.iter().zip(sums) {
-        if let Some(place) = places[half] {
-            target.put(simd, place, outputs.clone(), sums);
+fn add_tiles<K: Microkernel>(kernel: K, a: &Tile<K>, b: &Tile<K>) -> Tile<K> {
+    let mut sum = *a;
+    for (sums, values) in sum.iter_mut().zip(b) {
+        for (sum, &value) in sums.iter_mut().zip(values) {
+            *sum = kernel.add(*sum, value);
         }
     }
+    sum
 }
 
-/// The inputs of a half, in as few blocks as may be.
-fn blocks(half: usize) -> impl Iterator<Item = Range<usize>> {
-    let depth = half.div_ceil(half.div_ceil(DEPTH)).next_multiple_of(16);
-    (0..half).step_by(depth).map(move |start| start..half.min(start + depth))
+/// Stores a tile's results for the first or the second pixels of some pairs.
+#[inline(always)]
+fn store<K: Microkernel>(
+    kernel: K,
+    target: &mut Target<'_>,
+    pairs: &[PairIndex],
+    half: usize,
+    outputs: Range<usize>,
+    sums: Tile<K>,
+) {
+    for (indices, sums) in pairs.iter().zip(sums) {
+        if let Some(index) = indices[half] {
+            target.store(kernel, index, outputs.clone(), sums);
+        }
+    }
 }

@@ -1,108 +1,142 @@
-//! The layers against their definitions in double precision.
+//! The layers against their definitions in f64, and with vectors of every length against each other.
 
-use std::array;
-
-use end_to_end::relative_distance;
-use pulp::Scalar;
-
-use super::buffers::Buffer;
-use super::maps::side_by_side;
-use super::product::{Results, Whole, by_input};
+use super::direct::Direct;
+use super::feature_maps::group_width;
 use super::strassen::Strassen;
+use super::weight_matrix::WeightMatrix;
 use super::*;
+use crate::distance::relative_l2;
 
 /// Numbers from -1 to 1, the same every time.
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
-    let mut next = || {
+    let mut numbers = Vec::with_capacity(count);
+    for _ in 0..count {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
+        numbers.push((state >> 8) as f32 / (1 << 23) as f32 - 1.0);
+    }
+    numbers
 }
 
-fn maps(pictures: usize, side: usize, channels: usize) -> Maps {
-    let mut maps = Maps { pictures, side, channels, values: Buffers::default().take(0) };
-    maps.values = maps.values.another(pictures * maps.groups() * maps.plane());
+fn cpu() -> Cpu {
+    Cpu::new(Vectors::longest())
+}
+
+/// Feature maps of numbers.
+fn maps(pictures: usize, side: usize, channels: usize) -> FeatureMaps {
+    let groups = channels.div_ceil(group_width(channels));
+    let values = Buffers::default().take(pictures * groups * side * side * group_width(channels));
+    let mut maps = FeatureMaps { pictures, side, channels, values };
     for (n, value) in numbers(pictures * side * side * channels, 1).into_iter().enumerate() {
-        let place = place(&maps, n / channels / (side * side), n / channels % (side * side), n % channels);
+        let (pixel, channel) = (n / channels, n % channels);
+        let place = index(&maps, pixel / (side * side), pixel % (side * side), channel);
         maps.values[place] = value;
     }
     maps
 }
 
 /// Where a value is.
-fn place(x: &Maps, picture: usize, pixel: usize, channel: usize) -> usize {
-    let group = side_by_side(x.channels);
-    x.place(picture, channel / group, pixel) + channel % group
+fn index(x: &FeatureMaps, picture: usize, pixel: usize, channel: usize) -> usize {
+    let group = group_width(x.channels);
+    x.index(picture, channel / group, pixel) + channel % group
 }
 
 /// All values, NHWC.
-fn values(x: &Maps) -> Vec<f32> {
-    let pixels = x.side * x.side;
-    let of_pixel = |n: usize| (0..x.channels).map(move |channel| x.values[place(x, n / pixels, n % pixels, channel)]);
-    (0..x.pictures * pixels).flat_map(of_pixel).collect()
-}
-
-fn kernel(side: usize, inputs: usize, outputs: usize) -> Kernel {
-    let values = numbers(side * side * inputs * outputs, 2);
-    Kernel { side, inputs, outputs, values, bias: numbers(outputs, 3) }
-}
-
-/// A value of the maps, zero around them.
-fn at(x: &Maps, picture: usize, [row, column]: [usize; 2], offset: [usize; 2], channel: usize) -> f64 {
-    let inside = |place: usize, offset: usize| (place + offset).checked_sub(1).filter(|place| *place < x.side);
-    match (inside(row, offset[0]), inside(column, offset[1])) {
-        (Some(row), Some(column)) => f64::from(x.values[place(x, picture, row * x.side + column, channel)]),
-        _ => 0.0,
+fn nhwc(x: &FeatureMaps) -> Vec<f32> {
+    let mut values = Vec::new();
+    for picture in 0..x.pictures {
+        for pixel in 0..x.side * x.side {
+            for channel in 0..x.channels {
+                values.push(x.values[index(x, picture, pixel, channel)]);
+            }
+        }
     }
+    values
 }
 
-fn relu(value: f64, activation: Activation) -> f64 {
+/// Weights of numbers.
+fn weights(side: usize, inputs: usize, outputs: usize) -> ConvWeights {
+    let kernel = numbers(side * side * inputs * outputs, 2);
+    ConvWeights { side, inputs, outputs, kernel, bias: numbers(outputs, 3) }
+}
+
+/// Weights of a depthwise 3x3 convolution.
+fn depthwise_weights(channels: usize) -> ConvWeights {
+    ConvWeights { side: 3, inputs: channels, outputs: channels, kernel: numbers(9 * channels, 4), bias: Vec::new() }
+}
+
+/// A separable convolution of numbers, prepared.
+fn separable(cpu: &Cpu, inputs: usize, outputs: usize, activations: [Activation; 2]) -> SeparableConv2d {
+    let [input_activation, activation] = activations;
+    let (depthwise, pointwise) = (depthwise_weights(inputs), weights(1, inputs, outputs));
+    let params = SeparableConv2dParams { input_activation, depthwise, pointwise, activation };
+    cpu.prepare_separable_conv2d(&params, Shape { pictures: 1, side: 1, channels: inputs }).unwrap()
+}
+
+fn activated(value: f64, activation: Activation) -> f64 {
     match activation {
-        Activation::None => value,
+        Activation::Linear => value,
         Activation::Relu => value.max(0.0),
     }
 }
 
-/// The places of a result, in their order.
-fn places(pictures: usize, side: usize) -> impl Iterator<Item = (usize, [usize; 2])> {
-    (0..pictures * side * side).map(move |pixel| (pixel / (side * side), [pixel / side % side, pixel % side]))
+/// A convolution by its definition, NHWC, of maps that are surrounded by `padding` pixels of zeros.
+fn defined_conv2d(x: &[f64], shape: Shape, weights: &ConvWeights, stride: usize, padding: usize) -> Vec<f64> {
+    let Shape { pictures, side, channels } = shape;
+    let out_side = (side + 2 * padding - weights.side) / stride + 1;
+    let mut results = Vec::new();
+    for picture in 0..pictures {
+        for out_row in 0..out_side {
+            for out_column in 0..out_side {
+                let mut sums: Vec<f64> = weights.bias.iter().map(|&bias| f64::from(bias)).collect();
+                for tap in 0..weights.side * weights.side {
+                    let (row, column) =
+                        (out_row * stride + tap / weights.side, out_column * stride + tap % weights.side);
+                    let inside = padding..side + padding;
+                    if !inside.contains(&row) || !inside.contains(&column) {
+                        continue;
+                    }
+                    let pixel = (picture * side + row - padding) * side + column - padding;
+                    for channel in 0..channels {
+                        let of_input = &weights.kernel[(tap * channels + channel) * weights.outputs..];
+                        for (sum, &weight) in sums.iter_mut().zip(of_input) {
+                            *sum += x[pixel * channels + channel] * f64::from(weight);
+                        }
+                    }
+                }
+                results.append(&mut sums);
+            }
+        }
+    }
+    results
 }
 
-/// (pixels, inputs) x (inputs, outputs) + bias, to compare with.
-fn product(inputs: &[Vec<f64>], kernel: &Kernel, after: Activation) -> Vec<f64> {
-    let of_pixel = |inputs: &Vec<f64>| {
-        let mut sums: Vec<f64> = kernel.bias.iter().copied().map(f64::from).collect();
-        for (input, weights) in inputs.iter().zip(kernel.values.chunks_exact(kernel.outputs)) {
-            sums.iter_mut().zip(weights).for_each(|(sum, &weight)| *sum += input * f64::from(weight));
+/// A depthwise 3x3 convolution that keeps the side, by its definition: channel by channel.
+fn defined_depthwise(x: &[f64], shape: Shape, weights: &ConvWeights) -> Vec<f64> {
+    let Shape { channels, .. } = shape;
+    let mut results = vec![0.0; x.len()];
+    for channel in 0..channels {
+        let plane: Vec<f64> = x.iter().skip(channel).step_by(channels).copied().collect();
+        let taps = weights.kernel.iter().skip(channel).step_by(channels).copied().collect();
+        let weights = ConvWeights { side: 3, inputs: 1, outputs: 1, kernel: taps, bias: vec![0.0] };
+        let sums = defined_conv2d(&plane, Shape { channels: 1, ..shape }, &weights, 1, 1);
+        for (pixel, sum) in sums.into_iter().enumerate() {
+            results[pixel * channels + channel] = sum;
         }
-        sums.into_iter().map(|sum| relu(sum, after)).collect::<Vec<_>>()
-    };
-    inputs.iter().flat_map(of_pixel).collect()
+    }
+    results
 }
 
 #[track_caller]
 fn assert_close(found: &[f32], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
     let expected: Vec<f32> = expected.iter().map(|&value| value as f32).collect();
-    let relative = relative_distance(found, &expected);
+    let relative = relative_l2(found, &expected);
     assert!(relative < 2e-6, "{relative:e}");
 }
 
-fn separable(depthwise: &[f32], pointwise: &Kernel, before: Activation, after: Activation) -> Separable {
-    let depthwise = Kernel {
-        side: 3,
-        inputs: pointwise.inputs,
-        outputs: pointwise.inputs,
-        values: depthwise.to_vec(),
-        bias: vec![],
-    };
-    let shape = Shape { pictures: 1, side: 1, channels: pointwise.inputs };
-    Cpu::default().separable(before, [depthwise, pointwise.clone()], after, shape).unwrap()
-}
-
-/// Sides even and odd, one pixel and more than a band; layers too small to be cut into halves, and large ones whose
-/// halves differ, fill no vector, and do not fit into one panel.
+/// (pictures, side, inputs, outputs): sides even and odd, one pixel and more than a band; layers too small to be cut into
+/// halves, and large ones whose halves differ, fill no vector, and do not fit into one panel.
 const SEPARABLE: [(usize, usize, usize, usize); 8] = [
     (2, 5, 7, 5),
     (1, 14, 40, 70),
@@ -114,152 +148,172 @@ const SEPARABLE: [(usize, usize, usize, usize); 8] = [
     (1, 3, 400, 5),
 ];
 
+/// (pictures, side, window, stride, inputs, outputs).
+const CONV2D: [(usize, usize, usize, usize, usize, usize); 6] = [
+    (2, 9, 3, 2, 3, 5),
+    (1, 12, 3, 1, 32, 64),
+    (3, 7, 1, 2, 20, 33),
+    (2, 11, 1, 2, 257, 300),
+    (1, 5, 3, 1, 60, 20),
+    (2, 17, 3, 1, 20, 33),
+];
+
 #[test]
 fn pixels_are_brought_to_the_range_from_minus_one_to_one() {
-    let input = Cpu::default().input(&[0, 51, 255], Shape { pictures: 1, side: 1, channels: 3 }).unwrap();
-    assert_eq!(&*input.values, [-1.0, 51.0f32 / 127.5 - 1.0, 1.0]);
+    let input = cpu().input(&[0, 51, 255], Shape { pictures: 2, side: 1, channels: 3 }).unwrap();
+    assert_eq!((input.pictures, &*input.values), (1, &[-1.0, 51.0f32 / 127.5 - 1.0, 1.0][..]));
 }
 
 #[test]
 fn a_separable_convolution_is_what_its_definition_says() {
-    use Activation::{None, Relu};
+    use Activation::{Linear, Relu};
+    let cpu = cpu();
     for (pictures, side, inputs, outputs) in SEPARABLE {
-        for (before, after) in [(None, Relu), (Relu, None)] {
-            let (x, pointwise) = (maps(pictures, side, inputs), kernel(1, inputs, outputs));
-            let depthwise = numbers(9 * inputs, 4);
-            let sums = |(picture, place): (usize, [usize; 2])| {
-                let of_channel = |channel: usize| {
-                    let value = |tap: usize| relu(at(&x, picture, place, [tap / 3, tap % 3], channel), before);
-                    (0..9).map(|tap| value(tap) * f64::from(depthwise[tap * inputs + channel])).sum()
-                };
-                (0..inputs).map(of_channel).collect()
-            };
-            let expected = product(&places(pictures, side).map(sums).collect::<Vec<_>>(), &pointwise, after);
-            let found = separable(&depthwise, &pointwise, before, after);
-            assert_close(&values(&found.forward(&x).unwrap()), &expected);
+        let shape = Shape { pictures, side, channels: inputs };
+        let x = maps(pictures, side, inputs);
+        for [before, after] in [[Linear, Relu], [Relu, Linear]] {
+            let values: Vec<f64> = nhwc(&x).into_iter().map(|value| activated(f64::from(value), before)).collect();
+            let sums = defined_depthwise(&values, shape, &depthwise_weights(inputs));
+            let mut expected = defined_conv2d(&sums, shape, &weights(1, inputs, outputs), 1, 0);
+            for value in &mut expected {
+                *value = activated(*value, after);
+            }
+            let layer = separable(&cpu, inputs, outputs, [before, after]);
+            assert_close(&nhwc(&cpu.separable_conv2d(&layer, &x).unwrap()), &expected);
 
-            let sum = maps(pictures, side, outputs);
-            let onto: Vec<f64> = match after {
-                None => expected.iter().zip(values(&sum)).map(|(value, sum)| value + f64::from(sum)).collect(),
-                Relu => continue,
-            };
-            assert_close(&values(&found.forward_onto(&x, sum).unwrap()), &onto);
+            if after == Linear {
+                let sum = maps(pictures, side, outputs);
+                for (value, sum) in expected.iter_mut().zip(nhwc(&sum)) {
+                    *value += f64::from(sum);
+                }
+                assert_close(&nhwc(&cpu.separable_conv2d_accumulate(&layer, &x, sum).unwrap()), &expected);
+            }
         }
     }
 }
 
 #[test]
 fn a_convolution_is_what_its_definition_says() {
-    for (pictures, side, window, stride, inputs, outputs) in [
-        (2, 9, 3, 2, 3, 5),
-        (1, 12, 3, 1, 32, 64),
-        (3, 7, 1, 2, 20, 33),
-        (2, 11, 1, 2, 257, 300),
-        (1, 5, 3, 1, 60, 20),
-        (2, 17, 3, 1, 20, 33),
-    ] {
-        let (x, kernel) = (maps(pictures, side, inputs), kernel(window, inputs, outputs));
-        let leaving = (side - window) / stride + 1;
-        let window_of = |(picture, [row, column]): (usize, [usize; 2])| {
-            let value = |input: usize| {
-                let (tap, channel) = (input / inputs, input % inputs);
-                let offset = [tap / window + 1, tap % window + 1];
-                at(&x, picture, [row * stride, column * stride], offset, channel)
-            };
-            (0..window * window * inputs).map(value).collect()
-        };
-        let inputs: Vec<_> = places(pictures, leaving).map(window_of).collect();
-        let expected = product(&inputs, &kernel, Activation::Relu);
-        let shape = Shape { pictures, side, channels: x.channels };
-        let layer = Cpu::default().convolution(kernel, stride, Activation::Relu, shape).unwrap();
-        assert_close(&values(&layer.forward(&x).unwrap()), &expected);
+    let cpu = cpu();
+    for (pictures, side, window, stride, inputs, outputs) in CONV2D {
+        let (x, weights) = (maps(pictures, side, inputs), weights(window, inputs, outputs));
+        let shape = Shape { pictures, side, channels: inputs };
+        let values: Vec<f64> = nhwc(&x).into_iter().map(f64::from).collect();
+        let mut expected = defined_conv2d(&values, shape, &weights, stride, 0);
+        for value in &mut expected {
+            *value = value.max(0.0);
+        }
+        let params = Conv2dParams { weights, stride, activation: Activation::Relu };
+        let layer = cpu.prepare_conv2d(&params, shape).unwrap();
+        assert_close(&nhwc(&cpu.conv2d(&layer, &x).unwrap()), &expected);
     }
 }
 
 #[test]
 fn a_result_is_the_same_bits_in_any_batch() {
     let (inputs, outputs, side) = (300, 280, 9);
-    let layer = separable(&numbers(9 * inputs, 4), &kernel(1, inputs, outputs), Activation::Relu, Activation::None);
-    let together = layer.forward(&maps(9, side, inputs)).unwrap();
+    let cpu = cpu();
+    let layer = separable(&cpu, inputs, outputs, [Activation::Relu, Activation::Linear]);
+    let all = maps(9, side, inputs);
+    let together = nhwc(&cpu.separable_conv2d(&layer, &all).unwrap());
     for picture in 0..9 {
-        let mut alone = maps(1, side, inputs);
-        let of_picture = alone.values.len();
-        alone.values.copy_from_slice(&maps(9, side, inputs).values[picture * of_picture..][..of_picture]);
-        let alone = layer.forward(&alone).unwrap();
-        let [alone, together] = [&alone, &together].map(values);
+        let mut x = maps(1, side, inputs);
+        x.values.copy_from_slice(&all.values[picture * all.picture_len()..][..all.picture_len()]);
+        let alone = nhwc(&cpu.separable_conv2d(&layer, &x).unwrap());
         assert_eq!(alone, together[picture * alone.len()..][..alone.len()]);
+    }
+}
+
+/// The pointwise convolution of a depthwise one's sums, by both algorithms.
+struct BothProducts<'a> {
+    pixels: Depthwise<'a>,
+    weights: &'a ConvWeights,
+    direct: &'a mut FeatureMaps,
+    strassen: &'a mut FeatureMaps,
+}
+
+impl Task for BothProducts<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Microkernel>(self, kernel: K) {
+        let weights = WeightMatrix::new(self.weights);
+        let epilogue = &Epilogue::new(&self.weights.bias, Activation::Relu);
+        let output = Output { epilogue, maps: self.direct, accumulate: false };
+        Direct::pack::<K>(&weights).run(kernel, &self.pixels, output);
+        let output = Output { epilogue, maps: self.strassen, accumulate: false };
+        Strassen::pack::<K>(&weights).run(kernel, &self.pixels, output);
     }
 }
 
 #[test]
 fn a_result_is_the_same_bits_whatever_the_length_of_a_vector() {
-    /// The product of a depthwise convolution's sums by either way, its input pooled, and other maps convolved by blocks,
-    /// in vectors of this length.
-    struct By<'a>(Depthwise<'a>, &'a Kernel, &'a Maps, &'a Kernel);
-
-    impl WithSimd for By<'_> {
-        type Output = [Vec<f32>; 4];
-
-        fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-            let Self(sums @ Depthwise { x, .. }, kernel, few, window) = self;
-            let columns = Columns.with_simd(simd);
-            let results = Results::new(kernel, Activation::Relu);
-            let mut out: [Maps; 2] = array::from_fn(|_| x.beside(x.side, kernel.outputs));
-            let [whole, halved] = &mut out;
-            Whole::pack(&by_input(kernel), kernel.outputs, columns).run(simd, &sums, &results, whole, false);
-            Strassen::pack(&by_input(kernel), kernel.outputs, columns).run(simd, &sums, &results, halved, false);
-            let layer = Winograd::pack(window, 1, Activation::Relu, columns).unwrap();
-            let mut convolved = few.beside(few.side - 2, window.outputs);
-            winograd::Run { layer: &layer, x: few, out: &mut convolved, onto: false }.with_simd(simd);
-            let mut pooled = x.beside(x.side.div_ceil(2), x.channels);
-            pool::Halve { x, out: &mut pooled }.with_simd(simd);
-            let [whole, halved] = out;
-            let all = [whole, halved, convolved, pooled];
-            assert!(all.iter().flat_map(|maps| &*maps.values).all(|value| value.is_finite()));
-            all.map(|maps| values(&maps))
-        }
-    }
-
-    let (x, kernel, depthwise) = (maps(2, 5, 71), kernel(1, 71, 75), numbers(9 * 80, 4));
-    let (few, window) = (maps(2, 9, 20), self::kernel(3, 20, 30));
-    // Buffers are used again: nothing of what is in them may be left, not even behind the last channel.
+    let (x, pointwise) = (maps(2, 5, 71), weights(1, 71, 75));
+    let (few, window) = (maps(2, 9, 20), weights(3, 20, 30));
+    // Memory is used again: nothing of what is in it may be left, not even behind the last channel.
     for maps in [&x, &few] {
-        let mut used: [Buffer; 8] = array::from_fn(|_| maps.values.another(200_000));
+        let mut used: Vec<_> = (0..8).map(|_| maps.values.another::<f32>(600_000)).collect();
         used.iter_mut().for_each(|buffer| buffer.fill(f32::NAN));
     }
-    let by = || By(Depthwise { x: &x, before: Activation::Relu, kernel: &depthwise }, &kernel, &few, &window);
-    assert_eq!(by().with_simd(Scalar::new()), Arch::new().dispatch(by()));
+    let taps = numbers(9 * 80, 4);
+    let results = |vectors: Vectors| {
+        let cpu = Cpu::new(vectors);
+        let [mut direct, mut strassen] = [0, 1].map(|_| x.new_like(x.side, pointwise.outputs));
+        let pixels = Depthwise { x: &x, activation: Activation::Relu, taps: &taps };
+        cpu.run(BothProducts { pixels, weights: &pointwise, direct: &mut direct, strassen: &mut strassen });
+        let params = Conv2dParams { weights: window.clone(), stride: 1, activation: Activation::Relu };
+        let winograd = cpu.prepare_conv2d(&params, Shape { pictures: 2, side: 9, channels: 20 }).unwrap();
+        let convolved = cpu.conv2d(&winograd, &few).unwrap();
+        let pooled = cpu.max_pool(&x).unwrap();
+        let all = [direct, strassen, convolved, pooled];
+        assert!(all.iter().flat_map(|maps| &*maps.values).all(|value| value.is_finite()));
+        all.map(|maps| nhwc(&maps))
+    };
+    let longest = results(Vectors::longest());
+    for vectors in Vectors::available() {
+        assert!(results(vectors) == longest, "{vectors}");
+    }
 }
 
 #[test]
-fn what_is_no_number_stays_so() {
+fn nan_stays_nan() {
     let mut x = maps(1, 5, 300);
-    let layer = separable(&numbers(9 * 300, 4), &kernel(1, 300, 280), Activation::Relu, Activation::Relu);
-    assert!(values(&layer.forward(&x).unwrap()).iter().all(|value| value.is_finite()));
-    let place = place(&x, 0, 12, 7);
-    x.values[place] = f32::NAN;
-    assert!(values(&layer.forward(&x).unwrap())[280 * 12..][..280].iter().all(|value| value.is_nan()));
+    let place = index(&x, 0, 12, 7);
+    for vectors in Vectors::available() {
+        let cpu = Cpu::new(vectors);
+        let layer = separable(&cpu, 300, 280, [Activation::Relu, Activation::Relu]);
+        x.values[place] = 0.5;
+        assert!(nhwc(&cpu.separable_conv2d(&layer, &x).unwrap()).iter().all(|value| value.is_finite()));
+        x.values[place] = f32::NAN;
+        let pixel = &nhwc(&cpu.separable_conv2d(&layer, &x).unwrap())[280 * 12..280 * 13];
+        assert!(pixel.iter().all(|value| value.is_nan()), "{vectors}");
+    }
 }
 
 #[test]
-fn pooling_takes_the_largest_of_what_is_there() {
-    for (side, first) in [(6, 0), (7, -1), (1, -1), (2, 0)] {
+fn max_pooling_takes_the_largest_value_inside_the_picture() {
+    // On an odd side the first window starts a pixel outside.
+    for (side, padding) in [(6, 0), (7, 1), (1, 1), (2, 0)] {
         let x = maps(2, side, 11);
-        let largest = |(picture, [row, column]): (usize, [usize; 2])| {
-            let x = &x;
-            let of_channel = move |channel: usize| {
-                let window = |place: usize| {
-                    (0..3).filter_map(move |offset| usize::try_from(2 * place as i64 + first + offset).ok())
-                };
-                let inside = |place: &usize| *place < side;
-                let rows = window(row).filter(inside);
-                let values = rows.flat_map(|row| window(column).filter(inside).map(move |column| (row, column)));
-                let value = |(row, column)| x.values[place(x, picture, row * side + column, channel)];
-                values.map(value).fold(f32::NEG_INFINITY, f32::max)
-            };
-            (0..11).map(of_channel).collect::<Vec<_>>()
-        };
-        let expected: Vec<f32> = places(2, side.div_ceil(2)).flat_map(largest).collect();
-        assert_eq!(values(&pool::halve(&x)), expected);
+        let mut expected = Vec::new();
+        for picture in 0..2 {
+            for pixel in 0..side.div_ceil(2) * side.div_ceil(2) {
+                let (out_row, out_column) = (pixel / side.div_ceil(2), pixel % side.div_ceil(2));
+                for channel in 0..11 {
+                    let mut largest = f32::NEG_INFINITY;
+                    for row in 2 * out_row..2 * out_row + 3 {
+                        for column in 2 * out_column..2 * out_column + 3 {
+                            let inside = padding..side + padding;
+                            if inside.contains(&row) && inside.contains(&column) {
+                                let pixel = (row - padding) * side + column - padding;
+                                largest = largest.max(x.values[index(&x, picture, pixel, channel)]);
+                            }
+                        }
+                    }
+                    expected.push(largest);
+                }
+            }
+        }
+        assert_eq!(nhwc(&cpu().max_pool(&x).unwrap()), expected);
     }
 }

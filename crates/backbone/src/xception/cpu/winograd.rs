@@ -12,121 +12,98 @@
 //!      0  1  0 -1          0    0    1
 //! ```
 //!
-//! Over all channels, each of the 4x4 places is a product of its own, (blocks, inputs) x (inputs, outputs).
+//! Over all channels, each of the 4x4 places is a matrix product of its own, (blocks, inputs) x (inputs, outputs).
 
-use std::array;
-
-use pulp::{Simd, WithSimd};
+use bytemuck::{cast_slice, cast_slice_mut};
 
 use super::buffers::{Buffer, Buffers};
-use super::maps::{GROUP, Maps};
-use super::product::{Results, Target};
-use super::tile::{Sums, TALL, WIDE, tile, zeros};
-use super::vectors::{load, store};
-use crate::xception::kernel::Kernel;
-use crate::xception::layers::{Activation, leaving};
+use super::epilogue::Output;
+use super::feature_maps::{FeatureMaps, GROUP};
+use super::microkernel::{MR, Microkernel, NR_VECTORS, Tile, Vector};
+use crate::xception::backend::output_side;
+use crate::xception::folding::ConvWeights;
 
-/// The transformed weights, tile by tile; of a tile place by place, then input by input.
+/// Packed weights.
 #[derive(Debug)]
 pub(super) struct Winograd {
+    /// In whole groups.
     inputs: usize,
-    columns: usize,
-    packed: Buffer,
-    results: Results,
+    /// The transformed weights, as the microkernel's elements: by strip, then by place.
+    packed: Buffer<u8>,
 }
 
 /// Places of a block: 4x4.
 const PLACES: usize = 16;
 
 /// Inputs, at most: Xception has one such layer, and it has so many.
-const INPUTS: usize = 32;
+const MAX_INPUTS: usize = 32;
 
-/// Values from one block of a panel to the next: an odd number of cache lines.
-const APART: usize = INPUTS + 16;
+/// A block's transformed inputs at one place. The length is an odd number of cache lines, as that of a panel's row.
+type Row<K> = [<K as Microkernel>::Element; MAX_INPUTS + 16];
 
-/// A block's inputs at one place, transformed.
-type Place = [f32; APART];
+/// The transformed inputs of as many blocks as a tile has rows, place by place.
+type Panel<K> = [[Row<K>; MR]; PLACES];
 
 impl Winograd {
-    /// Packs a kernel for tiles of so many columns, if it is one for this.
-    pub(super) fn pack(kernel: &Kernel, stride: usize, after: Activation, columns: usize) -> Option<Self> {
-        if (kernel.side, stride) != (3, 1) || !(GROUP..=INPUTS).contains(&kernel.inputs) {
-            return None;
-        }
-        let inputs = kernel.inputs.next_multiple_of(GROUP);
-        let mut packed = Buffers::default().take(PLACES * inputs * kernel.outputs.next_multiple_of(columns.max(GROUP)));
-        for (n, weights) in packed.chunks_exact_mut(columns).enumerate() {
-            let (tile, place, input) = (n / inputs / PLACES, n / inputs % PLACES, n % inputs);
-            for (output, weight) in (tile * columns..kernel.outputs).zip(weights) {
-                let g = |row: usize, column: usize| match input < kernel.inputs {
-                    true => {
-                        f64::from(kernel.values[((row * 3 + column) * kernel.inputs + input) * kernel.outputs + output])
+    /// Whether a convolution can be done so.
+    pub(super) fn suits(weights: &ConvWeights, stride: usize) -> bool {
+        weights.side == 3 && stride == 1 && (GROUP..=MAX_INPUTS).contains(&weights.inputs)
+    }
+
+    /// Packs the weights of a convolution that suits for a microkernel.
+    pub(super) fn pack<K: Microkernel>(weights: &ConvWeights) -> Self {
+        let inputs = weights.inputs.next_multiple_of(GROUP);
+        let outputs = weights.outputs.next_multiple_of(GROUP.max(K::NR));
+        let strip_len = inputs * K::NR;
+        let mut packed = Buffers::default().take::<u8>(PLACES * inputs * outputs * size_of::<K::Element>());
+        let elements: &mut [K::Element] = cast_slice_mut(&mut packed);
+        for (n, places) in elements.chunks_exact_mut(PLACES * strip_len).enumerate() {
+            let first_output = n * K::NR;
+            for input in 0..weights.inputs {
+                for output in first_output..weights.outputs.min(first_output + K::NR) {
+                    let transformed = transform_weights(weights, input, output);
+                    for (place, strip) in places.chunks_exact_mut(strip_len).enumerate() {
+                        strip[K::strip_index(input, output - first_output)] = K::element(transformed[place]);
                     }
-                    false => 0.0,
-                };
-                let rows: [f64; 3] =
-                    array::from_fn(|row| of_weights(array::from_fn(|column| g(row, column)))[place % 4]);
-                *weight = of_weights(rows)[place / 4] as f32;
+                }
             }
         }
-        Some(Self { inputs, columns, packed, results: Results::new(kernel, after) })
+        Self { inputs, packed }
     }
-}
 
-/// G g.
-fn of_weights([first, middle, last]: [f64; 3]) -> [f64; 4] {
-    [first, (first + middle + last) / 2.0, (first - middle + last) / 2.0, last]
-}
-
-/// Bᵀ d.
-#[inline(always)]
-fn of_inputs<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 4] {
-    [simd.sub_f32s(a, c), simd.add_f32s(b, c), simd.sub_f32s(c, b), simd.sub_f32s(b, d)]
-}
-
-/// Aᵀ m.
-#[inline(always)]
-fn of_products<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 2] {
-    [simd.add_f32s(simd.add_f32s(a, b), c), simd.sub_f32s(simd.sub_f32s(b, c), d)]
-}
-
-/// The convolution of maps, written to `out` or added to what is there.
-pub(super) struct Run<'a> {
-    pub layer: &'a Winograd,
-    pub x: &'a Maps,
-    pub out: &'a mut Maps,
-    pub onto: bool,
-}
-
-impl WithSimd for Run<'_> {
-    type Output = ();
-
+    /// Convolves `x`.
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { layer: &Winograd { inputs, columns, ref packed, ref results }, x, out, onto } = self;
-        let (pictures, side, plane) = (out.pictures, out.side, out.plane());
-        let of_picture = out.groups() * plane;
-        let across = side.div_ceil(2);
-        let mut panels = x.values.another(PLACES * across.next_multiple_of(TALL) * APART);
-        let panels: &mut [[Place; TALL]] = panels.as_chunks_mut().0.as_chunks_mut().0;
-        let mut products = [zeros(simd); PLACES];
-        let mut target = Target { results, values: &mut out.values, plane, onto, last: true };
-        for picture in 0..pictures {
-            for above in (0..side).step_by(2) {
-                lay(simd, x, picture, above, inputs, panels);
-                for (n, weights) in packed.chunks_exact(PLACES * inputs * columns).enumerate() {
-                    let outputs = n * columns..results.padded_outputs();
-                    for (blocks, first) in panels.chunks_exact(PLACES).zip((0..across).step_by(TALL)) {
-                        let places = blocks.iter().zip(weights.chunks_exact(inputs * columns));
-                        for (product, (blocks, weights)) in products.iter_mut().zip(places) {
-                            *product = tile(simd, &zeros(simd), blocks, S::as_simd_f32s(weights).0.as_chunks().0);
+    pub(super) fn run<K: Microkernel>(&self, kernel: K, x: &FeatureMaps, mut output: Output<'_>) {
+        let side = output.maps.side;
+        let blocks = side.div_ceil(2);
+        let padded_outputs = output.epilogue.padded_outputs();
+        let strip_len = self.inputs * K::NR;
+        let packed: &[K::Element] = cast_slice(&self.packed);
+        let mut panels = x.values.another::<Panel<K>>(blocks.div_ceil(MR));
+        let panels: &mut [Panel<K>] = &mut panels;
+        let mut products = [kernel.zeros(); PLACES];
+        for picture in 0..output.maps.pictures {
+            let picture_start = output.maps.index(picture, 0, 0);
+            let mut target = output.target(true, true);
+            for top in (0..side).step_by(2) {
+                self.pack_blocks(kernel, x, picture, top, panels);
+                for (n, strips) in packed.chunks_exact(PLACES * strip_len).enumerate() {
+                    let outputs = n * K::NR..padded_outputs;
+                    for (n, panel) in panels.iter().enumerate() {
+                        // One product for each place.
+                        for (place, strip) in strips.chunks_exact(strip_len).enumerate() {
+                            products[place] = kernel.multiply(&kernel.zeros(), &panel[place], strip);
                         }
-                        for block in 0..TALL.min(across - first) {
-                            for (n, sums) in sums(simd, &products, block).into_iter().enumerate() {
-                                let (row, column) = (above + n / 2, 2 * (first + block) + n % 2);
+                        // And from those of a block its results.
+                        let first_block = n * MR;
+                        for block in first_block..blocks.min(first_block + MR) {
+                            let results = transform_products(kernel, &products, block - first_block);
+                            for (n, sums) in results.into_iter().enumerate() {
+                                let (row, column) = (top + n / 2, 2 * block + n % 2);
+                                // An odd side cuts the last blocks.
                                 if row < side && column < side {
-                                    let place = picture * of_picture + (row * side + column) * GROUP;
-                                    target.put(simd, place, outputs.clone(), sums);
+                                    let index = picture_start + (row * side + column) * GROUP;
+                                    target.store(kernel, index, outputs.clone(), sums);
                                 }
                             }
                         }
@@ -135,47 +112,102 @@ impl WithSimd for Run<'_> {
             }
         }
     }
-}
 
-/// Lays out a row of blocks, whose first inputs are in row `above` of the picture: for each tile of blocks place after
-/// place. What lies outside the picture is zero.
-#[inline(always)]
-fn lay<S: Simd>(simd: S, x: &Maps, picture: usize, above: usize, inputs: usize, panels: &mut [[Place; TALL]]) {
-    let zero = simd.splat_f32s(0.0);
-    for channel in (0..inputs).step_by(S::F32_LANES) {
-        let plane = &x.values[x.place(picture, channel / GROUP, 0)..][..x.plane()];
-        let rows = plane.as_chunks::<GROUP>().0.chunks_exact(x.side);
-        for block in 0..leaving(x.side, 3, 1).div_ceil(2) {
-            let mut d = [[zero; 4]; 4];
-            for (d, row) in d.iter_mut().zip(rows.clone().skip(above)) {
-                for (d, pixel) in d.iter_mut().zip(&row[2 * block..]) {
-                    *d = load(simd, &pixel[channel % GROUP..]);
+    /// Packs the transformed inputs of a row of blocks, whose first inputs are in row `top` of the picture. What lies
+    /// outside the picture is zero.
+    #[inline(always)]
+    fn pack_blocks<K: Microkernel>(
+        &self,
+        kernel: K,
+        x: &FeatureMaps,
+        picture: usize,
+        top: usize,
+        panels: &mut [Panel<K>],
+    ) {
+        let blocks = output_side(x.side, 3, 1).div_ceil(2);
+        for channel in (0..self.inputs).step_by(K::LANES) {
+            let (group, lane) = (channel / GROUP, channel % GROUP);
+            let plane = &x.values[x.index(picture, group, 0)..][..x.plane_len()];
+            let plane = plane.as_chunks::<GROUP>().0;
+            for block in 0..blocks {
+                let mut d = [[kernel.zero(); 4]; 4];
+                for (d, row) in d.iter_mut().zip(plane.chunks_exact(x.side).skip(top)) {
+                    for (d, pixel) in d.iter_mut().zip(&row[2 * block..]) {
+                        *d = kernel.load(&pixel[lane..]);
+                    }
+                    // d B
+                    *d = transform_inputs(kernel, *d);
                 }
-                *d = of_inputs(simd, *d);
-            }
-            let places = &mut panels[block / TALL * PLACES..][..PLACES];
-            for column in 0..4 {
-                let down = of_inputs(simd, [d[0][column], d[1][column], d[2][column], d[3][column]]);
-                for (row, value) in down.into_iter().enumerate() {
-                    store(simd, &mut places[row * 4 + column][block % TALL][channel..], value);
+                let panel = &mut panels[block / MR];
+                for column in 0..4 {
+                    // Bᵀ (d B)
+                    let transformed =
+                        transform_inputs(kernel, [d[0][column], d[1][column], d[2][column], d[3][column]]);
+                    for (row, value) in transformed.into_iter().enumerate() {
+                        kernel.pack(value, &mut panel[row * 4 + column][block % MR][channel..]);
+                    }
                 }
             }
         }
     }
 }
 
-/// A block's results, row by row, from the products of its places.
-#[inline(always)]
-fn sums<S: Simd>(simd: S, products: &[Sums<S>; PLACES], block: usize) -> [[S::f32s; WIDE]; 4] {
-    let mut results = [[simd.splat_f32s(0.0); WIDE]; 4];
-    for vector in 0..WIDE {
-        let mut rows = [[simd.splat_f32s(0.0); 2]; 4];
-        for (row, [a, b, c, d]) in rows.iter_mut().zip(products.as_chunks::<4>().0) {
-            *row = of_products(simd, [a[block][vector], b[block][vector], c[block][vector], d[block][vector]]);
+/// G g Gᵀ of the weights of an input for an output, row by row.
+fn transform_weights(weights: &ConvWeights, input: usize, output: usize) -> [f32; PLACES] {
+    let weight = |row: usize, column: usize| {
+        f64::from(weights.kernel[((row * 3 + column) * weights.inputs + input) * weights.outputs + output])
+    };
+    // g Gᵀ
+    let mut rows = [[0.0; 4]; 3];
+    for (n, row) in rows.iter_mut().enumerate() {
+        *row = transform_filter([weight(n, 0), weight(n, 1), weight(n, 2)]);
+    }
+    // G (g Gᵀ)
+    let mut transformed = [0.0; PLACES];
+    for column in 0..4 {
+        let values = transform_filter([rows[0][column], rows[1][column], rows[2][column]]);
+        for (row, value) in values.into_iter().enumerate() {
+            transformed[row * 4 + column] = value as f32;
         }
+    }
+    transformed
+}
+
+/// G times a vector.
+fn transform_filter([first, middle, last]: [f64; 3]) -> [f64; 4] {
+    [first, (first + middle + last) / 2.0, (first - middle + last) / 2.0, last]
+}
+
+/// Bᵀ times a vector.
+#[inline(always)]
+fn transform_inputs<K: Microkernel>(kernel: K, [a, b, c, d]: [Vector<K>; 4]) -> [Vector<K>; 4] {
+    [kernel.sub(a, c), kernel.add(b, c), kernel.sub(c, b), kernel.sub(b, d)]
+}
+
+/// Aᵀ times a vector.
+#[inline(always)]
+fn transform_sums<K: Microkernel>(kernel: K, [a, b, c, d]: [Vector<K>; 4]) -> [Vector<K>; 2] {
+    [kernel.add(kernel.add(a, b), c), kernel.sub(kernel.sub(b, c), d)]
+}
+
+/// The 2x2 results of a block, row by row: Aᵀ m A of the products m of its places.
+#[inline(always)]
+fn transform_products<K: Microkernel>(
+    kernel: K,
+    products: &[Tile<K>; PLACES],
+    block: usize,
+) -> [[Vector<K>; NR_VECTORS]; 4] {
+    let mut results = [[kernel.zero(); NR_VECTORS]; 4];
+    for vector in 0..NR_VECTORS {
+        // m A
+        let mut rows = [[kernel.zero(); 2]; 4];
+        for (row, [a, b, c, d]) in rows.iter_mut().zip(products.as_chunks::<4>().0) {
+            *row = transform_sums(kernel, [a[block][vector], b[block][vector], c[block][vector], d[block][vector]]);
+        }
+        // Aᵀ (m A)
         for column in 0..2 {
-            let down = of_products(simd, [rows[0][column], rows[1][column], rows[2][column], rows[3][column]]);
-            for (row, value) in down.into_iter().enumerate() {
+            let values = transform_sums(kernel, [rows[0][column], rows[1][column], rows[2][column], rows[3][column]]);
+            for (row, value) in values.into_iter().enumerate() {
                 results[2 * row + column][vector] = value;
             }
         }

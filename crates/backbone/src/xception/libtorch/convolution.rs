@@ -6,16 +6,9 @@
 
 use tch::{TchError, Tensor};
 
+use super::geometry::Geometry;
 use super::onednn;
-use crate::xception::layers::{Activation, Shape};
-
-/// What a convolution does to the picture's shape. Kernels, strides and paddings are square here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Geometry {
-    pub stride: i64,
-    pub padding: i64,
-    pub groups: i64,
-}
+use crate::xception::backend::{Activation, Shape};
 
 /// A convolution over channels_last tensors.
 #[derive(Debug)]
@@ -28,7 +21,8 @@ pub(in crate::xception) struct Convolution {
 }
 
 impl Convolution {
-    /// `weight` is OIHW and on the device that it will run on; it is packed for oneDNN if that gets inputs of a shape.
+    /// `weight` is OIHW, on the device that it will run on. With the shape of its inputs in `packed_for`, it is packed for
+    /// oneDNN.
     pub(super) fn new(
         weight: Tensor,
         bias: Option<Tensor>,
@@ -44,21 +38,21 @@ impl Convolution {
     }
 
     /// The convolution of `x`.
-    pub(super) fn of(&self, x: &Tensor) -> Result<Tensor, TchError> {
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
         if self.packed {
             return onednn::convolution(x, &self.weight, self.bias.as_ref(), self.geometry, self.activation);
         }
         let mut y = self.plain(x)?;
         match self.activation {
-            Activation::None => Ok(y),
+            Activation::Linear => Ok(y),
             Activation::Relu => y.f_relu_(),
         }
     }
 
     /// The convolution of `x`, added to `sum`.
-    pub(super) fn added(&self, x: &Tensor, mut sum: Tensor) -> Result<Tensor, TchError> {
+    pub(super) fn accumulate(&self, x: &Tensor, mut sum: Tensor) -> Result<Tensor, TchError> {
         if self.packed {
-            return onednn::convolution_onto(x, sum, &self.weight, self.bias.as_ref(), self.geometry);
+            return onednn::convolution_accumulate(x, sum, &self.weight, self.bias.as_ref(), self.geometry);
         }
         sum.f_add_(&self.plain(x)?)
     }
@@ -96,10 +90,10 @@ impl Clone for Convolution {
     }
 }
 
-/// The fewest pictures that weights are packed for. oneDNN is asked for the layout without what follows the convolution;
+/// Weights are packed for at least so many pictures. oneDNN is asked for the layout without what follows the convolution;
 /// for fewer than these it may then run with another, and convert the weights at every call: 20 times the time of a
 /// picture of 150x150 pixels alone.
-const FEWEST: usize = 4;
+const MIN_PACKED_PICTURES: usize = 4;
 
 /// oneDNN's own layout for this weight and input.
 fn pack(weight: &Tensor, geometry: Geometry, input: Shape) -> Result<Tensor, TchError> {
@@ -110,6 +104,6 @@ fn pack(weight: &Tensor, geometry: Geometry, input: Shape) -> Result<Tensor, Tch
         [stride, stride],
         [1, 1],
         groups,
-        [pictures.max(FEWEST), channels, side, side].map(|length| length as i64).as_slice(),
+        [pictures.max(MIN_PACKED_PICTURES), channels, side, side].map(|length| length as i64).as_slice(),
     )
 }

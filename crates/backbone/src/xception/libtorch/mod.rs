@@ -2,16 +2,20 @@
 //!
 //! Tensors are channels_last throughout, which to libtorch is an NHWC buffer seen through a permutation.
 
-mod convolution;
+mod geometry;
 mod onednn;
+mod convolution;
 #[cfg(test)]
 mod tests;
 
-use tch::{Device, Kind, TchError, Tensor};
+use std::borrow::Cow;
 
-use self::convolution::{Convolution, Geometry};
-use super::kernel::Kernel;
-use super::layers::{Activation, Backend, HALF_RANGE, Layer, Shape};
+use tch::{Device, Kind, TchError, Tensor, no_grad};
+
+use self::convolution::Convolution;
+use self::geometry::Geometry;
+use super::backend::{Activation, Backend, Conv2dParams, HALF_RANGE, SeparableConv2dParams, Shape};
+use super::folding::ConvWeights;
 use crate::compute::{self, Precision};
 use crate::network::NetworkError;
 
@@ -26,78 +30,101 @@ pub(super) struct Libtorch {
 
 /// A depthwise 3x3 convolution, then a pointwise one.
 #[derive(Debug, Clone)]
-pub(super) struct Separable {
-    before: Activation,
+pub(super) struct SeparableConv2d {
+    input_activation: Activation,
     depthwise: Convolution,
     pointwise: Convolution,
 }
 
 impl Backend for Libtorch {
     /// NCHW by name, NHWC in memory.
-    type Maps = Tensor;
-    type Convolution = Convolution;
-    type Separable = Separable;
-    const ENTERING: usize = usize::MAX;
+    type FeatureMaps = Tensor;
+    type Conv2d = Convolution;
+    type SeparableConv2d = SeparableConv2d;
+    const ENTRY_PICTURES: usize = usize::MAX;
 
-    fn convolution(
-        &self,
-        kernel: Kernel,
-        stride: usize,
-        after: Activation,
-        input: Shape,
-    ) -> Result<Convolution, NetworkError> {
-        let geometry = Geometry { stride: stride as i64, padding: 0, groups: 1 };
-        let weight = Self::tensor(&kernel)?.f_permute([3, 2, 0, 1])?;
-        let bias = Tensor::f_from_slice(&kernel.bias)?;
-        Ok(Convolution::new(self.to_run(&weight)?, Some(self.to_run(&bias)?), geometry, after, self.packed_for(input))?)
+    fn describe(&self) -> String {
+        "libtorch's".to_owned()
     }
 
-    fn separable(
+    fn prepare_conv2d(&self, params: &Conv2dParams, input: Shape) -> Result<Convolution, NetworkError> {
+        Ok(self.convolution(&params.weights, params.stride, params.activation, input)?)
+    }
+
+    fn prepare_separable_conv2d(
         &self,
-        before: Activation,
-        [depthwise, pointwise]: [Kernel; 2],
-        after: Activation,
+        params: &SeparableConv2dParams,
         input: Shape,
-    ) -> Result<Separable, NetworkError> {
+    ) -> Result<SeparableConv2d, NetworkError> {
         let geometry = Geometry { stride: 1, padding: 1, groups: input.channels as i64 };
-        let weight = self.to_run(&Self::tensor(&depthwise)?.f_permute([2, 3, 0, 1])?)?;
-        Ok(Separable {
-            before,
-            depthwise: Convolution::new(weight, None, geometry, Activation::None, self.packed_for(input))?,
-            pointwise: self.convolution(pointwise, 1, after, input)?,
+        let depthwise = self.to_run(&hwio(&params.depthwise)?.f_permute([2, 3, 0, 1])?)?;
+        Ok(SeparableConv2d {
+            input_activation: params.input_activation,
+            depthwise: Convolution::new(depthwise, None, geometry, Activation::Linear, self.packed_for(input))?,
+            pointwise: self.convolution(&params.pointwise, 1, params.activation, input)?,
         })
     }
 
-    fn input(&self, pixels: &[u8], Shape { pictures, side, channels }: Shape) -> Result<Tensor, NetworkError> {
-        if self.device == Device::Cpu {
-            // OpenMP keeps this per thread, and each worker is one.
-            tch::set_num_threads(1);
+    /// Always as many pictures as the shape has, black ones behind those that are given: weights are packed for that many,
+    /// and on a GPU rows depend by rounding on how many there are.
+    fn input(&self, pixels: &[u8], shape: Shape) -> Result<Tensor, NetworkError> {
+        let Shape { pictures, side, channels } = shape;
+        let mut pixels = Cow::Borrowed(pixels);
+        if pixels.len() < pictures * shape.picture_len() {
+            pixels.to_mut().resize(pictures * shape.picture_len(), 0);
         }
-        let pixels = self.sent(Tensor::f_from_slice(pixels)?)?;
+        let pixels = self.sent(Tensor::f_from_slice(&pixels)?)?;
         // CUDA divides by multiplying with the reciprocal: the last bit may differ there.
         let scaled = pixels.f_to_kind(Kind::Float)?.f_div_scalar_(f64::from(HALF_RANGE))?.f_sub_scalar_(1.0)?;
         let nhwc = [pictures, side, side, channels].map(|length| length as i64);
         Ok(scaled.f_to_kind(self.kind)?.f_view(nhwc)?.f_permute([0, 3, 1, 2])?)
     }
 
-    fn stack(
-        &self,
-        mut parts: impl Iterator<Item = Result<Tensor, NetworkError>>,
-        _: usize,
-    ) -> Result<Tensor, NetworkError> {
-        // All pictures enter together.
-        parts.next().unwrap_or_else(|| Err(NetworkError("a batch without pictures".to_owned())))
+    fn conv2d(&self, layer: &Convolution, x: &Tensor) -> Result<Tensor, NetworkError> {
+        Ok(layer.forward(x)?)
     }
 
-    fn halve(x: &Tensor) -> Result<Tensor, NetworkError> {
+    fn conv2d_accumulate(&self, layer: &Convolution, x: &Tensor, sum: Tensor) -> Result<Tensor, NetworkError> {
+        Ok(layer.accumulate(x, sum)?)
+    }
+
+    fn separable_conv2d(&self, layer: &SeparableConv2d, x: &Tensor) -> Result<Tensor, NetworkError> {
+        Ok(layer.pointwise.forward(&layer.depthwise(x)?)?)
+    }
+
+    fn separable_conv2d_accumulate(
+        &self,
+        layer: &SeparableConv2d,
+        x: &Tensor,
+        sum: Tensor,
+    ) -> Result<Tensor, NetworkError> {
+        Ok(layer.pointwise.accumulate(&layer.depthwise(x)?, sum)?)
+    }
+
+    fn max_pool(&self, x: &Tensor) -> Result<Tensor, NetworkError> {
         let even = x.size().last().is_some_and(|side| side % 2 == 0);
         let padding = i64::from(!even);
         Ok(x.f_max_pool2d([3, 3], [2, 2], [padding, padding], [1, 1], even)?)
     }
 
-    fn mean(x: &Tensor) -> Result<Vec<f32>, NetworkError> {
+    fn concat(&self, mut parts: Vec<Tensor>) -> Result<Tensor, NetworkError> {
+        if parts.len() == 1 {
+            return Ok(parts.remove(0));
+        }
+        Ok(Tensor::f_cat(&parts, 0)?)
+    }
+
+    fn global_average_pool(&self, x: &Tensor) -> Result<Vec<f32>, NetworkError> {
         let rows = x.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?;
         Ok(Vec::try_from(rows.f_to_device(Device::Cpu)?.f_flatten(0, -1)?)?)
+    }
+
+    fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        if self.device == Device::Cpu {
+            // OpenMP keeps this per thread, and each worker is one.
+            tch::set_num_threads(1);
+        }
+        no_grad(work)
     }
 }
 
@@ -115,6 +142,26 @@ impl Libtorch {
         Self { device, kind, fused: onednn::AVAILABLE && device == Device::Cpu }
     }
 
+    /// The same with plain convolutions on the CPU, as on a GPU.
+    #[cfg(test)]
+    pub(super) fn without_onednn(self) -> Self {
+        Self { fused: false, ..self }
+    }
+
+    /// A convolution without padding.
+    fn convolution(
+        self,
+        weights: &ConvWeights,
+        stride: usize,
+        activation: Activation,
+        input: Shape,
+    ) -> Result<Convolution, TchError> {
+        let geometry = Geometry { stride: stride as i64, padding: 0, groups: 1 };
+        let weight = self.to_run(&hwio(weights)?.f_permute([3, 2, 0, 1])?)?;
+        let bias = self.to_run(&Tensor::f_from_slice(&weights.bias)?)?;
+        Convolution::new(weight, Some(bias), geometry, activation, self.packed_for(input))
+    }
+
     fn packed_for(self, input: Shape) -> Option<Shape> {
         self.fused.then_some(input)
     }
@@ -129,42 +176,24 @@ impl Libtorch {
         }
     }
 
-    /// HWIO.
-    fn tensor(kernel: &Kernel) -> Result<Tensor, TchError> {
-        let &Kernel { side, inputs, ref values, .. } = kernel;
-        Tensor::f_from_slice(values)?.f_view([side as i64, side as i64, inputs as i64, -1])
-    }
-
+    /// A weight in the layout, precision and place that it runs in.
     fn to_run(self, tensor: &Tensor) -> Result<Tensor, TchError> {
         tensor.f_contiguous()?.f_to_kind(self.kind)?.f_to_device(self.device)
     }
 }
 
-impl Layer<Tensor> for Convolution {
-    fn forward(&self, x: &Tensor) -> Result<Tensor, NetworkError> {
-        Ok(self.of(x)?)
-    }
-
-    fn forward_onto(&self, x: &Tensor, sum: Tensor) -> Result<Tensor, NetworkError> {
-        Ok(self.added(x, sum)?)
-    }
+/// A kernel as a tensor in Keras's layout.
+fn hwio(weights: &ConvWeights) -> Result<Tensor, TchError> {
+    let &ConvWeights { side, inputs, ref kernel, .. } = weights;
+    Tensor::f_from_slice(kernel)?.f_view([side as i64, side as i64, inputs as i64, -1])
 }
 
-impl Layer<Tensor> for Separable {
-    fn forward(&self, x: &Tensor) -> Result<Tensor, NetworkError> {
-        Ok(self.pointwise.of(&self.windows(x)?)?)
-    }
-
-    fn forward_onto(&self, x: &Tensor, sum: Tensor) -> Result<Tensor, NetworkError> {
-        Ok(self.pointwise.added(&self.windows(x)?, sum)?)
-    }
-}
-
-impl Separable {
-    fn windows(&self, x: &Tensor) -> Result<Tensor, TchError> {
-        match self.before {
-            Activation::None => self.depthwise.of(x),
-            Activation::Relu => self.depthwise.of(&x.f_relu()?),
+impl SeparableConv2d {
+    /// The depthwise convolution of `x`.
+    fn depthwise(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        match self.input_activation {
+            Activation::Linear => self.depthwise.forward(x),
+            Activation::Relu => self.depthwise.forward(&x.f_relu()?),
         }
     }
 }
@@ -172,6 +201,6 @@ impl Separable {
 /// The first line: libtorch goes on with where in its own code it happened.
 impl From<TchError> for NetworkError {
     fn from(error: TchError) -> Self {
-        Self(error.to_string().lines().next().unwrap_or_default().to_owned())
+        Self::Backend(error.to_string().lines().next().unwrap_or_default().to_owned())
     }
 }

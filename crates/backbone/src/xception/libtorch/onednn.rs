@@ -7,8 +7,8 @@ use std::ptr;
 
 use tch::{TchError, Tensor};
 
-use super::convolution::Geometry;
-use crate::xception::layers::Activation;
+use super::geometry::Geometry;
+use crate::xception::backend::Activation;
 
 /// Whether this platform's libtorch is built with oneDNN. Apple's is not.
 pub(super) const AVAILABLE: bool = cfg!(target_os = "linux");
@@ -70,7 +70,7 @@ pub(super) fn convolution(
 ) -> Result<Tensor, TchError> {
     let Geometry { stride, padding, groups } = geometry;
     let activation = match activation {
-        Activation::None => c"none",
+        Activation::Linear => c"none",
         Activation::Relu => c"relu",
     };
     let bias = bias.map(handle);
@@ -101,7 +101,7 @@ pub(super) fn convolution(
 
 /// `sum + convolution(x) + bias`, written into `sum`.
 #[cfg(target_os = "linux")]
-pub(super) fn convolution_onto(
+pub(super) fn convolution_accumulate(
     x: &Tensor,
     sum: Tensor,
     weight: &Tensor,

@@ -1,0 +1,86 @@
+//! From Keras's tensors to what runs: each batch norm folded into the convolution before it.
+
+use std::collections::HashMap;
+
+use crate::weights::{Weights, tensors};
+
+/// Keras's `BatchNormalization(epsilon=…)` in Xception.
+const EPSILON: f64 = 1e-3;
+
+/// What a convolution multiplies by and adds.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ConvWeights {
+    /// Width and height of the kernel.
+    pub side: usize,
+    /// Channels of its input.
+    pub inputs: usize,
+    /// Channels of its result; of a depthwise kernel those of its input.
+    pub outputs: usize,
+    /// (side, side, inputs, outputs), Keras's HWIO; of a depthwise kernel (side, side, inputs).
+    pub kernel: Vec<f32>,
+    /// One for each output; empty in a depthwise kernel.
+    pub bias: Vec<f32>,
+}
+
+/// The network's weights with batch norms folded in.
+pub(super) struct FoldedWeights<'a> {
+    weights: &'a Weights,
+    shapes: HashMap<String, Vec<usize>>,
+}
+
+impl<'a> FoldedWeights<'a> {
+    pub(super) fn new(weights: &'a Weights) -> Self {
+        Self { weights, shapes: tensors().into_iter().map(|spec| (spec.name, spec.shape)).collect() }
+    }
+
+    /// A `Conv2D` layer and its batch norm.
+    pub(super) fn conv2d(&self, layer: &str) -> ConvWeights {
+        self.folded(layer, "kernel")
+    }
+
+    /// The pointwise convolution of a `SeparableConv2D` layer and its batch norm.
+    pub(super) fn pointwise(&self, layer: &str) -> ConvWeights {
+        self.folded(layer, "pointwise")
+    }
+
+    /// The depthwise convolution of a `SeparableConv2D` layer; no batch norm comes before the pointwise one.
+    pub(super) fn depthwise(&self, layer: &str) -> ConvWeights {
+        let (side, inputs, _) = self.shape(layer, "depthwise");
+        let kernel = self.values(&format!("{layer}.depthwise")).to_vec();
+        ConvWeights { side, inputs, outputs: inputs, kernel, bias: Vec::new() }
+    }
+
+    /// A layer's tensor and its batch norm, `gamma * (conv(x) - mean) / sqrt(variance + epsilon) + beta`, as one
+    /// convolution with a bias. Calculated in f64, then rounded to f32.
+    fn folded(&self, layer: &str, tensor: &str) -> ConvWeights {
+        let (side, inputs, outputs) = self.shape(layer, tensor);
+        let norm = |part| self.values(&format!("{layer}_bn.{part}"));
+        let (gamma, beta, mean, variance) = (norm("gamma"), norm("beta"), norm("mean"), norm("variance"));
+        let mut scale = Vec::with_capacity(outputs);
+        let mut bias = Vec::with_capacity(outputs);
+        for output in 0..outputs {
+            let of_output = f64::from(gamma[output]) / (f64::from(variance[output]) + EPSILON).sqrt();
+            bias.push((f64::from(beta[output]) - f64::from(mean[output]) * of_output) as f32);
+            scale.push(of_output);
+        }
+        let mut kernel = self.values(&format!("{layer}.{tensor}")).to_vec();
+        for weights in kernel.chunks_exact_mut(outputs) {
+            for (weight, scale) in weights.iter_mut().zip(&scale) {
+                *weight = (f64::from(*weight) * scale) as f32;
+            }
+        }
+        ConvWeights { side, inputs, outputs, kernel, bias }
+    }
+
+    /// Side, inputs and outputs of a layer's tensor.
+    fn shape(&self, layer: &str, tensor: &str) -> (usize, usize, usize) {
+        let shape = self.shapes.get(&format!("{layer}.{tensor}")).expect("every layer of the network has its tensors");
+        (shape[0], shape[2], shape[3])
+    }
+
+    fn values(&self, tensor: &str) -> &'a [f32] {
+        self.weights
+            .values(tensor)
+            .expect("weights have every tensor of the network: that is checked when they are read")
+    }
+}
