@@ -26,6 +26,8 @@ BATCH = 32
 MAX_FEATURE_DISTANCE = 1e-5
 MAX_FEATURE_DIFFERENCE = 1e-3
 MAX_LOSS_DIFFERENCE = 1e-4
+# Losses below this are compared as if they were this: near 0, float32 logits leave them no relative precision.
+SMALL_LOSS = 0.01
 MAX_WEIGHT_DISTANCE = 1e-3
 # Where two classes are all but equally likely, the sixth digit of a feature decides.
 MAX_OTHER_PREDICTIONS = 1
@@ -165,7 +167,8 @@ def compare_run(run, splits, table):
     options = [f"{name} {config[name]}" for name, value in plain.items() if config[name] != value]
     what = ", ".join([f"{config['epochs']} epochs", f"learning rate {config['learning_rate']}", *options])
     for name in ("loss", "val_loss"):
-        apart = np.abs(np.divide(ours[name], history[name]) - 1).max()
+        theirs = np.array(history[name])
+        apart = (np.abs(ours[name] - theirs) / np.maximum(theirs, SMALL_LOSS)).max()
         table.add(f"{what}: {name}, relative", apart, MAX_LOSS_DIFFERENCE)
     apart = np.abs(np.subtract(ours["val_accuracy"], history["val_accuracy"])).max() * len(start["validation"])
     table.add(f"{what}: rows of val_accuracy", round(apart), MAX_OTHER_PREDICTIONS)

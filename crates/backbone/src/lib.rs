@@ -16,6 +16,7 @@ pub mod compute;
 pub mod spec;
 pub mod network;
 mod distance;
+mod backend;
 pub mod xception;
 mod pipeline;
 mod embedder;

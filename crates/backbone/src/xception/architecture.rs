@@ -21,8 +21,8 @@
 //! reads that layer's result, or else to the layer after it: the blocks from 3 to 13 begin with one, but what their
 //! residuals read does not go through it.
 
-use super::backend::{Activation, Backend, Conv2dParams, SeparableConv2dParams, Shape, output_side};
 use super::folding::FoldedWeights;
+use crate::backend::interface::{Activation, Backend, Conv2dParams, SeparableConv2dParams, Shape, output_side};
 use crate::network::NetworkError;
 use crate::weights::Weights;
 

@@ -2,25 +2,11 @@
 
 use std::collections::HashMap;
 
+use crate::backend::interface::ConvWeights;
 use crate::weights::{Weights, tensors};
 
 /// Keras's `BatchNormalization(epsilon=…)` in Xception.
 const EPSILON: f64 = 1e-3;
-
-/// What a convolution multiplies by and adds.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct ConvWeights {
-    /// Width and height of the kernel.
-    pub side: usize,
-    /// Channels of its input.
-    pub inputs: usize,
-    /// Channels of its result; of a depthwise kernel those of its input.
-    pub outputs: usize,
-    /// (side, side, inputs, outputs), Keras's HWIO; of a depthwise kernel (side, side, inputs).
-    pub kernel: Vec<f32>,
-    /// One for each output; empty in a depthwise kernel.
-    pub bias: Vec<f32>,
-}
 
 /// The network's weights with batch norms folded in.
 pub(super) struct FoldedWeights<'a> {

@@ -8,11 +8,11 @@ use tch::{TchError, Tensor};
 
 use super::geometry::Geometry;
 use super::onednn;
-use crate::xception::backend::{Activation, Shape};
+use crate::backend::interface::{Activation, Shape};
 
 /// A convolution over channels_last tensors.
 #[derive(Debug)]
-pub(in crate::xception) struct Convolution {
+pub(crate) struct Convolution {
     weight: Tensor,
     bias: Option<Tensor>,
     geometry: Geometry,

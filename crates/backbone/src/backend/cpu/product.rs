@@ -7,7 +7,7 @@ use super::microkernel::Microkernel;
 use super::pack::PackPixels;
 use super::strassen::Strassen;
 use super::weight_matrix::WeightMatrix;
-use crate::xception::folding::ConvWeights;
+use crate::backend::interface::ConvWeights;
 
 /// Packed weights.
 #[derive(Debug)]

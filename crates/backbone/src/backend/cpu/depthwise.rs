@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::feature_maps::{FeatureMaps, GROUP};
 use super::microkernel::{Microkernel, Row, Vector};
 use super::pack::PackPixels;
-use crate::xception::backend::Activation;
+use crate::backend::interface::Activation;
 
 /// A depthwise 3x3 convolution of `x` that keeps the side.
 pub(super) struct Depthwise<'a> {

@@ -8,7 +8,7 @@ use std::ptr;
 use tch::{TchError, Tensor};
 
 use super::geometry::Geometry;
-use crate::xception::backend::Activation;
+use crate::backend::interface::Activation;
 
 /// Whether this platform's libtorch is built with oneDNN. Apple's is not.
 pub(super) const AVAILABLE: bool = cfg!(target_os = "linux");

@@ -14,14 +14,15 @@ use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 use self::convolution::Convolution;
 use self::geometry::Geometry;
-use super::backend::{Activation, Backend, Conv2dParams, HALF_RANGE, SeparableConv2dParams, Shape};
-use super::folding::ConvWeights;
+use crate::backend::interface::{
+    Activation, Backend, Conv2dParams, ConvWeights, HALF_RANGE, SeparableConv2dParams, Shape,
+};
 use crate::compute::{self, Precision};
 use crate::network::NetworkError;
 
 /// A device of libtorch and the numbers that it calculates with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Libtorch {
+pub(crate) struct Libtorch {
     device: Device,
     kind: Kind,
     /// Whether oneDNN does a convolution and what follows it in one step.
@@ -30,7 +31,7 @@ pub(super) struct Libtorch {
 
 /// A depthwise 3x3 convolution, then a pointwise one.
 #[derive(Debug, Clone)]
-pub(super) struct SeparableConv2d {
+pub(crate) struct SeparableConv2d {
     input_activation: Activation,
     depthwise: Convolution,
     pointwise: Convolution,
@@ -129,7 +130,7 @@ impl Backend for Libtorch {
 }
 
 impl Libtorch {
-    pub(super) fn new(device: compute::Device, precision: Precision) -> Self {
+    pub(crate) fn new(device: compute::Device, precision: Precision) -> Self {
         let device = match device {
             compute::Device::Cpu => Device::Cpu,
             compute::Device::Cuda(number) => Device::Cuda(number),
@@ -144,7 +145,7 @@ impl Libtorch {
 
     /// The same with plain convolutions on the CPU, as on a GPU.
     #[cfg(test)]
-    pub(super) fn without_onednn(self) -> Self {
+    pub(crate) fn without_onednn(self) -> Self {
         Self { fused: false, ..self }
     }
 

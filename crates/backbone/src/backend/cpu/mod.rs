@@ -43,21 +43,22 @@ use self::pack::PackPixels;
 use self::pool::{MaxPool, global_average_pool};
 use self::product::Product;
 use self::winograd::Winograd;
-use super::backend::{Activation, Backend, Conv2dParams, HALF_RANGE, SeparableConv2dParams, Shape, output_side};
-use super::folding::ConvWeights;
+use crate::backend::interface::{
+    Activation, Backend, Conv2dParams, ConvWeights, HALF_RANGE, SeparableConv2dParams, Shape, output_side,
+};
 use crate::network::NetworkError;
 use crate::processor::Vectors;
 
 /// One core of the processor, in f32.
 #[derive(Debug, Clone)]
-pub(super) struct Cpu {
+pub(crate) struct Cpu {
     vectors: Vectors,
     buffers: Buffers,
 }
 
 /// A convolution without padding.
 #[derive(Debug, Clone)]
-pub(super) struct Conv2d {
+pub(crate) struct Conv2d {
     window: usize,
     stride: usize,
     weights: Arc<PackedConv2d>,
@@ -73,7 +74,7 @@ enum PackedConv2d {
 
 /// A depthwise 3x3 convolution, then a pointwise one.
 #[derive(Debug, Clone)]
-pub(super) struct SeparableConv2d {
+pub(crate) struct SeparableConv2d {
     input_activation: Activation,
     /// (9, channels), zeros up to a whole group.
     depthwise: Arc<[f32]>,
@@ -83,7 +84,7 @@ pub(super) struct SeparableConv2d {
 
 impl Cpu {
     /// With these of the processor's vectors.
-    pub(super) fn new(vectors: Vectors) -> Self {
+    pub(crate) fn new(vectors: Vectors) -> Self {
         Self { vectors, buffers: Buffers::default() }
     }
 
@@ -132,11 +133,7 @@ impl Backend for Cpu {
 
     fn prepare_conv2d(&self, params: &Conv2dParams, _: Shape) -> Result<Conv2d, NetworkError> {
         let &Conv2dParams { ref weights, stride, activation } = params;
-        let packed = if Winograd::suits(weights, stride) {
-            PackedConv2d::Winograd(self.run(PackWinograd(weights)))
-        } else {
-            PackedConv2d::Product(self.run(PackProduct(weights)))
-        };
+        let packed = self.run(PackConv2d { weights, stride });
         let epilogue = Arc::new(Epilogue::new(&weights.bias, activation));
         Ok(Conv2d { window: weights.side, stride, weights: Arc::new(packed), epilogue })
     }
@@ -156,7 +153,7 @@ impl Backend for Cpu {
         Ok(SeparableConv2d {
             input_activation: params.input_activation,
             depthwise: taps.into(),
-            pointwise: Arc::new(self.run(PackProduct(pointwise))),
+            pointwise: Arc::new(self.run(PackPointwise(pointwise))),
             epilogue: Arc::new(Epilogue::new(&pointwise.bias, params.activation)),
         })
     }
@@ -227,27 +224,34 @@ impl Backend for Cpu {
     }
 }
 
-/// Runs [`Product::pack`].
-struct PackProduct<'a>(&'a ConvWeights);
+/// Packs the weights of a convolution.
+struct PackConv2d<'a> {
+    weights: &'a ConvWeights,
+    stride: usize,
+}
 
-impl Task for PackProduct<'_> {
+impl Task for PackConv2d<'_> {
+    type Output = PackedConv2d;
+
+    #[inline(always)]
+    fn run<K: Microkernel>(self, _: K) -> PackedConv2d {
+        if K::MULTIPLIES_SUMS && Winograd::suits(self.weights, self.stride) {
+            PackedConv2d::Winograd(Winograd::pack::<K>(self.weights))
+        } else {
+            PackedConv2d::Product(Product::pack::<K>(self.weights))
+        }
+    }
+}
+
+/// Packs the weights of a pointwise convolution.
+struct PackPointwise<'a>(&'a ConvWeights);
+
+impl Task for PackPointwise<'_> {
     type Output = Product;
 
     #[inline(always)]
     fn run<K: Microkernel>(self, _: K) -> Product {
         Product::pack::<K>(self.0)
-    }
-}
-
-/// Runs [`Winograd::pack`].
-struct PackWinograd<'a>(&'a ConvWeights);
-
-impl Task for PackWinograd<'_> {
-    type Output = Winograd;
-
-    #[inline(always)]
-    fn run<K: Microkernel>(self, _: K) -> Winograd {
-        Winograd::pack::<K>(self.0)
     }
 }
 

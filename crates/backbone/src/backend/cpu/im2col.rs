@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::feature_maps::{FeatureMaps, group_width};
 use super::microkernel::{Microkernel, Row};
 use super::pack::PackPixels;
-use crate::xception::backend::output_side;
+use crate::backend::interface::output_side;
 
 /// Windows of `x`. A window's inputs are counted row after row, group after group of channels, pixel after pixel.
 pub(super) struct Im2col<'a> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::feature_maps::{GROUP, group_width};
 use super::microkernel::KC;
-use crate::xception::folding::ConvWeights;
+use crate::backend::interface::ConvWeights;
 
 /// The matrix. Its rows are in the order in which pixels are packed: row after row of the window, group after group of
 /// channels, pixel after pixel.

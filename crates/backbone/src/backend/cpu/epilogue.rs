@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::feature_maps::{FeatureMaps, GROUP};
 use super::microkernel::{Microkernel, NR_VECTORS, Vector};
-use crate::xception::backend::Activation;
+use crate::backend::interface::Activation;
 
 /// A layer's bias and activation.
 #[derive(Debug)]

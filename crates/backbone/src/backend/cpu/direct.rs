@@ -24,10 +24,9 @@ impl Direct {
     /// Packs weights for a microkernel.
     pub(super) fn pack<K: Microkernel>(weights: &WeightMatrix<'_>) -> Self {
         let inputs = weights.inputs();
-        let outputs = weights.outputs.next_multiple_of(GROUP.max(K::NR));
         let mut elements = Vec::new();
         for block in blocks(inputs) {
-            for first_output in (0..outputs).step_by(K::NR) {
+            for first_output in (0..weights.outputs.next_multiple_of(GROUP)).step_by(K::NR) {
                 let mut strip = vec![K::element(0.0); strip_len::<K>(block.len())];
                 for input in 0..block.len() {
                     for output in 0..K::NR {
@@ -60,6 +59,8 @@ impl Direct {
                     pixels.pack(kernel, picture, band.clone(), block.clone(), panel);
                     let mut target = output.target(block.start == 0, block.end == self.inputs);
                     let strip_len = strip_len::<K>(block.len());
+                    // A strip stays in the first-level cache while all pixels of the band pass, and the panel in the
+                    // second-level cache while all strips do.
                     for first_output in (0..padded_outputs).step_by(K::NR) {
                         let (strip, rest) = packed.split_at(strip_len);
                         packed = rest;

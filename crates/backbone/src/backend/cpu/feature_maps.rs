@@ -12,7 +12,7 @@ pub(super) const GROUP: usize = 16;
 
 /// Feature maps of some pictures: (pictures, groups, side, side, channels of a group).
 #[derive(Debug)]
-pub(in crate::xception) struct FeatureMaps {
+pub(crate) struct FeatureMaps {
     pub(super) pictures: usize,
     pub(super) side: usize,
     pub(super) channels: usize,

@@ -20,8 +20,8 @@ use super::buffers::{Buffer, Buffers};
 use super::epilogue::Output;
 use super::feature_maps::{FeatureMaps, GROUP};
 use super::microkernel::{MR, Microkernel, NR_VECTORS, Tile, Vector};
-use crate::xception::backend::output_side;
-use crate::xception::folding::ConvWeights;
+use crate::backend::interface::ConvWeights;
+use crate::backend::interface::output_side;
 
 /// Packed weights.
 #[derive(Debug)]
@@ -85,16 +85,17 @@ impl Winograd {
         for picture in 0..output.maps.pictures {
             let picture_start = output.maps.index(picture, 0, 0);
             let mut target = output.target(true, true);
+            // Two rows of results at a time.
             for top in (0..side).step_by(2) {
                 self.pack_blocks(kernel, x, picture, top, panels);
                 for (n, strips) in packed.chunks_exact(PLACES * strip_len).enumerate() {
                     let outputs = n * K::NR..padded_outputs;
                     for (n, panel) in panels.iter().enumerate() {
-                        // One product for each place.
+                        // For a tile of blocks the products of all places …
                         for (place, strip) in strips.chunks_exact(strip_len).enumerate() {
                             products[place] = kernel.multiply(&kernel.zeros(), &panel[place], strip);
                         }
-                        // And from those of a block its results.
+                        // … and from them the results, block by block.
                         let first_block = n * MR;
                         for block in first_block..blocks.min(first_block + MR) {
                             let results = transform_products(kernel, &products, block - first_block);
@@ -131,12 +132,12 @@ impl Winograd {
             let plane = plane.as_chunks::<GROUP>().0;
             for block in 0..blocks {
                 let mut d = [[kernel.zero(); 4]; 4];
-                for (d, row) in d.iter_mut().zip(plane.chunks_exact(x.side).skip(top)) {
-                    for (d, pixel) in d.iter_mut().zip(&row[2 * block..]) {
-                        *d = kernel.load(&pixel[lane..]);
+                for (d_row, x_row) in d.iter_mut().zip(plane.chunks_exact(x.side).skip(top)) {
+                    for (value, pixel) in d_row.iter_mut().zip(&x_row[2 * block..]) {
+                        *value = kernel.load(&pixel[lane..]);
                     }
                     // d B
-                    *d = transform_inputs(kernel, *d);
+                    *d_row = transform_inputs(kernel, *d_row);
                 }
                 let panel = &mut panels[block / MR];
                 for column in 0..4 {

@@ -1,11 +1,10 @@
-//! What runs the network's layers.
+//! What a backend does: the layers that networks are made of.
 
-use super::folding::ConvWeights;
 use crate::network::NetworkError;
 
 /// What happens to a value on its way into a layer, or out of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Activation {
+pub(crate) enum Activation {
     /// It stays as it is.
     Linear,
     /// Negative values become zero.
@@ -14,7 +13,7 @@ pub(super) enum Activation {
 
 /// Shape of feature maps: pictures, side, side, channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     pub pictures: usize,
     /// Width and height in pixels.
     pub side: usize,
@@ -23,14 +22,29 @@ pub(super) struct Shape {
 
 impl Shape {
     /// Values of one picture.
-    pub(super) fn picture_len(self) -> usize {
+    pub(crate) fn picture_len(self) -> usize {
         self.side * self.side * self.channels
     }
 }
 
+/// What a convolution multiplies by and adds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ConvWeights {
+    /// Width and height of the kernel.
+    pub side: usize,
+    /// Channels of its input.
+    pub inputs: usize,
+    /// Channels of its result; of a depthwise kernel those of its input.
+    pub outputs: usize,
+    /// (side, side, inputs, outputs), Keras's HWIO; of a depthwise kernel (side, side, inputs).
+    pub kernel: Vec<f32>,
+    /// One for each output; empty in a depthwise kernel.
+    pub bias: Vec<f32>,
+}
+
 /// A convolution without padding, Keras's `Conv2D(padding="valid")`, and its activation.
 #[derive(Debug)]
-pub(super) struct Conv2dParams {
+pub(crate) struct Conv2dParams {
     pub weights: ConvWeights,
     pub stride: usize,
     /// Of the result.
@@ -40,7 +54,7 @@ pub(super) struct Conv2dParams {
 /// Keras's `SeparableConv2D(padding="same")`: a depthwise 3x3 convolution that keeps the side, then a pointwise one, with
 /// nothing between.
 #[derive(Debug)]
-pub(super) struct SeparableConv2dParams {
+pub(crate) struct SeparableConv2dParams {
     /// Of the input.
     pub input_activation: Activation,
     pub depthwise: ConvWeights,
@@ -50,16 +64,16 @@ pub(super) struct SeparableConv2dParams {
 }
 
 /// Width and height of what a convolution without padding gives.
-pub(super) fn output_side(side: usize, window: usize, stride: usize) -> usize {
+pub(crate) fn output_side(side: usize, window: usize, stride: usize) -> usize {
     (side - window) / stride + 1
 }
 
 /// What a pixel's value is divided by, before 1 is subtracted, to bring it to the range from -1 to 1: Xception's input
 /// (`preprocess_input` in keras/src/applications/imagenet_utils.py, mode "tf").
-pub(super) const HALF_RANGE: f32 = 127.5;
+pub(crate) const HALF_RANGE: f32 = 127.5;
 
 /// Runs layers on one device, in one precision. A clone is for another thread.
-pub(super) trait Backend: Clone + Send + 'static {
+pub(crate) trait Backend: Clone + Send + 'static {
     /// Feature maps of some pictures.
     type FeatureMaps;
     /// A prepared convolution. A clone shares the weights.
