@@ -1,5 +1,5 @@
-//! Killed, starved of disk or asked to stop at any moment: the next run ends with the very same cache, and whoever reads
-//! meanwhile sees a whole one or none.
+//! Killed, starved of disk or asked to stop at any moment: the next run ends with the very same cache, and a process that
+//! reads meanwhile sees a whole one or none.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};

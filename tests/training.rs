@@ -228,17 +228,17 @@ fn heads_train_on_views_and_are_evaluated_on_photos() {
     let splits = [(Split::Train, 20), (Split::Validation, 10), (Split::Test, 5)];
     cache_with_views(&cache, 3, &splits, 4);
     let out = |name: &str| folder.path().join(name);
-    let learn = |name: &str, more: &[&str]| {
+    let train_on_views = |name: &str, more: &[&str]| {
         let path = out(name);
         train(&cache, &[&["--epochs", "3", "--out", path.to_str().unwrap()], more].concat()).succeeded()
     };
-    let ran = learn("all", &[]);
+    let ran = train_on_views("all", &[]);
     assert!(ran.stderr.contains("training on 4 augmented views of each photo, one drawn each epoch"), "{ran:?}");
     assert_eq!(json_of(&out("all/config.json"))["views"], 4);
-    learn("again", &["--views", "4"]);
+    train_on_views("again", &["--views", "4"]);
     assert_eq!(contents(&out("again")), contents(&out("all")));
-    learn("two", &["--views", "2"]);
-    let plain = learn("plain", &["--views", "0"]);
+    train_on_views("two", &["--views", "2"]);
+    let plain = train_on_views("plain", &["--views", "0"]);
     assert!(plain.stderr.is_empty(), "{plain:?}");
     let history = |name: &str| json_of(&out(name).join("history.json"));
     assert!(
@@ -272,8 +272,8 @@ fn heads_train_on_views_and_are_evaluated_on_photos() {
         run("head", ["sweep", cache.to_str().unwrap(), "--seeds", "1", "--out", out("default").to_str().unwrap()]);
     assert!(default.succeeded().stderr.contains("training on 4 augmented views"));
 
-    let judged = run("head", ["evaluate", out("all").to_str().unwrap(), "--split", "train", "--json"]).succeeded();
-    assert_eq!(judged.json(), json_of(&out("all/metrics.json"))["train"]);
+    let evaluated = run("head", ["evaluate", out("all").to_str().unwrap(), "--split", "train", "--json"]).succeeded();
+    assert_eq!(evaluated.json(), json_of(&out("all/metrics.json"))["train"]);
     let runs = [out("all"), out("plain")].map(|path| path.to_str().unwrap().to_owned());
     let compared = run("head", [&["compare".to_owned(), "--json".to_owned()], &runs[..]].concat()).succeeded().json();
     assert_eq!(compared[0]["differs"].as_object().unwrap().keys().collect::<Vec<_>>(), ["views"]);
@@ -332,11 +332,14 @@ fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
         .failed_with("has no all split to evaluate on; choose another --split: it has train, ");
 
     // The cache is found from another folder than the one it was named in.
-    let beside = folder.path().join("named from here");
+    let by_relative_path = folder.path().join("named from here");
     let mut command = end_to_end::command("head");
-    command.args(["train", "cache", "--epochs", "3", "--out", beside.to_str().unwrap()]).current_dir(folder.path());
+    command
+        .args(["train", "cache", "--epochs", "3", "--out", by_relative_path.to_str().unwrap()])
+        .current_dir(folder.path());
     run_command(&mut command).succeeded();
-    let elsewhere = run("head", ["evaluate", beside.to_str().unwrap(), "--split", "test", "--json"]).succeeded();
+    let elsewhere =
+        run("head", ["evaluate", by_relative_path.to_str().unwrap(), "--split", "test", "--json"]).succeeded();
     assert_eq!(elsewhere.json(), metrics["test"]);
 
     // A head that was validated on a held-out part is evaluated on the same part again, which is also the default.
