@@ -81,11 +81,12 @@ pub(super) fn figures(mistakes: &[Mistake], photos: Option<&Path>) -> String {
         html += "<figure>";
         if let Some(jpeg) = photos.and_then(|photos| thumbnail(&photos.join(&mistake.path))) {
             let jpeg = STANDARD.encode(jpeg);
-            let _ = write!(html, "<img alt=\"{label}, taken for {predicted}\" src=\"data:image/jpeg;base64,{jpeg}\">");
+            let _ =
+                write!(html, "<img alt=\"{label}, predicted as {predicted}\" src=\"data:image/jpeg;base64,{jpeg}\">");
         }
         let _ = write!(
             html,
-            "<figcaption>{label} taken for <strong>{predicted}</strong>, {:.1} % sure<small>{path}</small></figcaption>\
+            "<figcaption>{label} predicted as <strong>{predicted}</strong>, {:.1} %<small>{path}</small></figcaption>\
              </figure>",
             100.0 * mistake.confidence
         );
