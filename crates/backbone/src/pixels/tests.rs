@@ -118,6 +118,60 @@ fn a_picture_over_the_limit_is_refused_by_its_header() {
     assert!(decode(&bomb, Limits::DEFAULT).is_err());
 }
 
+/// Headers that claim much are refused before the decoder believes them.
+#[test]
+fn what_a_header_claims_is_counted() {
+    let limits = Limits { max_pixels: 1 << 20, max_bytes: 4 << 20 };
+    let fixture = |name: &str| fs::read(fixtures().join(name)).unwrap();
+    let refused = |name: &str, bytes: &[u8]| {
+        let error = decode(bytes, limits).unwrap_err();
+        assert_eq!(error.limit(), Some(Limit::Bytes), "{name}: {error}");
+    };
+    for name in ["rgb.png", "rgb.tif", "lossy.webp", "palette.gif"] {
+        decode(&fixture(name), limits).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+
+    // A profile of 64 MiB in a PNG; its decoder gives up on it alone.
+    let mut png = std::io::Cursor::new(Vec::new());
+    let mut encoder = image::codecs::png::PngEncoder::new(&mut png);
+    image::ImageEncoder::set_icc_profile(&mut encoder, vec![0; 64 << 20]).unwrap();
+    image::ImageEncoder::write_image(encoder, &[0; 12], 2, 2, image::ExtendedColorType::Rgb8).unwrap();
+    decode(png.get_ref(), limits).unwrap();
+
+    // A frame of 65,535 x 65,535 pixels in a small GIF.
+    let mut gif = fixture("palette.gif");
+    let frame = gif.windows(2).rposition(|bytes| bytes == [0x2C, 0]).unwrap();
+    gif[frame + 5..frame + 9].fill(0xFF);
+    refused("palette.gif", &gif);
+
+    // A frame of 16,383 x 16,383 pixels in a small extended WebP.
+    let mut lossy = fixture("lossy.webp");
+    lossy[26..30].copy_from_slice(&[0xFF, 0x3F, 0xFF, 0x3F]);
+    let extended = b"VP8X\x0a\0\0\0\0\0\0\0\x16\0\0\x10\0\0";
+    let webp = [&lossy[..12], extended, &lossy[12..]].concat();
+    refused("lossy.webp", &webp);
+
+    // Ten million offsets of strips in a TIFF; and a strip whose rows are 4 GiB wide, of pixels that have more samples than
+    // are kept.
+    let tiff = fixture("rgb.tif");
+    let entry = |tag: u16| {
+        let place = tiff.windows(4).position(|bytes| bytes[..2] == tag.to_le_bytes() && bytes[3] == 0 && bytes[2] < 13);
+        place.unwrap_or_else(|| panic!("no tag {tag}"))
+    };
+    let mut many_strips = tiff.clone();
+    many_strips[entry(273) + 4..][..4].copy_from_slice(&10_000_000u32.to_le_bytes());
+    refused("rgb.tif with many strips", &many_strips);
+}
+
+#[test]
+fn jpegs_within_tiffs_are_refused() {
+    let mut tiff = fs::read(fixtures().join("rgb.tif")).unwrap();
+    let compression = tiff.windows(4).position(|bytes| bytes == [0x03, 0x01, 0x03, 0x00]).unwrap();
+    tiff[compression + 8] = 7;
+    let error = decode(&tiff, Limits::DEFAULT).unwrap_err();
+    assert_eq!(error.to_string(), "is a TIFF with JPEGs within, which is not supported");
+}
+
 #[test]
 fn floating_point_pictures_are_refused() {
     let mut tiff = std::io::Cursor::new(Vec::new());

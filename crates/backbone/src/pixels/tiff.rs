@@ -57,7 +57,7 @@ fn memory_of_entries(bytes: &[u8]) -> Option<u64> {
         };
         memory += ENTRY;
         if tag <= LAST_TAG && kind != TEXT {
-            memory = memory.saturating_add(VALUE * values.min(bytes.len() as u64));
+            memory = memory.saturating_add(VALUE.saturating_mul(values));
         }
     }
     Some(memory)

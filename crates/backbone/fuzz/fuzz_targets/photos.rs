@@ -1,0 +1,38 @@
+//! A photo of any bytes, decoded and resized in every way: no crash, and no more memory than allowed.
+
+#![no_main]
+
+mod memory;
+
+use backbone::pixels::{Interpolation, Limits, Preprocess, Variation};
+use libfuzzer_sys::fuzz_target;
+
+use memory::most_allocated;
+
+const LIMITS: Limits = Limits { max_pixels: 1 << 14, max_bytes: 8 << 20 };
+
+fuzz_target!(|photo: &[u8]| {
+    // The last byte, behind the end of most pictures, chooses the rest.
+    let choice = photo.last().copied().unwrap_or_default();
+    let preprocess = Preprocess {
+        side: u32::from(choice / 2) + 1,
+        interpolation: Interpolation::Lanczos,
+        limits: LIMITS,
+        fast_decode: choice % 2 == 1,
+    };
+    let (decoded, memory) = most_allocated(|| preprocess.decode(photo));
+    assert!(memory as u64 <= LIMITS.max_bytes, "decoding took {memory} bytes: {decoded:?}");
+    let Ok(picture) = decoded else { return };
+    assert!(u64::from(picture.width) * u64::from(picture.height) <= LIMITS.max_pixels);
+
+    let view = Variation::new(true, 0.3, 0.2, 1).expect("a valid variation").view(&blake3::hash(photo), 0);
+    for interpolation in Interpolation::ALL {
+        let preprocess = Preprocess { interpolation, ..preprocess };
+        let mut input = vec![0; preprocess.values()];
+        for view in [None, Some(view)] {
+            let (resized, memory) = most_allocated(|| preprocess.resize(&picture, view, &mut input));
+            resized.expect("what was decoded can be resized");
+            assert!(memory as u64 <= LIMITS.max_bytes, "resizing took {memory} bytes");
+        }
+    }
+});
