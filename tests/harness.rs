@@ -39,6 +39,12 @@ pub fn lean_binary(name: &str) -> PathBuf {
     FOLDER.get_or_init(lean).join(name)
 }
 
+/// An example of one of the libraries, built as scripts/test builds the tests, so that nothing is compiled once more.
+pub fn example(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| build(&["--workspace", "--examples"], &target())).join("examples").join(name)
+}
+
 /// Where cargo puts what it builds.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use end_to_end::{Ran, contents, run, run_command, temporary, workspace};
+use end_to_end::{Ran, contents, example, run, run_command, temporary};
 use feature_cache::Split;
 use serde_json::{Value, json};
 
@@ -66,9 +66,7 @@ fn the_librarys_example_writes_the_same_run() {
     let cache = folder.path().join("cache");
     cache_of(&cache, 3, &[(Split::All, 40)]);
     let (by_example, by_command) = (folder.path().join("example"), folder.path().join("command"));
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["run", "--release", "--quiet", "--package", "head", "--example", "train", "--"]);
-    let ran = run_command(cargo.args([&cache, &by_example]).current_dir(workspace())).succeeded();
+    let ran = run_command(Command::new(example("train")).args([&cache, &by_example])).succeeded();
     assert!(ran.stdout.contains("96 training rows, 24 validation rows, 16 features each"), "{ran:?}");
     train(&cache, &["--learning-rate", "0.001", "--out", by_command.to_str().unwrap()]).succeeded();
     assert_eq!(contents(&by_example), contents(&by_command));
