@@ -8,7 +8,7 @@ use end_to_end::{Photos, Ran, SMALL, contents, extract, run, temporary, workspac
 
 /// Extraction fails with this message and leaves nothing behind.
 fn refused(photos: &Photos, message: &str) -> Ran {
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     let ran = extract(&photos.path(), &cache, &[]).failed_with(message);
     assert!(!cache.exists(), "something was written");
     ran
@@ -17,7 +17,7 @@ fn refused(photos: &Photos, message: &str) -> Ran {
 #[test]
 fn folders_that_are_no_data_set() {
     let photos = Photos::new(&["train/cat", "train/dog"], 1);
-    let nowhere = extract(&photos.beside("nowhere"), &photos.beside("cache"), &[]);
+    let nowhere = extract(&photos.sibling("nowhere"), &photos.sibling("cache"), &[]);
     nowhere.failed_with("nowhere: cannot be read: No such file or directory");
     photos.write("validation/bird/1.png", b"");
     refused(&photos, "class \"bird\" is not in train/");
@@ -37,7 +37,7 @@ fn all_broken_photos_are_listed_and_finished_rows_kept() {
     let jpeg = fs::read(workspace().join("data/kitchenware-photos/0000.jpg")).unwrap();
     photos.write("cat/cut.jpg", &jpeg[..jpeg.len() / 2]);
     photos.write("dog/cut too.jpg", &jpeg[..jpeg.len() / 3]);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     let ran = refused(&photos, "2 of the photos cannot be used:");
     assert!(ran.stderr.contains("  cat/cut.jpg: is a truncated JPEG"), "{ran:?}");
     assert!(ran.stderr.contains("  dog/cut too.jpg: is a truncated JPEG"), "{ran:?}");
@@ -63,7 +63,7 @@ fn photos_that_are_none_or_cannot_be_read_are_found_before_any_forward_pass() {
 #[test]
 fn a_picture_over_the_limit_is_refused() {
     let photos = Photos::new(&["cat", "dog"], 1);
-    let ran = extract(&photos.path(), &photos.beside("cache"), &["--max-pixels", "431"]);
+    let ran = extract(&photos.path(), &photos.sibling("cache"), &["--max-pixels", "431"]);
     let ran = ran.failed_with("24 x 18 pixels, over the limit of 431");
     assert!(ran.stderr.contains("raise limits with --max-pixels"), "{ran:?}");
 }
@@ -72,7 +72,7 @@ fn a_picture_over_the_limit_is_refused() {
 fn every_photo_of_a_class_broken_is_an_error_even_when_skipping() {
     let photos = Photos::new(&["cat", "dog"], 1);
     photos.write("cat/000.png", b"no picture");
-    let ran = extract(&photos.path(), &photos.beside("cache"), &["--on-error", "skip"]);
+    let ran = extract(&photos.path(), &photos.sibling("cache"), &["--on-error", "skip"]);
     ran.failed_with("class \"cat\" has no photo that can be used");
 }
 
@@ -80,11 +80,11 @@ fn every_photo_of_a_class_broken_is_an_error_even_when_skipping() {
 fn places_that_cannot_be_written() {
     let photos = Photos::new(&["cat", "dog"], 1);
     photos.write("../file", b"");
-    let in_a_file = extract(&photos.path(), &photos.beside("file/cache"), &[]);
+    let in_a_file = extract(&photos.path(), &photos.sibling("file/cache"), &[]);
     in_a_file.failed_with("file: cannot create: File exists");
     extract(&photos.path(), Path::new("/proc/cache"), &[]).failed_with("/proc/.cache.extract: cannot create");
 
-    let full = photos.beside("full");
+    let full = photos.sibling("full");
     fs::create_dir(&full).unwrap();
     fs::write(full.join("notes.txt"), "mine").unwrap();
     extract(&photos.path(), &full, &[]).failed_with("full/notes.txt: not part of a feature cache; move it away");
@@ -95,7 +95,7 @@ fn places_that_cannot_be_written() {
 fn weights_that_are_not_there_or_not_whole() {
     let photos = Photos::new(&["cat", "dog"], 1);
     let with = |weights: &Path| {
-        let cache = photos.beside("cache");
+        let cache = photos.sibling("cache");
         let ran = extract(&photos.path(), &cache, &["--weights", weights.to_str().unwrap()]);
         assert!(!cache.exists());
         ran
@@ -132,9 +132,9 @@ fn weights_that_overflow_give_no_cache() {
     let offsets = &header["block14_sepconv2_bn.gamma"]["data_offsets"];
     let [start, end] = [0, 1].map(|n| weights.len() - values.len() + offsets[n].as_u64().unwrap() as usize);
     weights[start..end].as_chunks_mut().0.fill(f32::MAX.to_le_bytes());
-    let path = photos.beside("large.safetensors");
+    let path = photos.sibling("large.safetensors");
     fs::write(&path, weights).unwrap();
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     let ran = extract(&photos.path(), &cache, &["--weights", path.to_str().unwrap()]);
     let advice = format!("run: extract doctor --weights {}", path.display());
     assert!(ran.failed_with("cat/000.png: its features are not finite").stderr.contains(&advice), "{advice}");
@@ -144,7 +144,7 @@ fn weights_that_overflow_give_no_cache() {
 #[test]
 fn caches_of_another_version_or_damaged_are_not_mixed_with() {
     let photos = Photos::new(&["cat", "dog"], 2);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     extract(&photos.path(), &cache, &[]).succeeded();
     let manifest = fs::read_to_string(cache.join("manifest.json")).unwrap();
     let head = |message| run("head", ["train".as_ref(), cache.as_os_str()]).failed_with(message);

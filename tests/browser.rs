@@ -1,13 +1,11 @@
 //! The reports in a real browser: at the width of a desk and of a phone, light and dark.
 
-#![allow(clippy::print_stderr)]
-
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use end_to_end::{Photos, extract, run, run_command};
+use end_to_end::{Photos, extract, run, run_command, skip};
 use serde_json::{Value, json};
 
 const MEASURE: &str = include_str!("browser/measure.js");
@@ -24,7 +22,7 @@ fn browser() -> Option<PathBuf> {
     let found =
         std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name))).find(|at| at.is_file());
     if found.is_none() {
-        eprintln!("skipped: no browser on the PATH ({}), and ICEBOX_CHROMIUM names none", names.join(", "));
+        skip(&format!("no browser on the PATH ({}), and ICEBOX_CHROMIUM names none", names.join(", ")));
     }
     found
 }
@@ -97,7 +95,7 @@ fn reports() -> (String, String, Vec<Vec<u64>>) {
     let folders: Vec<String> =
         ["train", "validation"].iter().flat_map(|split| classes.map(|class| format!("{split}/{class}"))).collect();
     let made = Photos::new(&folders.iter().map(String::as_str).collect::<Vec<_>>(), 6);
-    let [cache, out, sweep, photos] = [made.beside("cache"), made.beside("run"), made.beside("sweep"), made.path()];
+    let [cache, out, sweep, photos] = [made.sibling("cache"), made.sibling("run"), made.sibling("sweep"), made.path()];
     extract(&photos, &cache, &[]).succeeded();
     let [cache, out, sweep, photos] = [&cache, &out, &sweep, &photos].map(|path| path.to_str().unwrap());
     run("head", ["train", cache, "--out", out, "--epochs", "12", "--learning-rate", "0.0003"]).succeeded();
@@ -148,6 +146,9 @@ fn the_reports_are_whole_at_both_widths_light_and_dark() {
             let charts = page["charts"].as_array().unwrap();
             let titles: Vec<&Value> = charts.iter().map(|chart| &chart["title"]).collect();
             assert_eq!(titles, ["Loss by epoch", "Accuracy by epoch"]);
+            let headings = ["Result", "Training curves", "Confusion matrix", "Per-class metrics"];
+            let headings = [&headings[..], &["Most confident mistakes", "Settings"]].concat();
+            assert_eq!(page["headings"].as_array().unwrap()[1..], headings);
             for chart in charts {
                 assert_eq!((&chart["marks"], &chart["rows"]), (&json!(2 * 12), &json!(12)), "{chart:#}");
             }

@@ -3,9 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use feature_cache::{
-    Augmentation, CacheContents, ClassNames, Fingerprint, IndexEntry, Split, SplitContents, Views, write_cache,
-};
+use end_to_end::sample_fingerprint;
+use feature_cache::{Augmentation, CacheContents, ClassNames, IndexEntry, Split, SplitContents, Views, write_cache};
 
 const COLUMNS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
@@ -20,17 +19,7 @@ pub fn cache_with_views(path: &Path, classes: usize, splits: &[(Split, usize)], 
         Augmentation { flip: true, crop: "0".into(), brightness: "0".into(), seed: 42, method: "none".into() };
     let mut rows = Vec::new();
     let mut contents = CacheContents {
-        fingerprint: Fingerprint {
-            backbone: "none".into(),
-            weights: "none".into(),
-            size: 150,
-            interpolation: "nearest".into(),
-            scaling: "none".into(),
-            color: "none".into(),
-            decoder: "none".into(),
-            pooling: "none".into(),
-            precision: "f32".into(),
-        },
+        fingerprint: sample_fingerprint(),
         views: NonZeroUsize::new(views).map(|count| Views { count, augmentation }),
         classes: ClassNames::new((0..classes).map(|k| format!("class{k:04}")).collect()).unwrap(),
         splits: [].into(),

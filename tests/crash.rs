@@ -1,5 +1,5 @@
-//! Killed, starved of disk or asked to stop at any moment: the next run ends with the very same cache, and whoever reads
-//! meanwhile sees a whole one or none.
+//! Killed, starved of disk or asked to stop at any moment: the next run ends with the very same cache, and a process that
+//! reads meanwhile sees a whole one or none.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -72,7 +72,7 @@ fn a_writer_that_dies_at_once_is_not_waited_for() {
 #[test]
 fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
     let photos = Photos::new(&CLASSES, 8);
-    let (whole, cache) = (photos.beside("whole"), photos.beside("cache"));
+    let (whole, cache) = (photos.sibling("whole"), photos.sibling("cache"));
     let timed_run = |cache: &Path| {
         let started = Instant::now();
         assert!(start(&photos, cache).status().unwrap().success());
@@ -112,13 +112,13 @@ fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
         assert!(reader.join().is_ok());
     });
     assert!(seen.into_inner() > 0, "the reader saw a cache");
-    assert!(!photos.beside(".cache.extract").exists(), "nothing is left behind");
+    assert!(!photos.sibling(".cache.extract").exists(), "nothing is left behind");
 }
 
 #[test]
 fn a_full_disk_is_an_error_and_the_next_run_goes_on() {
     let photos = Photos::new(&CLASSES, 14);
-    let (whole, cache) = (photos.beside("whole"), photos.beside("cache"));
+    let (whole, cache) = (photos.sibling("whole"), photos.sibling("cache"));
     assert!(start(&photos, &whole).status().unwrap().success());
     // In blocks of 1024 bytes: from too small for the first batch of rows to too small for the last file.
     for limit in [1, 40, 100, 500, 1000] {
@@ -138,9 +138,9 @@ fn a_full_disk_is_an_error_and_the_next_run_goes_on() {
 #[test]
 fn ctrl_c_keeps_the_finished_rows() {
     let photos = Photos::new(&CLASSES, 60);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     let mut child = start(&photos, &cache).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for_rows(&mut child, &photos.beside(".cache.extract/rows"));
+    wait_for_rows(&mut child, &photos.sibling(".cache.extract/rows"));
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
@@ -154,9 +154,9 @@ fn ctrl_c_keeps_the_finished_rows() {
 #[test]
 fn a_second_writer_fails_with_the_firsts_process_id_or_waits() {
     let photos = Photos::new(&CLASSES, 60);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     let mut first = start(&photos, &cache).spawn().unwrap();
-    wait_for_rows(&mut first, &photos.beside(".cache.extract/rows"));
+    wait_for_rows(&mut first, &photos.sibling(".cache.extract/rows"));
     let refused = extract(&photos.path(), &cache, &[]);
     refused.failed_with(&format!("being written by process {}; wait for it with --wait", first.id()));
     let waited = extract(&photos.path(), &cache, &[&VIEWS[..], &["--wait"]].concat()).succeeded().json();

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 fn verified(photos: &Photos, more: &[&str]) -> Ran {
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     run("extract", ["verify", cache.to_str().unwrap()].iter().chain(more))
 }
 
@@ -17,7 +17,7 @@ fn verified(photos: &Photos, more: &[&str]) -> Ran {
 fn every_flipped_byte_is_found_and_its_file_named() {
     let photos = Photos::new(&["train/cat", "train/dog", "test/cat"], 2);
     photos.write("train/cat/broken.jpg", b"no picture");
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     extract(&photos.path(), &cache, &["--on-error", "skip", "--views", "2", "--flip", "--crop", "0.1"]).succeeded();
     assert!(verify(&cache).unwrap().is_empty());
     let mut random = ChaCha8Rng::seed_from_u64(3);
@@ -52,7 +52,7 @@ fn every_flipped_byte_is_found_and_its_file_named() {
 #[test]
 fn missing_and_surplus_files_are_named() {
     let photos = Photos::new(&["cat", "dog"], 2);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     extract(&photos.path(), &cache, &[]).succeeded();
     fs::write(cache.join("all/notes.txt"), "").unwrap();
     fs::remove_file(cache.join("all/labels.npy")).unwrap();
@@ -65,7 +65,7 @@ fn missing_and_surplus_files_are_named() {
 #[test]
 fn photos_and_rows_are_checked_against_the_data_set() {
     let photos = Photos::new(&["cat", "dog"], 3);
-    extract(&photos.path(), &photos.beside("cache"), &["--views", "3", "--flip", "--crop", "0.3"]).succeeded();
+    extract(&photos.path(), &photos.sibling("cache"), &["--views", "3", "--flip", "--crop", "0.3"]).succeeded();
     let dataset = photos.path();
     let against = ["--against", dataset.to_str().unwrap(), "--sample", "4"];
     let well = verified(&photos, &against).succeeded();
@@ -83,14 +83,14 @@ fn photos_and_rows_are_checked_against_the_data_set() {
 #[test]
 fn a_row_that_is_not_the_networks_is_named() {
     let photos = Photos::new(&["cat", "dog"], 2);
-    let honest = photos.beside("honest");
+    let honest = photos.sibling("honest");
     extract(&photos.path(), &honest, &["--views", "2", "--flip", "--crop", "0.3"]).succeeded();
     let cache = FeatureCache::open(&honest).unwrap();
-    let contents = CacheContents::of(&cache).unwrap();
+    let contents = CacheContents::from_cache(&cache).unwrap();
     let split = cache.split(Split::All).unwrap();
     let mut rows: Vec<Vec<f32>> = split.features().outer_iter().map(|row| row.to_vec()).collect();
     rows[3][7] += 0.1;
-    let mut views: Vec<Vec<f32>> = split.each_rows_views().map(<[f32]>::to_vec).collect();
+    let mut views: Vec<Vec<f32>> = split.views_by_row().map(<[f32]>::to_vec).collect();
     // Of the third photo the first view is looked at.
     views[2][7] += 0.1;
     let columns = NonZeroUsize::new(cache.columns()).unwrap();
@@ -98,7 +98,7 @@ fn a_row_that_is_not_the_networks_is_named() {
         let keys = cache.views().unwrap().keys(photo.blake3).chain([photo.blake3]);
         keys.zip(views.chunks_exact(columns.get()).chain([&row[..]]))
     });
-    write_cache(&photos.beside("cache"), &contents, columns, keyed).unwrap();
+    write_cache(&photos.sibling("cache"), &contents, columns, keyed).unwrap();
 
     let dataset = photos.path();
     let ran = verified(&photos, &["--against", dataset.to_str().unwrap(), "--sample", "4"]);
@@ -112,16 +112,16 @@ fn a_row_that_is_not_the_networks_is_named() {
 #[test]
 fn rows_that_this_machine_cannot_compute_are_not_sampled() {
     let photos = Photos::new(&["cat", "dog"], 1);
-    let honest = photos.beside("honest");
+    let honest = photos.sibling("honest");
     extract(&photos.path(), &honest, &[]).succeeded();
     let cache = FeatureCache::open(&honest).unwrap();
-    let mut contents = CacheContents::of(&cache).unwrap();
+    let mut contents = CacheContents::from_cache(&cache).unwrap();
     // Half precision on a processor.
     contents.fingerprint.precision = "f16".to_owned();
     let columns = NonZeroUsize::new(cache.columns()).unwrap();
     let split = cache.split(Split::All).unwrap();
     let rows = contents.photos().enumerate().map(|(n, (_, photo))| (photo.blake3, split.row(n).unwrap()));
-    write_cache(&photos.beside("cache"), &contents, columns, rows).unwrap();
+    write_cache(&photos.sibling("cache"), &contents, columns, rows).unwrap();
     let dataset = photos.path();
     verified(&photos, &["--against", dataset.to_str().unwrap(), "--sample", "1"])
         .failed_with("cache: its rows were computed in f16: f16 needs a GPU");

@@ -1,8 +1,12 @@
-//! What may link what.
+//! What may link what, and what may import what.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use end_to_end::{binary, run_command, workspace};
+
+use crate::modules::Modules;
 
 fn tree(package: &str) -> String {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -30,4 +34,43 @@ fn head_is_free_of_libtorch_and_the_cache_of_pictures_too() {
 fn the_head_binary_links_no_torch() {
     let linked = run_command(Command::new("ldd").arg(binary("head"))).succeeded().stdout;
     assert!(linked.contains("libc.so") && !linked.contains("torch"), "{linked}");
+}
+
+/// The folders in crates/.
+fn crates() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(workspace().join("crates")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|folder| folder.join("Cargo.toml").is_file());
+    folders.sort();
+    assert!(folders.iter().any(|folder| folder.ends_with("crates/head")), "{folders:?}");
+    folders
+}
+
+/// No two files import each other, and no module imports one that its `lib.rs`, `main.rs` or `mod.rs` lists after it.
+#[test]
+fn imports_run_one_way() {
+    let mut problems = Vec::new();
+    for folder in crates() {
+        for root in ["src/lib.rs", "src/main.rs"].map(|root| folder.join(root)) {
+            if root.is_file() {
+                let found = Modules::read(&root).problems();
+                problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", root.display())));
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
+/// The command line's types stop at the command line.
+#[test]
+fn no_library_knows_clap() {
+    for folder in crates() {
+        let root = folder.join("src/lib.rs");
+        if root.is_file() {
+            for file in Modules::read(&root).files(&root) {
+                let text = fs::read_to_string(&file).unwrap();
+                assert!(!text.contains("clap::"), "{} uses clap", file.display());
+            }
+        }
+    }
 }

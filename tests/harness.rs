@@ -1,10 +1,11 @@
 //! What the tests share: running the real binaries, built once per test process and never stale; making photos;
-//! mangling files; a fingerprint; comparing rows.
+//! mangling files; a fingerprint; comparing rows; skipping tests.
 
 mod mangled;
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -36,6 +37,12 @@ pub fn lean_binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let lean = || build(&["--package", "extract", "--no-default-features"], &target().join("lean"));
     FOLDER.get_or_init(lean).join(name)
+}
+
+/// An example of one of the libraries, built as scripts/test builds the tests, so that nothing is compiled once more.
+pub fn example(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| build(&["--workspace", "--examples"], &target())).join("examples").join(name)
 }
 
 /// Where cargo puts what it builds.
@@ -148,8 +155,8 @@ impl Photos {
         self.folder.path().join("photos")
     }
 
-    /// A place beside the data set.
-    pub fn beside(&self, name: &str) -> PathBuf {
+    /// A path next to the data set.
+    pub fn sibling(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -214,6 +221,32 @@ pub fn relative_distance(found: &[f32], expected: &[f32]) -> f64 {
         length += expected.powi(2);
     }
     (difference / length).sqrt()
+}
+
+/// Says that the calling test is skipped, and why. Cargo shows nothing of a test that passes, so the line is also added to
+/// the file that `ICEBOX_SKIPPED` names: scripts/test lists its lines at the end.
+#[allow(clippy::print_stderr)]
+pub fn skip(why: &str) {
+    // A test's thread has its name.
+    let thread = std::thread::current();
+    let line = format!("skipped: {}: {why}\n", thread.name().unwrap_or("a test"));
+    eprint!("{line}");
+    if let Some(list) = std::env::var_os("ICEBOX_SKIPPED") {
+        let added = OpenOptions::new().append(true).create(true).open(&list);
+        let added = added.and_then(|mut list| list.write_all(line.as_bytes()));
+        added.unwrap_or_else(|error| panic!("{}: {error}", Path::new(&list).display()));
+    }
+}
+
+/// The folder with Keras's reference values and the photos that they are of, which is no part of this repository. Where it
+/// is missing, the calling test is skipped.
+pub fn shared_folder() -> Option<PathBuf> {
+    let shared = std::env::var_os("ICEBOX_SHARED").map_or_else(|| workspace().join("../shared"), PathBuf::from);
+    if !shared.join("reference").is_dir() {
+        skip(&format!("no reference values in {}", shared.display()));
+        return None;
+    }
+    Some(shared)
 }
 
 /// A folder that is gone when dropped.

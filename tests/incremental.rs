@@ -24,7 +24,7 @@ fn age(photos: &Photos) {
 fn every_kind_of_change_costs_only_its_own_rows() {
     let photos = Photos::new(&CLASSES, 4);
     age(&photos);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     let first = extract(&photos.path(), &cache, &[]).succeeded().json();
     assert_eq!(first["rows"], json!({"train": 8, "validation": 8}));
     assert_eq!((&first["computed"], &first["hashed"]), (&json!(16), &json!(16)));
@@ -55,7 +55,7 @@ fn every_kind_of_change_costs_only_its_own_rows() {
     assert_eq!((&third["computed"], &third["hashed"]), (&json!(2), &json!(4)));
 
     // What was put together from old and new rows is what one run from nothing gives.
-    let fresh = photos.beside("fresh");
+    let fresh = photos.sibling("fresh");
     extract(&photos.path(), &fresh, &["--batch-size", "5", "--threads", "1"]).succeeded();
     assert_eq!(contents(&cache), contents(&fresh));
 }
@@ -64,7 +64,7 @@ fn every_kind_of_change_costs_only_its_own_rows() {
 fn rows_do_not_depend_on_batch_size_threads_or_company() {
     let photos = Photos::new(&["cat", "dog"], 5);
     let run = |name: &str, more: &[&str]| {
-        let cache = photos.beside(name);
+        let cache = photos.sibling(name);
         extract(&photos.path(), &cache, more).succeeded();
         contents(&cache)
     };
@@ -79,7 +79,7 @@ fn identical_photos_are_computed_once_and_leakage_is_named() {
     let same = fs::read(photos.path().join("train/hat/000.png")).unwrap();
     photos.write("train/hat/copy.png", &same);
     photos.write("validation/hat/leak.png", &same);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     let ran = extract(&photos.path(), &cache, &[]).succeeded();
     assert_eq!(ran.json()["computed"], 8);
     assert_eq!(ran.json()["in_two_splits"], 1);
@@ -98,7 +98,7 @@ fn skipped_photos_are_listed_retried_and_shift_no_label() {
     let whole = fs::read(photos.path().join("cat/001.png")).unwrap();
     photos.write("cat/001.png", &whole[..whole.len() / 2]);
     photos.write("dog/notes, \"quoted\".jpg", b"not a picture");
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     let ran = extract(&photos.path(), &cache, &["--on-error", "skip"]).succeeded();
     assert_eq!((&ran.json()["skipped"], &ran.json()["rows"]), (&json!(2), &json!({"all": 5})));
     assert!(ran.stderr.contains("dog/notes, \"quoted\".jpg: is no picture"), "{ran:?}");
@@ -123,7 +123,7 @@ fn awkward_file_names_survive() {
         let name = OsStr::from_bytes(name);
         fs::rename(photos.path().join("cat/next.png"), photos.path().join("cat").join(name)).unwrap();
     }
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     extract(&photos.path(), &cache, &[]).succeeded();
     let opened = FeatureCache::open(&cache).unwrap();
     let index = opened.split(Split::All).unwrap().index().unwrap();
@@ -138,7 +138,7 @@ fn awkward_file_names_survive() {
 #[test]
 fn a_cache_made_differently_is_refused_with_a_table_and_replaced_on_request() {
     let photos = Photos::new(&["cat", "dog"], 2);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     extract(&photos.path(), &cache, &[]).succeeded();
     let before = contents(&cache);
     let bilinear = ["--interpolation", "bilinear"];
@@ -160,7 +160,7 @@ fn another_data_sets_cache_is_not_overwritten_by_mistake() {
     others.add("train/hat/001.png", 902);
     others.add("train/dress/000.png", 903);
     others.add("train/dress/001.png", 904);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     extract(&photos.path(), &cache, &[]).succeeded();
     let before = contents(&cache);
     extract(&others.path(), &cache, &[]).failed_with("holds 4 rows and none of these photos");
@@ -177,7 +177,7 @@ fn with_views(photos: &Photos, cache: &Path, count: &str, more: &[&str]) -> Ran 
 #[test]
 fn views_are_added_one_by_one_and_kept_under_every_name() {
     let photos = Photos::new(&CLASSES, 2);
-    let (cache, plain) = (photos.beside("cache"), photos.beside("plain"));
+    let (cache, plain) = (photos.sibling("cache"), photos.sibling("plain"));
     extract(&photos.path(), &cache, &[]).succeeded();
     extract(&photos.path(), &plain, &[]).succeeded();
     let first = with_views(&photos, &cache, "2", &[]).succeeded().json();
@@ -191,15 +191,15 @@ fn views_are_added_one_by_one_and_kept_under_every_name() {
     fs::rename(photos.path().join("train/hat/000.png"), photos.path().join("train/hat/renamed.png")).unwrap();
     let more = with_views(&photos, &cache, "3", &[]).succeeded().json();
     assert_eq!((&more["computed"], &more["photos"]["renamed"]), (&json!(1 + 3 + 1), &json!(1)));
-    let fresh = photos.beside("fresh");
+    let fresh = photos.sibling("fresh");
     with_views(&photos, &fresh, "3", &["--batch-size", "5", "--threads", "1"]).succeeded();
     assert_eq!(contents(&cache), contents(&fresh));
 
     let (opened, plain) = (FeatureCache::open(&cache).unwrap(), FeatureCache::open(&plain).unwrap());
     let train = opened.split(Split::Train).unwrap();
     assert_eq!(train.row(0), plain.split(Split::Train).unwrap().row(0), "the photos' own rows stay as they are");
-    assert_eq!(opened.split(Split::Validation).unwrap().each_rows_views().count(), 0);
-    let rows: Vec<&[f32]> = train.each_rows_views().flat_map(|views| views.chunks_exact(opened.columns())).collect();
+    assert_eq!(opened.split(Split::Validation).unwrap().views_by_row().count(), 0);
+    let rows: Vec<&[f32]> = train.views_by_row().flat_map(|views| views.chunks_exact(opened.columns())).collect();
     assert_eq!(rows.len(), 5 * 3);
     assert!((1..15).all(|k| rows[k] != rows[0]) && rows.iter().all(|row| Some(*row) != train.row(0)));
     let verified = end_to_end::run("extract", ["verify", cache.to_str().unwrap()]).succeeded();
@@ -209,7 +209,7 @@ fn views_are_added_one_by_one_and_kept_under_every_name() {
 #[test]
 fn views_are_not_lost_by_mistake() {
     let photos = Photos::new(&["cat", "dog"], 2);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     with_views(&photos, &cache, "3", &[]).succeeded();
     let before = contents(&cache);
     let refused = |ran: Ran, difference: &str| {
@@ -231,7 +231,7 @@ fn views_are_not_lost_by_mistake() {
     assert_eq!(replaced["computed"], 4 * 3, "the photos' own rows are kept");
     let given_up = extract(&photos.path(), &cache, &["--replace"]).succeeded().json();
     assert_eq!((&given_up["computed"], &given_up["views"]), (&json!(0), &json!(0)));
-    let plain = photos.beside("plain");
+    let plain = photos.sibling("plain");
     extract(&photos.path(), &plain, &[]).succeeded();
     assert_eq!(contents(&cache), contents(&plain));
 }
@@ -239,7 +239,7 @@ fn views_are_not_lost_by_mistake() {
 #[test]
 fn a_dry_run_counts_and_writes_nothing() {
     let photos = Photos::new(&["cat", "dog"], 3);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     let path = photos.path();
     let arguments = [path.as_os_str(), "--out".as_ref(), cache.as_os_str(), "--dry-run".as_ref()];
     let ran = end_to_end::run("extract", arguments).succeeded();

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use end_to_end::{extract_on_gpu, relative_distance, run, temporary, workspace};
+use end_to_end::{extract_on_gpu, relative_distance, run, shared_folder, skip, temporary, workspace};
 use feature_cache::{FeatureCache, Split};
 use head::layers::{Classifier, Dense};
 use ndarray::{Array2, ArrayView2};
@@ -116,7 +116,7 @@ fn bf16_is_near_keras_or_refused() {
 fn a_gpus_rows_are_near_keras() {
     let doctor = extract_on_gpu(["doctor"]).succeeded().stdout;
     if !doctor.lines().any(|line| line.starts_with("device") && line.contains("cuda")) {
-        eprintln!("skipped: libtorch sees no GPU");
+        skip("libtorch sees no GPU");
         return;
     }
     let folder = temporary();
@@ -230,11 +230,7 @@ fn kernels_can_be_chosen() {
 
 #[test]
 fn the_validation_photos_give_kerass_features() {
-    let shared = std::env::var_os("ICEBOX_SHARED").map_or_else(|| workspace().join("../shared"), PathBuf::from);
-    if !shared.is_dir() {
-        eprintln!("skipped: no reference features in {}", shared.display());
-        return;
-    }
+    let Some(shared) = shared_folder() else { return };
     let folder = temporary();
     let validation = shared.join("data/clothing-dataset-small/validation");
     let cache = folder.path().join("cache");

@@ -15,7 +15,7 @@ fn lean(arguments: &[&str]) -> end_to_end::Ran {
 fn a_lean_build_gives_the_same_cache() {
     let photos = Photos::new(&["train/cat", "train/dog", "validation/cat"], 5);
     let views = ["--views", "2", "--flip", "--crop", "0.2"];
-    let (whole, cache) = (photos.beside("whole"), photos.beside("cache"));
+    let (whole, cache) = (photos.sibling("whole"), photos.sibling("cache"));
     extract(&photos.path(), &whole, &[&views[..], &["--kernels", "own"]].concat()).succeeded();
     let paths = [photos.path(), cache.clone()];
     let [dataset, out] = paths.each_ref().map(|path| path.to_str().unwrap());

@@ -11,5 +11,6 @@ mod training;
 mod pipes;
 mod browser;
 mod python;
+mod modules;
 mod dependencies;
 mod lean;

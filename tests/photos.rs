@@ -1,5 +1,7 @@
 //! Photos that are broken or would take too much memory: each is named, and none ends the run or takes what it claims.
 
+#![allow(clippy::print_stdout)]
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -109,7 +111,7 @@ fn a_photo_that_would_take_gigabytes_is_named_and_takes_nothing() {
     tall.save(photos.path().join("cat/tall.png")).unwrap();
     drop(tall);
     for interpolation in ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] {
-        let cache = photos.beside(interpolation);
+        let cache = photos.sibling(interpolation);
         let (ran, memory) = extract(&photos.path(), &cache, &["--interpolation", interpolation]);
         if interpolation == "nearest" {
             ran.succeeded();
@@ -128,14 +130,14 @@ fn what_one_photo_takes_can_be_limited() {
     let large = image::RgbImage::from_fn(2000, 1000, |x, y| image::Rgb([x as u8, y as u8, 0]));
     large.save(photos.path().join("dog/large.jpg")).unwrap();
     let limited = ["--max-picture-bytes", "6000000"];
-    let (ran, _) = extract(&photos.path(), &photos.beside("cache"), &limited);
+    let (ran, _) = extract(&photos.path(), &photos.sibling("cache"), &limited);
     let ran = ran.failed_with("dog/large.jpg: 2000 x 1000 pixels may take ");
     assert!(ran.stderr.contains("raise limits with --max-picture-bytes"), "{ran:#?}");
     assert!(!ran.stderr.contains("--max-pixels"), "{ran:#?}");
 
     let skipping = [&limited[..], &["--on-error", "skip"]].concat();
-    let (ran, _) = extract(&photos.path(), &photos.beside("cache"), &skipping);
+    let (ran, _) = extract(&photos.path(), &photos.sibling("cache"), &skipping);
     assert!(ran.succeeded().stderr.contains("1 photos skipped"));
-    let skipped = fs::read_to_string(photos.beside("cache").join("all/skipped.csv")).unwrap();
+    let skipped = fs::read_to_string(photos.sibling("cache").join("all/skipped.csv")).unwrap();
     assert!(skipped.contains("2000 x 1000 pixels may take"), "{skipped}");
 }

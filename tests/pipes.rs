@@ -74,7 +74,7 @@ fn extract_does_its_work_for_readers_that_have_left() {
     let photos = Photos::new(&["cat", "dog"], 2);
     photos.write("cat/cut.jpg", b"no picture");
     let data_set = photos.path().to_str().unwrap().to_owned();
-    let cache = photos.beside("cache").to_str().unwrap().to_owned();
+    let cache = photos.sibling("cache").to_str().unwrap().to_owned();
     let extraction = [&data_set, "--size", "71", "--on-error", "skip", "--out", &cache];
     // That a photo is skipped is a note.
     let ran = needs_no_reader_of_notes("extract", &extraction);
@@ -90,7 +90,7 @@ fn extract_does_its_work_for_readers_that_have_left() {
 #[test]
 fn what_is_wrong_is_still_the_exit_code() {
     let photos = Photos::new(&["cat", "dog"], 1);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     extract(&photos.path(), &cache, &[]).succeeded();
     std::fs::write(cache.join("all/labels.npy"), b"damaged").unwrap();
     for (binary, arguments) in [("extract", ["verify", cache.to_str().unwrap()]), ("head", ["inspect", "/nowhere"])] {

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use end_to_end::{Ran, contents, run, temporary};
+use end_to_end::{Ran, contents, example, run, run_command, temporary};
 use feature_cache::Split;
 use serde_json::{Value, json};
 
@@ -45,7 +46,10 @@ fn a_run_holds_everything_and_the_seed_decides_all_of_it() {
     assert_eq!((&config["learning_rate"], &config["seed"], &config["epochs"]), (&json!(0.01), &json!(42), &json!(6)));
     assert_eq!(config["class_indices"]["class0002"], 2);
     let curves = fs::read_to_string(out.join("curves.svg")).unwrap();
-    assert!(curves.contains("<svg") && curves.matches("<polyline").count() >= 4, "{curves}");
+    // A file that needs nothing else, drawn as the report's charts are: two lines in each of two charts, six epochs.
+    assert!(curves.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""), "{curves}");
+    assert!(curves.contains("<style>") && !curves.contains("var("), "{curves}");
+    assert_eq!(curves.matches("<path class=\"mark").count(), 4 * 6, "{curves}");
 
     let again = folder.path().join("again");
     train(&cache, &["--out", again.to_str().unwrap(), "--epochs", "6"]).succeeded();
@@ -53,6 +57,19 @@ fn a_run_holds_everything_and_the_seed_decides_all_of_it() {
     let other = folder.path().join("other");
     train(&cache, &["--out", other.to_str().unwrap(), "--epochs", "6", "--seed", "1"]).succeeded();
     assert_ne!(json_of(&other.join("history.json")), history);
+}
+
+/// The example of the library's documentation is what the command does.
+#[test]
+fn the_librarys_example_writes_the_same_run() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 3, &[(Split::All, 40)]);
+    let (by_example, by_command) = (folder.path().join("example"), folder.path().join("command"));
+    let ran = run_command(Command::new(example("train")).args([&cache, &by_example])).succeeded();
+    assert!(ran.stdout.contains("96 training rows, 24 validation rows, 16 features each"), "{ran:?}");
+    train(&cache, &["--learning-rate", "0.001", "--out", by_command.to_str().unwrap()]).succeeded();
+    assert_eq!(contents(&by_example), contents(&by_command));
 }
 
 #[test]
@@ -185,7 +202,7 @@ fn a_sweep_is_many_trainings() {
     let mut command = end_to_end::command("head");
     let arguments = [&["sweep", cache.to_str().unwrap(), "--out", again.to_str().unwrap(), "--seeds", "2"], &grid[..]];
     command.env("RAYON_NUM_THREADS", "1").args(arguments.concat());
-    let ran = end_to_end::run_command(&mut command).succeeded();
+    let ran = run_command(&mut command).succeeded();
     assert_eq!(contents(&again), contents(&out));
     assert!(ran.stdout.contains("learning_rate") && ran.stdout.contains("hidden"), "{ran:?}");
     assert!(ran.stdout.contains("8 heads in "), "{ran:?}");
@@ -209,17 +226,17 @@ fn heads_train_on_views_and_are_evaluated_on_photos() {
     let splits = [(Split::Train, 20), (Split::Validation, 10), (Split::Test, 5)];
     cache_with_views(&cache, 3, &splits, 4);
     let out = |name: &str| folder.path().join(name);
-    let learn = |name: &str, more: &[&str]| {
+    let train_on_views = |name: &str, more: &[&str]| {
         let path = out(name);
         train(&cache, &[&["--epochs", "3", "--out", path.to_str().unwrap()], more].concat()).succeeded()
     };
-    let ran = learn("all", &[]);
-    assert!(ran.stderr.contains("learning from 4 augmented views of each photo, one drawn each epoch"), "{ran:?}");
+    let ran = train_on_views("all", &[]);
+    assert!(ran.stderr.contains("training on 4 augmented views of each photo, one drawn each epoch"), "{ran:?}");
     assert_eq!(json_of(&out("all/config.json"))["views"], 4);
-    learn("again", &["--views", "4"]);
+    train_on_views("again", &["--views", "4"]);
     assert_eq!(contents(&out("again")), contents(&out("all")));
-    learn("two", &["--views", "2"]);
-    let plain = learn("plain", &["--views", "0"]);
+    train_on_views("two", &["--views", "2"]);
+    let plain = train_on_views("plain", &["--views", "0"]);
     assert!(plain.stderr.is_empty(), "{plain:?}");
     let history = |name: &str| json_of(&out(name).join("history.json"));
     assert!(
@@ -232,14 +249,16 @@ fn heads_train_on_views_and_are_evaluated_on_photos() {
     train(&without, &["--epochs", "3", "--out", out("none").to_str().unwrap()]).succeeded();
     assert_eq!(fs::read(out("none/head.safetensors")).unwrap(), fs::read(out("plain/head.safetensors")).unwrap());
     let few = train(&without, &["--views", "4"]);
-    few.failed_with("without has 0 augmented views of each photo; extract --views N adds more");
-    train(&cache, &["--views", "5"]).failed_with("--views 5: ");
+    few.failed_with(
+        "without: has 0 augmented views of each photo, not 4; choose fewer with --views; extract --views N adds",
+    );
+    train(&cache, &["--views", "5"]).failed_with("cache: has 4 augmented views of each photo, not 5; choose fewer");
 
     let sweep = |name: &str, threads: &str| {
         let mut command = end_to_end::command("head");
         command.env("RAYON_NUM_THREADS", threads).args(["sweep", cache.to_str().unwrap(), "--views", "0,4"]);
         command.args(["--learning-rates", "0.01,0.1", "--seeds", "1", "--epochs", "3", "--out"]).arg(out(name));
-        end_to_end::run_command(&mut command).succeeded()
+        run_command(&mut command).succeeded()
     };
     let ran = sweep("sweep", "2");
     assert!(ran.stdout.contains("views"), "{ran:?}");
@@ -249,10 +268,10 @@ fn heads_train_on_views_and_are_evaluated_on_photos() {
     assert_eq!(contents(&out("one core")), contents(&out("sweep")));
     let default =
         run("head", ["sweep", cache.to_str().unwrap(), "--seeds", "1", "--out", out("default").to_str().unwrap()]);
-    assert!(default.succeeded().stderr.contains("learning from 4 augmented views"));
+    assert!(default.succeeded().stderr.contains("training on 4 augmented views"));
 
-    let judged = run("head", ["evaluate", out("all").to_str().unwrap(), "--split", "train", "--json"]).succeeded();
-    assert_eq!(judged.json(), json_of(&out("all/metrics.json"))["train"]);
+    let evaluated = run("head", ["evaluate", out("all").to_str().unwrap(), "--split", "train", "--json"]).succeeded();
+    assert_eq!(evaluated.json(), json_of(&out("all/metrics.json"))["train"]);
     let runs = [out("all"), out("plain")].map(|path| path.to_str().unwrap().to_owned());
     let compared = run("head", [&["compare".to_owned(), "--json".to_owned()], &runs[..]].concat()).succeeded().json();
     assert_eq!(compared[0]["differs"].as_object().unwrap().keys().collect::<Vec<_>>(), ["views"]);
@@ -311,11 +330,14 @@ fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
         .failed_with("has no all split to evaluate on; choose another --split: it has train, ");
 
     // The cache is found from another folder than the one it was named in.
-    let beside = folder.path().join("named from here");
+    let by_relative_path = folder.path().join("named from here");
     let mut command = end_to_end::command("head");
-    command.args(["train", "cache", "--epochs", "3", "--out", beside.to_str().unwrap()]).current_dir(folder.path());
-    end_to_end::run_command(&mut command).succeeded();
-    let elsewhere = run("head", ["evaluate", beside.to_str().unwrap(), "--split", "test", "--json"]).succeeded();
+    command
+        .args(["train", "cache", "--epochs", "3", "--out", by_relative_path.to_str().unwrap()])
+        .current_dir(folder.path());
+    run_command(&mut command).succeeded();
+    let elsewhere =
+        run("head", ["evaluate", by_relative_path.to_str().unwrap(), "--split", "test", "--json"]).succeeded();
     assert_eq!(elsewhere.json(), metrics["test"]);
 
     // A head that was validated on a held-out part is evaluated on the same part again, which is also the default.
@@ -350,8 +372,8 @@ fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
     let message = "its classes are not the run's: only in the cache [\"class0003\"], only in the run []";
     evaluate(&["--cache", other.to_str().unwrap()]).failed_with(message);
     let photos = end_to_end::Photos::new(&["class0000", "class0001", "class0002"], 1);
-    end_to_end::extract(&photos.path(), &photos.beside("real"), &[]).succeeded();
-    let ran = evaluate(&["--split", "all", "--cache", photos.beside("real").to_str().unwrap()]);
+    end_to_end::extract(&photos.path(), &photos.sibling("real"), &[]).succeeded();
+    let ran = evaluate(&["--split", "all", "--cache", photos.sibling("real").to_str().unwrap()]);
     let ran = ran.failed_with("its rows were made differently from those that the head was trained on:");
     assert!(ran.stderr.contains("size      run: 150  cache: 71"), "{ran:?}");
 }
@@ -417,9 +439,9 @@ fn baselines_need_no_settings() {
 #[test]
 fn a_report_is_one_page_with_every_number() {
     let photos = end_to_end::Photos::new(&["train/a<b>&", "train/hat", "validation/a<b>&", "validation/hat"], 3);
-    let cache = photos.beside("cache");
+    let cache = photos.sibling("cache");
     end_to_end::extract(&photos.path(), &cache, &[]).succeeded();
-    let out = photos.beside("run");
+    let out = photos.sibling("run");
     let path = out.to_str().unwrap();
     // A head that is not trained for long takes one of the two classes for the other somewhere.
     train(&cache, &["--out", path, "--epochs", "3", "--learning-rate", "1e-9"]).succeeded();
@@ -434,7 +456,7 @@ fn a_report_is_one_page_with_every_number() {
     assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count() as u64, wrong);
     assert!(!page.contains("://"), "no address is in it");
 
-    let sweep = photos.beside("sweep");
+    let sweep = photos.sibling("sweep");
     run(
         "head",
         ["sweep", cache.to_str().unwrap(), "--out", sweep.to_str().unwrap(), "--hidden", "0,4", "--epochs", "1"],
@@ -448,7 +470,7 @@ fn a_report_is_one_page_with_every_number() {
     assert_eq!(page.matches(column).count(), 2, "the table of the settings and the chart's");
 
     // Where the heads differ in nothing but the learning rate, there is nothing to say of them.
-    let rates = photos.beside("rates");
+    let rates = photos.sibling("rates");
     run("head", ["sweep", cache.to_str().unwrap(), "--out", rates.to_str().unwrap(), "--epochs", "1"]).succeeded();
     run("head", ["report", rates.to_str().unwrap()]).succeeded();
     let page = fs::read_to_string(rates.join("report.html")).unwrap();

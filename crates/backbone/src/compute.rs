@@ -1,4 +1,4 @@
-//! Where the network runs, whose kernels run it, and in which numbers.
+//! How the network is run: device, kernels, precision, batch size and threads.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -7,10 +7,10 @@ use std::thread::available_parallelism;
 
 use crate::processor::Vectors;
 
-/// The numbers that the network calculates with; the sums of a convolution are always kept in f32.
+/// The number format that the network computes in. The sums of a convolution are always kept in f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// 32-bit floats: Keras's numbers.
+    /// 32-bit floats, as in Keras.
     #[default]
     F32,
     /// bfloat16, for processors and GPUs that have it (NVIDIA's since Ampere): nearly twice as fast; features are about
@@ -21,7 +21,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Every one.
+    /// All precisions.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
 
     /// Its name in a fingerprint and on the command line.
@@ -33,8 +33,8 @@ impl Precision {
         }
     }
 
-    /// How far a row can be from the same row on another machine, or from Keras's: relative L2 distance. Others sum in
-    /// another order, and Keras does so in f32.
+    /// The largest relative L2 distance that rounding causes between a row and the same row on another machine or in Keras,
+    /// since they add in another order and Keras computes in f32.
     pub fn tolerance(self) -> f64 {
         match self {
             Self::F32 => 1e-5,
@@ -50,7 +50,7 @@ impl fmt::Display for Precision {
     }
 }
 
-/// A name that is none of those that are known.
+/// A name that is not one of those that are known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found {found:?}")]
 pub struct UnknownName {
@@ -144,12 +144,12 @@ pub enum BatchSize {
     /// 8 on the CPU, where more are no faster and take more memory; on a GPU the largest of 256, 128, 64, … that fits.
     #[default]
     Auto,
-    /// So many.
+    /// This number.
     Of(NonZeroUsize),
 }
 
 impl BatchSize {
-    /// The most that can be asked for.
+    /// The largest batch size that is accepted.
     pub const MAX: usize = 1024;
 }
 
@@ -166,7 +166,7 @@ impl FromStr for BatchSize {
     }
 }
 
-/// How rows are computed: what does not change them, but for rounding.
+/// How rows are computed. None of this changes them by more than rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compute {
     /// What the network runs on.
@@ -179,7 +179,7 @@ pub struct Compute {
     pub threads: NonZeroUsize,
 }
 
-/// What runs the network's layers, once it is decided.
+/// What runs the network's layers, after `auto` was resolved and checked.
 #[derive(Debug, Clone, Copy)]
 pub enum Engine {
     /// Our own kernels.
@@ -189,11 +189,11 @@ pub enum Engine {
     Libtorch(Device, Precision),
 }
 
-/// Why rows cannot be computed like this on this machine.
+/// Why this machine or build cannot compute the rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComputeError {
     /// Another precision than f32, a GPU or libtorch's kernels without libtorch.
-    #[error("{wanted} needs libtorch, and this build has none: it has our own kernels alone, for f32 on the CPU")]
+    #[error("{wanted} needs libtorch, and this build has none: it has only our own kernels, for f32 on the CPU")]
     NoLibtorch {
         /// What was asked for.
         wanted: String,
@@ -242,15 +242,15 @@ impl Compute {
         Self { device: Device::Cpu, kernels: Kernels::Auto, batch_size: BatchSize::Auto, threads }
     }
 
-    /// Checks that this machine and build can give the precision like this.
+    /// Checks that this machine and build can compute the precision on the device with the kernels.
     ///
     /// # Errors
-    /// When they cannot. A GPU is taken to have each precision.
+    /// When they cannot. GPUs are assumed to have every precision.
     pub fn check(self, precision: Precision) -> Result<(), ComputeError> {
         self.engine(precision).map(drop)
     }
 
-    /// Forward passes side by side: one for each core, one on a GPU.
+    /// Forward passes that run in parallel: one for each core, one on a GPU.
     pub fn workers(self) -> NonZeroUsize {
         match self.device {
             Device::Cpu => self.threads,
@@ -261,7 +261,7 @@ impl Compute {
     /// What runs the network for rows of this precision.
     ///
     /// # Errors
-    /// When this machine or build cannot give them.
+    /// When this machine or build cannot compute them.
     pub fn engine(self, precision: Precision) -> Result<Engine, ComputeError> {
         let own_can = (self.device, precision) == (Device::Cpu, Precision::F32);
         match self.kernels {

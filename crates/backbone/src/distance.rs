@@ -1,4 +1,4 @@
-//! How far a row is from another one.
+//! The distance between two rows.
 
 /// Relative L2 distance: the length of the difference over the length of `expected`.
 pub fn relative_l2(row: &[f32], expected: &[f32]) -> f64 {

@@ -1,4 +1,4 @@
-//! The way from photos to rows: a spec, weights and a machine make an [`Embedder`].
+//! The public way from photos to rows: an [`Embedder`] is made of a spec, weights and compute settings.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
@@ -106,8 +106,8 @@ impl Embedder {
         self.network.kernels()
     }
 
-    /// Computes the rows of the photos and calls `each` with what becomes of them: a row for each (photo, view), or why the
-    /// photo has none, in the order of the photos. `each` says whether to go on; photos are taken from the iterator as they
+    /// Computes the rows of the photos and calls `each` with the results in the order of the photos: a row for each (photo,
+    /// view), or why the photo cannot be used. `each` says whether to go on; photos are taken from the iterator as they
     /// are needed. When `cancel` is set, the batches under way are finished and no more are begun.
     ///
     /// # Errors

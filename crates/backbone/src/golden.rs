@@ -1,4 +1,4 @@
-//! Whether this machine computes what it should: a built-in picture's row against what Keras gives for it.
+//! Checks what this machine computes: the row of a built-in picture, compared with the row that Keras computed.
 
 use std::io::Cursor;
 use std::ops::ControlFlow;
@@ -21,7 +21,7 @@ const GOLDEN: &[u8] = include_bytes!("golden.npy");
 /// Width and height of the picture, and of the network's input.
 const SIDE: u32 = 150;
 
-/// What the network made of the built-in picture.
+/// The result of [`examine`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Examination {
     /// How far its features are from Keras's: relative L2 distance.
@@ -30,10 +30,10 @@ pub struct Examination {
     pub kernels: String,
 }
 
-/// Embeds the built-in picture.
+/// Embeds the built-in picture and compares its row with Keras's.
 ///
 /// # Errors
-/// When this machine cannot give the precision like this, or the network cannot be run.
+/// When this machine cannot compute the precision on the device, or the network cannot be run.
 pub fn examine(weights: &Weights, precision: Precision, compute: Compute) -> Result<Examination, EmbedderError> {
     let spec = EmbedSpec { side: SIDE, precision, ..EmbedSpec::default() };
     let embedder = Embedder::new(&spec, weights, compute)?;

@@ -1,8 +1,8 @@
 //! From photos to feature rows: a frozen ImageNet Xception, with the pixels that Keras gives it.
 //!
 //! ```text
-//! photo ─ pixels (decode, resize, views) ─┐
-//! weights ─ xception (own CPU kernels, or libtorch) ─┴─ pipeline (decode ∥ network) ─▶ rows in the order of the photos
+//! photo ─ pixels (decode, resize, views) ────────────┐
+//! weights ─ xception, in a backend (own, libtorch) ──┴─ pipeline (decode ∥ network) ─▶ rows in the order of the photos
 //! ```
 //!
 //! [`Embedder`] is the one way from photos to rows. Nothing here knows of data sets and caches, prints, or reads a command
@@ -15,10 +15,11 @@ pub mod processor;
 pub mod compute;
 pub mod spec;
 pub mod network;
+mod distance;
+mod backend;
 pub mod xception;
 mod pipeline;
 mod embedder;
-mod distance;
 pub mod golden;
 pub mod memory;
 

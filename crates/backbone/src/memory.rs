@@ -1,9 +1,9 @@
-//! Memory that stays with the process.
+//! malloc settings that keep freed memory in the process.
 //!
-//! libtorch allocates every layer's output anew. glibc gives blocks of that size back to the kernel at once and has
-//! them faulted in again, page by page, for the next layer: about a fifth of the run time.
+//! libtorch allocates each layer's output anew. By default glibc returns blocks of that size to the kernel when they are
+//! freed, and every page of the next block is faulted in again: about a fifth of the run time.
 
-/// Has malloc keep what it once got. To be called before the first tensor.
+/// Makes malloc keep freed memory. To be called before the first tensor is made.
 pub fn keep() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code)]

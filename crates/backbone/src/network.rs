@@ -1,4 +1,4 @@
-//! What turns pixels into rows.
+//! The trait of a network: pixels in, feature rows out.
 
 /// A network for batches of pictures of one side.
 pub trait Network: Sized + Send {

@@ -1,4 +1,4 @@
-//! A photo whose rows are wanted, and its bytes.
+//! A photo to embed, and reading its bytes.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 
 use crate::pixels::{Limit, PixelError, View};
 
-/// No photo comes near this; a larger file is not read.
+/// Far more than any photo has; a larger file is not read.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// A photo, and the pictures of it whose rows are wanted: it is decoded once for all of them.
+/// A photo to embed: the photo itself, views of it, or both. It is decoded once for all of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Photo {
     /// Where its bytes are.
     pub source: Source,
-    /// blake3 that the bytes must have, if they are known; others are an error of the photo.
+    /// The blake3 that the bytes must have, if it is known; other bytes are an error of the photo.
     pub blake3: Option<blake3::Hash>,
-    /// A row is wanted of each: one of the photo's views, or with `None` the photo as it is.
+    /// A row is computed for each: a view, or with `None` the photo itself.
     pub views: Vec<Option<View>>,
 }
 
@@ -25,14 +25,14 @@ pub struct Photo {
 pub enum Source {
     /// In a file.
     Path(PathBuf),
-    /// Here: a whole picture file.
+    /// In memory: the content of a picture file.
     Bytes(Vec<u8>),
 }
 
 /// Why there is no row for a photo.
 #[derive(Debug, thiserror::Error)]
 pub enum PhotoError {
-    /// The operating system refused.
+    /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
     /// Larger than any photo.
@@ -41,13 +41,13 @@ pub enum PhotoError {
     /// Not a picture, a damaged one, or one over the limits.
     #[error(transparent)]
     Pixels(#[from] PixelError),
-    /// The bytes are not those that were expected: somebody wrote to the file meanwhile.
+    /// The bytes do not have the expected hash: the file was changed meanwhile.
     #[error("changed while it was being read; run again")]
     Changed,
 }
 
 impl PhotoError {
-    /// The limit that the photo is over, if that is the reason.
+    /// The limit that the photo exceeds, if that is the reason.
     pub fn limit(&self) -> Option<Limit> {
         match self {
             Self::Pixels(error) => error.limit(),

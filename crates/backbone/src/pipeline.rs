@@ -4,9 +4,9 @@
 //! photos ─▶ decode (all cores, batch by batch) ─▶ network (its workers) ─▶ rows in the order of the photos (the caller)
 //! ```
 //!
-//! A photo is decoded once for all of its pictures that are wanted: itself and its views. Memory is bounded by the batches
-//! that are under way, and a batch of photos with their views, however many photos there are. Decoding runs ahead while
-//! there are permits for further batches; the operating system shares the cores among the stages.
+//! A photo is decoded once for all of its views. The number of batches in the pipeline is limited by permits, so memory is
+//! bounded however many photos there are. Decoding runs ahead while there are permits left; the operating system divides
+//! the cores among the stages.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -25,27 +25,28 @@ use crate::network::{Network, NetworkError};
 use crate::photo::{Photo, PhotoError};
 use crate::pixels::Preprocess;
 
-/// Batches under way for each worker: one that waits for it, one in the network, one that waits for the caller.
+/// Batches in the pipeline per worker: one that waits for the network, one in it, one that waits for the caller.
 const BATCHES_PER_WORKER: usize = 3;
 
-/// Failures and pictures of a batch, at most: many failures in a row reach the caller before a batch is full.
+/// Most entries of a batch. A batch with this many is sent even if it is not full of pictures, so that after many failures
+/// in a row the caller hears of them.
 const MAX_ENTRIES: usize = 4096;
 
-/// What became of a photo, or of one of its pictures.
+/// The result for a photo, or for one of its views.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A row.
     Row {
         /// The photo, counted from 0 in the order in which photos were given.
         photo: usize,
-        /// Which of the views that are wanted of it, counted from 0.
+        /// Index into [`Photo::views`].
         view: usize,
         /// The features.
         row: &'a [f32],
     },
-    /// The photo gives no rows. Said once, in its place among the rows.
+    /// The photo cannot be used. Reported once per photo, in the order of the photos.
     Failed {
-        /// The photo, counted likewise.
+        /// The photo, counted in the same way.
         photo: usize,
         /// Why.
         error: PhotoError,
@@ -70,9 +71,9 @@ pub struct Embedding<B> {
 pub enum End<B> {
     /// All photos are done.
     Finished,
-    /// It was cancelled: the batches under way were finished, and no more were begun.
+    /// It was cancelled: the batches in the pipeline were finished, and no more were begun.
     Cancelled,
-    /// The caller wanted no more.
+    /// The caller stopped it, with this value.
     Stopped(B),
 }
 
@@ -94,13 +95,13 @@ pub struct Times {
 pub(crate) struct Settings<'a> {
     /// How photos become the network's input.
     pub preprocess: Preprocess,
-    /// Forward passes side by side.
+    /// Forward passes that run in parallel.
     pub workers: usize,
     /// The threads that photos are decoded on.
     pub pool: &'a ThreadPool,
 }
 
-/// Decoded and resized pictures, one behind the other.
+/// Decoded and resized pictures: NHWC pixels, in the order of `entries`.
 struct Batch {
     number: usize,
     entries: Vec<Entry>,
@@ -121,7 +122,7 @@ struct FinishedBatch {
     pictures: usize,
 }
 
-/// What keeps a worker from giving rows.
+/// Why a worker failed.
 enum WorkerError {
     Network(NetworkError),
     Panic(Box<dyn Any + Send>),
@@ -188,7 +189,7 @@ pub(crate) fn run<N: Network, B>(
                 let _ = give_back.send(());
             }
         }
-        // Nobody wants rows any more: the decoder gets no permits, the workers no batches.
+        // No more rows are needed. Without these channels the decoder and the workers end.
         drop((to_caller, give_back));
         let cancelled = decoder.join().unwrap_or_else(|panic| resume_unwind(panic));
         let end = match stopped {
@@ -228,7 +229,7 @@ impl FinishedBatch {
     }
 }
 
-/// The first stage: decodes photos, as many at a time as fill a batch, on all threads of the rayon pool, and deals their
+/// The first stage: decodes photos, as many at a time as fill a batch, on all threads of the rayon pool, and puts their
 /// pictures into batches.
 struct Decoder<'a> {
     preprocess: Preprocess,
@@ -238,11 +239,11 @@ struct Decoder<'a> {
     clock: &'a Clock,
 }
 
-/// Nobody wants batches any more.
-struct Unwanted;
+/// The receiver of batches has gone: the run has failed or was stopped.
+struct Disconnected;
 
 impl Decoder<'_> {
-    /// Gives whether it was cancelled before the last photo.
+    /// Decodes all photos. Returns whether it ended early because of `cancel` or because the receiver has gone.
     fn run(&self, photos: impl Iterator<Item = Photo>, cancel: &AtomicBool) -> bool {
         let mut photos = photos.enumerate().peekable();
         let mut batch = self.batch(0);
@@ -258,7 +259,7 @@ impl Decoder<'_> {
                     .collect()
             });
             for ((number, photo), prepared) in chunk.into_iter().zip(prepared) {
-                if self.deal(&mut batch, number, photo.views.len(), prepared).is_err() {
+                if self.add(&mut batch, number, photo.views.len(), prepared).is_err() {
                     return true;
                 }
             }
@@ -283,14 +284,14 @@ impl Decoder<'_> {
         chunk
     }
 
-    /// Adds a photo's pictures, or that it failed; batches that are full are sent.
-    fn deal(
+    /// Adds a photo's pictures, or its failure, to the batch. A batch that becomes full is sent.
+    fn add(
         &self,
         batch: &mut Batch,
         photo: usize,
         views: usize,
         prepared: Result<Vec<u8>, PhotoError>,
-    ) -> Result<(), Unwanted> {
+    ) -> Result<(), Disconnected> {
         match prepared {
             Err(error) => {
                 batch.entries.push(Entry::Failed { photo, error });
@@ -309,7 +310,7 @@ impl Decoder<'_> {
     }
 
     /// Sends a full batch, and puts the next one in its place.
-    fn send_if_full(&self, batch: &mut Batch) -> Result<(), Unwanted> {
+    fn send_if_full(&self, batch: &mut Batch) -> Result<(), Disconnected> {
         let full = batch.pixels.len() == self.batch_size * self.preprocess.values();
         if !full && batch.entries.len() < MAX_ENTRIES {
             return Ok(());
@@ -319,9 +320,9 @@ impl Decoder<'_> {
     }
 
     /// Sends a batch as soon as there is a permit for it.
-    fn send(&self, batch: Batch) -> Result<(), Unwanted> {
-        self.permits.recv().map_err(|_| Unwanted)?;
-        self.decoded.send(batch).map_err(|_| Unwanted)
+    fn send(&self, batch: Batch) -> Result<(), Disconnected> {
+        self.permits.recv().map_err(|_| Disconnected)?;
+        self.decoded.send(batch).map_err(|_| Disconnected)
     }
 
     /// An empty batch, with room for its pictures.

@@ -1,4 +1,4 @@
-//! Everything that a row depends on, and its words in a fingerprint.
+//! Everything that a row depends on, and the fingerprint made of it.
 
 use feature_cache::{Difference, Fingerprint};
 
@@ -11,20 +11,20 @@ const BACKBONE: &str = "Xception without top (Keras), block14_sepconv2_act";
 /// Xception's `preprocess_input`.
 const SCALING: &str = "x / 127.5 - 1";
 
-/// Pillow's colours.
+/// How pictures become RGB: as in Pillow.
 const COLOR: &str = "RGB as Pillow's convert, EXIF orientation ignored";
 
-/// Pillow's pixels.
+/// The decoder: Pillow's pixels.
 const DECODER: &str = "JPEG as libjpeg-turbo (islow, fancy upsampling), others as the image crate";
 
-/// Pillow's pixels after `Image.draft`.
+/// The decoder with [`EmbedSpec::fast_decode`]: Pillow's pixels after `Image.draft`.
 const FAST_DECODER: &str =
     "JPEG as libjpeg-turbo (islow, fancy upsampling), scaled down while decoding; others as the image crate";
 
-/// From the last feature map to a row.
+/// How the last feature map becomes a row.
 const POOLING: &str = "global average";
 
-/// Behind the precision of rows that a GPU computed.
+/// Suffix of the precision of rows that a GPU computed.
 const ON_GPU: &str = " on CUDA";
 
 /// Everything that a row depends on besides the photo's bytes, the weights, and the kind of device.
@@ -36,7 +36,7 @@ pub struct EmbedSpec {
     pub interpolation: Interpolation,
     /// Whether JPEGs are scaled down while they are decoded, as long as `side` pixels are left both ways.
     pub fast_decode: bool,
-    /// The network's numbers.
+    /// The number format that the network computes in.
     pub precision: Precision,
 }
 
@@ -51,14 +51,14 @@ impl Default for EmbedSpec {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is {found:?}, which this version cannot compute")]
 pub struct UnknownRecipe {
-    /// The fingerprint's field.
+    /// The field of the fingerprint.
     pub field: String,
-    /// What it says.
+    /// Its value.
     pub found: String,
 }
 
 impl EmbedSpec {
-    /// The fingerprint of rows that weights with this digest give on the device.
+    /// The fingerprint of the rows that are computed with the weights of this digest on the device.
     ///
     /// The batch size, the number of threads, the kernels and the order of the photos are no part of it: on the CPU rows do
     /// not depend on them, but for rounding (some millionths of a row's length) on the kernels. Rows of a GPU are told
@@ -78,10 +78,10 @@ impl EmbedSpec {
         }
     }
 
-    /// What rows with this fingerprint are computed by, and on which kind of device: the CPU, or a GPU, the first one.
+    /// The spec and device (the CPU, or the first GPU) that compute rows with this fingerprint.
     ///
     /// # Errors
-    /// Names the first field that says something else than this version can compute.
+    /// Names a field whose value this version cannot compute.
     pub fn from_fingerprint(fingerprint: &Fingerprint) -> Result<(Self, Device), UnknownRecipe> {
         let unknown = |field: &str, found: &str| UnknownRecipe { field: field.to_owned(), found: found.to_owned() };
         let interpolation = fingerprint.interpolation.parse();
@@ -93,7 +93,7 @@ impl EmbedSpec {
         let precision = precision.parse().map_err(|_| unknown("precision", &fingerprint.precision))?;
         let fast_decode = fingerprint.decoder == FAST_DECODER;
         let spec = Self { side: fingerprint.size, interpolation, fast_decode, precision };
-        // Whatever the spec does not say must be as this version has it.
+        // The fields that are not in the spec must have the values of this version.
         let same = Fingerprint { weights: fingerprint.weights.clone(), ..spec.fingerprint(blake3::hash(b""), device) };
         match same.differences(fingerprint).pop() {
             None => Ok((spec, device)),

@@ -2,6 +2,7 @@
 //! since the operating system counts by process.
 
 #![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout)]
 
 use std::fs;
 use std::io::Cursor;
@@ -37,9 +38,8 @@ fn jpeg(colors: ColorSpace, channels: u32, progressive: bool) -> Vec<u8> {
 
 fn photos() -> Vec<(&'static str, Vec<u8>)> {
     let rgb = DynamicImage::from(RgbImage::from_fn(WIDTH, HEIGHT, |x, y| Rgb([(x / 9) as u8, (y / 7) as u8, 99])));
-    let fixture = |name: &str| {
-        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pixels").join(name)).unwrap()
-    };
+    let fixture =
+        |name: &str| fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pixels").join(name)).unwrap();
     let turned = DynamicImage::from(RgbImage::from_fn(16, 40_000, |x, y| Rgb([x as u8, y as u8, 0])));
     vec![
         ("baseline.jpg", jpeg(ColorSpace::JCS_RGB, 3, false)),

@@ -1,4 +1,4 @@
-//! What became of the photos since the cache was written.
+//! How the photos differ from those of the cache.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -6,57 +6,66 @@ use std::path::Path;
 
 use feature_cache::{IndexEntry, Split};
 
-/// How many photos were dealt with in which way. A photo is counted once.
+/// How many photos changed in which way. Each photo is counted once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// The same bytes under the same name.
+    /// The same bytes under the same path.
     pub unchanged: usize,
-    /// New names.
+    /// New paths.
     pub added: usize,
-    /// Other bytes under the same name.
+    /// Other bytes under the same path.
     pub changed: usize,
-    /// The same bytes under a new name in the same class; the old name is gone.
+    /// The same bytes under a new path in the same split and class; the old path is gone.
     pub renamed: usize,
-    /// The same bytes in another class or split; the old name is gone.
+    /// The same bytes in another class or split; the old path is gone.
     pub moved: usize,
-    /// Names that are gone, with their bytes.
+    /// Paths that are gone, and whose bytes are nowhere else.
     pub removed: usize,
 }
 
 impl Changes {
-    /// From the photos of the cache to those of the data set.
+    /// Compares the photos of the cache, `before`, with those of the data set, `after`.
     pub fn between<'a>(
         before: impl IntoIterator<Item = (Split, &'a IndexEntry)>,
         after: impl IntoIterator<Item = (Split, &'a IndexEntry)>,
     ) -> Self {
-        let before: HashMap<&Path, (Split, &IndexEntry)> =
-            before.into_iter().map(|(split, photo)| (photo.path.as_path(), (split, photo))).collect();
         let after: Vec<(Split, &IndexEntry)> = after.into_iter().collect();
-        let names: HashSet<&Path> = after.iter().map(|(_, photo)| photo.path.as_path()).collect();
+        let paths_after: HashSet<&Path> = after.iter().map(|(_, photo)| photo.path.as_path()).collect();
+
+        // Photos whose path is gone, by their bytes: each may be found again under a new path.
+        let mut hash_before: HashMap<&Path, blake3::Hash> = HashMap::new();
         let mut gone: HashMap<blake3::Hash, Vec<(Split, &IndexEntry)>> = HashMap::new();
-        for (&path, &was) in &before {
-            if !names.contains(path) {
-                gone.entry(was.1.blake3).or_default().push(was);
+        for (split, photo) in before {
+            hash_before.insert(&photo.path, photo.blake3);
+            if !paths_after.contains(photo.path.as_path()) {
+                gone.entry(photo.blake3).or_default().push((split, photo));
             }
         }
 
         let mut changes = Self::default();
         for (split, photo) in after {
-            match before.get(photo.path.as_path()) {
-                Some((_, was)) if was.blake3 == photo.blake3 => changes.unchanged += 1,
-                Some(_) => changes.changed += 1,
-                None => match gone.get_mut(&photo.blake3).and_then(Vec::pop) {
-                    None => changes.added += 1,
-                    Some((from, was)) if (from, was.label) == (split, photo.label) => changes.renamed += 1,
-                    Some(_) => changes.moved += 1,
-                },
+            if let Some(&hash) = hash_before.get(photo.path.as_path()) {
+                if hash == photo.blake3 {
+                    changes.unchanged += 1;
+                } else {
+                    changes.changed += 1;
+                }
+            } else if let Some((old_split, old)) = gone.get_mut(&photo.blake3).and_then(Vec::pop) {
+                if (old_split, old.label) == (split, photo.label) {
+                    changes.renamed += 1;
+                } else {
+                    changes.moved += 1;
+                }
+            } else {
+                changes.added += 1;
             }
         }
+        // What was not found again.
         changes.removed = gone.values().map(Vec::len).sum();
         changes
     }
 
-    /// Photos of the cache that are still there, under whatever name.
+    /// Photos of the cache that are still there, whatever their path is now.
     pub fn kept(&self) -> usize {
         self.unchanged + self.renamed + self.moved
     }
@@ -73,9 +82,13 @@ impl fmt::Display for Changes {
             (moved, "moved to another class or split"),
             (removed, "removed"),
         ];
-        let counts: Vec<String> =
-            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-        f.write_str(&counts.join(", "))
+        let mut parts = Vec::new();
+        for (count, what) in counts {
+            if count > 0 {
+                parts.push(format!("{count} {what}"));
+            }
+        }
+        f.write_str(&parts.join(", "))
     }
 }
 
@@ -94,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn each_photo_is_counted_once_in_the_right_place() {
+    fn each_photo_is_counted_once() {
         let before = [
             photo("hat/same.jpg", 1, "same"),
             photo("hat/edited.jpg", 1, "old"),

@@ -1,4 +1,4 @@
-//! Labelled folders: which photos a data set holds, in which split and class.
+//! Scanning a data set: which photos it holds, in which split and class.
 //!
 //! `DATASET/{train,validation,test}/CLASS/**/*.jpg`, or a folder of classes without splits. The classes and their
 //! order are those of Keras's `flow_from_directory`: the sorted names of the folders in `train`.
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use feature_cache::{ClassNames, Split};
 use walkdir::{DirEntry, WalkDir};
 
-/// File names that are taken for pictures; the case does not matter.
+/// Extensions of picture files; the case does not matter.
 const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff"];
 
-/// Folder names that are taken for splits.
+/// Folder names of splits.
 const SPLIT_FOLDERS: [(&str, Split); 5] = [
     ("train", Split::Train),
     ("validation", Split::Validation),
@@ -34,11 +34,11 @@ pub struct Dataset {
     pub classes: ClassNames,
     /// Every split that has a photo.
     pub splits: BTreeMap<Split, Vec<Photo>>,
-    /// What looks as if it belonged here and was left out, and why.
+    /// Files and folders that were left out, and why.
     pub left_out: Vec<LeftOut>,
 }
 
-/// A file with a picture's name in a class's folder; nobody has looked into it yet.
+/// A file with a picture's extension in a class's folder. Its content has not been read yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Photo {
     /// Relative to the data set.
@@ -47,7 +47,7 @@ pub struct Photo {
     pub label: i64,
 }
 
-/// A file or folder that is no part of the data set.
+/// A file or folder that is not part of the data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
     /// Relative to the data set.
@@ -56,7 +56,7 @@ pub struct LeftOut {
     pub reason: &'static str,
 }
 
-/// Why a folder is no data set.
+/// Why a folder is not a data set.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// It cannot be read.
@@ -64,13 +64,13 @@ pub enum DatasetError {
     Io {
         /// The folder.
         path: PathBuf,
-        /// What the operating system answered.
+        /// The operating system's error.
         cause: io::Error,
     },
     /// It holds no folders.
     #[error("{}: no classes here; expected one folder of photos per class, or train/CLASS/…", .0.display())]
     NoClasses(PathBuf),
-    /// A classifier of one class has nothing to learn.
+    /// There are not two classes to tell apart.
     #[error("{}: only one class, {class:?}; expected at least two folders of photos", path.display())]
     OneClass {
         /// The folder of classes.
@@ -81,7 +81,7 @@ pub enum DatasetError {
     /// A class without photos.
     #[error("{}: no photos in this class; add some, or remove the folder", .0.display())]
     EmptyClass(PathBuf),
-    /// There is a validation or test split to go with a train split that is missing.
+    /// There is a validation or test split, but no train split.
     #[error("{}: has {found}/ but no train/ to take the classes from", path.display())]
     NoTrain {
         /// The data set.
@@ -89,7 +89,7 @@ pub enum DatasetError {
         /// The split that is there.
         found: String,
     },
-    /// A class that a head could not have learnt.
+    /// A class that has no training photos.
     #[error("{}: class {class:?} is not in train/; add it there, or remove it here", path.display())]
     UnknownClass {
         /// The split's folder.
@@ -109,7 +109,7 @@ pub enum DatasetError {
         /// The split.
         split: Split,
     },
-    /// A folder whose name cannot stand in class_indices.
+    /// A folder whose name is not UTF-8, so that it cannot be in class_indices.
     #[error("{}: a class's name must be UTF-8; rename the folder", .0.display())]
     ClassName(PathBuf),
 }
@@ -117,17 +117,17 @@ pub enum DatasetError {
 impl Dataset {
     /// Lists the photos below `root`.
     ///
-    /// Hidden files are passed over, symbolic links followed as long as they stay within the data set.
+    /// Hidden files are ignored. Symbolic links are followed as long as they stay within the data set.
     ///
     /// # Errors
-    /// When the folder is no data set, or cannot be read.
+    /// When the folder is not a data set, or cannot be read.
     pub fn scan(root: &Path) -> Result<Self, DatasetError> {
         let root = root.canonicalize().map_err(|cause| DatasetError::Io { path: root.to_owned(), cause })?;
         let mut left_out = Vec::new();
         let folders = split_folders(&root, &mut left_out)?;
-        let learnt = folders.get(&Split::Train).or_else(|| folders.get(&Split::All)).unwrap_or(&root);
-        let classes = classes_of(learnt, &root, &mut left_out)?;
-        // Where the data set is one split, its folders have been listed twice by now.
+        let training_folder = folders.get(&Split::Train).or_else(|| folders.get(&Split::All)).unwrap_or(&root);
+        let classes = read_classes(training_folder, &root, &mut left_out)?;
+        // In a data set without splits the same folder was listed twice: as a folder of splits, and of classes.
         left_out.dedup();
         let mut dataset = Self { root: root.clone(), classes, splits: BTreeMap::new(), left_out };
         for (split, folder) in &folders {
@@ -139,12 +139,12 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// How many photos there are.
+    /// The number of photos.
     pub fn len(&self) -> usize {
         self.splits.values().map(Vec::len).sum()
     }
 
-    /// Never, for a data set that was scanned.
+    /// Whether there is no photo, which [`Dataset::scan`] never returns.
     pub fn is_empty(&self) -> bool {
         self.splits.is_empty()
     }
@@ -156,22 +156,27 @@ impl Dataset {
 
     /// The photos of one split, in the order of the rows.
     fn scan_split(&mut self, split: Split, folder: &Path) -> Result<Vec<Photo>, DatasetError> {
-        let learnt = matches!(split, Split::Train | Split::All);
-        let found = if learnt { None } else { Some(class_folders(folder, &self.root, &mut self.left_out)?) };
-        if let Some(class) = found.into_iter().flatten().find(|class| self.classes.label(class).is_none()) {
-            return Err(DatasetError::UnknownClass { path: folder.to_owned(), class });
+        if !split.is_training() {
+            // The classes are those of the training photos: others cannot be evaluated.
+            for class in class_folders(folder, &self.root, &mut self.left_out)? {
+                if self.classes.label(&class).is_none() {
+                    return Err(DatasetError::UnknownClass { path: folder.to_owned(), class });
+                }
+            }
         }
         let mut photos = Vec::new();
         for (class, label) in self.classes.iter().zip(0..) {
             let folder = folder.join(class);
-            if !folder.exists() && !learnt {
+            if !folder.exists() && !split.is_training() {
                 continue;
             }
             let paths = photos_below(&folder, &self.root, &mut self.left_out)?;
-            if paths.is_empty() && learnt {
+            if paths.is_empty() && split.is_training() {
                 return Err(DatasetError::EmptyClass(folder));
             }
-            photos.extend(paths.into_iter().map(|path| Photo { path, label }));
+            for path in paths {
+                photos.push(Photo { path, label });
+            }
         }
         Ok(photos)
     }
@@ -182,45 +187,45 @@ fn split_folders(root: &Path, left_out: &mut Vec<LeftOut>) -> Result<BTreeMap<Sp
     let mut folders: BTreeMap<Split, PathBuf> = BTreeMap::new();
     let mut others = Vec::new();
     for name in folders_in(root, root, left_out)? {
-        match SPLIT_FOLDERS.iter().find(|(folder, _)| name == *folder) {
-            None => others.push(LeftOut { path: name.into(), reason: "not a split" }),
-            Some((_, split)) => {
-                if let Some(first) = folders.insert(*split, root.join(&name)) {
-                    let [first, second] = [first.as_path(), name.as_ref()].map(file_name);
-                    return Err(DatasetError::RepeatedSplit { path: root.to_owned(), first, second, split: *split });
-                }
-            }
+        let Some(&(_, split)) = SPLIT_FOLDERS.iter().find(|(folder, _)| name == *folder) else {
+            others.push(LeftOut { path: name.into(), reason: "not a split" });
+            continue;
+        };
+        // `val` and `validation`, say, are the same split.
+        if let Some(first) = folders.insert(split, root.join(&name)) {
+            let (first, second) = (file_name(&first), file_name(name.as_ref()));
+            return Err(DatasetError::RepeatedSplit { path: root.to_owned(), first, second, split });
         }
     }
-    match folders.values().next() {
-        None => Ok([(Split::All, root.to_owned())].into()),
-        Some(_) if folders.contains_key(&Split::Train) => {
-            left_out.extend(others);
-            Ok(folders)
-        }
-        Some(found) => Err(DatasetError::NoTrain { path: root.to_owned(), found: file_name(found) }),
+    let Some(first) = folders.values().next() else {
+        // No folder has the name of a split: they are the classes.
+        return Ok([(Split::All, root.to_owned())].into());
+    };
+    if !folders.contains_key(&Split::Train) {
+        return Err(DatasetError::NoTrain { path: root.to_owned(), found: file_name(first) });
     }
+    left_out.extend(others);
+    Ok(folders)
 }
 
-/// At least two classes.
-fn classes_of(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result<ClassNames, DatasetError> {
+/// The classes of the training photos: at least two.
+fn read_classes(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result<ClassNames, DatasetError> {
     let classes = ClassNames::new(class_folders(folder, root, left_out)?)
         .map_err(|_| DatasetError::NoClasses(folder.to_owned()))?;
-    match classes.name(0) {
-        Some(class) if classes.len() == 1 => {
-            Err(DatasetError::OneClass { path: folder.to_owned(), class: class.to_owned() })
-        }
-        _ => Ok(classes),
+    if classes.len() == 1 {
+        let class = classes.name(0).expect("there is one class").to_owned();
+        return Err(DatasetError::OneClass { path: folder.to_owned(), class });
     }
+    Ok(classes)
 }
 
 /// The names of the classes in a split's folder.
 fn class_folders(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result<Vec<String>, DatasetError> {
-    let to_name = |name: OsString| match name.into_string() {
-        Ok(name) => Ok(name),
-        Err(name) => Err(DatasetError::ClassName(folder.join(name))),
-    };
-    folders_in(folder, root, left_out)?.into_iter().map(to_name).collect()
+    let mut classes = Vec::new();
+    for name in folders_in(folder, root, left_out)? {
+        classes.push(name.into_string().map_err(|name| DatasetError::ClassName(folder.join(name)))?);
+    }
+    Ok(classes)
 }
 
 /// The names of the folders in a folder, sorted.
@@ -232,9 +237,10 @@ fn folders_in(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result
         if is_hidden(&entry.file_name()) || !entry.path().is_dir() {
             continue;
         }
-        match stays_within(root, &entry.path()) {
-            true => names.push(entry.file_name()),
-            false => left_out.push(leaving(root, &entry.path())),
+        if is_within(root, &entry.path()) {
+            names.push(entry.file_name());
+        } else {
+            left_out.push(link_to_outside(root, &entry.path()));
         }
     }
     names.sort_unstable();
@@ -249,25 +255,24 @@ fn photos_below(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Resu
     while let Some(entry) = walk.next() {
         match entry {
             Ok(entry) if is_hidden(entry.file_name()) => skip(&mut walk, &entry),
-            Ok(entry) if entry.path_is_symlink() && !stays_within(root, entry.path()) => {
-                left_out.push(leaving(root, entry.path()));
+            Ok(entry) if entry.path_is_symlink() && !is_within(root, entry.path()) => {
+                left_out.push(link_to_outside(root, entry.path()));
                 skip(&mut walk, &entry);
             }
             Ok(entry) if entry.file_type().is_file() && is_picture(entry.path()) => photos.push(relative(entry.path())),
             Ok(_) => {}
-            Err(error) => match (error.path().map(Path::to_owned), error.loop_ancestor()) {
-                (Some(path), Some(_)) => {
+            Err(error) => {
+                let path = error.path().unwrap_or(folder).to_owned();
+                let is_visible = !is_hidden(path.file_name().unwrap_or_default());
+                if error.loop_ancestor().is_some() {
                     left_out.push(LeftOut { path: relative(&path), reason: "a symbolic link in a circle" });
-                }
-                // A link to nowhere, say: it has a photo's name, so it is listed with the broken ones.
-                (Some(path), None) if is_picture(&path) && !is_hidden(path.file_name().unwrap_or_default()) => {
+                } else if is_picture(&path) && is_visible {
+                    // A broken link, say: it has a photo's name, so it is reported with the photos that cannot be read.
                     photos.push(relative(&path));
-                }
-                (path, _) => {
-                    let path = path.unwrap_or_else(|| folder.to_owned());
+                } else {
                     return Err(DatasetError::Io { path, cause: error.into() });
                 }
-            },
+            }
         }
     }
     photos.sort_unstable_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
@@ -281,12 +286,13 @@ fn skip(walk: &mut walkdir::IntoIter, entry: &DirEntry) {
     }
 }
 
-fn leaving(root: &Path, path: &Path) -> LeftOut {
+fn link_to_outside(root: &Path, path: &Path) -> LeftOut {
     let path = path.strip_prefix(root).unwrap_or(path).to_owned();
     LeftOut { path, reason: "a symbolic link that leaves the data set" }
 }
 
-fn stays_within(root: &Path, path: &Path) -> bool {
+/// Whether a path, its links followed, is within the data set.
+fn is_within(root: &Path, path: &Path) -> bool {
     path.canonicalize().is_ok_and(|target| target.starts_with(root))
 }
 
@@ -364,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_data_set_says_why() {
+    fn a_folder_that_is_not_a_data_set_is_an_error_that_says_why() {
         assert_eq!(
             error(&["a.jpg"]),
             "DATA: no classes here; expected one folder of photos per class, or train/CLASS/…"

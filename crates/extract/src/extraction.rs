@@ -1,6 +1,6 @@
-//! The whole of an extraction: from a folder of photos to a cache that holds exactly their rows.
+//! A whole extraction: from a folder of photos to a cache that holds exactly their rows.
 //!
-//! scan → hash → find what has a row already → run the rest through the network → put the new cache in place
+//! scan → hash → find the missing rows → compute them → publish the new cache
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -26,7 +26,7 @@ use crate::jobs::{self, Job, JobError, Outcome};
 use crate::progress::Progress;
 use crate::views::PhotoViews;
 
-/// What an extraction is asked to do.
+/// The settings of an extraction.
 #[derive(Debug, Clone)]
 pub struct Extraction {
     /// The folder of photos.
@@ -35,7 +35,7 @@ pub struct Extraction {
     pub cache: PathBuf,
     /// The network's weights, safetensors or one of Keras's formats.
     pub weights: PathBuf,
-    /// What the rows depend on.
+    /// Everything that the rows depend on.
     pub spec: EmbedSpec,
     /// How they are computed.
     pub compute: Compute,
@@ -47,16 +47,16 @@ pub struct Extraction {
     pub on_error: OnError,
     /// Hash every photo, also those whose size and time are known.
     pub rehash: bool,
-    /// Overwrite a cache that was made differently.
+    /// Overwrite a cache with another fingerprint, other views or other photos.
     pub replace: bool,
-    /// What to do while somebody else writes the cache.
+    /// What to do while another process writes the cache.
     pub when_locked: WhenLocked,
 }
 
 /// What to do about photos that cannot be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnError {
-    /// Check all the others, then fail with the whole list.
+    /// Check all others, then fail with the whole list.
     #[default]
     Fail,
     /// Leave them out, and list them in skipped.csv.
@@ -64,7 +64,7 @@ pub enum OnError {
 }
 
 impl OnError {
-    /// Both.
+    /// Both choices.
     pub const ALL: [Self; 2] = [Self::Fail, Self::Skip];
 
     /// Its name on the command line.
@@ -76,24 +76,24 @@ impl OnError {
     }
 }
 
-/// What an extraction did.
+/// The result of an extraction.
 #[derive(Debug)]
 pub struct Summary {
     /// The cache.
     pub cache: PathBuf,
-    /// Rows by split.
+    /// The number of rows by split.
     pub rows: BTreeMap<Split, usize>,
-    /// Augmented views of each training photo.
+    /// The number of augmented views of each training photo.
     pub views: usize,
-    /// How the photos differ from those of the cache before.
+    /// How the photos differ from those of the previous cache.
     pub changes: Changes,
     /// Photos without a row, with the reason.
     pub skipped: Vec<SkippedPhoto>,
-    /// The limits that some of those are over.
+    /// The limits that some of those photos exceed.
     pub exceeded: BTreeSet<Limit>,
     /// Files that were read to hash them.
     pub hashed: usize,
-    /// Rows that came from the network in this run, those of views among them.
+    /// Rows that this run computed, including those of views.
     pub computed: usize,
     /// Photos whose bytes are in more than one split.
     pub shared: Vec<SharedPhoto>,
@@ -101,20 +101,20 @@ pub struct Summary {
     pub left_out: Vec<LeftOut>,
     /// Forward passes of the network.
     pub batches: usize,
-    /// Forward passes side by side.
+    /// Forward passes that ran in parallel.
     pub workers: NonZeroUsize,
-    /// Whose kernels ran the network, with which vectors; none where nothing was computed.
+    /// The kernels that ran the network; `None` if nothing was computed.
     pub kernels: Option<String>,
-    /// Where the time of the pipeline went.
+    /// Busy time of each stage of the pipeline.
     pub times: Times,
-    /// The whole run.
+    /// Wall time of the whole run.
     pub elapsed: Duration,
 }
 
-/// Why there is no new cache. What was there before is still there.
+/// Why an extraction failed. A cache that was there before is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
-    /// The folder is no data set.
+    /// The folder is not a data set.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
     /// The weights could not be read.
@@ -123,7 +123,7 @@ pub enum ExtractError {
     /// The cache could not be read or written.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// This machine or build cannot give the precision like this.
+    /// This machine or build cannot compute the precision on the device.
     #[error(transparent)]
     Compute(#[from] ComputeError),
     /// The network could not be prepared.
@@ -139,18 +139,18 @@ pub enum ExtractError {
         photo: PathBuf,
         /// The network's weights.
         weights: PathBuf,
-        /// The network's numbers.
+        /// The number format that they were computed in.
         precision: Precision,
     },
-    /// Photos that give no row, all of them.
+    /// Photos that cannot be used: all of them are listed.
     #[error("{} of the photos cannot be used:\n{}", photos.len(), listed(photos))]
     Broken {
         /// The photos, with the reason.
         photos: Vec<SkippedPhoto>,
-        /// The limits that some of them are over.
+        /// The limits that some of them exceed.
         exceeded: BTreeSet<Limit>,
     },
-    /// Every photo of a class is broken.
+    /// Every training photo of a class is broken.
     #[error("{}: class {class:?} has no photo that can be used", dataset.display())]
     NothingLeft {
         /// The data set.
@@ -158,7 +158,7 @@ pub enum ExtractError {
         /// The class.
         class: String,
     },
-    /// The cache is another data set's.
+    /// The cache has rows, but of none of these photos: it is probably another data set's.
     #[error("{}: holds {rows} rows and none of these photos", path.display())]
     OtherPhotos {
         /// The cache.
@@ -166,10 +166,10 @@ pub enum ExtractError {
         /// How many rows it has.
         rows: usize,
     },
-    /// Somebody asked it to stop.
+    /// It was asked to stop.
     #[error("stopped; {kept} finished rows are kept")]
     Stopped {
-        /// Rows that the next run need not compute.
+        /// Finished rows in the journal, which the next run reuses.
         kept: usize,
     },
 }
@@ -187,31 +187,36 @@ impl Extraction {
     /// See [`ExtractError`].
     pub fn run(&self, stop: &AtomicBool) -> Result<Summary, ExtractError> {
         let start = Instant::now();
-        // Before any photo is read.
+        // What this machine cannot compute is refused before any photo is read.
         self.compute.check(self.spec.precision)?;
         let dataset = Dataset::scan(&self.dataset)?;
         let weights = Weights::load(&self.weights)?;
         let fingerprint = self.spec.fingerprint(weights.digest(), self.compute.device);
+
+        // From here on this process is the cache's only writer.
         let writer = CacheWriter::open(&self.cache, self.when_locked)?;
         let previous = self.previous(writer.path(), &fingerprint)?;
-        let mut journal = writer.journal(&fingerprint, WIDTH)?;
+        let mut journal = writer.journal(&fingerprint, ROW_LENGTH)?;
 
+        // The blake3 of every photo says which of them have a row already, whatever their files are called now.
         let inventory = self.take_inventory(&dataset, previous.as_ref());
         let pictures = inventory.pictures();
         let changes = self.changes(previous.as_ref(), &pictures)?;
         let (mut broken, mut exceeded) = (inventory.broken(), inventory.exceeded());
         let jobs = Job::missing(&pictures, self.views.as_ref(), &RowSource::new(previous.as_ref(), &journal)?);
+
+        // Missing rows go through the network into the journal, where they survive a crash.
         let mut outcome = Outcome::default();
         let mut kernels = None;
         if self.on_error == OnError::Fail && !broken.is_empty() {
-            // The run fails anyway: the rest only has to be checked, and then all of it listed.
+            // The run will fail. The other photos are only decoded, so that the error lists every broken one.
             outcome.broken = self.check(&jobs, &dataset.root, 0);
         } else if !jobs.is_empty() {
             let embedder = Embedder::new(&self.spec, &weights, self.compute)?.with_limits(self.limits);
             kernels = Some(embedder.kernels());
             outcome = self.compute(&jobs, &dataset.root, &embedder, &mut journal, stop)?;
         }
-        broken.extend(with_same_bytes(&outcome.broken, &jobs, &pictures));
+        broken.extend(all_paths_of_broken(&outcome.broken, &jobs, &pictures));
         exceeded.extend(outcome.broken.iter().filter_map(|(_, reason)| reason.limit()));
         if outcome.cancelled {
             return Err(ExtractError::Stopped { kept: journal.rows() });
@@ -221,11 +226,22 @@ impl Extraction {
             return Err(ExtractError::Broken { photos, exceeded });
         }
 
-        let contents = contents(&dataset, (fingerprint, self.views_in_words().cloned()), pictures, &broken)?;
-        let unchanged = previous.as_ref().map(CacheContents::of).transpose()?.is_some_and(|before| before == contents);
-        let mut summary = Summary {
+        // The new cache replaces the old one, unless there is nothing new.
+        let contents = self.contents(&dataset, fingerprint, pictures, &broken)?;
+        let before = previous.as_ref().map(CacheContents::from_cache).transpose()?;
+        if before.as_ref() != Some(&contents) {
+            let rows = RowSource::new(previous.as_ref(), &journal)?;
+            writer.publish(&contents, ROW_LENGTH, &inventory.hashes(), &rows)?;
+        } else {
+            if inventory.hashed > 0 {
+                writer.write_hashes(&inventory.hashes())?;
+            }
+            writer.finish()?;
+        }
+
+        Ok(Summary {
             cache: self.cache.clone(),
-            rows: contents.splits.iter().map(|(&split, of_split)| (split, of_split.photos.len())).collect(),
+            rows: contents.splits.iter().map(|(&name, split)| (name, split.photos.len())).collect(),
             views: contents.views.as_ref().map_or(0, |views| views.count.get()),
             changes,
             skipped: contents.splits.values().flat_map(|split| split.skipped.clone()).collect(),
@@ -239,46 +255,29 @@ impl Extraction {
             kernels,
             times: outcome.times,
             elapsed: start.elapsed(),
-        };
-        if !unchanged {
-            let rows = RowSource::new(previous.as_ref(), &journal)?;
-            writer.publish(&contents, WIDTH, &inventory.hashes(), &rows)?;
-        } else {
-            if inventory.hashed > 0 {
-                writer.note_hashes(&inventory.hashes())?;
-            }
-            writer.finish()?;
-        }
-        summary.elapsed = start.elapsed();
-        Ok(summary)
+        })
     }
 
-    fn views_in_words(&self) -> Option<&Views> {
-        self.views.as_ref().map(PhotoViews::in_words)
+    /// The views as the new cache's manifest will have them.
+    fn manifest_views(&self) -> Option<&Views> {
+        self.views.as_ref().map(PhotoViews::manifest_views)
     }
 
-    /// The cache that is there, if its rows can be used again: they must be made the same way, and every byte of them
-    /// must be the one that was written. Views that it has must not be lost.
+    /// The existing cache, if its rows can be reused: its fingerprint must be the same, and every byte must be the one that
+    /// was written. If it has views, they must not be lost.
     fn previous(&self, path: &Path, fingerprint: &Fingerprint) -> Result<Option<FeatureCache>, ExtractError> {
-        match FeatureCache::open(path) {
-            Ok(cache) => {
-                let differences = fingerprint.differences(cache.fingerprint());
-                let usable = match differences.is_empty() {
-                    true => cache.check_digests(),
-                    false => Err(CacheError::OtherFingerprint { path: path.to_owned(), differences }),
-                };
-                let lost = Views::lost(self.views_in_words(), cache.views());
-                match usable {
-                    Ok(()) if lost.is_empty() || self.replace => Ok(Some(cache)),
-                    Ok(()) => Err(CacheError::OtherViews { path: path.to_owned(), differences: lost }.into()),
-                    Err(_) if self.replace => Ok(None),
-                    Err(error) => Err(error.into()),
-                }
-            }
-            Err(CacheError::NotACache(_)) => Ok(None),
-            Err(_) if self.replace => Ok(None),
-            Err(error) => Err(error.into()),
+        let cache = match open_reusable(path, fingerprint) {
+            Ok(cache) => cache,
+            Err(CacheError::NotACache(_)) => return Ok(None),
+            // It will be replaced, and none of its rows are reused.
+            Err(_) if self.replace => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let lost = Views::lost(self.manifest_views(), cache.views());
+        if !lost.is_empty() && !self.replace {
+            return Err(CacheError::OtherViews { path: path.to_owned(), differences: lost }.into());
         }
+        Ok(Some(cache))
     }
 
     fn take_inventory(&self, dataset: &Dataset, previous: Option<&FeatureCache>) -> Inventory {
@@ -288,24 +287,26 @@ impl Extraction {
         Inventory::take(dataset, &known, reading, || progress.advance(1))
     }
 
-    /// What became of the photos of the cache; none of them left means that it is another data set's.
+    /// How the photos differ from those of the existing cache.
+    ///
+    /// # Errors
+    /// When none of the cache's photos is left: the cache is probably another data set's.
     fn changes(
         &self,
         previous: Option<&FeatureCache>,
         pictures: &BTreeMap<Split, Vec<IndexEntry>>,
     ) -> Result<Changes, ExtractError> {
-        let now = pictures.iter().flat_map(|(&split, photos)| photos.iter().map(move |photo| (split, photo)));
-        let before = previous.map(CacheContents::of).transpose()?;
-        let changes = Changes::between(before.iter().flat_map(CacheContents::photos), now);
-        match previous {
-            Some(cache) if changes.kept() == 0 && changes.removed > 0 && !self.replace => {
-                Err(ExtractError::OtherPhotos { path: cache.path().to_owned(), rows: changes.removed })
-            }
-            _ => Ok(changes),
+        let Some(cache) = previous else { return Ok(Changes::between([], photos_of(pictures))) };
+        let before = CacheContents::from_cache(cache)?;
+        let changes = Changes::between(before.photos(), photos_of(pictures));
+        let nothing_is_kept = changes.kept() == 0 && changes.removed > 0;
+        if nothing_is_kept && !self.replace {
+            return Err(ExtractError::OtherPhotos { path: cache.path().to_owned(), rows: changes.removed });
         }
+        Ok(changes)
     }
 
-    /// Computes the rows of the jobs. Where a broken photo fails the run, the jobs behind it are only checked, so that all
+    /// Computes the rows of the jobs. If a broken photo makes the run fail, the jobs after it are only decoded, so that all
     /// broken photos can be listed.
     fn compute(
         &self,
@@ -327,7 +328,7 @@ impl Extraction {
         Ok(outcome)
     }
 
-    /// Says which photo's row is not finite, if that is the error.
+    /// Adds the photo's path to the error that a row is not finite.
     fn with_photo(&self, error: CacheError, jobs: &[Job]) -> ExtractError {
         let CacheError::RowNotFinite(key) = error else { return error.into() };
         match jobs.iter().find(|job| job.keys.contains(&key)) {
@@ -340,54 +341,91 @@ impl Extraction {
         }
     }
 
-    /// Reads and decodes the photos of the jobs from number `first` on: those that are broken, by their number, and why.
+    /// Reads and decodes the photos of the jobs from number `first` on. Returns the numbers of those that are broken, with
+    /// the reason.
     fn check(&self, jobs: &[Job], root: &Path, first: usize) -> Vec<(usize, PhotoError)> {
         let photos: Vec<Photo> = jobs[first..].iter().map(|job| job.photo(root)).collect();
-        let broken = check(&photos, self.spec.preprocess(self.limits)).into_iter();
-        broken.map(|(number, error)| (first + number, error)).collect()
+        let mut broken = check(&photos, self.spec.preprocess(self.limits));
+        for (number, _) in &mut broken {
+            *number += first;
+        }
+        broken
+    }
+
+    /// The contents of the new cache, without the broken photos.
+    ///
+    /// # Errors
+    /// When a class has no training photo left.
+    fn contents(
+        &self,
+        dataset: &Dataset,
+        fingerprint: Fingerprint,
+        pictures: BTreeMap<Split, Vec<IndexEntry>>,
+        broken: &BTreeMap<PathBuf, String>,
+    ) -> Result<CacheContents, ExtractError> {
+        let mut splits = BTreeMap::new();
+        for (split, mut photos) in pictures {
+            photos.retain(|photo| !broken.contains_key(&photo.path));
+            if split.is_training() {
+                let labels: HashSet<i64> = photos.iter().map(|photo| photo.label).collect();
+                for (class, label) in dataset.classes.iter().zip(0..) {
+                    if !labels.contains(&label) {
+                        return Err(ExtractError::NothingLeft {
+                            dataset: dataset.root.clone(),
+                            class: class.to_owned(),
+                        });
+                    }
+                }
+            }
+            let mut skipped = Vec::new();
+            for photo in dataset.splits.get(&split).into_iter().flatten() {
+                if let Some(reason) = broken.get(&photo.path) {
+                    skipped.push(SkippedPhoto { path: photo.path.clone(), reason: reason.clone() });
+                }
+            }
+            if !(photos.is_empty() && skipped.is_empty()) {
+                splits.insert(split, SplitContents { photos, skipped });
+            }
+        }
+        let views = self.manifest_views().cloned();
+        Ok(CacheContents { fingerprint, views, classes: dataset.classes.clone(), splits })
     }
 }
 
 /// The length of a row.
-const WIDTH: NonZeroUsize = NonZeroUsize::new(COLUMNS).unwrap();
+const ROW_LENGTH: NonZeroUsize = NonZeroUsize::new(COLUMNS).unwrap();
 
-/// A broken picture is broken under each of its names.
-fn with_same_bytes(
+/// Opens the cache at `path` and checks that its rows can be copied to a cache with this fingerprint.
+fn open_reusable(path: &Path, fingerprint: &Fingerprint) -> Result<FeatureCache, CacheError> {
+    let cache = FeatureCache::open(path)?;
+    let differences = fingerprint.differences(cache.fingerprint());
+    if !differences.is_empty() {
+        return Err(CacheError::OtherFingerprint { path: path.to_owned(), differences });
+    }
+    cache.check_digests()?;
+    Ok(cache)
+}
+
+/// Every photo with its split.
+fn photos_of(pictures: &BTreeMap<Split, Vec<IndexEntry>>) -> impl Iterator<Item = (Split, &IndexEntry)> {
+    pictures.iter().flat_map(|(&split, photos)| photos.iter().map(move |photo| (split, photo)))
+}
+
+/// The paths of all photos whose bytes are those of a broken job, with the reason: a job is only one of them.
+fn all_paths_of_broken(
     broken: &[(usize, PhotoError)],
     jobs: &[Job],
     pictures: &BTreeMap<Split, Vec<IndexEntry>>,
 ) -> Vec<(PathBuf, String)> {
-    let reasons: HashMap<blake3::Hash, String> =
-        broken.iter().map(|&(job, ref reason)| (jobs[job].blake3, reason.to_string())).collect();
-    let named = |photo: &IndexEntry| Some((photo.path.clone(), reasons.get(&photo.blake3)?.clone()));
-    pictures.values().flatten().filter_map(named).collect()
-}
-
-/// The new cache, broken photos left out; every class must keep a row to learn from.
-fn contents(
-    dataset: &Dataset,
-    (fingerprint, views): (Fingerprint, Option<Views>),
-    pictures: BTreeMap<Split, Vec<IndexEntry>>,
-    broken: &BTreeMap<PathBuf, String>,
-) -> Result<CacheContents, ExtractError> {
-    let mut splits = BTreeMap::new();
-    for (split, mut photos) in pictures {
-        photos.retain(|photo| !broken.contains_key(&photo.path));
-        if split.is_learnt_from() {
-            let learnt: HashSet<i64> = photos.iter().map(|photo| photo.label).collect();
-            if let Some((class, _)) = dataset.classes.iter().zip(0..).find(|(_, label)| !learnt.contains(label)) {
-                let (dataset, class) = (dataset.root.clone(), class.to_owned());
-                return Err(ExtractError::NothingLeft { dataset, class });
-            }
-        }
-        let of_split = dataset.splits.get(&split).into_iter().flatten();
-        let skipped = of_split.filter_map(|photo| {
-            Some(SkippedPhoto { path: photo.path.clone(), reason: broken.get(&photo.path)?.clone() })
-        });
-        let skipped: Vec<SkippedPhoto> = skipped.collect();
-        if !(photos.is_empty() && skipped.is_empty()) {
-            splits.insert(split, SplitContents { photos, skipped });
+    let mut reasons: HashMap<blake3::Hash, String> = HashMap::new();
+    for (job, error) in broken {
+        reasons.insert(jobs[*job].blake3, error.to_string());
+    }
+    let mut paths = Vec::new();
+    for photo in pictures.values().flatten() {
+        if let Some(reason) = reasons.get(&photo.blake3) {
+            paths.push((photo.path.clone(), reason.clone()));
         }
     }
-    Ok(CacheContents { fingerprint, views, classes: dataset.classes.clone(), splits })
+    paths
 }

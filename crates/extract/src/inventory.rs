@@ -1,8 +1,9 @@
-//! Which picture each photo of the data set is: blake3 of its bytes, from the file or from what is known of it.
+//! The blake3 of each photo of the data set, from its file or from the last run's hashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backbone::PhotoError;
 use backbone::photo::read_photo;
@@ -12,92 +13,110 @@ use rayon::prelude::*;
 
 use crate::dataset::{Dataset, Photo};
 
-/// The photos of a data set, told apart by their bytes.
+/// The photos of a data set, with the blake3 of their bytes.
 #[derive(Debug)]
 pub struct Inventory {
-    splits: BTreeMap<Split, Vec<Seen>>,
-    /// How many files were read for this.
+    splits: BTreeMap<Split, Vec<HashResult>>,
+    /// Files that were read to hash them.
     pub hashed: usize,
 }
 
-/// A photo and what it turned out to be.
-type Seen = (Photo, Result<HashedPhoto, PhotoError>);
+/// A photo with its hash, or why it cannot have a row.
+type HashResult = (Photo, Result<HashedPhoto, PhotoError>);
 
 /// How photos are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
-    /// How they are decoded and resized later: what cannot be is found now.
+    /// How they will be decoded and resized: a photo that cannot be is found now.
     pub preprocess: Preprocess,
     /// Hash every file, also those whose size and time are known.
     pub rehash: bool,
 }
 
 impl Inventory {
-    /// Hashes the photos on all threads of the current rayon pool, those with a known size and time excepted; a
-    /// file that is read is also looked at: what is no picture is found here, before any forward pass.
+    /// Hashes the photos on all threads of the current rayon pool, except those whose size and time are those in `known`.
+    /// The header of a file that is read is also checked, so that a file that is not a picture is found before any forward
+    /// pass. `advance` is called after each photo.
     pub fn take(dataset: &Dataset, known: &Hashes, reading: Reading, advance: impl Fn() + Sync) -> Self {
-        let look = |bytes: &mut Vec<u8>, photo: &Photo| {
-            let path = dataset.root.join(&photo.path);
-            let seen = look_at(&path, &photo.path, known, reading, bytes);
+        let hashed = AtomicUsize::new(0);
+        let hash = |buffer: &mut Vec<u8>, photo: &Photo| {
+            let result = match known_hash(dataset, photo, known, reading) {
+                Some(known) => Ok(known),
+                None => {
+                    hashed.fetch_add(1, Ordering::Relaxed);
+                    hash_file(&dataset.root.join(&photo.path), reading, buffer)
+                }
+            };
             advance();
-            match seen {
-                Ok((picture, read)) => ((photo.clone(), Ok(picture)), read),
-                Err(broken) => ((photo.clone(), Err(broken)), true),
-            }
+            (photo.clone(), result)
         };
-        let mut hashed = 0;
         let mut splits = BTreeMap::new();
         for (&split, photos) in &dataset.splits {
-            let (photos, read): (Vec<_>, Vec<bool>) = photos.par_iter().map_init(Vec::new, look).unzip();
-            hashed += read.into_iter().filter(|&read| read).count();
-            splits.insert(split, photos);
+            // Each thread reads all of its files into one buffer.
+            splits.insert(split, photos.par_iter().map_init(Vec::new, hash).collect());
         }
-        Self { splits, hashed }
+        Self { splits, hashed: hashed.into_inner() }
     }
 
     /// Every photo that can have a row, by split, in the order of the rows.
     pub fn pictures(&self) -> BTreeMap<Split, Vec<IndexEntry>> {
-        let entry = |(photo, picture): &Seen| {
-            let blake3 = picture.as_ref().ok()?.blake3();
-            Some(IndexEntry { path: photo.path.clone(), label: photo.label, blake3 })
-        };
-        self.splits.iter().map(|(&split, photos)| (split, photos.iter().filter_map(entry).collect())).collect()
+        let mut splits = BTreeMap::new();
+        for (&split, photos) in &self.splits {
+            let mut entries = Vec::with_capacity(photos.len());
+            for (photo, hash) in photos {
+                if let Ok(hash) = hash {
+                    entries.push(IndexEntry { path: photo.path.clone(), label: photo.label, blake3: hash.blake3() });
+                }
+            }
+            splits.insert(split, entries);
+        }
+        splits
     }
 
-    /// The photos that cannot, with the reason.
+    /// The photos that cannot have a row, with the reason.
     pub fn broken(&self) -> BTreeMap<PathBuf, String> {
-        let reason = |(photo, picture): &Seen| Some((photo.path.clone(), picture.as_ref().err()?.to_string()));
-        self.splits.values().flatten().filter_map(reason).collect()
+        let mut broken = BTreeMap::new();
+        for (photo, hash) in self.splits.values().flatten() {
+            if let Err(error) = hash {
+                broken.insert(photo.path.clone(), error.to_string());
+            }
+        }
+        broken
     }
 
-    /// The limits that some of those are over.
+    /// The limits that some of those photos exceed.
     pub fn exceeded(&self) -> BTreeSet<Limit> {
         let photos = self.splits.values().flatten();
-        photos.filter_map(|(_, picture)| picture.as_ref().err()?.limit()).collect()
+        photos.filter_map(|(_, hash)| hash.as_ref().err()?.limit()).collect()
     }
 
     /// The sizes and times of the photos, for the next run.
     pub fn hashes(&self) -> Hashes {
-        let known = |(photo, picture): &Seen| Some((photo.path.clone(), *picture.as_ref().ok()?));
-        Hashes::new(self.splits.values().flatten().filter_map(known))
+        let mut hashes = Vec::new();
+        for (photo, hash) in self.splits.values().flatten() {
+            if let Ok(hash) = hash {
+                hashes.push((photo.path.clone(), *hash));
+            }
+        }
+        Hashes::new(hashes)
     }
 }
 
-/// The picture at `path`, and whether the file had to be read (into `bytes`).
-fn look_at(
-    path: &Path,
-    relative: &Path,
-    known: &Hashes,
-    reading: Reading,
-    bytes: &mut Vec<u8>,
-) -> Result<(HashedPhoto, bool), PhotoError> {
-    let metadata = fs::metadata(path)?;
-    if !reading.rehash
-        && let Some(blake3) = known.unchanged(relative, &metadata)
-    {
-        return Ok((HashedPhoto::new(&metadata, blake3), false));
+/// The photo's hash from an earlier run, if its size and time have not changed since.
+fn known_hash(dataset: &Dataset, photo: &Photo, known: &Hashes, reading: Reading) -> Option<HashedPhoto> {
+    if reading.rehash {
+        return None;
     }
-    read_photo(path, bytes)?;
-    reading.preprocess.check(bytes)?;
-    Ok((HashedPhoto::new(&metadata, blake3::hash(bytes)), true))
+    let metadata = fs::metadata(dataset.root.join(&photo.path)).ok()?;
+    let blake3 = known.unchanged(&photo.path, &metadata)?;
+    Some(HashedPhoto::new(&metadata, blake3))
+}
+
+/// Reads the file into `buffer`, checks that it is a picture, and hashes it.
+fn hash_file(path: &Path, reading: Reading, buffer: &mut Vec<u8>) -> Result<HashedPhoto, PhotoError> {
+    // Before it is read: if the file changes meanwhile, its time will not match the next time.
+    let metadata = fs::metadata(path)?;
+    read_photo(path, buffer)?;
+    reading.preprocess.check(buffer)?;
+    Ok(HashedPhoto::new(&metadata, blake3::hash(buffer)))
 }

@@ -1,4 +1,4 @@
-//! The rows that no cache has yet: which they are, and their way through the network into the journal.
+//! The rows that have to be computed: finding them, and running their photos through the network into the journal.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
@@ -12,27 +12,27 @@ use feature_cache::{CacheError, IndexEntry, Journal, RowSource, Split};
 use crate::progress::Progress;
 use crate::views::PhotoViews;
 
-/// A photo, and the pictures of it whose rows are wanted: itself, its views, or some of them.
+/// A photo with missing rows: its own, those of its views, or some of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// Relative to the data set.
     pub path: PathBuf,
-    /// blake3 of the bytes that the file had a moment ago.
+    /// blake3 that the file's bytes had when it was hashed.
     pub blake3: blake3::Hash,
-    /// By what each row is found later; at least one.
+    /// The key of each missing row; at least one.
     pub keys: Vec<blake3::Hash>,
-    /// What each row is of, in the order of the keys: a view, or with `None` the photo as it is.
+    /// For each key, the view that the row is of; `None` for the photo itself.
     pub views: Vec<Option<View>>,
 }
 
-/// What became of the jobs.
+/// The result of running the jobs.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// The jobs that gave no rows, by their number, and why.
+    /// The jobs whose photo cannot be used, by number, with the reason.
     pub broken: Vec<(usize, PhotoError)>,
     /// Whether it was cancelled before the last job.
     pub cancelled: bool,
-    /// Rows that are in the journal now.
+    /// Rows that were computed and are in the journal.
     pub rows: usize,
     /// Batches that went through the network.
     pub batches: usize,
@@ -40,7 +40,7 @@ pub struct Outcome {
     pub times: Times,
 }
 
-/// Why jobs cannot go on.
+/// Why the jobs cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     /// The network could not be run.
@@ -51,35 +51,41 @@ pub enum JobError {
     Journal(#[from] CacheError),
 }
 
-/// Why the embedding is stopped before its end.
+/// Why the embedding is stopped early.
 enum Stop {
     Broken,
     Journal(CacheError),
 }
 
 impl Job {
-    /// Each picture that there is no row for, once: photos, and the views of training photos.
+    /// The photos and the views of training photos that have no row yet. Photos with the same bytes are listed once.
     pub fn missing(
         photos: &BTreeMap<Split, Vec<IndexEntry>>,
         views: Option<&PhotoViews>,
         rows: &RowSource<'_>,
     ) -> Vec<Self> {
         let mut jobs = Vec::new();
-        let mut seen = HashSet::new();
+        let mut listed_keys = HashSet::new();
         for (&split, photos) in photos {
-            let views = views.filter(|_| split.is_learnt_from());
             for photo in photos {
+                // All rows that the photo should have: its own and, if it is a training photo, those of its views.
+                let mut wanted: Vec<(blake3::Hash, Option<View>)> = vec![(photo.blake3, None)];
+                if let Some(views) = views
+                    && split.is_training()
+                {
+                    for (key, view) in views.for_photo(photo.blake3) {
+                        wanted.push((key, Some(view)));
+                    }
+                }
+
                 let mut job =
                     Self { path: photo.path.clone(), blake3: photo.blake3, keys: Vec::new(), views: Vec::new() };
-                let mut want = |key: blake3::Hash, view: Option<View>| {
-                    if !rows.contains(&key) && seen.insert(key) {
+                for (key, view) in wanted {
+                    let is_listed = !listed_keys.insert(key);
+                    if !is_listed && !rows.contains(&key) {
                         job.keys.push(key);
                         job.views.push(view);
                     }
-                };
-                want(photo.blake3, None);
-                for (key, view) in views.into_iter().flat_map(|views| views.of(photo.blake3)) {
-                    want(key, Some(view));
                 }
                 if !job.keys.is_empty() {
                     jobs.push(job);
@@ -96,11 +102,11 @@ impl Job {
     }
 }
 
-/// Computes the rows of the jobs and appends them to the journal, a batch at a time. With `stop_at_broken`, the first
-/// photo that is broken is the last one: the jobs behind it are not run.
+/// Computes the rows of the jobs and appends them to the journal, a batch at a time. With `stop_at_broken`, it stops at the
+/// first photo that cannot be used, and the jobs after it are not run.
 ///
 /// # Errors
-/// When the network or the journal fails; rows that were written stay written.
+/// When the network or the journal fails; rows that are already in the journal stay there.
 pub fn compute(
     jobs: &[Job],
     root: &Path,
@@ -125,7 +131,7 @@ pub fn compute(
     if let End::Stopped(Stop::Journal(error)) = embedding.end {
         return Err(error.into());
     }
-    // What did not fill a last batch.
+    // The last batch may not be full.
     pending.write()?;
     Ok(Outcome {
         broken,
@@ -136,7 +142,7 @@ pub fn compute(
     })
 }
 
-/// Rows that the journal gets together, since the disk is waited for each time.
+/// Rows that will be appended to the journal together, since each append waits for the disk.
 struct PendingRows<'a> {
     rows: Vec<(blake3::Hash, Vec<f32>)>,
     batch_size: usize,

@@ -3,6 +3,8 @@
 //! ```text
 //! folder of photos ─ dataset ─ inventory ─ jobs (through backbone's Embedder) ─ extraction ─▶ feature cache
 //! ```
+//!
+//! [`extraction::Extraction::run`] is the whole of it, step by step.
 
 pub mod dataset;
 pub mod inventory;

@@ -14,17 +14,17 @@ fn main() {
         note!("error: {error:#}");
         ExitCode::FAILURE
     });
-    leave(code);
+    exit(code);
 }
 
-/// Ends the process, with 0 or 1 as all commands do, without the destructors of libtorch's statics: they take a tenth of a
-/// second to give back what the operating system takes back at once.
+/// Ends the process with exit code 0 or 1, without running the destructors of libtorch's static objects: they take a tenth
+/// of a second to free memory that the operating system frees anyway.
 #[allow(unsafe_code)]
-fn leave(code: ExitCode) -> ! {
-    // A reader that has gone away wants no rest.
+fn exit(code: ExitCode) -> ! {
+    // Fails if the reader of a pipe has gone, which is no error.
     let _ = stdout().flush();
-    // SAFETY: every thread and file of ours is done with; what libtorch printed is in C's streams, which are flushed, and
-    // null stands for all of them.
+    // SAFETY: all our threads have ended and all our files are closed. `fflush` with a null pointer flushes all of C's
+    // streams, which libtorch may have printed to.
     unsafe {
         libc::fflush(std::ptr::null_mut());
         libc::_exit(i32::from(code != ExitCode::SUCCESS))

@@ -1,4 +1,4 @@
-//! How far a long step is: a bar on a terminal, a line now and then elsewhere.
+//! Progress of a long step: a bar on a terminal, a line every ten seconds elsewhere.
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -15,12 +15,12 @@ pub struct Progress {
     bar: ProgressBar,
     step: &'static str,
     what: &'static str,
-    /// When the last line was written; none on a terminal.
+    /// When the last line was written; `None` on a terminal.
     last_line: Option<Mutex<Instant>>,
 }
 
 impl Progress {
-    /// Begins a step over `total` photos, say.
+    /// Begins the step `step`, as in `extracting`, over `total` items called `what`, as in `rows`.
     pub fn start(step: &'static str, total: usize, what: &'static str) -> Self {
         if !std::io::stderr().is_terminal() {
             let bar = ProgressBar::hidden();
@@ -34,7 +34,7 @@ impl Progress {
         Self { bar, step, what, last_line: None }
     }
 
-    /// This many are done.
+    /// Adds `count` finished items.
     pub fn advance(&self, count: usize) {
         self.bar.inc(count as u64);
         let Some(last_line) = &self.last_line else { return };

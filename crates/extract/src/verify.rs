@@ -1,4 +1,4 @@
-//! A cache against the photos it was made of, and rows against the network.
+//! Verifying a cache against its photos: their hashes, and a sample of rows computed again.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::views::PhotoViews;
 
-/// Something that is not as the cache says.
+/// A photo or row that is not what the cache says.
 #[derive(Debug, thiserror::Error)]
 pub enum Discrepancy {
     /// The photo cannot be read.
@@ -34,11 +34,11 @@ pub enum Discrepancy {
     Row {
         /// The photo, relative to the data set.
         path: PathBuf,
-        /// Of which view, if it is one's.
+        /// The number of the view; `None` for the photo itself.
         view: Option<usize>,
-        /// Relative L2 distance.
+        /// Relative L2 distance of the two rows.
         difference: f64,
-        /// What rounding explains.
+        /// The distance that rounding may cause.
         allowed: f64,
     },
 }
@@ -53,28 +53,28 @@ pub enum VerifyError {
     /// The weights could not be read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The cache could not be read, or its rows are of other weights.
+    /// The cache could not be read, or its rows were computed with other weights.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// This version does not compute such rows.
+    /// This version cannot compute rows with the cache's fingerprint.
     #[error("{}: {recipe}", cache.display())]
     UnknownRecipe {
         /// The cache.
         cache: PathBuf,
-        /// What is unknown of its fingerprint.
+        /// The field of the fingerprint that is unknown.
         recipe: UnknownRecipe,
     },
-    /// This version does not make such views.
+    /// This version draws other views.
     #[error("{}: another version made its views, so they cannot be computed again", .0.display())]
     UnknownViews(PathBuf),
-    /// This machine does not have the device or the precision of the rows.
+    /// This machine does not have the device or the precision that the rows were computed with.
     #[error("{}: its rows were computed in {precision}: {cause}", cache.display())]
     NotHere {
         /// The cache.
         cache: PathBuf,
         /// The precision and device, as the fingerprint has them.
         precision: String,
-        /// What is missing.
+        /// Why not.
         cause: EmbedderError,
     },
     /// The network could not be run.
@@ -82,29 +82,29 @@ pub enum VerifyError {
     Network(#[from] NetworkError),
 }
 
-/// Hashes every photo of the cache and lists those that are not what they were.
+/// Hashes every photo of the cache and lists those that have changed or cannot be read.
 pub fn photos(contents: &CacheContents, dataset: &Path) -> Vec<Discrepancy> {
     let photos: Vec<&IndexEntry> = contents.photos().map(|(_, photo)| photo).collect();
-    let look = |buffer: &mut Vec<u8>, photo: &&IndexEntry| match read_photo(&dataset.join(&photo.path), buffer) {
+    let check = |buffer: &mut Vec<u8>, photo: &&IndexEntry| match read_photo(&dataset.join(&photo.path), buffer) {
         Err(reason) => Some(Discrepancy::Unreadable { path: photo.path.clone(), reason }),
         Ok(()) if blake3::hash(buffer) == photo.blake3 => None,
         Ok(()) => Some(Discrepancy::Changed(photo.path.clone())),
     };
-    photos.par_iter().map_init(Vec::new, look).flatten().collect()
+    photos.par_iter().map_init(Vec::new, check).flatten().collect()
 }
 
 /// A photo whose rows are computed again.
 struct Sample<'a> {
     path: PathBuf,
     photo: Photo,
-    /// The numbers of the views, in the order in which the photo has them; none for the photo as it is.
+    /// For each of the photo's rows, the number of the view; `None` for the photo itself.
     numbers: Vec<Option<usize>>,
-    /// The rows of the cache, in the same order.
+    /// The rows in the cache, in the same order.
     cached: Vec<&'a [f32]>,
 }
 
-/// Computes `count` rows again, evenly spread over the cache, each with one of its views if it has any, and lists those
-/// that are off.
+/// Computes `count` rows again, evenly spread over the cache, each with the row of one of its views if it has any, and lists
+/// those that differ by more than rounding.
 ///
 /// # Errors
 /// When the weights are not the cache's, this machine or version cannot compute its rows or views, or the network cannot be
@@ -151,39 +151,40 @@ pub fn rows(
     Ok(found)
 }
 
-/// Rows at equal distances over the cache, or all if there are fewer, each with one of its views if it has any.
+/// `count` evenly spread rows of the cache, or all if there are fewer, each with one of its views if it has any.
 fn samples<'a>(cache: &'a FeatureCache, dataset: &Path, count: usize) -> Result<Vec<Sample<'a>>, VerifyError> {
     let views = match cache.views() {
         None => None,
         Some(views) => {
-            let known = PhotoViews::of_cache(views);
+            let known = PhotoViews::from_cache(views);
             Some(known.ok_or_else(|| VerifyError::UnknownViews(cache.path().to_owned()))?)
         }
     };
     let total: usize = cache.splits().map(|(_, split)| split.rows()).sum();
     let count = count.min(total);
+    // Row numbers that count through all splits.
     let mut wanted = (0..count).map(|k| k * total / count).peekable();
     let mut samples = Vec::with_capacity(count);
-    let mut first = 0;
+    let mut first_of_split = 0;
     for (_, split) in cache.splits() {
         let index = split.index()?;
-        while let Some(row) = wanted.next_if(|&row| row < first + split.rows()) {
-            let row = row - first;
+        while let Some(row) = wanted.next_if(|&row| row < first_of_split + split.rows()) {
+            let row = row - first_of_split;
             let entry: &IndexEntry = &index[row];
             let photo = Photo::from_path(dataset.join(&entry.path));
             let cached = split.row(row).expect("the row is within the split");
             let mut sample = Sample { path: entry.path.clone(), photo, numbers: vec![None], cached: vec![cached] };
-            if let (Some(views), Some(cached)) = (&views, split.each_rows_views().nth(row)) {
-                // Another one from photo to photo.
-                let number = samples.len() % views.in_words().count;
-                let view = views.of(entry.blake3).nth(number).map(|(_, view)| view);
+            if let (Some(views), Some(cached)) = (&views, split.views_by_row().nth(row)) {
+                // Another view for each sample, so that all numbers are covered.
+                let number = samples.len() % views.manifest_views().count;
+                let view = views.for_photo(entry.blake3).nth(number).map(|(_, view)| view);
                 sample.photo.views.push(view);
                 sample.numbers.push(Some(number));
                 sample.cached.push(&cached[number * cache.columns()..][..cache.columns()]);
             }
             samples.push(sample);
         }
-        first += split.rows();
+        first_of_split += split.rows();
     }
     Ok(samples)
 }

@@ -1,4 +1,4 @@
-//! The augmented views of a photo whose rows are wanted, and by what those rows are found.
+//! The augmented views of each training photo, and the keys of their rows.
 
 use std::num::NonZeroUsize;
 
@@ -13,25 +13,25 @@ pub struct PhotoViews {
 }
 
 impl PhotoViews {
-    /// So many views, drawn like this.
+    /// `count` views of each photo, drawn with `variation`.
     pub fn new(count: NonZeroUsize, variation: Variation) -> Self {
         Self { views: Views { count, augmentation: variation.to_augmentation() }, variation }
     }
 
-    /// The views of a cache; none if this version would make other ones.
-    pub fn of_cache(views: &Views) -> Option<Self> {
+    /// The views of a cache; `None` if this version would draw other ones.
+    pub fn from_cache(views: &Views) -> Option<Self> {
         let variation = Variation::from_augmentation(&views.augmentation)?;
         Some(Self { views: views.clone(), variation })
     }
 
-    /// As the manifest has them.
-    pub fn in_words(&self) -> &Views {
+    /// The description of the views in the manifest.
+    pub fn manifest_views(&self) -> &Views {
         &self.views
     }
 
-    /// The views of this picture, in the order of their numbers, each with the key of its row.
-    pub fn of(&self, picture: blake3::Hash) -> impl Iterator<Item = (blake3::Hash, View)> {
-        let keys = self.views.keys(picture).enumerate();
-        keys.map(move |(number, key)| (key, self.variation.view(&picture, number)))
+    /// The views of the photo with this blake3, in the order of their numbers, each with the key of its row.
+    pub fn for_photo(&self, photo: blake3::Hash) -> impl Iterator<Item = (blake3::Hash, View)> {
+        let keys = self.views.keys(photo).enumerate();
+        keys.map(move |(number, key)| (key, self.variation.view(&photo, number)))
     }
 }

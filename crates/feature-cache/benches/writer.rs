@@ -17,7 +17,7 @@ fn main() {
     divan::main();
 }
 
-/// A batch of rows that cannot get lost any more: written behind the others and synced.
+/// A batch of rows, appended to the journal and synced to the disk.
 #[divan::bench(args = [1, 8, 64])]
 fn journal_batch(bencher: Bencher<'_, '_>, rows: usize) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -29,7 +29,7 @@ fn journal_batch(bencher: Bencher<'_, '_>, rows: usize) {
     });
 }
 
-/// A whole cache: all rows into the journal at once, and from there to their place.
+/// A whole cache: all rows are appended to the journal at once and copied from there into the cache.
 #[divan::bench(args = [300, 3_000], sample_count = 10)]
 fn cache(bencher: Bencher<'_, '_>, rows: usize) {
     let folder = tempfile::tempdir().expect("a folder");

@@ -33,9 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("  {}  {class}  {values:.3?} and {} more", photo.path.display(), row.len() - values.len());
         }
 
-        // Augmented views of the same photos, if the split has any: those of a row lie one behind the other.
-        if let Some(of_first_row) = split.each_rows_views().next() {
-            println!("  {} augmented views of each photo", of_first_row.len() / cache.columns());
+        // Augmented views of the same photos, if the split has any: all views of a row are in one slice.
+        if let Some(views_of_first_row) = split.views_by_row().next() {
+            println!("  {} augmented views of each photo", views_of_first_row.len() / cache.columns());
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! Writing beside a place and renaming into it: whoever opens the place finds the old content or the new, never a part.
+//! Atomic writes: a new file or folder is written under a hidden name and then renamed, so that a reader opens either the
+//! old content or the new, never a part of it.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -10,29 +11,29 @@ use std::path::{Path, PathBuf};
 pub enum Durability {
     /// The file and the name in its folder are on the disk: fsync on both. Takes milliseconds.
     Synced,
-    /// The operating system writes when it sees fit: after a power cut the file may be the old one, or empty.
+    /// The operating system writes it later: after a power cut the file may be the old one, or empty.
     Unsynced,
 }
 
 /// Replaces the file at `path`, or creates it with the folders above it, by what `write` writes.
 ///
-/// The content goes to a hidden file in the same folder, named after this process, which then takes the name `path`. So
-/// a reader sees the old file or the new one, and a file that is open or mapped stays as it was.
+/// The content goes to a hidden file in the same folder, whose name contains the process id and which is then renamed to
+/// `path`. So a reader sees the old file or the new one, and a file that is already open or mapped does not change.
 ///
 /// # Errors
-/// Those of `write` and of the operating system. The file at `path` is then as it was before, but for a failed fsync of
-/// its folder, and the hidden file is removed.
+/// Those of `write` and of the operating system. The hidden file is then removed and the file at `path` is unchanged,
+/// unless it was the fsync of its folder that failed: then the new file is in place, but may not survive a power cut.
 pub fn write_atomically(
     path: &Path,
     durability: Durability,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let hidden = hidden_beside(path)?;
+    let hidden = hidden_sibling(path)?;
     fs::create_dir_all(parent(path))?;
     write_then_rename(&hidden, path, durability, write)
 }
 
-/// [`write_atomically`] with the content going to `hidden` first, which is on the same file system as `path`.
+/// [`write_atomically`] with `hidden` as the temporary file, which must be on the same file system as `path`.
 pub(crate) fn write_then_rename(
     hidden: &Path,
     path: &Path,
@@ -41,7 +42,7 @@ pub(crate) fn write_then_rename(
 ) -> io::Result<()> {
     let written = write_new(hidden, durability, write).and_then(|()| fs::rename(hidden, path));
     if written.is_err() {
-        // The first error is the one that counts.
+        // Of two errors the first one is returned.
         let _ = fs::remove_file(hidden);
     }
     written?;
@@ -59,7 +60,7 @@ fn write_new(
     if durability == Durability::Synced { file.sync_all() } else { Ok(()) }
 }
 
-/// Makes the names in a folder durable: a rename or a new file survives a power cut only after this.
+/// Syncs a folder, so that new and renamed entries in it survive a power cut.
 ///
 /// # Errors
 /// When the folder cannot be opened or synced.
@@ -67,10 +68,10 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// A new folder that appears at its place when all of its files are written: [`write_atomically`] for many files at
+/// A new folder that appears under its name when all of its files are written: [`write_atomically`] for many files at
 /// once, without fsync.
 ///
-/// Dropped before [`NewFolder::publish`], it is removed with all that is in it.
+/// If it is dropped before [`NewFolder::publish`], the folder and its files are removed.
 #[derive(Debug)]
 pub struct NewFolder {
     path: PathBuf,
@@ -78,13 +79,13 @@ pub struct NewFolder {
 }
 
 impl NewFolder {
-    /// Creates a hidden, empty folder beside `path`, and the folders above it.
+    /// Creates a hidden, empty folder in the same directory as `path`, and the folders above it.
     ///
     /// # Errors
     /// Those of the operating system.
-    pub fn beside(path: &Path) -> io::Result<Self> {
-        let hidden = hidden_beside(path)?;
-        // A process of the same number may have been killed here.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let hidden = hidden_sibling(path)?;
+        // A killed process with the same id may have left its folder behind.
         match fs::remove_dir_all(&hidden) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => fs::create_dir_all(&hidden)?,
@@ -97,25 +98,25 @@ impl NewFolder {
         &self.path
     }
 
-    /// Renames the folder into its place.
+    /// Renames the folder to its final name.
     ///
     /// # Errors
-    /// Those of the operating system, among them that a file or a folder with something in it is there already; the new
-    /// folder is then removed.
+    /// When there is already a file or a folder that is not empty, or the operating system fails otherwise; the new folder
+    /// is then removed.
     pub fn publish(self) -> io::Result<()> {
         fs::rename(&self.path, &self.destination)
     }
 }
 
 impl Drop for NewFolder {
-    /// Nothing is left to remove once the folder was renamed.
+    /// Does nothing after the folder was renamed.
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
 /// `FOLDER/.NAME.PROCESS` for `FOLDER/NAME`.
-fn hidden_beside(path: &Path) -> io::Result<PathBuf> {
+fn hidden_sibling(path: &Path) -> io::Result<PathBuf> {
     let file_name = path.file_name().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the path has no name"))?;
     let mut hidden = OsString::from(".");
     hidden.push(file_name);
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_leaves_the_old_file_and_nothing_beside_it() {
+    fn a_failure_leaves_the_old_file_and_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.csv");
         fs::write(&path, "old").unwrap();
@@ -200,20 +201,20 @@ mod tests {
     fn a_folder_appears_whole_or_not_at_all() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("runs/first");
-        let stale = hidden_beside(&path).unwrap();
+        let stale = hidden_sibling(&path).unwrap();
         fs::create_dir_all(&stale).unwrap();
         fs::write(stale.join("of a killed process"), "").unwrap();
 
-        let folder = NewFolder::beside(&path).unwrap();
+        let folder = NewFolder::create(&path).unwrap();
         assert!(names(folder.path()).is_empty());
         fs::write(folder.path().join("config.json"), "{}").unwrap();
         assert!(!path.exists());
         folder.publish().unwrap();
         assert_eq!(names(&path), ["config.json"]);
 
-        // Given up, and one that finds its place taken.
-        drop(NewFolder::beside(&path).unwrap());
-        NewFolder::beside(&path).unwrap().publish().unwrap_err();
+        // One that is dropped, and one whose name is taken.
+        drop(NewFolder::create(&path).unwrap());
+        NewFolder::create(&path).unwrap().publish().unwrap_err();
         assert_eq!(names(&path), ["config.json"]);
         assert_eq!(names(path.parent().unwrap()), ["first"]);
     }

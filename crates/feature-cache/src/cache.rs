@@ -15,15 +15,16 @@ use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::hashes::Hashes;
 use crate::index::{IndexEntry, SkippedPhoto, read_index, read_skipped};
-use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, Manifest, SKIPPED, SplitManifest, VIEWS, is_absent};
+use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitManifest, VIEWS, is_absent};
 use crate::npy::NpyArray;
 use crate::split::Split;
 use crate::views::Views;
 
-/// How often an opening that met an update starts anew. Each time takes a whole new cache written meanwhile.
-const MOST_TRIES: usize = 100;
+/// How often opening is tried again after the cache was replaced meanwhile. Each failure needs another whole cache to be
+/// published in the milliseconds that opening takes.
+const MAX_TRIES: usize = 100;
 
-/// A complete cache, as it was at one moment: later updates do not touch it.
+/// An open cache, as it was when it was opened: later updates do not change it.
 #[derive(Debug)]
 pub struct FeatureCache {
     path: PathBuf,
@@ -39,7 +40,7 @@ pub struct CachedSplit {
     views: Option<MappedRows>,
     labels: Vec<i64>,
     index_file: MappedFile,
-    /// The entries of `index_file`, from the first time that they are asked for.
+    /// The entries of `index_file`, parsed when they are first asked for.
     index: OnceLock<Vec<IndexEntry>>,
     skipped: Option<MappedFile>,
 }
@@ -49,11 +50,11 @@ pub struct CachedSplit {
 struct MappedRows {
     bytes: Mmap,
     header_bytes: usize,
-    /// The values of each row: the product of the other axes, which is not 0.
+    /// Values per row: the product of the other axes, never 0.
     row_length: usize,
 }
 
-/// A file as it is: an array that has not been looked at, or a table that is read when it is asked for.
+/// A mapped file whose content has not been parsed yet.
 #[derive(Debug)]
 struct MappedFile {
     path: PathBuf,
@@ -71,16 +72,16 @@ impl FeatureCache {
         loop {
             let (manifest, json) = Manifest::read(path)?;
             let opened = open_splits(path, &manifest);
-            // A writer swaps whole folders: the same manifest before and after means that all between was one cache.
-            let unmoved = Manifest::read(path).is_ok_and(|(_, now)| now == json);
-            if unmoved || tries == MOST_TRIES {
+            // A writer exchanges whole folders. So if the manifest is still the same, all files were of one cache.
+            let unchanged = Manifest::read(path).is_ok_and(|(_, now)| now == json);
+            if unchanged || tries == MAX_TRIES {
                 return Ok(Self { path: path.to_owned(), manifest, splits: opened? });
             }
             tries += 1;
         }
     }
 
-    /// The folder it was opened from.
+    /// The cache's folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -95,7 +96,7 @@ impl FeatureCache {
         &self.manifest.fingerprint
     }
 
-    /// The augmented views of the photos that heads learn from, if there are any.
+    /// The augmented views of the training photos, if there are any.
     pub fn views(&self) -> Option<&Views> {
         self.manifest.views.as_ref()
     }
@@ -115,12 +116,12 @@ impl FeatureCache {
         self.splits.get(&split)
     }
 
-    /// The splits it has.
+    /// The cache's splits.
     pub fn splits(&self) -> impl Iterator<Item = (Split, &CachedSplit)> {
         self.splits.iter().map(|(&split, rows)| (split, rows))
     }
 
-    /// What is known of the photos' sizes and times, read when it is asked for: only the writer of the cache wants it.
+    /// Reads hashes.csv: the size and time that each photo had when it was hashed. Only the writer of the cache needs it.
     pub fn hashes(&self) -> Hashes {
         Hashes::load(&self.path.join(HASHES))
     }
@@ -131,36 +132,36 @@ impl FeatureCache {
 }
 
 impl CachedSplit {
-    /// How many rows it has.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// The rows, (rows, columns), mapped from the file: the operating system reads what is looked at.
+    /// The features, (rows, columns), mapped from the file: the operating system reads a page when it is first used.
     pub fn features(&self) -> ArrayView2<'_, f32> {
         ArrayView2::from_shape((self.rows, self.features.row_length), self.features.values())
             .expect("the values are those of this shape: checked when the file was opened")
     }
 
-    /// Every row, from the first to the last.
+    /// The rows in order, (columns,) each.
     pub fn each_row(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.features.rows()
     }
 
-    /// Every row's augmented views, from the first row to the last: those of a row one behind the other, in the order of
-    /// their numbers. Nothing when the split has none.
-    pub fn each_rows_views(&self) -> impl Iterator<Item = &[f32]> {
+    /// The augmented views of each row in order, (views * columns,) each, in the order of the views' numbers; empty if the
+    /// split has no views.
+    pub fn views_by_row(&self) -> impl Iterator<Item = &[f32]> {
         self.views.iter().flat_map(MappedRows::rows)
     }
 
-    /// Gives back the memory that the rows looked at so far take in this process. They stay readable: the operating
-    /// system maps them again, from its own cache or from the disk.
+    /// Releases the memory of the rows that were read so far. They stay readable: the operating system maps them again, from
+    /// its page cache or from the disk.
     pub fn release(&self) {
         self.features.release();
         self.views.iter().for_each(MappedRows::release);
     }
 
-    /// One row; none beyond the last.
+    /// The row with this number, (columns,), or `None` beyond the last.
     pub fn row(&self, row: usize) -> Option<&[f32]> {
         self.features.rows().nth(row)
     }
@@ -222,12 +223,12 @@ impl MappedFile {
         Ok(Self { bytes: bytes.context("map", &path)?, path })
     }
 
-    /// Puts the path to what is wrong with the file.
+    /// The error for damage to this file.
     fn damaged(&self, damage: Damage) -> CacheError {
         CacheError::Damaged { path: self.path.clone(), damage }
     }
 
-    /// The rows of an array, which the file must be.
+    /// Interprets the file as this array, or fails if it is another one.
     fn into_rows(self, array: Result<NpyArray<f32>, Damage>) -> Result<MappedRows, CacheError> {
         let array = array.map_err(|damage| self.damaged(damage))?;
         let values = array.elements(&self.bytes).map_err(|damage| self.damaged(damage))?;
@@ -250,17 +251,19 @@ impl MappedRows {
 
     fn release(&self) {
         #[allow(unsafe_code)]
-        // SAFETY: the map is shared and read-only, so there is nothing of ours in its pages that could be lost.
+        // SAFETY: the map is shared and read-only, so its pages hold no changes that could be lost.
         let released = unsafe { self.bytes.unchecked_advise(UncheckedAdvice::DontNeed) };
-        // Advice that is not taken costs memory and nothing else.
+        // If the operating system does not follow the advice, that only costs memory.
         drop(released);
     }
 }
 
 fn open_splits(folder: &Path, manifest: &Manifest) -> Result<BTreeMap<Split, CachedSplit>, CacheError> {
-    let open =
-        |(&split, of_split): (&Split, &SplitManifest)| Ok((split, open_split(folder, manifest, split, of_split)?));
-    manifest.splits.iter().map(open).collect()
+    let mut splits = BTreeMap::new();
+    for (&name, split) in &manifest.splits {
+        splits.insert(name, open_split(folder, manifest, name, split)?);
+    }
+    Ok(splits)
 }
 
 pub(crate) fn open_split(
@@ -286,7 +289,7 @@ pub(crate) fn open_split(
     Ok(CachedSplit { rows: split.rows, features, views, labels, index_file, index: OnceLock::new(), skipped })
 }
 
-/// Every row's class index, each of one of the classes.
+/// Reads labels.npy and checks that each label is the index of a class.
 fn read_labels(file: &MappedFile, split: &SplitManifest, classes: usize) -> Result<Vec<i64>, CacheError> {
     let labels = Manifest::labels(split).and_then(|array| Ok(array.elements(&file.bytes)?.to_vec()));
     let labels = labels.map_err(|damage| file.damaged(damage))?;
@@ -298,10 +301,10 @@ fn read_labels(file: &MappedFile, split: &SplitManifest, classes: usize) -> Resu
     Ok(labels)
 }
 
-/// Whether a folder is what a cache may take the place of: absent, empty, or a cache and nothing else.
+/// Checks that a cache may be written at `path`: there is nothing yet, an empty folder, or a cache without foreign files.
 ///
 /// # Errors
-/// [`CacheError::Foreign`] names the first thing that would be lost.
+/// [`CacheError::Foreign`] names the first file that would be lost.
 pub(crate) fn check_replaceable(path: &Path) -> Result<(), CacheError> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
@@ -311,12 +314,13 @@ pub(crate) fn check_replaceable(path: &Path) -> Result<(), CacheError> {
     for entry in entries {
         let entry = entry.context("read", path)?;
         let name = entry.file_name();
-        let folder = entry.file_type().context("read", path)?.is_dir();
-        let split = Split::EVERY.iter().any(|split| name == split.name());
-        match folder {
-            true if split => check_files(&entry.path(), &[FEATURES, VIEWS, LABELS, INDEX, SKIPPED])?,
-            false if name == crate::manifest::MANIFEST || name == HASHES => {}
-            _ => return Err(CacheError::Foreign(entry.path())),
+        let is_folder = entry.file_type().context("read", path)?.is_dir();
+        let is_split = is_folder && Split::EVERY.iter().any(|split| name == split.name());
+        let is_table = !is_folder && (name == MANIFEST || name == HASHES);
+        if is_split {
+            check_files(&entry.path(), &[FEATURES, VIEWS, LABELS, INDEX, SKIPPED])?;
+        } else if !is_table {
+            return Err(CacheError::Foreign(entry.path()));
         }
     }
     Ok(())

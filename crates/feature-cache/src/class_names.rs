@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The classes of a data set: at least one, no two alike, in bytewise order.
+/// The classes of a data set: at least one, without duplicates, in bytewise order.
 ///
 /// A class's index is its position here, as Keras's `flow_from_directory` numbers the folders of a data set.
 /// Serialised as Keras's `class_indices`: a map from name to index.
@@ -19,7 +19,7 @@ pub enum ClassNamesError {
     #[error("no classes")]
     Empty,
     /// The same name twice.
-    #[error("class {0:?} is there twice")]
+    #[error("class {0:?} is listed twice")]
     Repeated(String),
     /// An index that is not the name's place in sorted order.
     #[error("class {name:?} has index {found}, but its place in sorted order is {expected}")]
@@ -37,16 +37,18 @@ impl ClassNames {
     /// Sorts the names.
     ///
     /// # Errors
-    /// When there is none, or one is there twice.
+    /// When there is none, or one is listed twice.
     pub fn new(mut names: Vec<String>) -> Result<Self, ClassNamesError> {
         names.sort_unstable();
         if names.is_empty() {
             return Err(ClassNamesError::Empty);
         }
-        match names.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(ClassNamesError::Repeated(pair[0].clone())),
-            None => Ok(Self(names)),
+        for pair in names.windows(2) {
+            if pair[0] == pair[1] {
+                return Err(ClassNamesError::Repeated(pair[0].clone()));
+            }
         }
+        Ok(Self(names))
     }
 
     /// How many classes there are: at least one.

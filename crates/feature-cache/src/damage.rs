@@ -32,12 +32,12 @@ pub enum Damage {
     /// A .npy header of another type or shape than the manifest says, or none.
     #[error("expected the header {expected}, found {found}")]
     Header {
-        /// The header's dict as it should be.
+        /// The header that the manifest asks for, as numpy's dict.
         expected: String,
-        /// The file's, or what is there instead.
+        /// The header in the file, or what is there instead.
         found: String,
     },
-    /// The manifest asks for an array that no memory could hold.
+    /// The manifest asks for an array that is too large for any memory.
     #[error("expected an array of shape {0:?}, which is larger than memory can be")]
     Shape(Vec<usize>),
     /// A label that no class has.
@@ -50,10 +50,10 @@ pub enum Damage {
         /// The number of classes.
         classes: usize,
     },
-    /// A feature that is infinite or no number.
+    /// A feature that is infinite or not a number.
     #[error("row {0} holds a value that is not finite")]
     NotFinite(usize),
-    /// A line of the index that does not belong to its row.
+    /// A line of a table that is not what it should be.
     #[error("line {line}: {problem}")]
     Line {
         /// The line, the header being line 1.
@@ -75,7 +75,7 @@ pub enum Damage {
     /// Not CSV.
     #[error("not a table: {0}")]
     Csv(#[from] csv::Error),
-    /// Class names that cannot be.
+    /// Class names that are empty, repeated or wrongly numbered.
     #[error(transparent)]
     ClassNames(#[from] ClassNamesError),
 }

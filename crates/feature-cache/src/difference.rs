@@ -1,4 +1,4 @@
-//! What rows depend on, field by field: in what two descriptions differ, and one digest of each.
+//! Comparing descriptions of how rows were made, field by field, and a digest of one.
 
 use serde_json::Value;
 
@@ -17,16 +17,18 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// The fields in which the two differ, which have the same fields in the same order.
+    /// The fields whose values differ. Both sides list the same fields in the same order.
     pub(crate) fn between(this: Fields, other: Fields) -> Vec<Self> {
-        this.into_iter()
-            .zip(other)
-            .filter(|(this, other)| this != other)
-            .map(|((field, this), (_, other))| Self { field: field.to_owned(), this, other })
-            .collect()
+        let mut differences = Vec::new();
+        for ((field, this), (_, other)) in this.into_iter().zip(other) {
+            if this != other {
+                differences.push(Self { field: field.to_owned(), this, other });
+            }
+        }
+        differences
     }
 
-    /// One line per field: its name and both values, each under the name of its side.
+    /// One line per field: its name, then each value after the name of its side, as in `size  now: 150  cache: 299`.
     pub fn table(differences: &[Self], this: &str, other: &str) -> String {
         let width = differences.iter().map(|difference| difference.field.len()).max().unwrap_or(0);
         let line = |d: &Self| format!("  {:width$}  {this}: {}  {other}: {}", d.field, d.this, d.other);

@@ -1,4 +1,4 @@
-//! Files that are on the disk when the call returns.
+//! Files that are digested while they are written and synced to the disk before they count as written.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -16,15 +16,15 @@ pub(crate) struct FileDigest {
     pub blake3: String,
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl FileDigest {
-    /// That of a file with these bytes.
+    /// The digest of a file with these bytes.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
     }
 }
 
-/// A new file, digested while it is written.
+/// A new file, digested while it is written and synced when it is finished.
 pub(crate) struct DurableFile {
     path: PathBuf,
     file: BufWriter<File>,
@@ -38,7 +38,7 @@ impl DurableFile {
         Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(1 << 20, file), hasher: blake3::Hasher::new() })
     }
 
-    /// Flushes everything to the disk and says what was written.
+    /// Syncs the file to the disk and returns its length and digest.
     pub(crate) fn finish(self) -> Result<FileDigest, CacheError> {
         let Self { path, file, hasher } = self;
         let file = file.into_inner().map_err(io::IntoInnerError::into_error).context("write", &path)?;

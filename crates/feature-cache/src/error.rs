@@ -12,14 +12,14 @@ pub enum CacheError {
     /// There is no manifest, so no cache.
     #[error("{}: no feature cache here", .0.display())]
     NotACache(PathBuf),
-    /// The operating system refused.
+    /// A file operation failed.
     #[error("{}: cannot {action}: {cause}", path.display())]
     Io {
-        /// What was tried, as a verb.
+        /// What was tried, as a verb: `open`, `write`.
         action: &'static str,
         /// On which file or folder.
         path: PathBuf,
-        /// What it answered.
+        /// The operating system's error.
         cause: io::Error,
     },
     /// The cache follows another version of the format.
@@ -40,12 +40,12 @@ pub enum CacheError {
         /// What is wrong with it.
         damage: Damage,
     },
-    /// The cache holds rows that were made in another way.
+    /// The cache's rows were computed with another fingerprint.
     #[error("{}: its rows were made differently:\n{}", path.display(), Difference::table(differences, "now", "cache"))]
     OtherFingerprint {
         /// The cache.
         path: PathBuf,
-        /// How: this run's value first, the cache's second.
+        /// The fields that differ: this run's value first, the cache's second.
         differences: Vec<Difference>,
     },
     /// The cache has views that would be lost.
@@ -53,7 +53,7 @@ pub enum CacheError {
     OtherViews {
         /// The cache.
         path: PathBuf,
-        /// How: this run's value first, the cache's second.
+        /// The fields that differ: this run's value first, the cache's second.
         differences: Vec<Difference>,
     },
     /// Another process is writing the cache.
@@ -64,18 +64,18 @@ pub enum CacheError {
         /// The writer's process id, as far as it is known.
         owner: String,
     },
-    /// The folder holds something that is no part of a cache and would be lost.
+    /// The folder holds a file that does not belong to a cache and would be lost.
     #[error("{}: not part of a feature cache", .0.display())]
     Foreign(PathBuf),
-    /// A row holds NaN or an infinity: that of this picture or view.
+    /// The row with this key holds NaN or an infinity.
     #[error("the row of picture or view {0} is not finite")]
     RowNotFinite(blake3::Hash),
-    /// A row was asked for that nobody has.
+    /// There is no row with this key.
     #[error("the row of picture or view {0} is missing")]
     RowMissing(blake3::Hash),
 }
 
-/// Puts the path and the action to an [`io::Error`].
+/// Adds the path and the action to an [`io::Error`].
 pub(crate) trait IoContext<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, CacheError>;
 }

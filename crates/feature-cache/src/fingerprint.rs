@@ -7,7 +7,7 @@ use crate::difference::{Difference, digest};
 /// Everything that a row depends on besides the picture's bytes: two caches with equal fingerprints hold
 /// interchangeable rows.
 ///
-/// The fields are in words, so that a person reads the manifest and a difference explains itself.
+/// The fields are readable text, so that the manifest and a difference between two fingerprints explain themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fingerprint {
@@ -19,15 +19,15 @@ pub struct Fingerprint {
     pub size: u32,
     /// How a picture is resized to that.
     pub interpolation: String,
-    /// From 8-bit values to the network's input.
+    /// How 8-bit values become the network's input, as in `x / 127.5 - 1`.
     pub scaling: String,
     /// How grey, palette, alpha and CMYK pictures become RGB.
     pub color: String,
-    /// Which decoder's pixels.
+    /// Which decoder the pixels come from.
     pub decoder: String,
-    /// From the last feature map to one row.
+    /// How the last feature map becomes one row.
     pub pooling: String,
-    /// The arithmetic of the network.
+    /// The number format that the network computes in, as in `f32`.
     pub precision: String,
 }
 

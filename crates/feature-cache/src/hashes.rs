@@ -1,7 +1,8 @@
-//! hashes.csv: the size and time that each photo had when it was hashed, so that the next run need not hash it.
+//! hashes.csv: the size and modification time that each photo had when it was hashed, so that the next run need not hash
+//! it again.
 //!
-//! Only a hint, and no part of the manifest: touching photos changes this file and no row. Its last line is its own
-//! checksum, so that a damaged hint is found and then merely ignored.
+//! It is only a hint and not covered by the manifest, since touching a photo changes this file and no row. Its last line
+//! is a checksum of the rest, so a damaged file is detected and ignored.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
@@ -39,7 +40,7 @@ impl HashedPhoto {
     }
 }
 
-/// What is known of the photos of a data set, by path relative to it.
+/// The hashed photos of a data set, by path relative to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hashes {
     photos: HashMap<PathBuf, HashedPhoto>,
@@ -47,7 +48,7 @@ pub struct Hashes {
 }
 
 impl Hashes {
-    /// The state of a data set's photos.
+    /// From the photos and the state that each had when it was hashed.
     pub fn new(photos: impl IntoIterator<Item = (PathBuf, HashedPhoto)>) -> Self {
         Self { photos: photos.into_iter().collect(), written_ns: 0 }
     }
@@ -59,7 +60,7 @@ impl Hashes {
         (same && known.mtime_ns + CLOCK_GRAIN_NS <= self.written_ns).then_some(known.blake3)
     }
 
-    /// The hints beside a cache's manifest; none where they are missing or damaged.
+    /// Reads the file at `path`; without any photo if the file is missing or damaged.
     pub(crate) fn load(path: &Path) -> Self {
         let Ok(bytes) = fs::read(path) else { return Self::default() };
         let Ok(photos) = read_hashes(&bytes) else { return Self::default() };
@@ -75,12 +76,12 @@ impl Hashes {
             let [bytes, mtime] = [photo.bytes.to_string(), photo.mtime_ns.to_string()].map(String::into_bytes);
             [path.as_os_str().as_bytes().to_vec(), bytes, mtime, photo.blake3.to_hex().as_bytes().to_vec()]
         });
-        Ok(sealed(write_table(COLUMNS, lines)?))
+        Ok(with_checksum(write_table(COLUMNS, lines)?))
     }
 }
 
-/// The table with its checksum behind it.
-pub(crate) fn sealed(mut table: Vec<u8>) -> Vec<u8> {
+/// Appends the checksum line to the table.
+pub(crate) fn with_checksum(mut table: Vec<u8>) -> Vec<u8> {
     let checksum = blake3::hash(&table).to_hex();
     table.extend(CHECKSUM);
     table.extend(checksum.as_bytes());
@@ -88,10 +89,11 @@ pub(crate) fn sealed(mut table: Vec<u8>) -> Vec<u8> {
     table
 }
 
-/// Whether the bytes are those that were written.
+/// The photos of a hashes.csv, by path.
 ///
 /// # Errors
-/// [`Damage::Digest`] for any changed byte.
+/// [`Damage::Digest`] for any changed byte; with a right checksum, at the first line that is not what
+/// [`Hashes::to_bytes`] writes.
 pub(crate) fn read_hashes(bytes: &[u8]) -> Result<HashMap<PathBuf, HashedPhoto>, Damage> {
     let tail = CHECKSUM.len() + 2 * blake3::OUT_LEN + 1;
     let (table, tail) = bytes.split_at(bytes.len().saturating_sub(tail));

@@ -1,8 +1,8 @@
-//! index.csv and skipped.csv: which photo a row came from, and which photos have none.
+//! index.csv and skipped.csv: which photo each row is of, and which photos have no row.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, PathBuf};
 
 use csv::{ByteRecord, ReaderBuilder, Writer};
 
@@ -11,7 +11,7 @@ use crate::damage::{Damage, LineProblem};
 /// One row's photo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// Where it was, relative to the data set.
+    /// The path that it had, relative to the data set.
     pub path: PathBuf,
     /// Its class's index.
     pub label: i64,
@@ -22,9 +22,9 @@ pub struct IndexEntry {
 /// A photo that has no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SkippedPhoto {
-    /// Where it is, relative to the data set.
+    /// Its path, relative to the data set.
     pub path: PathBuf,
-    /// Why it has none.
+    /// Why it has no row.
     pub reason: String,
 }
 
@@ -128,11 +128,9 @@ pub(crate) fn parse<T: std::str::FromStr>(field: &[u8]) -> Option<T> {
 /// A path that stays within the data set.
 pub(crate) fn path_within(bytes: &[u8]) -> Result<PathBuf, LineProblem> {
     let path = PathBuf::from(OsString::from_vec(bytes.to_vec()));
-    let stays = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_)));
-    match path.as_os_str().is_empty() || !stays(&path) {
-        true => Err(LineProblem::Path(path)),
-        false => Ok(path),
-    }
+    // No `/` at the start, no `..`: the path cannot name a file outside.
+    let stays_within = path.components().all(|part| matches!(part, Component::Normal(_)));
+    if stays_within && !path.as_os_str().is_empty() { Ok(path) } else { Err(LineProblem::Path(path)) }
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! The rows of an unfinished run, kept so that the next run goes on where it ended.
+//! The rows of an unfinished run, kept so that the next run can continue where it stopped.
 //!
 //! ```text
 //! header   "icebox rows 1\n", blake3 of the fingerprint, columns as u32
-//! record   blake3 of the picture (of a view: its key), the row's float32 values, the first 8 bytes of blake3 over both
+//! record   key (the photo's blake3, or a view's key), the row's float32 values, the first 8 bytes of blake3 over both
 //! ```
 //!
-//! Only ever appended to. Whatever a crash leaves behind the last whole record is cut off; a record is whole when
-//! its check bytes say so, since after a power cut a file may have its length but not its content.
+//! The file is only appended to. On opening, records are read until the first one that is incomplete or whose check bytes
+//! do not match, and the file is truncated there: after a power cut a file may have its full length but not its content.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -22,7 +22,7 @@ const MAGIC: &[u8] = b"icebox rows 1\n";
 const HASH: usize = blake3::OUT_LEN;
 const CHECK: usize = 8;
 
-/// Finished rows on disk, found by their picture's blake3 or their view's key.
+/// Finished rows on disk, by key: the photo's blake3, or a view's key.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
@@ -30,12 +30,12 @@ pub struct Journal {
     header: u64,
     columns: usize,
     records: HashMap<blake3::Hash, u64>,
-    /// Where the next record goes: behind the last whole one.
+    /// Where the next record goes: after the last complete one.
     end: u64,
 }
 
 impl Journal {
-    /// Opens the journal at `path`; rows of another fingerprint are given up.
+    /// Opens the journal at `path`, or creates it. Rows of another fingerprint are discarded.
     pub(crate) fn open(path: &Path, fingerprint: &Fingerprint, columns: NonZeroUsize) -> Result<Self, CacheError> {
         let columns = columns.get();
         let header = header(fingerprint, columns);
@@ -59,36 +59,36 @@ impl Journal {
         self.records.len()
     }
 
-    /// Whether it holds the row of this picture.
-    pub fn contains(&self, picture: &blake3::Hash) -> bool {
-        self.records.contains_key(picture)
+    /// Whether it holds a row with this key.
+    pub fn contains(&self, key: &blake3::Hash) -> bool {
+        self.records.contains_key(key)
     }
 
-    /// Reads the row of this picture into `row`; false when it holds none.
+    /// Reads the row with this key into `row`; returns false if there is none.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn read(&self, picture: &blake3::Hash, row: &mut [f32]) -> Result<bool, CacheError> {
-        let Some(&place) = self.records.get(picture) else { return Ok(false) };
+    pub fn read(&self, key: &blake3::Hash, row: &mut [f32]) -> Result<bool, CacheError> {
+        let Some(&place) = self.records.get(key) else { return Ok(false) };
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(row);
         self.file.read_exact_at(bytes, place + HASH as u64).context("read", &self.path)?;
         Ok(true)
     }
 
-    /// Appends rows, each with its picture's blake3, and waits until the disk has them.
+    /// Appends rows, each with its key, and syncs them to the disk.
     ///
     /// # Errors
-    /// When a row is not finite, or the disk is full: what was there before stays good.
+    /// When a row is not finite, or the file cannot be written: rows that were there before stay readable.
     pub fn append<'a>(&mut self, rows: impl IntoIterator<Item = (blake3::Hash, &'a [f32])>) -> Result<(), CacheError> {
         let mut records = Vec::new();
         let mut places = Vec::new();
-        for (picture, row) in rows {
+        for (key, row) in rows {
             if row.iter().any(|value| !value.is_finite()) {
-                return Err(CacheError::RowNotFinite(picture));
+                return Err(CacheError::RowNotFinite(key));
             }
-            places.push((picture, self.end + records.len() as u64));
+            places.push((key, self.end + records.len() as u64));
             let start = records.len();
-            records.extend(picture.as_bytes());
+            records.extend(key.as_bytes());
             records.extend(bytemuck::cast_slice::<f32, u8>(row));
             let check = check(&records[start..]);
             records.extend(check);
@@ -96,23 +96,24 @@ impl Journal {
         self.file.seek(SeekFrom::Start(self.end)).context("write", &self.path)?;
         self.file.write_all(&records).context("write", &self.path)?;
         self.file.sync_data().context("write", &self.path)?;
+        // Only rows that are on the disk are found from now on.
         self.end += records.len() as u64;
         self.records.extend(places);
         Ok(())
     }
 
-    /// Walks over the whole records and cuts off what is behind them.
+    /// Finds the complete records and truncates the file after them.
     fn find_records(&mut self) -> Result<(), CacheError> {
         self.file.seek(SeekFrom::Start(self.header)).context("read", &self.path)?;
         let mut file = BufReader::with_capacity(1 << 20, &self.file);
         let mut record = vec![0; HASH + self.columns * size_of::<f32>() + CHECK];
         while file.read_exact(&mut record).is_ok() {
             let (content, found) = record.split_at(record.len() - CHECK);
-            let Some(picture) = content.first_chunk::<HASH>() else { break };
+            let Some(key) = content.first_chunk::<HASH>() else { break };
             if check(content) != found {
                 break;
             }
-            self.records.insert(blake3::Hash::from_bytes(*picture), self.end);
+            self.records.insert(blake3::Hash::from_bytes(*key), self.end);
             self.end += record.len() as u64;
         }
         self.file.set_len(self.end).context("write", &self.path)
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_anywhere_it_keeps_the_whole_records_and_goes_on() {
+    fn truncated_anywhere_it_keeps_the_complete_records_and_can_be_continued() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows");
         let journal = journal_of_two(&path);
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_byte_costs_its_record_and_those_behind() {
+    fn a_changed_byte_loses_its_record_and_those_after_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows");
         let journal = journal_of_two(&path);

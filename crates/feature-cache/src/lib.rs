@@ -6,31 +6,32 @@
 //! CACHE/
 //!   manifest.json        format version, fingerprint, class_indices, splits with row counts and file digests;
 //!                        views: their count and how they are made (only if there are any)
-//!   hashes.csv           path, bytes, mtime_ns, blake3: spares the next run the hashing; only ever a hint
+//!   hashes.csv           path, bytes, mtime_ns, blake3: lets the next run skip hashing; a hint that may be missing
 //!   train/features.npy   (rows, columns) float32, C order, little-endian
 //!   train/views.npy      (rows, views, columns) float32: augmented views of the same photos (train and all only)
 //!   train/labels.npy     (rows,) int64, little-endian: the index of the row's class
-//!   train/index.csv      row, path, label, blake3 of the picture's bytes
+//!   train/index.csv      row, path, label, blake3 of the photo's bytes
 //!   train/skipped.csv    path, reason (only if a photo was skipped)
 //! ```
 //!
 //! with one folder per split: `train`, `validation`, `test`, or `all` for a data set without splits.
 //! Paths are relative to the data set, as raw bytes (a file name need not be UTF-8), with CSV quoting.
 //!
-//! # What holds
+//! # Guarantees
 //!
-//! - **A cache is complete or absent.** It is built beside its place and appears by one rename of the whole
-//!   folder; an update swaps the old folder for the new one in one step. Its files are never changed in place,
-//!   so that memory maps of an old cache stay good.
+//! - **A cache is complete or absent.** It is written in a hidden folder in the same directory and appears by one rename
+//!   of that folder; an update exchanges the old folder for the new one in one step. Its files are never changed in place,
+//!   so memory maps of an old cache stay valid.
 //! - **Rows with equal fingerprints are interchangeable.** [`Fingerprint`] names everything that a row depends on
-//!   besides the picture's bytes; caches with different fingerprints are never mixed.
-//! - **A view has a number.** Each photo that heads learn from may have further rows, of augmented views: the photo
-//!   cropped, mirrored, lighter or darker, as [`Augmentation`] says. The same picture, augmentation and number give the
-//!   same view, whatever the file is called and however many views there are; so views are added and never changed.
-//! - **Every byte is accounted for.** The manifest holds the length and blake3 of each file and a checksum of
-//!   itself; [`FeatureCache::open`] checks what is cheap (lengths, headers, labels), [`verify`](fn@verify) the rest.
-//! - **One writer, any number of readers.** The writer holds an advisory lock ([`CacheWriter`]) that dies with its
-//!   process; readers take none and read the manifest again after opening everything else.
+//!   besides the photo's bytes; rows with different fingerprints are never in one cache.
+//! - **A view has a number.** Each training photo may have further rows, of augmented views: the photo cropped, mirrored,
+//!   lighter or darker, as [`Augmentation`] says. The same photo bytes, augmentation and number give the same view,
+//!   whatever the file is called and however many views there are; so more views can be added without changing the others.
+//! - **Every byte is covered by a checksum.** The manifest holds the length and blake3 of each file and a checksum of
+//!   itself. [`FeatureCache::open`] checks what is cheap (lengths, headers, labels), [`verify`](fn@verify) everything.
+//! - **One writer, any number of readers.** The writer holds an advisory lock ([`CacheWriter`]), which the operating system
+//!   releases when its process ends. Readers need no lock: they read the manifest again after opening all other files, and
+//!   start over if it has changed.
 //!
 //! This crate knows neither torch nor pictures.
 
@@ -52,8 +53,9 @@ mod verify;
 mod lock;
 mod journal;
 mod writer;
-#[cfg(test)]
-mod mangled;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use atomic_write::{Durability, NewFolder, write_atomically};
 pub use cache::{CachedSplit, FeatureCache};

@@ -18,18 +18,18 @@ pub enum WhenLocked {
     Wait,
 }
 
-/// The right to write a cache, and the folder beside it to work in.
+/// The exclusive right to write a cache, and the working folder next to it.
 ///
-/// An advisory lock on a file in that folder: the operating system takes it back from a process that dies.
+/// It is an advisory lock on a file in that folder, which the operating system releases when the process ends.
 #[derive(Debug)]
 pub(crate) struct WriterLock {
     folder: PathBuf,
-    /// Held open: closing it gives the lock back.
+    /// Held open: closing the file releases the lock.
     _file: File,
 }
 
 impl WriterLock {
-    /// Locks the cache at `cache` by way of the working folder `folder`, which is made if need be.
+    /// Locks the cache at `cache` with a file in the working folder `folder`, which is created if necessary.
     pub(crate) fn acquire(cache: &Path, folder: PathBuf, when_locked: WhenLocked) -> Result<Self, CacheError> {
         let path = folder.join(LOCK);
         loop {
@@ -48,7 +48,8 @@ impl WriterLock {
                 }
                 (Err(TryLockError::Error(error)), _) => return Err(error).context("lock", &path),
             }
-            // A lock on a file that its previous owner has just removed excludes nobody.
+            // If the previous owner has just removed the file, the lock is on a file that no other process will open:
+            // try again with a new one.
             if is_file_at(&file, &path) {
                 write_owner(&mut file).context("write", &path)?;
                 return Ok(Self { folder, _file: file });
@@ -61,11 +62,11 @@ impl WriterLock {
         &self.folder
     }
 
-    /// Removes the folder, if nothing but the lock is left in it.
+    /// Removes the working folder, unless something other than the lock file is left in it.
     pub(crate) fn remove_folder(self) {
         let others = fs::read_dir(&self.folder).map_or(0, |entries| entries.count());
         if others == 1 && fs::remove_file(self.folder.join(LOCK)).is_ok() {
-            // Fails when another writer has just made its lock here, and then should.
+            // Fails if another writer has just created its lock here, and must then fail.
             let _ = fs::remove_dir(&self.folder);
         }
     }

@@ -1,4 +1,4 @@
-//! manifest.json: what the cache holds, and what each of its files must look like.
+//! manifest.json: what the cache holds, and the length and digest of each of its files.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,8 +26,8 @@ pub(crate) const LABELS: &str = "labels.npy";
 pub(crate) const INDEX: &str = "index.csv";
 pub(crate) const SKIPPED: &str = "skipped.csv";
 
-/// No manifest of a sane data set comes near this; a larger file is not read.
-const MOST_BYTES: u64 = 16 << 20;
+/// Far more than any real manifest needs; a larger file is not read.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// The manifest's content, as it stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ pub(crate) struct SplitManifest {
 pub(crate) struct SplitFiles {
     #[serde(rename = "features.npy")]
     pub features: FileDigest,
-    /// Only if the cache has views and heads learn from the split.
+    /// Only if the cache has views and this is a training split.
     #[serde(rename = "views.npy", default, skip_serializing_if = "Option::is_none")]
     pub views: Option<FileDigest>,
     #[serde(rename = "labels.npy")]
@@ -74,15 +74,18 @@ pub(crate) struct SplitFiles {
 impl SplitFiles {
     /// Each file's name and digest.
     pub(crate) fn each(&self) -> impl Iterator<Item = (&'static str, &FileDigest)> {
-        let always = [(FEATURES, &self.features), (LABELS, &self.labels), (INDEX, &self.index)];
-        let sometimes = [(VIEWS, &self.views), (SKIPPED, &self.skipped)];
-        let there = sometimes.into_iter().filter_map(|(name, digest)| Some((name, digest.as_ref()?)));
-        always.into_iter().chain(there)
+        let mut files = vec![(FEATURES, &self.features), (LABELS, &self.labels), (INDEX, &self.index)];
+        for (name, digest) in [(VIEWS, &self.views), (SKIPPED, &self.skipped)] {
+            if let Some(digest) = digest {
+                files.push((name, digest));
+            }
+        }
+        files.into_iter()
     }
 }
 
 impl Manifest {
-    /// With its checksum.
+    /// Puts the manifest together and computes its checksum.
     pub(crate) fn new(
         fingerprint: Fingerprint,
         views: Option<Views>,
@@ -116,7 +119,7 @@ impl Manifest {
             Err(error) => return Err(error).context("open", &path),
         };
         let mut json = Vec::new();
-        file.take(MOST_BYTES + 1).read_to_end(&mut json).context("read", &path)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut json).context("read", &path)?;
         let manifest = Self::parse(&json).map_err(|problem| problem.of(path))?;
         Ok((manifest, json))
     }
@@ -126,14 +129,15 @@ impl Manifest {
         struct Versioned {
             format_version: u64,
         }
-        if json.len() as u64 > MOST_BYTES {
-            return Err(Damage::Length { expected: MOST_BYTES, found: json.len() as u64 }.into());
+        if json.len() as u64 > MAX_BYTES {
+            return Err(Damage::Length { expected: MAX_BYTES, found: json.len() as u64 }.into());
         }
         let Versioned { format_version } = serde_json::from_slice(json).map_err(Damage::Json)?;
         if format_version != FORMAT_VERSION {
             return Err(ManifestProblem::Version(format_version));
         }
         let manifest: Self = serde_json::from_slice(json).map_err(Damage::Json)?;
+        // The same contents, written again, must give the same bytes, checksum included.
         let Self { fingerprint, views, columns, class_indices, splits, checksum, .. } = manifest.clone();
         let expected = Self::new(fingerprint, views, columns, class_indices, splits)?;
         if expected.to_json()? != json {
@@ -142,18 +146,18 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// What the features of a split look like: (rows, columns).
+    /// The array in a split's features.npy, (rows, columns).
     pub(crate) fn features(&self, split: &SplitManifest) -> Result<NpyArray<f32>, Damage> {
         NpyArray::new(&[split.rows, self.columns.get()])
     }
 
-    /// What the views of a split look like, (rows, views, columns); none where it has none.
+    /// The array in a split's views.npy, (rows, views, columns); none if the split has no views.
     pub(crate) fn views(&self, name: Split, split: &SplitManifest) -> Option<Result<NpyArray<f32>, Damage>> {
-        let views = self.views.as_ref().filter(|_| name.is_learnt_from())?.count.get();
+        let views = self.views.as_ref().filter(|_| name.is_training())?.count.get();
         Some(NpyArray::new(&[split.rows, views, self.columns.get()]))
     }
 
-    /// What the labels of a split look like: (rows,).
+    /// The array in a split's labels.npy, (rows,).
     pub(crate) fn labels(split: &SplitManifest) -> Result<NpyArray<i64>, Damage> {
         NpyArray::new(&[split.rows])
     }
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_without_views_has_no_word_of_them() {
+    fn the_manifest_of_a_cache_without_views_does_not_mention_them() {
         let json = String::from_utf8(manifest(None).to_json().unwrap()).unwrap();
         assert!(!json.contains("views"), "{json}");
     }

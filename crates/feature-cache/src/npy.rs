@@ -33,7 +33,7 @@ impl<T: WritableElement + ViewElement> NpyArray<T> {
         }
     }
 
-    /// How many elements belong to each index of the first axis.
+    /// Elements per row: the product of all axes but the first.
     pub(crate) fn row_length(&self) -> usize {
         self.shape.iter().skip(1).product()
     }
@@ -63,7 +63,7 @@ impl<T: WritableElement + ViewElement> NpyArray<T> {
         if file.len() as u64 != expected_bytes {
             return Err(Damage::Length { expected: expected_bytes, found: file.len() as u64 });
         }
-        // Only now: of other shapes ndarray-npy makes arrays that ndarray refuses, with a panic.
+        // The shape must be checked before this call: ndarray panics on shapes that are too large.
         let array = ArrayViewD::<T>::view_npy(file).map_err(|error| wrong_header(error.to_string()))?;
         Ok(array.to_slice().expect("the header says C order"))
     }
@@ -73,10 +73,10 @@ impl<T: WritableElement + ViewElement> NpyArray<T> {
     }
 }
 
-/// The file's bytes up to its elements, if they can be parsed in no time.
+/// The file's header bytes, refused if parsing them could take very long.
 ///
-/// A header is one dict that holds one tuple. ndarray-npy's parser tries each list twice, so that nested ones, of which
-/// an attacker gets dozens into a header, would take for ever.
+/// A valid header is one dict that holds one tuple. ndarray-npy's parser tries each nested list twice, so a malicious
+/// header with dozens of nested brackets would never be done.
 fn header_in(file: &[u8]) -> Result<&[u8], &'static str> {
     let prefix = VERSION_1.len() + size_of::<u16>();
     let rest = file.strip_prefix(VERSION_1).ok_or("a file that is not of version 1.0 of the .npy format")?;

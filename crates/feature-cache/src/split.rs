@@ -1,20 +1,20 @@
-//! The parts that a data set comes in.
+//! The splits of a data set.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A part of a data set, and the folder of the cache that holds its rows.
+/// A split of a data set, and the folder of the cache that holds its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
     /// Everything, where the data set has no splits.
     All,
-    /// What heads learn from.
+    /// Photos to train on.
     Train,
-    /// What their settings are chosen by.
+    /// Photos to choose settings with.
     Validation,
-    /// What the chosen one is judged by.
+    /// Photos for the final evaluation.
     Test,
 }
 
@@ -22,8 +22,8 @@ impl Split {
     /// Every split, in the order in which they are listed.
     pub const EVERY: [Self; 4] = [Self::All, Self::Train, Self::Validation, Self::Test];
 
-    /// Whether heads learn from it. The others are only judged by, so there are no augmented views of their photos.
-    pub fn is_learnt_from(self) -> bool {
+    /// Whether heads are trained on it. The other splits are only evaluated on, so their photos have no augmented views.
+    pub fn is_training(self) -> bool {
         matches!(self, Self::All | Self::Train)
     }
 

@@ -1,6 +1,6 @@
-//! Every byte of a cache against its manifest, and every row against what a row must be.
+//! Verifying a cache: every byte against the manifest, every row against what a row must be.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::index::IndexEntry;
 use crate::manifest::{FEATURES, HASHES, MANIFEST, Manifest, SplitManifest, VIEWS};
 use crate::split::Split;
 
-/// A file that is not what it should be.
+/// A damaged, missing or unexpected file.
 #[derive(Debug)]
 pub struct Finding {
     /// The file.
@@ -23,69 +23,80 @@ pub struct Finding {
     pub damage: Damage,
 }
 
-/// The same picture in more than one split: what is learnt from it is also judged by it.
+/// The same photo in more than one split: a head may be evaluated on a photo that it was trained on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedPhoto {
-    /// Every place it is in, in the order of the splits and their rows.
+    /// All paths of the photo, in the order of the splits and their rows.
     pub places: Vec<(Split, PathBuf)>,
 }
 
 /// Reads every file of the cache at `path` and lists what is wrong: lengths, digests, headers, labels, the index
-/// against the labels, values that are not finite, files that are missing or too many.
+/// against the labels, values that are not finite, files that are missing or unexpected.
 ///
 /// # Errors
 /// When there is no cache, it follows another version, or a file cannot be read at all.
 pub fn verify(path: &Path) -> Result<Vec<Finding>, CacheError> {
     let mut findings = Findings::default();
-    let Some((manifest, _)) = findings.note(Manifest::read(path))? else { return Ok(findings.0) };
-    for (split, of_split) in &manifest.splits {
-        if findings.digests(&path.join(split.name()), of_split)? {
-            findings.rows(path, &manifest, *split, of_split)?;
+    let Some((manifest, _)) = findings.record(Manifest::read(path))? else { return Ok(findings.0) };
+    for (&name, split) in &manifest.splits {
+        // The content of a file is worth checking only if its bytes are the ones that were written.
+        if findings.check_digests(&path.join(name.name()), split)? {
+            findings.check_rows(path, &manifest, name, split)?;
         }
     }
     let hashes = path.join(HASHES);
     if hashes.exists() {
         let bytes = fs::read(&hashes).context("read", &hashes)?;
-        findings.note(read_hashes(&bytes).map_err(|damage| CacheError::Damaged { path: hashes, damage }))?;
+        findings.record(read_hashes(&bytes).map_err(|damage| CacheError::Damaged { path: hashes, damage }))?;
     }
-    findings.unexpected(path, &manifest)?;
+    findings.check_no_other_files(path, &manifest)?;
     Ok(findings.0)
 }
 
 impl FeatureCache {
-    /// Reads every file that rows are taken from, and compares it with its digest: before rows are handed on to another
-    /// cache.
+    /// Reads every file of the splits and compares it with its digest. To be called before rows are copied to another cache.
     ///
     /// # Errors
-    /// At the first file that is not the one that was written.
+    /// At the first file that has changed since it was written.
     pub fn check_digests(&self) -> Result<(), CacheError> {
-        for (split, of_split) in &self.manifest().splits {
-            for (name, digest) in of_split.files.each() {
-                check_digest(&self.path().join(split.name()).join(name), digest)?;
+        for (split_name, split) in &self.manifest().splits {
+            for (name, digest) in split.files.each() {
+                check_digest(&self.path().join(split_name.name()).join(name), digest)?;
             }
         }
         Ok(())
     }
 }
 
-/// The photos whose bytes are in more than one split, each once, in the order given.
+/// The photos whose bytes are in more than one split, each once, in the order in which they are first given.
 pub fn photos_in_two_splits<'a>(photos: impl IntoIterator<Item = (Split, &'a IndexEntry)>) -> Vec<SharedPhoto> {
-    let mut first_seen = HashMap::new();
-    let mut places: BTreeMap<usize, Vec<(Split, PathBuf)>> = BTreeMap::new();
-    for (order, (split, photo)) in photos.into_iter().enumerate() {
-        let first = *first_seen.entry(photo.blake3).or_insert(order);
-        places.entry(first).or_default().push((split, photo.path.clone()));
+    // All places of each photo, the photos in the order in which they are first given.
+    let mut places_of_photos: Vec<Vec<(Split, PathBuf)>> = Vec::new();
+    let mut number_of_photo = HashMap::new();
+    for (split, photo) in photos {
+        let number = *number_of_photo.entry(photo.blake3).or_insert(places_of_photos.len());
+        if number == places_of_photos.len() {
+            places_of_photos.push(Vec::new());
+        }
+        places_of_photos[number].push((split, photo.path.clone()));
     }
-    let in_two = |places: &Vec<(Split, PathBuf)>| places.iter().any(|(split, _)| *split != places[0].0);
-    places.into_values().filter(in_two).map(|places| SharedPhoto { places }).collect()
+
+    let mut shared = Vec::new();
+    for places in places_of_photos {
+        let first_split = places[0].0;
+        if places.iter().any(|(split, _)| *split != first_split) {
+            shared.push(SharedPhoto { places });
+        }
+    }
+    shared
 }
 
 #[derive(Default)]
 struct Findings(Vec<Finding>);
 
 impl Findings {
-    /// A damaged file becomes a finding, any other error stays one.
-    fn note<T>(&mut self, result: Result<T, CacheError>) -> Result<Option<T>, CacheError> {
+    /// Turns the error of a damaged file into a finding, and passes any other error on.
+    fn record<T>(&mut self, result: Result<T, CacheError>) -> Result<Option<T>, CacheError> {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(CacheError::Damaged { path: file, damage }) => {
@@ -96,55 +107,62 @@ impl Findings {
         }
     }
 
-    /// Lengths and digests of a split's files; whether all are right.
-    fn digests(&mut self, folder: &Path, split: &SplitManifest) -> Result<bool, CacheError> {
+    /// Checks the lengths and digests of a split's files; returns whether all are right.
+    fn check_digests(&mut self, folder: &Path, split: &SplitManifest) -> Result<bool, CacheError> {
         let before = self.0.len();
         for (name, digest) in split.files.each() {
-            self.note(check_digest(&folder.join(name), digest))?;
+            self.record(check_digest(&folder.join(name), digest))?;
         }
         Ok(self.0.len() == before)
     }
 
-    /// What the files of a split say, once their bytes are the ones that were written.
-    fn rows(&mut self, path: &Path, manifest: &Manifest, name: Split, split: &SplitManifest) -> Result<(), CacheError> {
-        let Some(rows) = self.note(open_split(path, manifest, name, split))? else { return Ok(()) };
-        self.note(rows.index())?;
-        self.note(rows.skipped())?;
+    /// Checks the content of a split's files.
+    fn check_rows(
+        &mut self,
+        path: &Path,
+        manifest: &Manifest,
+        name: Split,
+        split: &SplitManifest,
+    ) -> Result<(), CacheError> {
+        let Some(rows) = self.record(open_split(path, manifest, name, split))? else { return Ok(()) };
+        self.record(rows.index())?;
+        self.record(rows.skipped())?;
         let folder = path.join(name.name());
-        let features = (FEATURES, first_not_finite(rows.each_row()));
-        let views = (VIEWS, first_not_finite(rows.each_rows_views()));
-        for (file, row) in [features, views] {
-            self.0.extend(row.map(|row| Finding { file: folder.join(file), damage: Damage::NotFinite(row) }));
+        if let Some(row) = first_not_finite(rows.each_row()) {
+            self.0.push(Finding { file: folder.join(FEATURES), damage: Damage::NotFinite(row) });
+        }
+        if let Some(row) = first_not_finite(rows.views_by_row()) {
+            self.0.push(Finding { file: folder.join(VIEWS), damage: Damage::NotFinite(row) });
         }
         Ok(())
     }
 
-    /// Files that the manifest does not name.
-    fn unexpected(&mut self, path: &Path, manifest: &Manifest) -> Result<(), CacheError> {
+    /// Looks for files that the manifest does not name.
+    fn check_no_other_files(&mut self, path: &Path, manifest: &Manifest) -> Result<(), CacheError> {
         for name in names(path)? {
-            let split = Split::EVERY.into_iter().find(|split| name == split.name());
-            match split.and_then(|split| manifest.splits.get(&split)) {
-                Some(split) => {
-                    let folder = path.join(&name);
-                    for file in
-                        names(&folder)?.into_iter().filter(|file| split.files.each().all(|(name, _)| name != file))
-                    {
+            let split_name = Split::EVERY.into_iter().find(|split| name == split.name());
+            if let Some(split) = split_name.and_then(|split_name| manifest.splits.get(&split_name)) {
+                let folder = path.join(&name);
+                for file in names(&folder)? {
+                    let is_known = split.files.each().any(|(known, _)| known == file);
+                    if !is_known {
                         self.0.push(Finding { file: folder.join(file), damage: Damage::Unexpected });
                     }
                 }
-                None if name == MANIFEST || name == HASHES => {}
-                None => self.0.push(Finding { file: path.join(name), damage: Damage::Unexpected }),
+            } else if name != MANIFEST && name != HASHES {
+                self.0.push(Finding { file: path.join(name), damage: Damage::Unexpected });
             }
         }
         Ok(())
     }
 }
 
+/// The number of the first row with a value that is infinite or not a number.
 fn first_not_finite<'a>(mut rows: impl Iterator<Item = &'a [f32]>) -> Option<usize> {
     rows.position(|row| row.iter().any(|value| !value.is_finite()))
 }
 
-/// The names in a folder, sorted; none when it is missing, which is a finding of its own.
+/// The names in a folder, sorted; none if the folder is missing, which another check reports.
 fn names(folder: &Path) -> Result<Vec<String>, CacheError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -158,6 +176,7 @@ fn names(folder: &Path) -> Result<Vec<String>, CacheError> {
     Ok(names)
 }
 
+/// Checks the length first, since that is cheap, and then the digest.
 fn check_digest(path: &Path, expected: &FileDigest) -> Result<(), CacheError> {
     let damaged = |damage| Err(CacheError::Damaged { path: path.to_owned(), damage });
     let found = match fs::metadata(path) {

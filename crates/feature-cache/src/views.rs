@@ -1,4 +1,4 @@
-//! What augmented views depend on besides their pictures, and by what a view's row is found.
+//! What augmented views depend on besides their photos, and the key of each view's row.
 
 use std::num::NonZeroUsize;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::difference::{Difference, Fields, digest};
 
-/// The augmented views of a cache: so many rows more for each photo that heads learn from.
+/// The augmented views of a cache: further rows of each training photo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Views {
@@ -25,34 +25,42 @@ pub struct Views {
 pub struct Augmentation {
     /// Whether half of the views are mirrored.
     pub flip: bool,
-    /// The largest part of each side that is cut off.
+    /// The largest fraction of each side that is cut off.
     pub crop: String,
     /// How far the brightness is from 1 at most.
     pub brightness: String,
-    /// What all of it is drawn from, together with the picture and the view's number.
+    /// The seed of the random draws, combined with the photo's blake3 and the view's number.
     pub seed: u64,
-    /// In which order, and by whose arithmetic, it is drawn and applied.
+    /// Version of the algorithm that draws and applies the changes.
     pub method: String,
 }
 
 impl Views {
-    /// What a cache that has the views `before` would lose if it were to have the views `now`: nothing when views are
-    /// added. This side of a difference is `now`.
+    /// The differences by which a cache with the views `before` would lose some if it got the views `now` instead: none
+    /// when views are only added. [`Difference::this`] is `now`.
     pub fn lost(now: Option<&Self>, before: Option<&Self>) -> Vec<Difference> {
         let Some(before) = before else { return Vec::new() };
-        // More of the same are no loss.
-        let kept = |now: &Self| Self { count: now.count.min(before.count), augmentation: now.augmentation.clone() };
-        let none = || before.fields().into_iter().map(|(field, _)| (field, "none".to_owned())).collect();
-        Difference::between(now.map_or_else(none, |now| kept(now).fields()), before.fields())
+        let mut now_fields = Vec::new();
+        if let Some(now) = now {
+            // A larger count of the same views is no loss: it is compared as if it were equal.
+            let count = now.count.min(before.count);
+            now_fields = Self { count, augmentation: now.augmentation.clone() }.fields();
+        } else {
+            for (field, _) in before.fields() {
+                now_fields.push((field, "none".to_owned()));
+            }
+        }
+        Difference::between(now_fields, before.fields())
     }
 
     /// Every field's name and value, in the order of the manifest.
     pub fn fields(&self) -> Vec<(&'static str, String)> {
-        let count = [("views", self.count.to_string())];
-        count.into_iter().chain(self.augmentation.fields()).collect()
+        let mut fields = vec![("views", self.count.to_string())];
+        fields.extend(self.augmentation.fields());
+        fields
     }
 
-    /// By what the rows of a picture's views are found, in the order of their numbers.
+    /// The key of each view's row, for the photo with this blake3, in the order of the views' numbers.
     pub fn keys(&self, picture: blake3::Hash) -> impl ExactSizeIterator<Item = blake3::Hash> + use<> {
         let augmentation = digest(self.augmentation.fields());
         (0..self.count.get()).map(move |number| key(&picture, &augmentation, number))
@@ -72,7 +80,7 @@ impl Augmentation {
     }
 }
 
-/// A view's key: a blake3 that no picture has, so that rows of both kinds can be kept together.
+/// A view's key. It never equals the blake3 of a photo, so rows of photos and of views can share one table.
 fn key(picture: &blake3::Hash, augmentation: &blake3::Hash, number: usize) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key("icebox 2026 row of an augmented view");
     hasher.update(picture.as_bytes()).update(augmentation.as_bytes()).update(&(number as u64).to_le_bytes());

@@ -1,4 +1,4 @@
-//! Writing a cache: collect rows, build the new folder beside the old, swap.
+//! Writing a cache: collect rows, build the new folder next to the old one, exchange the two.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::atomic_write::{Durability, sync_folder, write_then_rename};
-use crate::cache::{CachedSplit, FeatureCache, check_replaceable};
+use crate::cache::{FeatureCache, check_replaceable};
 use crate::class_names::ClassNames;
 use crate::damage::Damage;
 use crate::durable::{DurableFile, FileDigest};
@@ -25,18 +25,18 @@ use crate::npy::NpyArray;
 use crate::split::Split;
 use crate::views::Views;
 
-/// The one writer of a cache, from before the first row until the new cache is in place.
+/// The only writer of a cache, from before the first row until the new cache is in place.
 ///
-/// It works in a hidden folder beside the cache, `.NAME.extract`, which is gone when all is done.
+/// It works in a hidden folder next to the cache, `.NAME.extract`, which it removes at the end.
 #[derive(Debug)]
 pub struct CacheWriter {
     path: PathBuf,
     lock: WriterLock,
 }
 
-/// The new cache, in the working folder, until it is complete.
+/// Name in the working folder: the new cache, until it is complete.
 const NEXT: &str = "next";
-/// The cache that is being replaced, where that takes two steps.
+/// Name in the working folder: the cache that is being replaced, where that takes two renames.
 const OLD: &str = "old";
 
 /// Everything that a cache holds besides the rows themselves.
@@ -44,7 +44,7 @@ const OLD: &str = "old";
 pub struct CacheContents {
     /// What the rows depend on.
     pub fingerprint: Fingerprint,
-    /// The augmented views of the photos that heads learn from, if there are any.
+    /// The augmented views of the training photos, if there are any.
     pub views: Option<Views>,
     /// The classes.
     pub classes: ClassNames,
@@ -55,36 +55,37 @@ pub struct CacheContents {
 /// A split's photos.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SplitContents {
-    /// Those with a row, in the order of the rows.
+    /// The photos with a row, in the order of the rows.
     pub photos: Vec<IndexEntry>,
-    /// Those without.
+    /// The photos without a row.
     pub skipped: Vec<SkippedPhoto>,
 }
 
 impl CacheContents {
-    /// What a cache holds.
+    /// Reads the index and the skipped photos of each split.
     ///
     /// # Errors
-    /// When an index is damaged.
-    pub fn of(cache: &FeatureCache) -> Result<Self, CacheError> {
-        let contents =
-            |split: &CachedSplit| Ok(SplitContents { photos: split.index()?.to_vec(), skipped: split.skipped()? });
-        let splits: Result<_, CacheError> = cache.splits().map(|(name, split)| Ok((name, contents(split)?))).collect();
+    /// When one of those files is damaged.
+    pub fn from_cache(cache: &FeatureCache) -> Result<Self, CacheError> {
+        let mut splits = BTreeMap::new();
+        for (name, split) in cache.splits() {
+            splits.insert(name, SplitContents { photos: split.index()?.to_vec(), skipped: split.skipped()? });
+        }
         Ok(Self {
             fingerprint: cache.fingerprint().clone(),
             views: cache.views().cloned(),
             classes: cache.classes().clone(),
-            splits: splits?,
+            splits,
         })
     }
 
     /// Every photo with a row, with its split.
     pub fn photos(&self) -> impl Iterator<Item = (Split, &IndexEntry)> {
-        self.splits.iter().flat_map(|(&split, of_split)| of_split.photos.iter().map(move |photo| (split, photo)))
+        self.splits.iter().flat_map(|(&name, split)| split.photos.iter().map(move |photo| (name, photo)))
     }
 }
 
-/// Where finished rows are found, by their picture's blake3 or their view's key: in the cache to be replaced, and in the
+/// Finished rows by key (the photo's blake3, or a view's key): those of the cache that will be replaced, and those in the
 /// journal of unfinished runs.
 #[derive(Debug)]
 pub struct RowSource<'a> {
@@ -102,13 +103,15 @@ impl<'a> RowSource<'a> {
         let mut cached = HashMap::new();
         if let Some(cache) = previous {
             for (_, split) in cache.splits() {
-                let pictures: Vec<blake3::Hash> = split.index()?.iter().map(|entry| entry.blake3).collect();
-                if let Some(views) = cache.views() {
-                    let of_picture =
-                        |(&picture, rows): (_, &'a [f32])| views.keys(picture).zip(rows.chunks_exact(cache.columns()));
-                    cached.extend(pictures.iter().zip(split.each_rows_views()).flat_map(of_picture));
+                let photos = split.index()?;
+                for (photo, row) in photos.iter().zip(split.each_row()) {
+                    cached.insert(photo.blake3, row);
                 }
-                cached.extend(pictures.into_iter().zip(split.each_row()));
+                // Only training splits have views; for the others the loop ends at once.
+                let Some(views) = cache.views() else { continue };
+                for (photo, rows) in photos.iter().zip(split.views_by_row()) {
+                    cached.extend(views.keys(photo.blake3).zip(rows.chunks_exact(cache.columns())));
+                }
             }
         }
         Ok(Self { cached, journal })
@@ -134,7 +137,8 @@ impl CacheWriter {
     /// Becomes the writer of the cache at `path`, which need not exist yet.
     ///
     /// # Errors
-    /// When another process is, the place cannot be written, or the folder holds what is no part of a cache.
+    /// When another process is writing the cache, the path cannot be written, or the folder holds files that do not belong
+    /// to a cache.
     pub fn open(path: &Path, when_locked: WhenLocked) -> Result<Self, CacheError> {
         let path = resolve(path)?;
         check_replaceable(&path)?;
@@ -142,6 +146,7 @@ impl CacheWriter {
         name.push(path.file_name().unwrap_or_default());
         name.push(".extract");
         let lock = WriterLock::acquire(&path, path.with_file_name(name), when_locked)?;
+        // A run that was killed between the two renames of `swap_in_two_steps` left the cache here.
         let old = lock.folder().join(OLD);
         if old.exists() && !path.exists() {
             fs::rename(&old, &path).context("restore", &path)?;
@@ -149,12 +154,12 @@ impl CacheWriter {
         Ok(Self { path, lock })
     }
 
-    /// The cache's own place.
+    /// The cache's folder, with symbolic links resolved.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The rows of earlier runs with this fingerprint that did not come to their end.
+    /// Opens the journal: the rows that unfinished runs with this fingerprint have computed.
     ///
     /// # Errors
     /// When the file cannot be read or written.
@@ -162,10 +167,10 @@ impl CacheWriter {
         Journal::open(&self.journal_path(), fingerprint, columns)
     }
 
-    /// Puts a new cache in the place of the old one, in one step, and ends the run.
+    /// Writes the new cache, puts it in the place of the old one in one step, and ends the run.
     ///
     /// # Errors
-    /// When a row is missing or the disk is full: the old cache and the journal stay as they are.
+    /// When a row is missing or a file cannot be written: the old cache and the journal stay as they are.
     pub fn publish(
         self,
         contents: &CacheContents,
@@ -174,17 +179,20 @@ impl CacheWriter {
         rows: &RowSource<'_>,
     ) -> Result<(), CacheError> {
         check_replaceable(&self.path)?;
+        // An earlier run may have been killed while it wrote here.
         let next = self.lock.folder().join(NEXT);
         remove_cache(&next)?;
         fs::create_dir(&next).context("create", &next)?;
         let mut splits = BTreeMap::new();
-        for (&split, of_split) in &contents.splits {
-            let views = contents.views.as_ref().filter(|_| split.is_learnt_from());
-            splits.insert(split, write_split(&next.join(split.name()), of_split, views, columns.get(), rows)?);
+        for (&name, split) in &contents.splits {
+            let views = contents.views.as_ref().filter(|_| name.is_training());
+            splits.insert(name, write_split(&next.join(name.name()), split, views, columns.get(), rows)?);
         }
         let path = next.join(HASHES);
         let table = hashes.to_bytes().map_err(|error| damaged(&path, error.into()))?;
         write_file(&path, &table)?;
+
+        // The manifest holds the digests of all other files, so it is written last.
         let path = next.join(MANIFEST);
         let (fingerprint, views) = (contents.fingerprint.clone(), contents.views.clone());
         let manifest = Manifest::new(fingerprint, views, columns, contents.classes.clone(), splits)
@@ -192,25 +200,27 @@ impl CacheWriter {
             .map_err(|damage| damaged(&path, damage))?;
         write_file(&path, &manifest)?;
         sync_folder(&next).context("write", &next)?;
+
+        // Everything is on the disk: from here on readers see the new cache.
         swap(&next, &self.path)?;
         self.finish()
     }
 
-    /// Notes the photos' sizes and times beside a cache that is otherwise as it should be.
+    /// Replaces hashes.csv alone, in a cache that is otherwise up to date.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn note_hashes(&self, hashes: &Hashes) -> Result<(), CacheError> {
-        // Not hidden beside the file: a crash must not leave in the cache what is no part of one.
+    pub fn write_hashes(&self, hashes: &Hashes) -> Result<(), CacheError> {
+        // The temporary file is in the working folder: a crash must not leave a foreign file in the cache.
         let (hidden, path) = (self.lock.folder().join(HASHES), self.path.join(HASHES));
         let table = hashes.to_bytes().map_err(|error| damaged(&path, error.into()))?;
         write_then_rename(&hidden, &path, Durability::Synced, |file| file.write_all(&table)).context("replace", &path)
     }
 
-    /// Ends the run: removes what only an unfinished one needs.
+    /// Ends the run: removes the journal and the working folder.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// When they cannot be removed.
     pub fn finish(self) -> Result<(), CacheError> {
         let folder = self.lock.folder();
         for file in [self.journal_path(), folder.join(HASHES)] {
@@ -228,8 +238,7 @@ impl CacheWriter {
     }
 }
 
-/// Writes a whole cache at once, where all rows are at hand: each with its picture's blake3 or its view's key, in any
-/// order.
+/// Writes a whole cache from rows in memory, each with its key (the photo's blake3, or a view's key), in any order.
 ///
 /// # Errors
 /// As [`CacheWriter::open`], [`Journal::append`] and [`CacheWriter::publish`].
@@ -245,7 +254,7 @@ pub fn write_cache<'a>(
     writer.publish(contents, columns, &Hashes::default(), &RowSource::new(None, &journal)?)
 }
 
-/// The cache's own place: its parent must be there or be made, and a symbolic link is followed.
+/// The cache's absolute path: symbolic links are followed, and its parent folder is created if necessary.
 fn resolve(path: &Path) -> Result<PathBuf, CacheError> {
     if let Ok(existing) = path.canonicalize() {
         return Ok(existing);
@@ -260,6 +269,7 @@ fn resolve(path: &Path) -> Result<PathBuf, CacheError> {
     }
 }
 
+/// Writes the folder of one split and returns its digests. `views` is given for training splits only.
 fn write_split(
     folder: &Path,
     split: &SplitContents,
@@ -269,13 +279,13 @@ fn write_split(
 ) -> Result<SplitManifest, CacheError> {
     fs::create_dir(folder).context("create", folder)?;
     let rows = split.photos.len();
-    let pictures: Vec<blake3::Hash> = split.photos.iter().map(|photo| photo.blake3).collect();
-    let features = write_rows(&folder.join(FEATURES), &[rows, columns], pictures.iter().copied(), source)?;
+    let photo_keys = split.photos.iter().map(|photo| photo.blake3);
+    let features = write_rows(&folder.join(FEATURES), &[rows, columns], photo_keys.clone(), source)?;
     let views = match views {
         Some(views) => {
             let shape = [rows, views.count.get(), columns];
-            let keys = pictures.iter().flat_map(|&picture| views.keys(picture));
-            Some(write_rows(&folder.join(VIEWS), &shape, keys, source)?)
+            let view_keys = photo_keys.flat_map(|photo| views.keys(photo));
+            Some(write_rows(&folder.join(VIEWS), &shape, view_keys, source)?)
         }
         None => None,
     };
@@ -301,8 +311,8 @@ fn write_split(
     Ok(SplitManifest { rows, files: SplitFiles { features, views, labels, index, skipped } })
 }
 
-/// An array of rows, each found by its key and as long as the last axis: the header first, then row by row, so that only
-/// one of them is in memory.
+/// Writes an .npy file of rows, each looked up by its key and as long as the last axis of `shape`. Only one row is in
+/// memory at a time.
 fn write_rows(
     path: &Path,
     shape: &[usize],
@@ -330,11 +340,12 @@ fn damaged(path: &Path, damage: Damage) -> CacheError {
     CacheError::Damaged { path: path.to_owned(), damage }
 }
 
-/// Puts the folder `next` in the place of `cache`, and what was there in the place of `next`.
+/// Exchanges the folders `next` and `cache`; if there is no `cache` yet, renames `next` to it.
 fn swap(next: &Path, cache: &Path) -> Result<(), CacheError> {
     let swapped = match renameat_with(CWD, next, CWD, cache, RenameFlags::EXCHANGE) {
+        // There is no cache yet.
         Err(Errno::NOENT) => fs::rename(next, cache),
-        // A file system without the exchange (some network ones): for a moment there is no cache; still never half.
+        // The file system cannot exchange (some network file systems): for a moment there is no cache, but never half of one.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => swap_in_two_steps(next, cache),
         exchanged => exchanged.map_err(Into::into),
     };

@@ -143,7 +143,7 @@ pub fn check_views(cache: &FeatureCache, asked: usize) -> Result<(), DataError> 
     if asked == 0 {
         return Ok(());
     }
-    for (split, cached) in cache.splits().filter(|(split, _)| split.is_learnt_from()) {
+    for (split, cached) in cache.splits().filter(|(split, _)| split.is_training()) {
         let rows = Rows::of(cached);
         let views: Vec<&[f32]> = rows.views.iter().map(|views| &views[..asked * cache.columns()]).collect();
         if let Some(row) = rows.first_not_finite(&views) {
@@ -159,7 +159,7 @@ impl<'a> CheckedRows<'a> {
     /// # Errors
     /// When there are no training rows or fewer than two classes, or a row is not finite.
     pub fn read(cache: &'a FeatureCache) -> Result<Self, DataError> {
-        let split = cache.splits().map(|(split, _)| split).find(|split| split.is_learnt_from());
+        let split = cache.splits().map(|(split, _)| split).find(|split| split.is_training());
         let split = split.ok_or_else(|| DataError::NoTrain { cache: cache.path().display().to_string() })?;
         if cache.classes().len() < 2 {
             return Err(DataError::OneClass { cache: cache.path().display().to_string() });
@@ -324,7 +324,7 @@ impl<'a> Rows<'a> {
     fn of(cached: &'a CachedSplit) -> Self {
         // Labels are class indices: the cache has checked it.
         let labels = cached.labels().iter().map(|&label| label as usize).collect();
-        let (features, views) = (cached.each_row().collect(), cached.each_rows_views().collect());
+        let (features, views) = (cached.each_row().collect(), cached.views_by_row().collect());
         Self { features, views, labels, mapped: Some(cached) }
     }
 

@@ -1,4 +1,4 @@
-//! The k nearest neighbours by cosine: a photo is taken for what the training photos are whose vectors point the same way.
+//! The k nearest neighbours by cosine: the predicted class is the one of most of the training rows that point the same way.
 //! Nothing is trained, so it is what a trained head has to beat.
 
 use rayon::prelude::*;

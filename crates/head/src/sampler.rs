@@ -25,15 +25,17 @@ pub enum EpochOrder {
 }
 
 /// Gives the order of the rows, epoch by epoch.
-pub(crate) struct RowSampler {
+#[derive(Debug, Clone)]
+pub struct RowSampler {
     rows: Vec<usize>,
     random: Option<ChaCha8Rng>,
     window: usize,
 }
 
 impl RowSampler {
-    /// For `count` rows, of which memory should hold no more than a `window`.
-    pub(crate) fn new(order: EpochOrder, count: usize, window: usize) -> Self {
+    /// For `count` rows, of which memory should hold no more than a `window` ([`WINDOW`](crate::data::WINDOW) where there
+    /// are no views).
+    pub fn new(order: EpochOrder, count: usize, window: usize) -> Self {
         match order {
             EpochOrder::Fixed(rows) => Self { rows, random: None, window },
             EpochOrder::Shuffled { seed } => {
@@ -46,7 +48,7 @@ impl RowSampler {
     }
 
     /// The rows of the next epoch.
-    pub(crate) fn next_epoch(&mut self) -> &[usize] {
+    pub fn next_epoch(&mut self) -> &[usize] {
         let Some(random) = &mut self.random else { return &self.rows };
         if self.rows.len() > self.window {
             let mut blocks: Vec<usize> = (0..self.rows.len()).step_by(BLOCK).collect();

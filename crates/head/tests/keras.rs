@@ -8,7 +8,7 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use end_to_end::relative_distance;
+use end_to_end::{relative_distance, shared_folder};
 use head::data::Rows;
 use head::fit::{HeadSpec, TrainData, fit};
 use head::history::History;
@@ -19,15 +19,9 @@ use ndarray::{Array1, Array2};
 use ndarray_npy::{NpzReader, ReadNpyExt};
 use serde_json::Value;
 
+/// The reference runs, where they are.
 fn reference() -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let shared = std::env::var_os("ICEBOX_SHARED").map_or_else(|| workspace.join("../shared"), PathBuf::from);
-    let reference = shared.join("reference");
-    if !reference.is_dir() {
-        eprintln!("skipped: no reference runs in {}", reference.display());
-        return None;
-    }
-    Some(reference)
+    shared_folder().map(|shared| shared.join("reference"))
 }
 
 /// A split of the clothing data as Keras computed it.

@@ -1,13 +1,13 @@
 //! What the commands print: results on stdout, notes on stderr.
 //!
-//! A reader may leave early, as in `head inspect CACHE | true`. That is no error: what it no longer reads is dropped, and
-//! the command goes on to its end and its usual exit code, so that a run is still saved and a damaged cache still gives 1.
-//! `println!` and `eprintln!` would panic instead; the lints `print_stdout` and `print_stderr` find them.
+//! The reader of a pipe may close it early, as in `head inspect CACHE | true`. That is no error: the rest of the output is
+//! dropped, and the command still finishes its work and returns its usual exit code. `println!` and `eprintln!` would panic
+//! instead, so the lints `print_stdout` and `print_stderr` forbid them.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stderr, stdout};
 
-/// Standard output was open and a write to it failed: the disk that it goes to is full, say.
+/// Writing to standard output failed, and not because its reader has closed the pipe: the disk is full, say.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output: cannot be written: {0}")]
 pub struct OutputError(std::io::Error);
@@ -15,7 +15,7 @@ pub struct OutputError(std::io::Error);
 /// Prints a line of the result to stdout: `output!("{rows} rows")?`.
 ///
 /// # Errors
-/// [`OutputError`] when it cannot be written, except because the reader has left.
+/// [`OutputError`] when it cannot be written; a pipe that was closed is no error.
 #[macro_export]
 macro_rules! output {
     ($($text:tt)*) => { $crate::write_output(format_args!($($text)*)) };
@@ -30,7 +30,7 @@ macro_rules! note {
 /// What [`output!`] calls.
 ///
 /// # Errors
-/// When the line cannot be written, except because the reader has left.
+/// When the line cannot be written; a pipe that was closed is no error.
 pub fn write_output(line: Arguments<'_>) -> Result<(), OutputError> {
     match writeln!(stdout(), "{line}") {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(OutputError(error)),
@@ -40,6 +40,6 @@ pub fn write_output(line: Arguments<'_>) -> Result<(), OutputError> {
 
 /// What [`note!`] calls.
 pub fn write_note(line: Arguments<'_>) {
-    // There is nowhere left to say that this failed.
+    // If stderr cannot be written, there is nowhere left to report that.
     let _ = writeln!(stderr(), "{line}");
 }

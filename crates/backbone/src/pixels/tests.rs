@@ -1,7 +1,5 @@
 //! Against Pillow's pixels: the fixtures and their script are in tests/fixtures/pixels.
 
-#![allow(clippy::print_stderr)]
-
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -72,12 +70,7 @@ fn every_interpolation_gives_pillows_pixels() {
 
 #[test]
 fn photos_give_kerass_pixels() {
-    let shared = std::env::var_os("ICEBOX_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"), PathBuf::from);
-    if !shared.is_dir() {
-        eprintln!("skipped: no reference pixels in {}", shared.display());
-        return;
-    }
+    let Some(shared) = end_to_end::shared_folder() else { return };
     let files: serde_json::Value =
         serde_json::from_reader(File::open(shared.join("reference/validation_files.json")).unwrap()).unwrap();
     let golden = File::open(shared.join("reference/validation_pixels_nearest_150_every8th.npy")).unwrap();

@@ -21,8 +21,8 @@
 //! reads that layer's result, or else to the layer after it: the blocks from 3 to 13 begin with one, but what their
 //! residuals read does not go through it.
 
-use super::backend::{Activation, Backend, Conv2dParams, SeparableConv2dParams, Shape, output_side};
 use super::folding::FoldedWeights;
+use crate::backend::interface::{Activation, Backend, Conv2dParams, SeparableConv2dParams, Shape, output_side};
 use crate::network::NetworkError;
 use crate::weights::Weights;
 
@@ -212,17 +212,17 @@ struct Prepare<'a, B> {
 impl<B: Backend> Prepare<'_, B> {
     /// A convolution and its ReLU.
     fn conv2d(&mut self, layer: &str, stride: usize) -> Result<B::Conv2d, NetworkError> {
-        let params = Conv2dParams { kernel: self.weights.conv2d(layer), stride, activation: Activation::Relu };
+        let params = Conv2dParams { weights: self.weights.conv2d(layer), stride, activation: Activation::Relu };
         let prepared = self.backend.prepare_conv2d(&params, self.x)?;
-        self.x.side = output_side(self.x.side, params.kernel.side, stride);
-        self.x.channels = params.kernel.outputs;
+        self.x.side = output_side(self.x.side, params.weights.side, stride);
+        self.x.channels = params.weights.outputs;
         Ok(prepared)
     }
 
     /// The strided pointwise convolution beside a block; what comes next is not its result but the block's.
     fn residual(&self, block: usize) -> Result<B::Conv2d, NetworkError> {
-        let kernel = self.weights.conv2d(&format!("block{block}_residual"));
-        self.backend.prepare_conv2d(&Conv2dParams { kernel, stride: 2, activation: Activation::Linear }, self.x)
+        let weights = self.weights.conv2d(&format!("block{block}_residual"));
+        self.backend.prepare_conv2d(&Conv2dParams { weights, stride: 2, activation: Activation::Linear }, self.x)
     }
 
     /// A separable convolution with activations of its input and of its result.

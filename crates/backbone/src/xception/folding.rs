@@ -2,25 +2,11 @@
 
 use std::collections::HashMap;
 
+use crate::backend::interface::ConvWeights;
 use crate::weights::{Weights, tensors};
 
 /// Keras's `BatchNormalization(epsilon=…)` in Xception.
 const EPSILON: f64 = 1e-3;
-
-/// What a convolution multiplies by and adds.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Kernel {
-    /// Width and height.
-    pub side: usize,
-    /// Channels of its input.
-    pub inputs: usize,
-    /// Channels of its result; of a depthwise kernel those of its input.
-    pub outputs: usize,
-    /// (side, side, inputs, outputs), Keras's HWIO; of a depthwise kernel (side, side, inputs).
-    pub values: Vec<f32>,
-    /// One for each output; empty in a depthwise kernel.
-    pub bias: Vec<f32>,
-}
 
 /// The network's weights with batch norms folded in.
 pub(super) struct FoldedWeights<'a> {
@@ -33,26 +19,26 @@ impl<'a> FoldedWeights<'a> {
         Self { weights, shapes: tensors().into_iter().map(|spec| (spec.name, spec.shape)).collect() }
     }
 
-    /// The kernel of a `Conv2D` layer and its batch norm.
-    pub(super) fn conv2d(&self, layer: &str) -> Kernel {
+    /// A `Conv2D` layer and its batch norm.
+    pub(super) fn conv2d(&self, layer: &str) -> ConvWeights {
         self.folded(layer, "kernel")
     }
 
-    /// The pointwise kernel of a `SeparableConv2D` layer and its batch norm.
-    pub(super) fn pointwise(&self, layer: &str) -> Kernel {
+    /// The pointwise convolution of a `SeparableConv2D` layer and its batch norm.
+    pub(super) fn pointwise(&self, layer: &str) -> ConvWeights {
         self.folded(layer, "pointwise")
     }
 
-    /// The depthwise kernel of a `SeparableConv2D` layer. There is no batch norm before the pointwise one.
-    pub(super) fn depthwise(&self, layer: &str) -> Kernel {
+    /// The depthwise convolution of a `SeparableConv2D` layer; no batch norm comes before the pointwise one.
+    pub(super) fn depthwise(&self, layer: &str) -> ConvWeights {
         let (side, inputs, _) = self.shape(layer, "depthwise");
-        let values = self.values(&format!("{layer}.depthwise")).to_vec();
-        Kernel { side, inputs, outputs: inputs, values, bias: Vec::new() }
+        let kernel = self.values(&format!("{layer}.depthwise")).to_vec();
+        ConvWeights { side, inputs, outputs: inputs, kernel, bias: Vec::new() }
     }
 
     /// A layer's tensor and its batch norm, `gamma * (conv(x) - mean) / sqrt(variance + epsilon) + beta`, as one
     /// convolution with a bias. Calculated in f64, then rounded to f32.
-    fn folded(&self, layer: &str, tensor: &str) -> Kernel {
+    fn folded(&self, layer: &str, tensor: &str) -> ConvWeights {
         let (side, inputs, outputs) = self.shape(layer, tensor);
         let norm = |part| self.values(&format!("{layer}_bn.{part}"));
         let (gamma, beta, mean, variance) = (norm("gamma"), norm("beta"), norm("mean"), norm("variance"));
@@ -63,13 +49,13 @@ impl<'a> FoldedWeights<'a> {
             bias.push((f64::from(beta[output]) - f64::from(mean[output]) * of_output) as f32);
             scale.push(of_output);
         }
-        let mut values = self.values(&format!("{layer}.{tensor}")).to_vec();
-        for weights in values.chunks_exact_mut(outputs) {
+        let mut kernel = self.values(&format!("{layer}.{tensor}")).to_vec();
+        for weights in kernel.chunks_exact_mut(outputs) {
             for (weight, scale) in weights.iter_mut().zip(&scale) {
                 *weight = (f64::from(*weight) * scale) as f32;
             }
         }
-        Kernel { side, inputs, outputs, values, bias }
+        ConvWeights { side, inputs, outputs, kernel, bias }
     }
 
     /// Side, inputs and outputs of a layer's tensor.

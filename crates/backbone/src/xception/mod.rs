@@ -1,15 +1,10 @@
 //! Xception without its top, as Keras defines it (keras/src/applications/xception.py; Chollet 2017, arXiv 1610.02357).
 //!
 //! ```text
-//! weights ─ folding (batch norms) ─ architecture (the layers in their order) ─ backend ─┬─ cpu (our own kernels)
-//!                                                                                       └─ libtorch
+//! weights ─ folding (batch norms) ─ architecture (the layers in their order, run by a backend)
 //! ```
 
 mod folding;
-mod backend;
-mod cpu;
-#[cfg(feature = "libtorch")]
-mod libtorch;
 mod architecture;
 #[cfg(test)]
 mod tests;
@@ -18,10 +13,8 @@ use std::time::{Duration, Instant};
 
 use self::architecture::Architecture;
 pub use self::architecture::{BLOCKS, COLUMNS};
-use self::backend::{Backend, Shape, output_side};
-use self::cpu::Cpu;
-#[cfg(feature = "libtorch")]
-use self::libtorch::Libtorch;
+use crate::backend::interface::{Backend, Shape, output_side};
+use crate::backend::{WithBackend, with_backend};
 use crate::compute::Engine;
 use crate::network::{Network, NetworkError};
 use crate::weights::{Layer, LayerKind, Weights, layers};
@@ -45,11 +38,7 @@ impl Xception {
             return Err(NetworkError::TooSmall { side, min_side: MIN_SIDE });
         }
         let input = Shape { pictures: batch_size, side: side as usize, channels: 3 };
-        let network = match engine {
-            Engine::Own(vectors) => prepare(Cpu::new(vectors), weights, input)?,
-            #[cfg(feature = "libtorch")]
-            Engine::Libtorch(device, precision) => prepare(Libtorch::new(device, precision), weights, input)?,
-        };
+        let network = with_backend(engine, Prepare { weights, input })?;
         Ok(Self { network, batch_size })
     }
 
@@ -115,8 +104,18 @@ impl<B: Backend> AnyArchitecture for Architecture<B> {
     }
 }
 
-fn prepare<B: Backend>(backend: B, weights: &Weights, input: Shape) -> Result<Box<dyn AnyArchitecture>, NetworkError> {
-    Ok(Box::new(Architecture::new(backend, weights, input, B::ENTRY_PICTURES)?))
+/// Prepares the layers.
+struct Prepare<'a> {
+    weights: &'a Weights,
+    input: Shape,
+}
+
+impl WithBackend for Prepare<'_> {
+    type Output = Result<Box<dyn AnyArchitecture>, NetworkError>;
+
+    fn run<B: Backend>(self, backend: B) -> Self::Output {
+        Ok(Box::new(Architecture::new(backend, self.weights, self.input, B::ENTRY_PICTURES)?))
+    }
 }
 
 /// Multiplications with an addition that each block takes for a picture of `side` x `side` pixels.

@@ -1,6 +1,7 @@
 //! The network as a whole, in each backend.
 
 use super::*;
+use crate::backend::cpu::Cpu;
 use crate::processor::Vectors;
 
 #[test]
@@ -50,6 +51,7 @@ fn any_number_of_pictures_can_go_through_the_entry_flow_at_a_time() {
 #[cfg(feature = "libtorch")]
 mod with_libtorch {
     use super::*;
+    use crate::backend::libtorch::Libtorch;
     use crate::compute::{Device, Precision};
     use crate::distance::relative_l2;
 

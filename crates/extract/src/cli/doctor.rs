@@ -9,16 +9,15 @@ use backbone::{BatchSize, Compute, Kernels, Precision, Weights};
 use clap::Args;
 use stdio::output;
 
-use super::WeightsArg;
-use super::compute::ComputeArgs;
-use super::threads;
+use super::compute::{ComputeArgs, threads};
+use super::weights::WeightsArg;
 
 /// `extract doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     #[command(flatten)]
     weights: WeightsArg,
-    /// With --kernels auto, all kernels are checked that this device and precision have
+    // With --kernels auto, all kernels that can compute the precision on the device are checked.
     #[command(flatten)]
     compute: ComputeArgs,
 }
@@ -53,16 +52,18 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The kernels that were asked for, or all that can compute this.
+/// The kernels that were chosen, or with `auto` all that can compute the precision on the device.
 fn to_check(compute: Compute, precision: Precision) -> Vec<Compute> {
     if compute.kernels != Kernels::Auto {
         return vec![compute];
     }
-    let each = [Kernels::Own, Kernels::Libtorch].map(|kernels| Compute { kernels, ..compute });
-    each.into_iter().filter(|compute| compute.check(precision).is_ok()).collect()
+    let mut possible =
+        vec![Compute { kernels: Kernels::Own, ..compute }, Compute { kernels: Kernels::Libtorch, ..compute }];
+    possible.retain(|compute| compute.check(precision).is_ok());
+    possible
 }
 
-/// The libtorch that this was linked with.
+/// Version of the linked libtorch, in a line.
 fn libtorch() -> String {
     match backbone::libtorch() {
         Some(libtorch) => format!("{} (oneDNN {})", libtorch.version, if libtorch.onednn { "yes" } else { "no" }),

@@ -1,4 +1,4 @@
-//! `extract DATASET --dry-run`: what is there, and how long it would take.
+//! `extract DATASET --dry-run`: how many photos there are, and how long extraction would take.
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -15,11 +15,11 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
     let dataset = Dataset::scan(&extraction.dataset)?;
     let mut rows = dataset.len();
     for (split, photos) in &dataset.splits {
-        let views = extraction.views.as_ref().filter(|_| split.is_learnt_from());
-        let views = views.map_or(0, |views| views.in_words().count.get());
+        let views = extraction.views.as_ref().filter(|_| split.is_training());
+        let views = views.map_or(0, |views| views.manifest_views().count.get());
         rows += views * photos.len();
-        let of_each = if views > 0 { format!(", {views} views of each") } else { String::new() };
-        output!("{split}: {} photos{of_each}", photos.len())?;
+        let view_count = if views > 0 { format!(", {views} views of each") } else { String::new() };
+        output!("{split}: {} photos{view_count}", photos.len())?;
         for (class, label) in dataset.classes.iter().zip(0..) {
             let count = photos.iter().filter(|photo| photo.label == label).count();
             output!("  {count:>6}  {class}")?;
@@ -33,8 +33,8 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// By the second of two rounds of trial batches; the first one prepares. Larger batches than suit the device would take
-/// longer and say the same.
+/// Measured with the second of two rounds of trial batches; the first one warms up. The batch size is `auto`, since a larger
+/// one would take longer to measure.
 fn seconds_per_row(extraction: &Extraction) -> Result<f64> {
     let weights = Weights::load(&extraction.weights)?;
     let compute = Compute { batch_size: BatchSize::Auto, ..extraction.compute };

@@ -17,10 +17,11 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use stdio::{OutputError, note, output};
 
 use super::choice::choice;
-use super::compute::ComputeArgs;
+use super::compute::{ComputeArgs, threads};
+use super::dry_run;
 use super::hint::raise;
 use super::views::ViewsArgs;
-use super::{WeightsArg, dry_run, threads};
+use super::weights::WeightsArg;
 
 /// `extract DATASET --out CACHE`.
 #[derive(Debug, Args)]
@@ -67,7 +68,7 @@ pub struct ExtractionArgs {
     /// Read every photo again, also those whose size and time have not changed
     #[arg(long)]
     rehash: bool,
-    /// Overwrite a cache that was made in another way, or of other photos; of one with other views, only the views
+    /// Overwrite a cache with another fingerprint or of other photos; of a cache with other views, only the views
     #[arg(long)]
     replace: bool,
     /// If another extract is writing the cache, wait for it
@@ -88,7 +89,7 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
     let threads = threads(args.threads);
     rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global().context("cannot start threads")?;
     let extraction = Extraction {
-        // clap has seen to it that both are there, unless there is a subcommand or nothing to write.
+        // clap requires both, except --out with --dry-run, which writes nothing.
         dataset: args.dataset.clone().unwrap_or_default(),
         cache: args.out.clone().unwrap_or_default(),
         weights: args.weights.weights.clone(),
@@ -123,14 +124,14 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Set at the first Ctrl-C, so that finished rows are kept; the second one ends the program.
+/// A flag that the first Ctrl-C sets, so that finished rows are kept. The second one ends the program.
 fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    // With a handler, a file that reaches its size limit is an error like a full disk, and not the end.
+    // With a handler installed, exceeding the file size limit is a write error, and no longer kills the process.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     Ok(stop)
 }
@@ -151,7 +152,10 @@ fn warn(summary: &Summary) {
         note!("note: {} left out: {}", left_out.path.display(), left_out.reason);
     }
     if !summary.shared.is_empty() {
-        note!("warning: {} photos are in more than one split, so results there flatter:", summary.shared.len());
+        note!(
+            "warning: {} photos are in more than one split, so accuracy there will be too high:",
+            summary.shared.len()
+        );
         for photo in summary.shared.iter().take(LISTED) {
             let places: Vec<String> = photo.places.iter().map(|(_, path)| path.display().to_string()).collect();
             note!("  {}", places.join(" = "));
@@ -166,7 +170,7 @@ fn report(summary: &Summary) -> Result<(), OutputError> {
     for (&split, rows) in &summary.rows {
         let folder = summary.cache.join(split.name());
         match summary.views {
-            views if views > 0 && split.is_learnt_from() => {
+            views if views > 0 && split.is_training() => {
                 output!(
                     "{split:<8} {rows} rows, {views} views of each, in {}/{{features,views}}.npy",
                     folder.display()

@@ -1,15 +1,15 @@
-//! What to do about an error, in the command line's words: libraries state the facts.
+//! Hints for errors: the libraries state what happened, the command line adds which option helps.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Error, anyhow};
-use backbone::pixels::{Limit, VariationError};
+use backbone::pixels::Limit;
 use backbone::{ComputeError, EmbedderError, Precision};
 use extract::extraction::ExtractError;
 use extract::verify::VerifyError;
 use feature_cache::CacheError;
 
-/// The error, and what to do about it where there is something to say.
+/// Adds a hint to the error, if there is one.
 pub fn with_hint(error: Error) -> Error {
     match hint(&error) {
         Some(hint) => anyhow!("{error:#}{hint}"),
@@ -17,31 +17,28 @@ pub fn with_hint(error: Error) -> Error {
     }
 }
 
-/// The hint, with what separates it from the error.
+/// The hint, with the separator that goes between it and the error.
 fn hint(error: &Error) -> Option<String> {
     if let Some(error) = error.downcast_ref::<ExtractError>() {
-        return of_extraction(error);
+        return extraction_hint(error);
     }
     if let Some(error) = error.downcast_ref::<VerifyError>() {
-        return of_verification(error);
+        return verify_hint(error);
     }
     if let Some(error) = error.downcast_ref::<EmbedderError>() {
-        return of_embedder(error);
+        return embedder_hint(error);
     }
     if let Some(error) = error.downcast_ref::<ComputeError>() {
-        return of_compute(error);
+        return compute_hint(error);
     }
-    if let Some(VariationError::Nothing) = error.downcast_ref::<VariationError>() {
-        return Some("; say how they differ, as in --flip --crop 0.1 --brightness 0.1".to_owned());
-    }
-    error.downcast_ref::<CacheError>().and_then(of_cache)
+    error.downcast_ref::<CacheError>().and_then(cache_hint)
 }
 
-fn of_extraction(error: &ExtractError) -> Option<String> {
+fn extraction_hint(error: &ExtractError) -> Option<String> {
     match error {
-        ExtractError::Cache(error) => of_cache(error),
-        ExtractError::Compute(error) => of_compute(error),
-        ExtractError::Embedder(error) => of_embedder(error),
+        ExtractError::Cache(error) => cache_hint(error),
+        ExtractError::Compute(error) => compute_hint(error),
+        ExtractError::Embedder(error) => embedder_hint(error),
         ExtractError::NotFinite { weights, precision: Precision::F16, .. } => {
             Some(format!(": f16 is too narrow for them, or {} is broken; use --precision f32", weights.display()))
         }
@@ -60,31 +57,33 @@ fn of_extraction(error: &ExtractError) -> Option<String> {
 
 /// How to raise limits that photos are over.
 pub fn raise(exceeded: &BTreeSet<Limit>) -> String {
-    let option = |limit: &Limit| match limit {
-        Limit::Pixels => "--max-pixels",
-        Limit::Bytes => "--max-picture-bytes",
-    };
-    let options: Vec<&str> = exceeded.iter().map(option).collect();
+    let mut options = Vec::new();
+    for limit in exceeded {
+        options.push(match limit {
+            Limit::Pixels => "--max-pixels",
+            Limit::Bytes => "--max-picture-bytes",
+        });
+    }
     if options.is_empty() { String::new() } else { format!("; raise limits with {}", options.join(" and ")) }
 }
 
-fn of_verification(error: &VerifyError) -> Option<String> {
+fn verify_hint(error: &VerifyError) -> Option<String> {
     match error {
-        VerifyError::Cache(error) => of_cache(error),
+        VerifyError::Cache(error) => cache_hint(error),
         VerifyError::UnknownRecipe { .. } | VerifyError::UnknownViews(_) => Some("; leave out --sample".to_owned()),
         VerifyError::NotHere { .. } => Some("; leave out --sample, or check them where they were computed".to_owned()),
         _ => None,
     }
 }
 
-fn of_embedder(error: &EmbedderError) -> Option<String> {
+fn embedder_hint(error: &EmbedderError) -> Option<String> {
     match error {
-        EmbedderError::Compute(error) => of_compute(error),
+        EmbedderError::Compute(error) => compute_hint(error),
         _ => None,
     }
 }
 
-fn of_compute(error: &ComputeError) -> Option<String> {
+fn compute_hint(error: &ComputeError) -> Option<String> {
     let hint = match error {
         ComputeError::NoLibtorch { .. } => "build with libtorch (scripts/setup), or use the defaults",
         ComputeError::NoGpu { available: 0, .. } => {
@@ -97,7 +96,7 @@ fn of_compute(error: &ComputeError) -> Option<String> {
     Some(format!("; {hint}"))
 }
 
-fn of_cache(error: &CacheError) -> Option<String> {
+fn cache_hint(error: &CacheError) -> Option<String> {
     let hint = match error {
         CacheError::NotACache(path) => {
             return Some(format!("; make one with: extract DATASET --out {}", path.display()));

@@ -7,7 +7,7 @@ use backbone::weights::{IMAGENET_DIGEST, Weights};
 use clap::Args;
 use stdio::output;
 
-use super::default_weights;
+use super::weights::default_weights;
 
 /// `extract import-weights FILE`.
 #[derive(Debug, Args)]

@@ -1,21 +1,19 @@
-//! What was typed, and what of it is meant; clap's types stop here.
+//! The command line: what was typed, turned into the library's types. clap is used nowhere else.
 
 mod choice;
 mod compute;
+mod weights;
+mod views;
 mod hint;
-mod doctor;
 mod dry_run;
 mod extraction;
-mod import_weights;
 mod verify;
-mod views;
+mod import_weights;
+mod doctor;
 
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread::available_parallelism;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 pub use self::hint::with_hint;
 
@@ -45,27 +43,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
 }
 
-/// Where the network's weights are.
-#[derive(Debug, Args)]
-struct WeightsArg {
-    /// Weights of the network: safetensors, or any of Keras's formats
-    #[arg(long, value_name = "FILE", env = "ICEBOX_WEIGHTS", default_value_os_t = default_weights())]
-    weights: PathBuf,
-}
-
-/// What scripts/setup makes.
-fn default_weights() -> PathBuf {
-    let workspace = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-    workspace.canonicalize().unwrap_or(workspace).join("data/weights/xception.safetensors")
-}
-
-/// The cores to use: all of them, unless it is said how many.
-fn threads(typed: Option<NonZeroUsize>) -> NonZeroUsize {
-    typed.unwrap_or_else(|| available_parallelism().unwrap_or(NonZeroUsize::MIN))
-}
-
 impl Cli {
-    /// Does it; the exit code is 0 unless something is wrong with what was looked at.
+    /// Runs the command. The exit code is 1 if `verify` or `doctor` found something wrong, else 0.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             None => extraction::run(&self.extraction),

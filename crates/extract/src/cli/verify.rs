@@ -9,8 +9,8 @@ use extract::verify as check;
 use feature_cache::{CacheContents, FeatureCache, photos_in_two_splits, verify};
 use stdio::output;
 
-use super::WeightsArg;
 use super::compute::KernelsArg;
+use super::weights::WeightsArg;
 
 /// `extract verify CACHE`.
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let cache = FeatureCache::open(&args.cache)?;
-    let contents = CacheContents::of(&cache)?;
+    let contents = CacheContents::from_cache(&cache)?;
     for photo in photos_in_two_splits(contents.photos()) {
         let places: Vec<String> = photo.places.iter().map(|(_, path)| path.display().to_string()).collect();
         output!("in more than one split: {}", places.join(" = "))?;

@@ -1,46 +1,53 @@
-//! The augmented views that are asked for.
+//! Options for augmented views.
 
 use std::num::NonZeroUsize;
 
+use anyhow::anyhow;
 use backbone::pixels::{Variation, VariationError};
 use clap::Args;
 use extract::views::PhotoViews;
 
-/// More than a head sees in any sensible number of epochs; each costs as much as its photo.
-const MOST_VIEWS: usize = 64;
+/// The most views of a photo. Each takes a forward pass, and more would hardly be drawn in a usual number of epochs.
+const MAX_VIEWS: usize = 64;
 
-/// Augmented views of the photos that heads learn from.
+/// The options for augmented views of the training photos.
 #[derive(Debug, Args)]
 pub struct ViewsArgs {
-    /// Also cache N augmented views of each training photo, up to 64, of which heads learn from another one each epoch;
-    /// costs N times the forward passes of those photos, and more can be added later [default: none]
+    /// Also cache N augmented views of each training photo, up to 64; head trains on one of them, drawn anew each epoch.
+    /// Each view takes a forward pass, and more can be added later [default: none]
     #[arg(long, value_name = "N", value_parser = count)]
     views: Option<NonZeroUsize>,
     /// Mirror half of the views (needs --views)
     #[arg(long, requires = "views")]
     flip: bool,
-    /// Cut up to this part of width and height off each view; the window keeps the photo's proportions and is anywhere in
-    /// it (needs --views)
+    /// Crop up to this fraction of width and height off each view; the crop keeps the photo's proportions and is anywhere
+    /// in it (needs --views)
     #[arg(long, value_name = "PART", default_value_t = 0.0, requires = "views", allow_negative_numbers = true)]
     crop: f64,
-    /// Make each view lighter or darker by up to this part (needs --views)
+    /// Make each view lighter or darker by up to this fraction (needs --views)
     #[arg(long, value_name = "PART", default_value_t = 0.0, requires = "views", allow_negative_numbers = true)]
     brightness: f64,
-    /// What the views are drawn from, together with the photo's bytes and the view's number (needs --views)
+    /// Seed of the views, combined with the photo's bytes and the view's number (needs --views)
     #[arg(long, value_name = "SEED", default_value_t = 42, requires = "views")]
     seed: u64,
 }
 
 fn count(typed: &str) -> Result<NonZeroUsize, String> {
-    let count = typed.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MOST_VIEWS);
-    count.ok_or_else(|| format!("expected a number from 1 to {MOST_VIEWS}"))
+    let count = typed.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MAX_VIEWS);
+    count.ok_or_else(|| format!("expected a number from 1 to {MAX_VIEWS}"))
 }
 
 impl ViewsArgs {
-    /// What was meant.
-    pub fn views(&self) -> Result<Option<PhotoViews>, VariationError> {
+    /// The checked settings; `None` without --views.
+    pub fn views(&self) -> anyhow::Result<Option<PhotoViews>> {
         let Self { views, flip, crop, brightness, seed } = *self;
         let Some(count) = views else { return Ok(None) };
-        Ok(Some(PhotoViews::new(count, Variation::new(flip, crop, brightness, seed)?)))
+        let variation = Variation::new(flip, crop, brightness, seed).map_err(|error| match error {
+            VariationError::Nothing => {
+                anyhow!("--views: {error}; say how they differ, as in --flip --crop 0.1 --brightness 0.1")
+            }
+            VariationError::OutOfRange { .. } => anyhow!("--{error}"),
+        })?;
+        Ok(Some(PhotoViews::new(count, variation)))
     }
 }

@@ -1,7 +1,7 @@
-//! Caches that older versions wrote are read, verified and continued.
+//! Caches written by older versions can be read, verified and updated.
 //!
-//! fixtures/own_headers was written by `write_cache` when this crate wrote its .npy headers itself, with a comma behind
-//! the shape as numpy does; headers by ndarray-npy have none. Its values are counted: see [`row`].
+//! fixtures/own_headers was written by `write_cache` when this crate wrote its .npy headers itself, with a comma after
+//! the shape as numpy does; headers by ndarray-npy have none. Its values are those of [`row`].
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -50,7 +50,7 @@ fn an_old_cache_is_read_and_verified() {
     let train = cache.split(Split::Train).unwrap();
     assert_eq!(train.features().shape(), [3, 5]);
     assert_eq!(train.labels(), [0, 1, 1]);
-    for (photo, (features, views)) in train.each_row().zip(train.each_rows_views()).enumerate() {
+    for (photo, (features, views)) in train.each_row().zip(train.views_by_row()).enumerate() {
         assert_eq!(features, row(photo, 0));
         assert_eq!(views, [row(photo, 1), row(photo, 2)].concat());
     }
@@ -66,7 +66,7 @@ fn an_old_cache_is_continued() {
     let previous = FeatureCache::open(&path).unwrap();
 
     // One photo is gone, one is new.
-    let mut contents = CacheContents::of(&previous).unwrap();
+    let mut contents = CacheContents::from_cache(&previous).unwrap();
     let new = IndexEntry { path: "train/hat/new.jpg".into(), label: 1, blake3: blake3::hash(b"new") };
     let photos = &mut contents.splits.get_mut(&Split::Train).unwrap().photos;
     photos.remove(1);
@@ -86,10 +86,10 @@ fn an_old_cache_is_continued() {
     let train = cache.split(Split::Train).unwrap();
     let expected = [0, 2, 7];
     assert_eq!(train.rows(), expected.len());
-    for (photo, (features, views)) in expected.into_iter().zip(train.each_row().zip(train.each_rows_views())) {
+    for (photo, (features, views)) in expected.into_iter().zip(train.each_row().zip(train.views_by_row())) {
         assert_eq!(features, row(photo, 0));
         assert_eq!(views, [row(photo, 1), row(photo, 2)].concat());
     }
-    // The old cache stays readable through the maps of whoever had opened it.
+    // A reader that had opened the old cache can still read it through its memory maps.
     assert_eq!(previous.split(Split::Train).unwrap().row(1), Some(&row(1, 0)[..]));
 }

@@ -9,7 +9,8 @@ use head::summary::{differing, plain, verdict};
 use serde_json::{Map, Value, json};
 use stdio::output;
 
-use super::table;
+use super::places::RUNS;
+use super::text::table;
 
 /// `head compare RUN…`.
 #[derive(Debug, Args)]
@@ -26,7 +27,7 @@ pub struct CompareArgs {
 #[derive(Debug, Args)]
 pub struct RunsArgs {
     /// Folder with runs in it, at any depth
-    #[arg(default_value = super::RUNS)]
+    #[arg(default_value = RUNS)]
     folder: PathBuf,
     /// Print the result as JSON
     #[arg(long)]

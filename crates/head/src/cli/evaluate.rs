@@ -11,7 +11,7 @@ use head::metrics::SplitMetrics;
 use head::run::Run;
 use stdio::{OutputError, note, output};
 
-use super::{accuracy_line, table};
+use super::text::{accuracy_line, table};
 
 /// With more classes than this the most frequent mistakes are shown in place of the confusion matrix.
 const MAX_IN_A_MATRIX: usize = 30;
@@ -45,11 +45,15 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let named = args.cache.as_ref().unwrap_or(&run.config.cache);
     let cache = FeatureCache::open(named)?;
     run.check_cache(&cache)?;
-    let wanted = args.split.map_or_else(|| vec![Split::Test, Split::Validation], |split| vec![split]);
+    let wanted = match &args.split {
+        Some(split) => std::slice::from_ref(split),
+        None => &[Split::Test, Split::Validation],
+    };
     let mut evaluated = None;
-    for &split in &wanted {
-        if evaluated.is_none() {
-            evaluated = rows_of(&run, &cache, split)?;
+    for &split in wanted {
+        evaluated = rows_of(&run, &cache, split)?;
+        if evaluated.is_some() {
+            break;
         }
     }
     let Some(NamedRows { name, rows }) = evaluated else {
@@ -85,19 +89,17 @@ fn rows_of<'a>(run: &Run, cache: &'a FeatureCache, split: Split) -> Result<Optio
     if let Some(rows) = Rows::of_split(cache, split)? {
         return Ok(Some(NamedRows { name: split.to_string(), rows }));
     }
-    let same = cache.digest() == run.config.cache_digest;
-    let (Some(fraction), true) = (run.config.validation_split, same) else { return Ok(None) };
+    let Some(fraction) = run.config.validation_split else { return Ok(None) };
+    if cache.digest() != run.config.cache_digest || matches!(split, Split::Test | Split::All) {
+        return Ok(None);
+    }
     let data = TrainingData::from_cache(cache, fraction, run.config.seed)?;
     let of = data.validation_origin.split;
-    Ok(match split {
-        Split::Train => {
-            Some(NamedRows { name: format!("train ({of} but for the held-out {fraction})"), rows: data.train })
-        }
-        Split::Validation => {
-            Some(NamedRows { name: format!("validation (the held-out {fraction} of {of})"), rows: data.validation })
-        }
-        Split::Test | Split::All => None,
-    })
+    Ok(Some(if split == Split::Train {
+        NamedRows { name: format!("train ({of} but for the held-out {fraction})"), rows: data.train }
+    } else {
+        NamedRows { name: format!("validation (the held-out {fraction} of {of})"), rows: data.validation }
+    }))
 }
 
 fn report(metrics: &SplitMetrics, name: &str) -> Result<(), OutputError> {

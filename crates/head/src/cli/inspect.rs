@@ -43,7 +43,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<()> {
 
 fn print_split(cache: &FeatureCache, split: Split, rows: &CachedSplit) -> anyhow::Result<()> {
     let (count, columns) = (rows.rows(), cache.columns());
-    let views = cache.views().filter(|_| split.is_learnt_from());
+    let views = cache.views().filter(|_| split.is_training());
     let views =
         views.map_or_else(String::new, |views| format!(", views ({count}, {}, {columns}) float32", views.count));
     output!("\n{split}: features ({count}, {columns}) float32{views}, labels ({count},) int64")?;

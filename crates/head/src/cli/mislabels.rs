@@ -11,7 +11,7 @@ use head::settings::FitConfig;
 use serde_json::json;
 use stdio::output;
 
-use super::table;
+use super::text::table;
 use super::training::{count, learning_rate};
 
 const MIN_FOLDS: usize = 2;

@@ -1,27 +1,21 @@
-//! What was typed, and what of it is meant; clap's types stop here.
+//! The command line: what was typed, checked and turned into what the library takes. Clap's types stop here.
 
-mod compare;
-mod evaluate;
 mod hint;
+mod places;
+mod text;
+mod sparkline;
+mod training;
 mod inspect;
+mod train;
+mod sweep;
+mod evaluate;
+mod compare;
 mod mislabels;
 mod report;
-mod sparkline;
-mod sweep;
-mod train;
-mod training;
-
-use std::path::Path;
 
 use clap::{Parser, Subcommand};
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
-use head::metrics::SplitMetrics;
 
 pub use self::hint::with_hint;
-
-/// Where runs go that are not told where.
-const RUNS: &str = "runs";
 
 /// Train dense classifiers on cached features, in milliseconds, as often as you like.
 ///
@@ -39,22 +33,23 @@ enum Command {
     Train(train::TrainArgs),
     /// Train every combination of settings from several seeds, and show the best ones first
     Sweep(sweep::SweepArgs),
-    /// Judge a run's head by a split: accuracy with its uncertainty, per class, confusion, calibration
+    /// Evaluate a run's head on a split: accuracy with its uncertainty, per-class metrics, confusion matrix, calibration
     Evaluate(evaluate::EvaluateArgs),
     /// Show runs side by side, the best first, with what differs between them
     Compare(compare::CompareArgs),
     /// Compare all runs in a folder
     Runs(compare::RunsArgs),
-    /// Write a run or a sweep as one HTML page: curves, confusion, classes, the surest mistakes
+    /// Write a run or a sweep as one HTML page: training curves, confusion matrix, per-class metrics, most confident
+    /// mistakes
     Report(report::ReportArgs),
-    /// List the photos whose label is most doubtful: what heads trained on the other photos take for something else
+    /// List the photos whose label is most doubtful: heads trained on the other photos predict another class
     Mislabels(mislabels::MislabelsArgs),
     /// Show a cache's classes, counts and first rows
     Inspect(inspect::InspectArgs),
 }
 
 impl Cli {
-    /// Does it.
+    /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Train(args) => train::run(&args),
@@ -67,27 +62,4 @@ impl Cli {
             Command::Inspect(args) => inspect::run(&args),
         }
     }
-}
-
-/// What a run or a sweep is called that is not given a name: as its cache.
-fn name_of(cache: &Path) -> String {
-    let path = cache.canonicalize().unwrap_or_else(|_| cache.to_owned());
-    path.file_name().map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// An accuracy with what it could be on other photos of the same kind.
-fn accuracy_line(metrics: &SplitMetrics, what: &str) -> String {
-    let SplitMetrics { accuracy, accuracy_interval, rows, .. } = metrics;
-    let (low, high) = (accuracy_interval.low, accuracy_interval.high);
-    format!("{what} accuracy {accuracy:.4} on {rows} photos, {low:.3} to {high:.3} with 95 % confidence")
-}
-
-/// A table without lines, numbers to the right.
-fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(header).add_rows(rows);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.trim_fmt()
 }

@@ -19,7 +19,7 @@ use super::sweep::SWEEP;
 pub struct ReportArgs {
     /// Run or sweep that head has made
     run: PathBuf,
-    /// The data set, to show the photos of the surest mistakes
+    /// The data set, to show the photos of the most confident mistakes
     #[arg(long, value_name = "DATASET")]
     photos: Option<PathBuf>,
     /// How many mistakes to show
@@ -43,7 +43,11 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         if let Some(photos) = &args.photos {
             ensure!(photos.is_dir(), "{}: no such folder of photos", photos.display());
         }
-        of_run(&run, &title, &surest(&run, args.mistakes)?, args.photos.as_deref())
+        let mistakes = most_confident_mistakes(&run, args.mistakes)?;
+        if args.photos.is_none() && !mistakes.is_empty() {
+            note!("note: the mistakes are listed without their photos; --photos DATASET shows them");
+        }
+        of_run(&run, &title, &mistakes, args.photos.as_deref())
     };
     let out = args.out.clone().unwrap_or_else(|| args.run.join("report.html"));
     write_atomically(&out, Durability::Unsynced, |file| file.write_all(html.as_bytes()))
@@ -52,8 +56,8 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The surest mistakes among the validation rows; none, with a note, when the cache is no longer what it was.
-fn surest(run: &Run, count: usize) -> anyhow::Result<Vec<Mistake>> {
+/// The most confident mistakes among the validation rows; none, with a note, when the cache is no longer what it was.
+fn most_confident_mistakes(run: &Run, count: usize) -> anyhow::Result<Vec<Mistake>> {
     let named = &run.config.cache;
     let cache = match FeatureCache::open(named) {
         Ok(cache) if cache.digest() == run.config.cache_digest => cache,

@@ -11,7 +11,7 @@ use feature_cache::{Durability, FeatureCache, Split, write_atomically};
 use head::data::{CheckedRows, DataError, Rows, TrainingData};
 use head::fit::{FitError, Trained, evaluate};
 use head::loss::CrossEntropy;
-use head::run::{Run, RunError, Training, check_free, next_free};
+use head::run::{Run, RunError, Training, check_free};
 use head::settings::{Fraction, OutOfRange, Positive};
 use head::summary::{HeadResult, SweepResults, ValidationResult, differing, plain, summarise, verdict};
 use head::sweep::{Grid, HeadId, sweep};
@@ -21,8 +21,9 @@ use serde::Serialize;
 use signal_hook::consts::SIGINT;
 use stdio::{OutputError, note, output};
 
+use super::places::default_out;
+use super::text::table;
 use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
-use super::{RUNS, name_of, table};
 
 /// Each head is saved in a folder of its own.
 const MAX_HEADS: u64 = 100_000;
@@ -90,7 +91,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let seeds = count("--seeds", args.seeds)?.get() as u64;
     let heads = settings.len() as u64 * seeds.min(MAX_HEADS + 1);
     ensure!(heads <= MAX_HEADS, "{} settings from {seeds} seeds: more than {MAX_HEADS} heads", settings.len());
-    let out = args.out.clone().unwrap_or_else(|| next_free(RUNS.as_ref(), &format!("{}-sweep", name_of(&args.cache))));
+    let out = args.out.clone().unwrap_or_else(|| default_out(&args.cache, "-sweep"));
     check_free(&out)?;
     // Every row is read and checked once, whatever the number of seeds and heads.
     let rows = CheckedRows::read(&cache)?;

@@ -10,14 +10,16 @@ use head::data::{Rows, TrainingData};
 use head::fit::{HeadSpec, TrainData, fit};
 use head::history::Epoch;
 use head::layers::Classifier;
-use head::run::{Run, Training, check_free, next_free};
+use head::run::{Run, Training, check_free};
 use head::sampler::{EpochOrder, ViewSampler};
 use head::settings::{FitConfig, Fraction, Setting};
 use head::tensorboard;
 use stdio::{OutputError, note, output};
 
+use super::places::default_out;
+use super::sparkline;
+use super::text::accuracy_line;
 use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
-use super::{RUNS, accuracy_line, name_of, sparkline};
 
 /// `head train CACHE`.
 #[derive(Debug, Args)]
@@ -27,28 +29,28 @@ pub struct TrainArgs {
     /// Adam's learning rate
     #[arg(long, value_name = "RATE", default_value_t = 0.01, allow_negative_numbers = true)]
     learning_rate: f64,
-    /// Rows per step
+    /// Batch size: rows of a training step
     #[arg(long, value_name = "ROWS", default_value_t = 32)]
     batch_size: usize,
     /// Widths of hidden layers with ReLU, as in 100 or 256,64; 0 for none
     #[arg(long, value_name = "WIDTHS", default_value = "0", value_delimiter = ',')]
     hidden: Vec<usize>,
-    /// Part of each hidden layer's outputs (of the features, if there is none) to drop in each step
+    /// Dropout rate of each hidden layer's outputs (of the features in a linear head)
     #[arg(long, value_name = "RATE", default_value_t = 0.0, allow_negative_numbers = true)]
     dropout: f64,
     /// Decoupled weight decay, as in Keras's Adam(weight_decay=…)
     #[arg(long, value_name = "DECAY", default_value_t = 0.0, allow_negative_numbers = true)]
     weight_decay: f64,
-    /// Part of the target to spread over all classes
+    /// Label smoothing: the part of each target that is spread over all classes
     #[arg(long, value_name = "PART", default_value_t = 0.0, allow_negative_numbers = true)]
     label_smoothing: f64,
-    /// Learn from the first N augmented views of each photo, one drawn each epoch; 0 for the photos as they are
+    /// Train on the first N augmented views of each photo, one drawn each epoch; 0 for the photos as they are
     /// [default: all that the cache has]
     #[arg(long, value_name = "N")]
     views: Option<usize>,
     #[command(flatten)]
     training: TrainingArgs,
-    /// What the start of the weights, the shuffling, the views, the dropout and the held-out part are drawn from
+    /// Seed of the initial weights, the shuffling, the views, the dropout and the held-out part
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     seed: u64,
     /// Folder to write the run into [default: runs/CACHE-1, -2, …]
@@ -67,7 +69,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let setting = args.setting()?;
     let cache = FeatureCache::open(&args.cache)?;
     let setting = Setting { views: views(&cache, args.views)?, ..setting };
-    let out = args.out.clone().unwrap_or_else(|| next_free(RUNS.as_ref(), &name_of(&args.cache)));
+    let out = args.out.clone().unwrap_or_else(|| default_out(&args.cache, ""));
     check_free(&out)?;
     let data = TrainingData::from_cache(&cache, args.training.validation_split, args.seed)?;
     if let Some(fraction) = data.held_out {

@@ -1,4 +1,4 @@
-//! What `train` and `sweep` ask in the same words.
+//! Options that `train` and `sweep` share, and checks of typed numbers.
 
 use std::num::NonZeroUsize;
 use std::str::FromStr;
@@ -44,7 +44,10 @@ pub struct TrainingArgs {
 }
 
 impl TrainingArgs {
-    /// What was meant, with a learning rate.
+    /// The training's configuration at this learning rate.
+    ///
+    /// # Errors
+    /// When a number is out of its range.
     pub fn fit_config(&self, learning_rate: Positive) -> anyhow::Result<FitConfig> {
         let keep = match (self.early_stopping, self.save_best) {
             (None, false) => Keep::Last,
@@ -68,42 +71,43 @@ where
     PossibleValuesParser::new(names).try_map(|name| name.parse())
 }
 
-/// A learning rate as it is typed.
+/// Checks a learning rate.
 pub fn learning_rate(value: f64) -> Result<Positive, OutOfRange> {
     Positive::new("learning rate", value)
 }
 
-/// A weight decay as it is typed: 0 is none.
+/// Checks a weight decay; 0 is none.
 pub fn weight_decay(value: f64) -> Result<Option<Positive>, OutOfRange> {
     if value == 0.0 { Ok(None) } else { Positive::new("--weight-decay", value).map(Some) }
 }
 
-/// A number of epochs, rows or seeds as it is typed.
+/// Checks a number of epochs, rows or seeds; `name` is its option.
 pub fn count(name: &str, typed: usize) -> anyhow::Result<NonZeroUsize> {
     NonZeroUsize::new(typed).with_context(|| format!("{name} 0: must be 1 or more"))
 }
 
-/// How many views of each photo to learn from, as it is typed: all that the cache has, where it is not.
+/// Checks the number of views of each photo to train on; by default all that the cache has.
 pub fn views(cache: &FeatureCache, typed: Option<usize>) -> Result<usize, DataError> {
     let views = typed.unwrap_or_else(|| cache.views().map_or(0, |views| views.count.get()));
     check_views(cache, views)?;
     Ok(views)
 }
 
-/// Says that what is learnt from is not the photos themselves.
+/// Says that training is on views and not on the photos themselves.
 pub fn note_views(views: usize) {
     if views > 0 {
-        note!("learning from {views} augmented views of each photo, one drawn each epoch (--views 0: from the photos)");
+        note!("training on {views} augmented views of each photo, one drawn each epoch (--views 0: on the photos)");
     }
 }
 
-/// The widths of hidden layers as they are typed; a single 0 stands for none.
+/// Checks the widths of hidden layers; a single 0 is none.
 pub fn hidden(typed: &[usize]) -> anyhow::Result<Vec<usize>> {
-    const WIDEST: usize = 1 << 16;
+    const MAX_WIDTH: usize = 1 << 16;
     if typed == [0] {
         return Ok(Vec::new());
     }
-    let wrong = typed.iter().find(|width| !(1..=WIDEST).contains(*width));
-    ensure!(wrong.is_none(), "--hidden {}: a layer has 1 to {WIDEST} units", wrong.copied().unwrap_or_default());
+    for width in typed {
+        ensure!((1..=MAX_WIDTH).contains(width), "--hidden {width}: a layer has 1 to {MAX_WIDTH} units");
+    }
     Ok(typed.to_vec())
 }

@@ -71,22 +71,22 @@ pub fn mistakes(
     found.into_iter().map(mistake).collect()
 }
 
-/// The gallery as HTML.
+/// The mistakes as HTML, with thumbnails where `photos`, the data set, has them.
 pub(super) fn figures(mistakes: &[Mistake], photos: Option<&Path>) -> String {
-    let hint = if photos.is_none() { "<p>With --photos DATASET the report shows them.</p>" } else { "" };
-    let mut html = format!("{hint}<div class=\"gallery\">");
+    let mut html = "<div class=\"gallery\">".to_owned();
     for mistake in mistakes {
         let (label, predicted) = (escape(&mistake.label), escape(&mistake.predicted));
         let path = escape(&mistake.path.to_string_lossy());
         html += "<figure>";
         if let Some(jpeg) = photos.and_then(|photos| thumbnail(&photos.join(&mistake.path))) {
             let jpeg = STANDARD.encode(jpeg);
-            let _ = write!(html, "<img alt=\"{label}, taken for {predicted}\" src=\"data:image/jpeg;base64,{jpeg}\">");
+            let _ =
+                write!(html, "<img alt=\"{label}, predicted as {predicted}\" src=\"data:image/jpeg;base64,{jpeg}\">");
         }
         let _ = write!(
             html,
-            "<figcaption>{label} taken for <strong>{predicted}</strong>, {:.1} % sure<small>{path}</small></figcaption>\
-             </figure>",
+            "<figcaption>{label}, predicted as <strong>{predicted}</strong> with probability {:.1} %<small>{path}</small>\
+             </figcaption></figure>",
             100.0 * mistake.confidence
         );
     }

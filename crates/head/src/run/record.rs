@@ -126,7 +126,7 @@ impl Run {
     /// When the folder is there already or cannot be written; then nothing is left of it.
     pub fn save(&self, path: &Path) -> Result<(), RunError> {
         check_free(path)?;
-        let folder = NewFolder::beside(path).map_err(|cause| not_written(path, cause))?;
+        let folder = NewFolder::create(path).map_err(|cause| not_written(path, cause))?;
         self.write_files(folder.path())?;
         folder.publish().map_err(|cause| not_written(path, cause))
     }

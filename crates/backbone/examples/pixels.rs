@@ -1,0 +1,38 @@
+//! Writes the pixels that the network is given: `cargo run --release --package backbone --example pixels --
+//! SIDE INTERPOLATION...`.
+//!
+//! Reads the photos' paths from stdin, each followed by a zero byte, and writes (photos, interpolations, SIDE, SIDE, 3)
+//! uint8 to stdout, row-major and without a header: photo by photo, so that their number costs no memory.
+
+use std::error::Error;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, Write, stdin, stdout};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use backbone::pixels::{Interpolation, Limits, Preprocess};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((side, names)) = arguments.split_first() else { return Err("usage: pixels SIDE INTERPOLATION...".into()) };
+    let side = side.parse()?;
+    let interpolations: Vec<Interpolation> = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+    let preprocess = |interpolation| Preprocess { side, interpolation, limits: Limits::DEFAULT, fast_decode: false };
+
+    let mut out = stdout().lock();
+    let mut pixels = vec![0; preprocess(Interpolation::Nearest).values()];
+    for path in stdin().lock().split(0) {
+        let path = path?;
+        let path = Path::new(OsStr::from_bytes(&path));
+        let photo = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let picture = preprocess(Interpolation::Nearest).decode(&photo);
+        let picture = picture.map_err(|error| format!("{}: {error}", path.display()))?;
+        for &interpolation in &interpolations {
+            preprocess(interpolation).resize(&picture, None, &mut pixels)?;
+            out.write_all(&pixels)?;
+        }
+        out.flush()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! The windows of a convolution without padding, as a panel (im2col).
+
+use std::ops::Range;
+
+use super::feature_maps::{FeatureMaps, group_width};
+use super::microkernel::{Microkernel, Row};
+use super::pack::PackPixels;
+use crate::backend::interface::output_side;
+
+/// Windows of `x`. A window's inputs are counted row after row, group after group of channels, pixel after pixel.
+pub(super) struct Im2col<'a> {
+    pub x: &'a FeatureMaps,
+    /// Width and height of a window.
+    pub window: usize,
+    pub stride: usize,
+}
+
+impl PackPixels for Im2col<'_> {
+    #[inline(always)]
+    fn pack<K: Microkernel>(
+        &self,
+        _: K,
+        picture: usize,
+        pixels: Range<usize>,
+        inputs: Range<usize>,
+        panel: &mut [Row<K>],
+    ) {
+        let &Self { x, window, stride } = self;
+        let output_side = output_side(x.side, window, stride);
+        // The pixels of one row of a window lie side by side in each group of channels.
+        let run = window * group_width(x.channels);
+        let values: &[f32] = &x.values;
+        for (pixel, packed) in pixels.zip(panel) {
+            let (top, left) = (pixel / output_side * stride, pixel % output_side * stride);
+            let mut start = 0;
+            for row in top..top + window {
+                for group in 0..x.groups() {
+                    let wanted = inputs.start.max(start)..inputs.end.min(start + run);
+                    if !wanted.is_empty() {
+                        let first = x.index(picture, group, row * x.side + left) + wanted.start - start;
+                        let place = wanted.start - inputs.start..wanted.end - inputs.start;
+                        K::pack_slice(&values[first..first + wanted.len()], &mut packed[place]);
+                    }
+                    start += run;
+                }
+            }
+            packed[inputs.len()..inputs.len().next_multiple_of(K::UNROLL)].fill(K::element(0.0));
+        }
+    }
+}

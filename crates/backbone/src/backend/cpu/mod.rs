@@ -1,0 +1,288 @@
+//! The layers on the CPU, in our own kernels.
+//!
+//! ```text
+//! feature maps ─ pack (im2col, or the sums of a depthwise convolution) ─▶ panel ─ product ─ epilogue ─▶ feature maps
+//! ```
+//!
+//! A layer goes over its result band by band: what the weights multiply is packed for some pixels and multiplied there. So
+//! the sums of a depthwise convolution never go through memory, and all convolutions of the network but one (winograd) are
+//! the same product (direct, strassen). Each call uses one core.
+//!
+//! oneDNN, which libtorch has for this, does each layer and all of its batch before the next, eight multiplications where
+//! the large layers can do with seven (strassen), and 36 where block 1 can do with 16 (winograd). Every value is calculated
+//! in one fixed order with fused multiply-adds: a row is the same bits in whatever batch it is, with whatever vectors.
+//!
+//! Number format and vector length are the microkernel's affair (microkernel; f32_microkernel is the one there is).
+
+mod buffers;
+mod feature_maps;
+mod microkernel;
+mod f32_microkernel;
+mod weight_matrix;
+mod epilogue;
+mod pack;
+mod im2col;
+mod depthwise;
+mod direct;
+mod strassen;
+mod product;
+mod winograd;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use self::buffers::Buffers;
+use self::depthwise::Depthwise;
+use self::epilogue::{Epilogue, Output};
+use self::feature_maps::{FeatureMaps, GROUP};
+use self::im2col::Im2col;
+use self::microkernel::{Microkernel, Task};
+use self::pack::PackPixels;
+use self::pool::{MaxPool, global_average_pool};
+use self::product::Product;
+use self::winograd::Winograd;
+use crate::backend::interface::{
+    Activation, Backend, Conv2dParams, ConvWeights, HALF_RANGE, SeparableConv2dParams, Shape, output_side,
+};
+use crate::network::NetworkError;
+use crate::processor::Vectors;
+
+/// One core of the processor, in f32.
+#[derive(Debug, Clone)]
+pub(crate) struct Cpu {
+    vectors: Vectors,
+    buffers: Buffers,
+}
+
+/// A convolution without padding.
+#[derive(Debug, Clone)]
+pub(crate) struct Conv2d {
+    window: usize,
+    stride: usize,
+    weights: Arc<PackedConv2d>,
+    epilogue: Arc<Epilogue>,
+}
+
+/// A convolution's weights, packed for the algorithm that does it.
+#[derive(Debug)]
+enum PackedConv2d {
+    Product(Product),
+    Winograd(Winograd),
+}
+
+/// A depthwise 3x3 convolution, then a pointwise one.
+#[derive(Debug, Clone)]
+pub(crate) struct SeparableConv2d {
+    input_activation: Activation,
+    /// (9, channels), zeros up to a whole group.
+    depthwise: Arc<[f32]>,
+    pointwise: Arc<Product>,
+    epilogue: Arc<Epilogue>,
+}
+
+impl Cpu {
+    /// With these of the processor's vectors.
+    pub(crate) fn new(vectors: Vectors) -> Self {
+        Self { vectors, buffers: Buffers::default() }
+    }
+
+    /// Runs a task in the microkernel. Another number format would be chosen here.
+    fn run<T: Task>(&self, task: T) -> T::Output {
+        f32_microkernel::run(self.vectors, task)
+    }
+
+    /// The convolution of `x`, in `out` or added to what is there.
+    fn run_conv2d(&self, layer: &Conv2d, x: &FeatureMaps, mut out: FeatureMaps, accumulate: bool) -> FeatureMaps {
+        let output = Output { epilogue: &layer.epilogue, maps: &mut out, accumulate };
+        match &*layer.weights {
+            PackedConv2d::Product(product) => {
+                let pixels = Im2col { x, window: layer.window, stride: layer.stride };
+                self.run(RunProduct { product, pixels, output });
+            }
+            PackedConv2d::Winograd(weights) => self.run(RunWinograd { weights, x, output }),
+        }
+        out
+    }
+
+    /// The separable convolution of `x`, in `out` or added to what is there.
+    fn run_separable_conv2d(
+        &self,
+        layer: &SeparableConv2d,
+        x: &FeatureMaps,
+        mut out: FeatureMaps,
+        accumulate: bool,
+    ) -> FeatureMaps {
+        let pixels = Depthwise { x, activation: layer.input_activation, taps: &layer.depthwise };
+        let output = Output { epilogue: &layer.epilogue, maps: &mut out, accumulate };
+        self.run(RunProduct { product: &layer.pointwise, pixels, output });
+        out
+    }
+}
+
+impl Backend for Cpu {
+    type FeatureMaps = FeatureMaps;
+    type Conv2d = Conv2d;
+    type SeparableConv2d = SeparableConv2d;
+    const ENTRY_PICTURES: usize = 1;
+
+    fn describe(&self) -> String {
+        format!("our own ({})", self.vectors)
+    }
+
+    fn prepare_conv2d(&self, params: &Conv2dParams, _: Shape) -> Result<Conv2d, NetworkError> {
+        let &Conv2dParams { ref weights, stride, activation } = params;
+        let packed = self.run(PackConv2d { weights, stride });
+        let epilogue = Arc::new(Epilogue::new(&weights.bias, activation));
+        Ok(Conv2d { window: weights.side, stride, weights: Arc::new(packed), epilogue })
+    }
+
+    fn prepare_separable_conv2d(
+        &self,
+        params: &SeparableConv2dParams,
+        _: Shape,
+    ) -> Result<SeparableConv2d, NetworkError> {
+        let SeparableConv2dParams { depthwise, pointwise, .. } = params;
+        // Each tap's channels are filled up to a whole group.
+        let mut taps = Vec::new();
+        for channels in depthwise.kernel.chunks_exact(depthwise.inputs) {
+            taps.extend_from_slice(channels);
+            taps.resize(taps.len().next_multiple_of(GROUP), 0.0);
+        }
+        Ok(SeparableConv2d {
+            input_activation: params.input_activation,
+            depthwise: taps.into(),
+            pointwise: Arc::new(self.run(PackPointwise(pointwise))),
+            epilogue: Arc::new(Epilogue::new(&pointwise.bias, params.activation)),
+        })
+    }
+
+    /// Rows do not depend on the batch: a smaller one costs only its own pictures.
+    fn input(&self, pixels: &[u8], shape: Shape) -> Result<FeatureMaps, NetworkError> {
+        let mut values = self.buffers.take::<f32>(pixels.len());
+        for (value, &pixel) in values.iter_mut().zip(pixels) {
+            *value = f32::from(pixel) / HALF_RANGE - 1.0;
+        }
+        let pictures = pixels.len() / shape.picture_len();
+        Ok(FeatureMaps { pictures, side: shape.side, channels: shape.channels, values })
+    }
+
+    fn conv2d(&self, layer: &Conv2d, x: &FeatureMaps) -> Result<FeatureMaps, NetworkError> {
+        let out = x.new_like(output_side(x.side, layer.window, layer.stride), layer.epilogue.outputs);
+        Ok(self.run_conv2d(layer, x, out, false))
+    }
+
+    fn conv2d_accumulate(
+        &self,
+        layer: &Conv2d,
+        x: &FeatureMaps,
+        sum: FeatureMaps,
+    ) -> Result<FeatureMaps, NetworkError> {
+        Ok(self.run_conv2d(layer, x, sum, true))
+    }
+
+    fn separable_conv2d(&self, layer: &SeparableConv2d, x: &FeatureMaps) -> Result<FeatureMaps, NetworkError> {
+        let out = x.new_like(x.side, layer.epilogue.outputs);
+        Ok(self.run_separable_conv2d(layer, x, out, false))
+    }
+
+    fn separable_conv2d_accumulate(
+        &self,
+        layer: &SeparableConv2d,
+        x: &FeatureMaps,
+        sum: FeatureMaps,
+    ) -> Result<FeatureMaps, NetworkError> {
+        Ok(self.run_separable_conv2d(layer, x, sum, true))
+    }
+
+    fn max_pool(&self, x: &FeatureMaps) -> Result<FeatureMaps, NetworkError> {
+        let mut out = x.new_like(x.side.div_ceil(2), x.channels);
+        self.run(MaxPool { x, out: &mut out });
+        Ok(out)
+    }
+
+    fn concat(&self, mut parts: Vec<FeatureMaps>) -> Result<FeatureMaps, NetworkError> {
+        if parts.len() == 1 {
+            return Ok(parts.remove(0));
+        }
+        let pictures = parts.iter().map(|part| part.pictures).sum();
+        let length = parts.iter().map(|part| part.values.len()).sum();
+        let mut values = self.buffers.take::<f32>(length);
+        let mut start = 0;
+        for part in &parts {
+            let end = start + part.values.len();
+            values[start..end].copy_from_slice(&part.values);
+            start = end;
+        }
+        let first = parts.first().expect("there is at least one part");
+        Ok(FeatureMaps { pictures, side: first.side, channels: first.channels, values })
+    }
+
+    fn global_average_pool(&self, x: &FeatureMaps) -> Result<Vec<f32>, NetworkError> {
+        Ok(global_average_pool(x))
+    }
+}
+
+/// Packs the weights of a convolution.
+struct PackConv2d<'a> {
+    weights: &'a ConvWeights,
+    stride: usize,
+}
+
+impl Task for PackConv2d<'_> {
+    type Output = PackedConv2d;
+
+    #[inline(always)]
+    fn run<K: Microkernel>(self, _: K) -> PackedConv2d {
+        if K::MULTIPLIES_SUMS && Winograd::suits(self.weights, self.stride) {
+            PackedConv2d::Winograd(Winograd::pack::<K>(self.weights))
+        } else {
+            PackedConv2d::Product(Product::pack::<K>(self.weights))
+        }
+    }
+}
+
+/// Packs the weights of a pointwise convolution.
+struct PackPointwise<'a>(&'a ConvWeights);
+
+impl Task for PackPointwise<'_> {
+    type Output = Product;
+
+    #[inline(always)]
+    fn run<K: Microkernel>(self, _: K) -> Product {
+        Product::pack::<K>(self.0)
+    }
+}
+
+/// Runs [`Product::run`].
+struct RunProduct<'a, P> {
+    product: &'a Product,
+    pixels: P,
+    output: Output<'a>,
+}
+
+impl<P: PackPixels> Task for RunProduct<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Microkernel>(self, kernel: K) {
+        self.product.run(kernel, &self.pixels, self.output);
+    }
+}
+
+/// Runs [`Winograd::run`].
+struct RunWinograd<'a> {
+    weights: &'a Winograd,
+    x: &'a FeatureMaps,
+    output: Output<'a>,
+}
+
+impl Task for RunWinograd<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<K: Microkernel>(self, kernel: K) {
+        self.weights.run(kernel, self.x, self.output);
+    }
+}

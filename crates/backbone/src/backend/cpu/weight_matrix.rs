@@ -1,0 +1,51 @@
+//! A convolution's weights as a matrix (inputs, outputs), and as blocks of inputs that fit into a panel.
+
+use std::ops::Range;
+
+use super::feature_maps::{GROUP, group_width};
+use super::microkernel::KC;
+use crate::backend::interface::ConvWeights;
+
+/// The matrix. Its rows are in the order in which pixels are packed: row after row of the window, group after group of
+/// channels, pixel after pixel.
+pub(super) struct WeightMatrix<'a> {
+    /// The weights of each input for all outputs; none where a group is filled up.
+    rows: Vec<&'a [f32]>,
+    /// Columns.
+    pub outputs: usize,
+}
+
+impl<'a> WeightMatrix<'a> {
+    pub(super) fn new(weights: &'a ConvWeights) -> Self {
+        let &ConvWeights { side, inputs, outputs, ref kernel, .. } = weights;
+        let group = group_width(inputs);
+        let mut rows: Vec<&[f32]> = Vec::new();
+        for row in 0..side {
+            for first_channel in (0..inputs).step_by(group) {
+                for column in 0..side {
+                    for channel in first_channel..first_channel + group {
+                        let start = ((row * side + column) * inputs + channel) * outputs;
+                        rows.push(if channel < inputs { &kernel[start..start + outputs] } else { &[] });
+                    }
+                }
+            }
+        }
+        Self { rows, outputs }
+    }
+
+    /// Rows: those that fill up a group included.
+    pub(super) fn inputs(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The weight of an input for an output, zero outside the matrix.
+    pub(super) fn at(&self, input: usize, output: usize) -> f32 {
+        self.rows.get(input).and_then(|row| row.get(output)).copied().unwrap_or(0.0)
+    }
+}
+
+/// Cuts inputs into as few blocks of at most [`KC`] as may be, all but the last as long, of whole groups of channels.
+pub(super) fn blocks(inputs: usize) -> impl Iterator<Item = Range<usize>> {
+    let length = inputs.div_ceil(inputs.div_ceil(KC)).next_multiple_of(GROUP);
+    (0..inputs).step_by(length).map(move |start| start..inputs.min(start + length))
+}

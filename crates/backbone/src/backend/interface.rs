@@ -1,0 +1,144 @@
+//! What a backend does: the layers that networks are made of.
+
+use crate::network::NetworkError;
+
+/// What happens to a value on its way into a layer, or out of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// It stays as it is.
+    Linear,
+    /// Negative values become zero.
+    Relu,
+}
+
+/// Shape of feature maps: pictures, side, side, channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub pictures: usize,
+    /// Width and height in pixels.
+    pub side: usize,
+    pub channels: usize,
+}
+
+impl Shape {
+    /// Values of one picture.
+    pub(crate) fn picture_len(self) -> usize {
+        self.side * self.side * self.channels
+    }
+}
+
+/// What a convolution multiplies by and adds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ConvWeights {
+    /// Width and height of the kernel.
+    pub side: usize,
+    /// Channels of its input.
+    pub inputs: usize,
+    /// Channels of its result; of a depthwise kernel those of its input.
+    pub outputs: usize,
+    /// (side, side, inputs, outputs), Keras's HWIO; of a depthwise kernel (side, side, inputs).
+    pub kernel: Vec<f32>,
+    /// One for each output; empty in a depthwise kernel.
+    pub bias: Vec<f32>,
+}
+
+/// A convolution without padding, Keras's `Conv2D(padding="valid")`, and its activation.
+#[derive(Debug)]
+pub(crate) struct Conv2dParams {
+    pub weights: ConvWeights,
+    pub stride: usize,
+    /// Of the result.
+    pub activation: Activation,
+}
+
+/// Keras's `SeparableConv2D(padding="same")`: a depthwise 3x3 convolution that keeps the side, then a pointwise one, with
+/// nothing between.
+#[derive(Debug)]
+pub(crate) struct SeparableConv2dParams {
+    /// Of the input.
+    pub input_activation: Activation,
+    pub depthwise: ConvWeights,
+    pub pointwise: ConvWeights,
+    /// Of the result.
+    pub activation: Activation,
+}
+
+/// Width and height of what a convolution without padding gives.
+pub(crate) fn output_side(side: usize, window: usize, stride: usize) -> usize {
+    (side - window) / stride + 1
+}
+
+/// What a pixel's value is divided by, before 1 is subtracted, to bring it to the range from -1 to 1: Xception's input
+/// (`preprocess_input` in keras/src/applications/imagenet_utils.py, mode "tf").
+pub(crate) const HALF_RANGE: f32 = 127.5;
+
+/// Runs layers on one device, in one precision. A clone is for another thread.
+pub(crate) trait Backend: Clone + Send + 'static {
+    /// Feature maps of some pictures.
+    type FeatureMaps;
+    /// A prepared convolution. A clone shares the weights.
+    type Conv2d: Clone + Send;
+    /// A prepared separable convolution. A clone shares the weights.
+    type SeparableConv2d: Clone + Send;
+
+    /// Pictures that go through the entry flow at a time, at most. Its feature maps are the largest and its weights the
+    /// smallest: few pictures keep the maps in the caches.
+    const ENTRY_PICTURES: usize;
+
+    /// What it is, as in `our own (AVX2, vectors of 8 floats)`.
+    fn describe(&self) -> String;
+
+    /// Packs a convolution for inputs of a shape.
+    fn prepare_conv2d(&self, params: &Conv2dParams, input: Shape) -> Result<Self::Conv2d, NetworkError>;
+
+    /// Packs a separable convolution for inputs of a shape.
+    fn prepare_separable_conv2d(
+        &self,
+        params: &SeparableConv2dParams,
+        input: Shape,
+    ) -> Result<Self::SeparableConv2d, NetworkError>;
+
+    /// The network's input from the pixels (NHWC, 0 to 255) of at least one picture and at most as many as the shape has;
+    /// a backend whose layers are tied to the number of pictures adds others behind them.
+    fn input(&self, pixels: &[u8], shape: Shape) -> Result<Self::FeatureMaps, NetworkError>;
+
+    /// The convolution of `x`.
+    fn conv2d(&self, layer: &Self::Conv2d, x: &Self::FeatureMaps) -> Result<Self::FeatureMaps, NetworkError>;
+
+    /// The convolution of `x`, added to `sum`; for layers with no activation of the result.
+    fn conv2d_accumulate(
+        &self,
+        layer: &Self::Conv2d,
+        x: &Self::FeatureMaps,
+        sum: Self::FeatureMaps,
+    ) -> Result<Self::FeatureMaps, NetworkError>;
+
+    /// The separable convolution of `x`.
+    fn separable_conv2d(
+        &self,
+        layer: &Self::SeparableConv2d,
+        x: &Self::FeatureMaps,
+    ) -> Result<Self::FeatureMaps, NetworkError>;
+
+    /// The separable convolution of `x`, added to `sum`; for layers with no activation of the result.
+    fn separable_conv2d_accumulate(
+        &self,
+        layer: &Self::SeparableConv2d,
+        x: &Self::FeatureMaps,
+        sum: Self::FeatureMaps,
+    ) -> Result<Self::FeatureMaps, NetworkError>;
+
+    /// Max pooling 3x3 with stride 2 and TensorFlow's 'same' padding: an even side is padded only right and below.
+    fn max_pool(&self, x: &Self::FeatureMaps) -> Result<Self::FeatureMaps, NetworkError>;
+
+    /// The pictures of all parts, in their order. There is at least one part; all have the same side and channels.
+    fn concat(&self, parts: Vec<Self::FeatureMaps>) -> Result<Self::FeatureMaps, NetworkError>;
+
+    /// The mean of each channel: (pictures, channels).
+    fn global_average_pool(&self, x: &Self::FeatureMaps) -> Result<Vec<f32>, NetworkError>;
+
+    /// Runs `work` with the calling thread set up for this backend.
+    fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        work()
+    }
+}

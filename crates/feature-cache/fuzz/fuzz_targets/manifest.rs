@@ -1,0 +1,5 @@
+//! manifest.json of any bytes.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| feature_cache::fuzzing::manifest(bytes));

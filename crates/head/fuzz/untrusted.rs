@@ -1,0 +1,44 @@
+//! What the fuzz targets and the tests do with runs as a fault or an attacker may leave them: for any bytes, each function
+//! here must return.
+
+use std::fs;
+use std::path::Path;
+
+use head::report::{of_run, of_sweep};
+use head::run::Run;
+use head::summary::SweepResults;
+
+/// The files of a whole run that are read.
+pub const RUN: [(&str, &[u8]); 4] = [
+    ("config.json", include_bytes!("run/config.json")),
+    ("history.json", include_bytes!("run/history.json")),
+    ("metrics.json", include_bytes!("run/metrics.json")),
+    ("head.safetensors", include_bytes!("run/head.safetensors")),
+];
+
+/// Replaces one file of a run in `folder`, which the first byte names, and does everything with the run that needs no
+/// cache: loads it, uses the head, makes its report, saves it elsewhere and loads that.
+pub fn run(folder: &Path, bytes: &[u8]) {
+    let Some((&which, content)) = bytes.split_first() else { return };
+    let replaced = usize::from(which) % RUN.len();
+    let (original, copy) = (folder.join("original"), folder.join("copy"));
+    fs::create_dir_all(&original).expect("a folder");
+    for (k, (name, whole)) in RUN.into_iter().enumerate() {
+        fs::write(original.join(name), if k == replaced { content } else { whole }).expect("written");
+    }
+
+    let Ok(run) = Run::load(&original) else { return };
+    let row = vec![0.5; run.classifier.inputs()];
+    assert_eq!(run.classifier.logits(&[&row]).len(), run.classifier.classes());
+    let _ = run.metrics.validation().map(|validation| validation.weakest_classes());
+    assert!(of_run(&run, "fuzzed", &[], None).ends_with("</html>\n"));
+    run.save(&copy).expect("what can be read can be written");
+    Run::load(&copy).expect("what is written can be read");
+    fs::remove_dir_all(copy).expect("removed");
+}
+
+/// Takes the bytes for a sweep.json and makes its report.
+pub fn sweep(json: &[u8]) {
+    let Ok(results) = serde_json::from_slice::<SweepResults>(json) else { return };
+    assert!(of_sweep(&results, "fuzzed").ends_with("</html>\n"));
+}

@@ -1,0 +1,15 @@
+//! Where runs and sweeps go that are not told where.
+
+use std::path::{Path, PathBuf};
+
+use head::run::next_free;
+
+/// The folder of all of them.
+pub const RUNS: &str = "runs";
+
+/// The first of `runs/CACHE-1`, -2, … that is free, with `suffix` behind the name of the cache.
+pub fn default_out(cache: &Path, suffix: &str) -> PathBuf {
+    let path = cache.canonicalize().unwrap_or_else(|_| cache.to_owned());
+    let name = path.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy());
+    next_free(RUNS.as_ref(), &format!("{name}{suffix}"))
+}
