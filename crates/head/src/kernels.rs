@@ -142,10 +142,9 @@ fn dots_block<S: Simd, const R: usize, const N: usize>(
     // The lanes of each, and the products of what is left of the rows.
     for r in 0..R {
         for n in 0..N {
-            let mut rest = 0.0;
-            for k in whole * S::F32_LANES..length {
-                rest += a[r][k] * b[n][k];
-            }
+            // By iterators: indices here take registers from the loop above, which then has a tenth more instructions.
+            let (a, b) = (&a[r][whole * S::F32_LANES..], &b[n][whole * S::F32_LANES..]);
+            let rest: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
             out[r * outputs + n] = simd.reduce_sum_f32s(sums[r][n]) + rest;
         }
     }
