@@ -21,6 +21,10 @@ const DECODER: &str = "JPEG as libjpeg-turbo (islow, fancy upsampling), others a
 const FAST_DECODER: &str =
     "JPEG as libjpeg-turbo (islow, fancy upsampling), scaled down while decoding; others as the image crate";
 
+/// Suffix of an interpolation other than nearest. Those without it are of rows from before Pillow 13 was followed, whose
+/// pixels differ in some photos: it resizes tall ones down before across.
+const AS_PILLOW_13: &str = " as Pillow 13";
+
 /// How the last feature map becomes a row.
 const POOLING: &str = "global average";
 
@@ -69,7 +73,7 @@ impl EmbedSpec {
             backbone: BACKBONE.to_owned(),
             weights: weights.to_hex().to_string(),
             size: self.side,
-            interpolation: self.interpolation.name().to_owned(),
+            interpolation: interpolation_word(self.interpolation),
             scaling: SCALING.to_owned(),
             color: COLOR.to_owned(),
             decoder: if self.fast_decode { FAST_DECODER } else { DECODER }.to_owned(),
@@ -84,8 +88,9 @@ impl EmbedSpec {
     /// Names a field whose value this version cannot compute.
     pub fn from_fingerprint(fingerprint: &Fingerprint) -> Result<(Self, Device), UnknownRecipe> {
         let unknown = |field: &str, found: &str| UnknownRecipe { field: field.to_owned(), found: found.to_owned() };
-        let interpolation = fingerprint.interpolation.parse();
-        let interpolation = interpolation.map_err(|_| unknown("interpolation", &fingerprint.interpolation))?;
+        let is_meant = |candidate: &Interpolation| interpolation_word(*candidate) == fingerprint.interpolation;
+        let interpolation = Interpolation::ALL.into_iter().find(is_meant);
+        let interpolation = interpolation.ok_or_else(|| unknown("interpolation", &fingerprint.interpolation))?;
         let (precision, device) = match fingerprint.precision.strip_suffix(ON_GPU) {
             Some(precision) => (precision, Device::Cuda(0)),
             None => (fingerprint.precision.as_str(), Device::Cpu),
@@ -106,6 +111,12 @@ impl EmbedSpec {
         let Self { side, interpolation, fast_decode, .. } = *self;
         Preprocess { side, interpolation, fast_decode, limits }
     }
+}
+
+/// The interpolation as a fingerprint has it.
+fn interpolation_word(interpolation: Interpolation) -> String {
+    let suffix = if interpolation == Interpolation::Nearest { "" } else { AS_PILLOW_13 };
+    format!("{interpolation}{suffix}")
 }
 
 #[cfg(test)]
@@ -132,9 +143,11 @@ mod tests {
     fn a_fingerprint_that_cannot_be_computed_names_its_field() {
         let known = EmbedSpec::default().fingerprint(blake3::hash(b"weights"), Device::Cpu);
         type Change = fn(&mut Fingerprint);
-        let changes: [(&str, Change); 7] = [
+        let changes: [(&str, Change); 9] = [
             ("backbone", |fingerprint| fingerprint.backbone = "other".to_owned()),
             ("interpolation", |fingerprint| fingerprint.interpolation = "other".to_owned()),
+            ("interpolation", |fingerprint| fingerprint.interpolation = "bilinear".to_owned()),
+            ("interpolation", |fingerprint| fingerprint.interpolation = "nearest as Pillow 13".to_owned()),
             ("scaling", |fingerprint| fingerprint.scaling = "other".to_owned()),
             ("color", |fingerprint| fingerprint.color = "other".to_owned()),
             ("decoder", |fingerprint| fingerprint.decoder = "other".to_owned()),
@@ -146,7 +159,8 @@ mod tests {
             change(&mut changed);
             let error = EmbedSpec::from_fingerprint(&changed).unwrap_err();
             assert_eq!(error.field, field);
-            assert!(error.to_string().contains("other"), "{error}");
+            let (_, found) = changed.fields().into_iter().find(|(name, _)| *name == field).unwrap();
+            assert_eq!(error.to_string(), format!("{field} is {found:?}, which this version cannot compute"));
         }
     }
 }
