@@ -3,7 +3,7 @@
 use feature_cache::{Difference, Fingerprint};
 
 use crate::compute::{Device, Precision};
-use crate::pixels::{Interpolation, Limits, Preprocess};
+use crate::pixels::{Interpolation, Limits, Orientation, Preprocess};
 
 /// The network and the layer whose output is pooled.
 const BACKBONE: &str = "Xception without top (Keras), block14_sepconv2_act";
@@ -13,6 +13,9 @@ const SCALING: &str = "x / 127.5 - 1";
 
 /// How pictures become RGB: as in Pillow.
 const COLOR: &str = "RGB as Pillow's convert, EXIF orientation ignored";
+
+/// The same with [`Orientation::Exif`].
+const UPRIGHT_COLOR: &str = "RGB as Pillow's convert, turned upright as Pillow's exif_transpose";
 
 /// The decoder: Pillow's pixels.
 const DECODER: &str = "JPEG as libjpeg-turbo (islow, fancy upsampling), others as the image crate";
@@ -38,16 +41,24 @@ pub struct EmbedSpec {
     pub side: u32,
     /// How photos are resized to it.
     pub interpolation: Interpolation,
+    /// Which way up photos are taken.
+    pub orientation: Orientation,
     /// Whether JPEGs are scaled down while they are decoded, as long as `side` pixels are left both ways.
     pub fast_decode: bool,
     /// The number format that the network computes in.
     pub precision: Precision,
 }
 
-/// What Keras does by default: 150 x 150 pixels, the nearest ones, in f32.
+/// What Keras does by default: 150 x 150 pixels, the nearest ones, of photos as they are stored, in f32.
 impl Default for EmbedSpec {
     fn default() -> Self {
-        Self { side: 150, interpolation: Interpolation::Nearest, fast_decode: false, precision: Precision::F32 }
+        Self {
+            side: 150,
+            interpolation: Interpolation::Nearest,
+            orientation: Orientation::Stored,
+            fast_decode: false,
+            precision: Precision::F32,
+        }
     }
 }
 
@@ -68,6 +79,10 @@ impl EmbedSpec {
     /// not depend on them, but for rounding (some millionths of a row's length) on the kernels. Rows of a GPU are told
     /// apart, since more than rounding may differ there.
     pub fn fingerprint(&self, weights: blake3::Hash, device: Device) -> Fingerprint {
+        let color = match self.orientation {
+            Orientation::Stored => COLOR,
+            Orientation::Exif => UPRIGHT_COLOR,
+        };
         let on_gpu = if device == Device::Cpu { "" } else { ON_GPU };
         Fingerprint {
             backbone: BACKBONE.to_owned(),
@@ -75,7 +90,7 @@ impl EmbedSpec {
             size: self.side,
             interpolation: interpolation_word(self.interpolation),
             scaling: SCALING.to_owned(),
-            color: COLOR.to_owned(),
+            color: color.to_owned(),
             decoder: if self.fast_decode { FAST_DECODER } else { DECODER }.to_owned(),
             pooling: POOLING.to_owned(),
             precision: format!("{}{on_gpu}", self.precision),
@@ -96,8 +111,9 @@ impl EmbedSpec {
             None => (fingerprint.precision.as_str(), Device::Cpu),
         };
         let precision = precision.parse().map_err(|_| unknown("precision", &fingerprint.precision))?;
+        let orientation = if fingerprint.color == UPRIGHT_COLOR { Orientation::Exif } else { Orientation::Stored };
         let fast_decode = fingerprint.decoder == FAST_DECODER;
-        let spec = Self { side: fingerprint.size, interpolation, fast_decode, precision };
+        let spec = Self { side: fingerprint.size, interpolation, orientation, fast_decode, precision };
         // The fields that are not in the spec must have the values of this version.
         let same = Fingerprint { weights: fingerprint.weights.clone(), ..spec.fingerprint(blake3::hash(b""), device) };
         match same.differences(fingerprint).pop() {
@@ -108,8 +124,8 @@ impl EmbedSpec {
 
     /// How photos become the network's input.
     pub fn preprocess(&self, limits: Limits) -> Preprocess {
-        let Self { side, interpolation, fast_decode, .. } = *self;
-        Preprocess { side, interpolation, fast_decode, limits }
+        let Self { side, interpolation, orientation, fast_decode, .. } = *self;
+        Preprocess { side, interpolation, orientation, fast_decode, limits }
     }
 }
 
@@ -129,10 +145,12 @@ mod tests {
         for interpolation in Interpolation::ALL {
             for precision in Precision::ALL {
                 for fast_decode in [false, true] {
-                    for device in [Device::Cpu, Device::Cuda(0)] {
-                        let spec = EmbedSpec { side: 299, interpolation, fast_decode, precision };
-                        let fingerprint = spec.fingerprint(weights, device);
-                        assert_eq!(EmbedSpec::from_fingerprint(&fingerprint), Ok((spec, device)));
+                    for orientation in Orientation::ALL {
+                        for device in [Device::Cpu, Device::Cuda(0)] {
+                            let spec = EmbedSpec { side: 299, interpolation, orientation, fast_decode, precision };
+                            let fingerprint = spec.fingerprint(weights, device);
+                            assert_eq!(EmbedSpec::from_fingerprint(&fingerprint), Ok((spec, device)));
+                        }
                     }
                 }
             }
