@@ -1,11 +1,15 @@
-//! What the commands print: results on stdout, notes on stderr.
+//! What the commands print: results on stdout; notes and progress on stderr.
 //!
 //! The reader of a pipe may close it early, as in `head inspect CACHE | true`. That is no error: the rest of the output is
 //! dropped, and the command still finishes its work and returns its usual exit code. `println!` and `eprintln!` would panic
 //! instead, so the lints `print_stdout` and `print_stderr` forbid them.
 
+mod progress;
+
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stderr, stdout};
+
+pub use progress::Progress;
 
 /// Writing to standard output failed, and not because its reader has closed the pipe: the disk is full, say.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +29,12 @@ macro_rules! output {
 #[macro_export]
 macro_rules! note {
     ($($text:tt)*) => { $crate::write_note(format_args!($($text)*)) };
+}
+
+/// How the user calls one of the commands, as in `icebox head` after scripts/install, or `cargo head` in the checkout.
+pub fn called(command: &str) -> String {
+    let program = std::env::var("ICEBOX_COMMAND").unwrap_or_else(|_| "cargo".to_owned());
+    format!("{program} {command}")
 }
 
 /// What [`output!`] calls.

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use stdio::note;
+
+use crate::note;
 
 /// Between two lines where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -47,6 +48,11 @@ impl Progress {
             let left = (total - done.min(total)) as f64 / rate;
             note!("{}: {done}/{total} {}, {rate:.1}/s, {left:.0} s left", self.step, self.what);
         }
+    }
+
+    /// Runs `print`, which prints to the terminal that a bar may be on: the bar is out of its way meanwhile.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
     }
 }
 
