@@ -257,7 +257,9 @@ fn photos_below(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Resu
                 left_out.push(link_to_outside(root, entry.path()));
                 skip(&mut walk, &entry);
             }
-            Ok(entry) if entry.file_type().is_file() && has_photo_extension(entry.path()) => photos.push(relative(entry.path())),
+            Ok(entry) if entry.file_type().is_file() && has_photo_extension(entry.path()) => {
+                photos.push(relative(entry.path()));
+            }
             Ok(_) => {}
             Err(error) => {
                 let path = error.path().unwrap_or(folder).to_owned();
