@@ -16,6 +16,7 @@ use head::run::{Run, RunError, SharedCentroids, SweepFolder, Training, check_fre
 use head::settings::{Fraction, OutOfRange, Positive};
 use head::summary::{HeadResult, SweepResults, ValidationResult, differing, plain, summarise, verdict};
 use head::sweep::{Grid, HeadId, sweep};
+use head::text::table;
 use head::{knn, logistic};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -23,7 +24,6 @@ use signal_hook::consts::SIGINT;
 use stdio::{OutputError, note, output};
 
 use super::places::default_out;
-use super::text::table;
 use super::training::{TrainingArgs, count, hidden, learning_rate, note_few_rows, note_views, views, weight_decay};
 
 /// Each head is saved in a folder of its own.

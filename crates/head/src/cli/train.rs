@@ -15,11 +15,11 @@ use head::run::{Run, Training, check_free};
 use head::sampler::{EpochOrder, ViewSampler};
 use head::settings::{FitConfig, Fraction, Setting};
 use head::tensorboard;
+use head::text::accuracy_line;
 use stdio::{OutputError, note, output};
 
 use super::places::default_out;
 use super::sparkline;
-use super::text::accuracy_line;
 use super::training::{TrainingArgs, count, hidden, learning_rate, note_few_rows, note_views, views, weight_decay};
 
 /// `head train CACHE`.
