@@ -15,3 +15,4 @@ mod python;
 mod modules;
 mod dependencies;
 mod lean;
+mod install;
