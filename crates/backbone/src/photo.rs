@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::pixels::{Limit, PixelError, View};
 
+/// Extensions of photo files; the case does not matter.
+const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff"];
+
 /// Far more than any photo has; a larger file is not read.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
@@ -81,6 +84,12 @@ impl Photo {
         }
         Ok(bytes)
     }
+}
+
+/// Whether a file in a folder of photos is one, by its name.
+pub fn has_photo_extension(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// Fills `buffer` with the whole file, if it is no larger than photos are. The buffer is the caller's to use again: one

@@ -10,11 +10,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use backbone::photo::has_photo_extension;
 use feature_cache::{ClassNames, Split};
 use walkdir::{DirEntry, WalkDir};
-
-/// Extensions of picture files; the case does not matter.
-const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff"];
 
 /// Folder names of splits.
 const SPLIT_FOLDERS: [(&str, Split); 5] = [
@@ -259,14 +257,16 @@ fn photos_below(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Resu
                 left_out.push(link_to_outside(root, entry.path()));
                 skip(&mut walk, &entry);
             }
-            Ok(entry) if entry.file_type().is_file() && is_picture(entry.path()) => photos.push(relative(entry.path())),
+            Ok(entry) if entry.file_type().is_file() && has_photo_extension(entry.path()) => {
+                photos.push(relative(entry.path()));
+            }
             Ok(_) => {}
             Err(error) => {
                 let path = error.path().unwrap_or(folder).to_owned();
                 let is_visible = !is_hidden(path.file_name().unwrap_or_default());
                 if error.loop_ancestor().is_some() {
                     left_out.push(LeftOut { path: relative(&path), reason: "a symbolic link in a circle" });
-                } else if is_picture(&path) && is_visible {
+                } else if has_photo_extension(&path) && is_visible {
                     // A broken link, say: it has a photo's name, so it is reported with the photos that cannot be read.
                     photos.push(relative(&path));
                 } else {
@@ -298,11 +298,6 @@ fn is_within(root: &Path, path: &Path) -> bool {
 
 fn is_hidden(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".")
-}
-
-fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default();
-    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 fn file_name(path: &Path) -> String {

@@ -18,12 +18,12 @@ use feature_cache::{
     CacheContents, CacheError, CacheWriter, FeatureCache, Fingerprint, IndexEntry, Journal, RowSource, SharedPhoto,
     SkippedPhoto, Split, SplitContents, Views, WhenLocked, photos_in_two_splits,
 };
+use stdio::Progress;
 
 use crate::changes::Changes;
 use crate::dataset::{Dataset, DatasetError, LeftOut};
 use crate::inventory::{Inventory, Reading};
 use crate::jobs::{self, Job, JobError, Outcome};
-use crate::progress::Progress;
 use crate::views::PhotoViews;
 
 /// The settings of an extraction.

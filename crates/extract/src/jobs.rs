@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 use backbone::pixels::View;
 use backbone::{Embedder, End, Event, NetworkError, Photo, PhotoError, Source, Times};
 use feature_cache::{CacheError, IndexEntry, Journal, RowSource, Split};
+use stdio::Progress;
 
-use crate::progress::Progress;
 use crate::views::PhotoViews;
 
 /// A photo with missing rows: its own, those of its views, or some of them.

@@ -7,10 +7,10 @@ use backbone::processor;
 use backbone::weights::IMAGENET_DIGEST;
 use backbone::{BatchSize, Compute, Kernels, Precision, Weights};
 use clap::Args;
+use command_line::{WeightsArg, threads};
 use stdio::output;
 
-use super::compute::{ComputeArgs, threads};
-use super::weights::WeightsArg;
+use super::compute::ComputeArgs;
 
 /// `extract doctor`.
 #[derive(Debug, Args)]

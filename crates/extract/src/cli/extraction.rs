@@ -3,25 +3,20 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use backbone::pixels::{Interpolation, Limits, Orientation};
+use backbone::pixels::{Interpolation, Orientation};
 use backbone::xception::MIN_SIDE;
 use backbone::{BatchSize, EmbedSpec, Times};
 use clap::Args;
+use command_line::{LimitsArgs, WeightsArg, choice, raise_limits, stop_on_signals, threads};
 use extract::extraction::{Extraction, OnError, Summary};
 use feature_cache::WhenLocked;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
-use stdio::{OutputError, note, output};
+use stdio::{OutputError, called, note, output};
 
-use super::choice::choice;
-use super::compute::{ComputeArgs, threads};
+use super::compute::ComputeArgs;
 use super::dry_run;
-use super::hint::raise;
 use super::views::ViewsArgs;
-use super::weights::WeightsArg;
 
 /// `extract DATASET --out CACHE`.
 #[derive(Debug, Args)]
@@ -62,13 +57,8 @@ pub struct ExtractionArgs {
     /// What to do about photos that cannot be read: fail with the list of all, or skip and list them in skipped.csv
     #[arg(long, default_value = "fail", value_parser = choice(&OnError::ALL, OnError::name))]
     on_error: OnError,
-    /// Refuse photos with more pixels than this before taking memory for them
-    #[arg(long, value_name = "PIXELS", default_value_t = Limits::DEFAULT.max_pixels)]
-    max_pixels: u64,
-    /// Refuse photos that may take more memory than this, decoded and while they are resized, before taking it; as many
-    /// photos are decoded at a time as cores are used
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::DEFAULT.max_bytes)]
-    max_picture_bytes: u64,
+    #[command(flatten)]
+    limits: LimitsArgs,
     /// Read every photo again, also those whose size and time have not changed
     #[arg(long)]
     rehash: bool,
@@ -105,7 +95,7 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
             precision: args.compute.precision,
         },
         compute: args.compute.compute(args.batch_size, threads),
-        limits: Limits { max_pixels: args.max_pixels, max_bytes: args.max_picture_bytes },
+        limits: args.limits.limits(),
         views: args.views.views()?,
         on_error: args.on_error,
         rehash: args.rehash,
@@ -129,25 +119,13 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A flag that the first Ctrl-C sets, so that finished rows are kept. The second one ends the program.
-fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    // With a handler installed, exceeding the file size limit is a write error, and no longer kills the process.
-    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-    Ok(stop)
-}
-
 fn warn(summary: &Summary) {
     const LISTED: usize = 5;
     if !summary.skipped.is_empty() {
         note!(
             "warning: {} photos skipped, listed in skipped.csv and tried again next time{}:",
             summary.skipped.len(),
-            raise(&summary.exceeded)
+            raise_limits(&summary.exceeded)
         );
         for photo in summary.skipped.iter().take(LISTED) {
             note!("  {}: {}", photo.path.display(), photo.reason);
@@ -184,7 +162,7 @@ fn report(summary: &Summary) -> Result<(), OutputError> {
             _ => output!("{split:<8} {rows} rows in {}", folder.join("features.npy").display())?,
         }
     }
-    output!("\nnext: cargo head train {cache}")
+    output!("\nnext: {} train {cache}", called("head"))
 }
 
 fn to_json(summary: &Summary) -> serde_json::Value {

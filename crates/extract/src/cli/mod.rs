@@ -1,8 +1,6 @@
 //! The command line: what was typed, turned into the library's types. clap is used nowhere else.
 
-mod choice;
 mod compute;
-mod weights;
 mod views;
 mod hint;
 mod dry_run;

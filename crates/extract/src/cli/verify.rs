@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use command_line::{KernelsArg, WeightsArg};
 use extract::verify as check;
 use feature_cache::{CacheContents, FeatureCache, photos_in_two_splits, verify};
 use stdio::output;
-
-use super::compute::KernelsArg;
-use super::weights::WeightsArg;
 
 /// `extract verify CACHE`.
 #[derive(Debug, Args)]

@@ -1,8 +1,8 @@
 //! Results as text.
 
+use crate::metrics::SplitMetrics;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
-use head::metrics::SplitMetrics;
 
 /// An accuracy with what it could be on other photos of the same kind.
 pub fn accuracy_line(metrics: &SplitMetrics, what: &str) -> String {

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use stdio::note;
+
+use crate::lines::write_note;
 
 /// Between two lines where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -45,8 +46,14 @@ impl Progress {
             let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
             let rate = done as f64 / self.bar.elapsed().as_secs_f64();
             let left = (total - done.min(total)) as f64 / rate;
-            note!("{}: {done}/{total} {}, {rate:.1}/s, {left:.0} s left", self.step, self.what);
+            let (step, what) = (self.step, self.what);
+            write_note(format_args!("{step}: {done}/{total} {what}, {rate:.1}/s, {left:.0} s left"));
         }
+    }
+
+    /// Runs `print`, which prints to the terminal that a bar may be on: the bar is out of its way meanwhile.
+    pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where the network's weights are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -12,8 +12,15 @@ pub struct WeightsArg {
     pub weights: PathBuf,
 }
 
-/// What scripts/setup makes.
+/// The weights of the installation that the running program belongs to, or else those that scripts/setup makes.
 pub fn default_weights() -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    if let Some(installation) = program.parent().and_then(Path::parent) {
+        let installed = installation.join("weights/xception.safetensors");
+        if installed.is_file() {
+            return installed;
+        }
+    }
     let workspace = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     workspace.canonicalize().unwrap_or(workspace).join("data/weights/xception.safetensors")
 }

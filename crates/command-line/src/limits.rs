@@ -1,0 +1,23 @@
+//! Options for what a photo may cost.
+
+use backbone::pixels::Limits;
+use clap::Args;
+
+/// The options for the limits on a photo.
+#[derive(Debug, Args)]
+pub struct LimitsArgs {
+    /// Refuse photos with more pixels than this before taking memory for them
+    #[arg(long, value_name = "PIXELS", default_value_t = Limits::DEFAULT.max_pixels)]
+    max_pixels: u64,
+    /// Refuse photos that may take more memory than this, decoded and while they are resized, before taking it; as many
+    /// photos are decoded at a time as cores are used
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::DEFAULT.max_bytes)]
+    max_picture_bytes: u64,
+}
+
+impl LimitsArgs {
+    /// The limits as the library takes them.
+    pub fn limits(&self) -> Limits {
+        Limits { max_pixels: self.max_pixels, max_bytes: self.max_picture_bytes }
+    }
+}
