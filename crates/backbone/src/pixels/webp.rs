@@ -1,4 +1,8 @@
-//! What decoding a WebP takes beside its pixels, read from its chunks before the decoder sees them.
+//! What decoding a WebP takes beside its pixels, and which way up it is, read from its chunks before the decoder sees them.
+
+use image::metadata::Orientation as Turn;
+
+use super::exif::upright;
 
 /// Bytes of memory for the frame of a lossy picture per pixel: planes of 1.5 bytes, and what is known of a macroblock.
 const LOSSY: u64 = 2;
@@ -8,6 +12,20 @@ const LOSSLESS: u64 = 5;
 const ALPHA: u64 = LOSSLESS + 1;
 /// For an animation: its canvas, and a frame as large as that.
 const ANIMATION: u64 = 8;
+
+/// What turns the picture upright.
+pub(super) fn orientation(bytes: &[u8]) -> Turn {
+    let chunks = Chunks { rest: bytes.get(12..).unwrap_or_default() };
+    let (mut exif, mut xmp): (&[u8], &[u8]) = (&[], &[]);
+    for chunk in chunks {
+        match &chunk.name {
+            b"EXIF" => exif = chunk.data,
+            b"XMP " => xmp = chunk.data,
+            _ => {}
+        }
+    }
+    upright(exif, xmp)
+}
 
 /// Bytes that decoding takes at most beside a picture of `pixels` pixels. The prefix codes of lossless pictures count as
 /// much as libwebp makes of them, four times their chunk; crafted ones may take more.
