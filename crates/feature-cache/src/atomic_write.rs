@@ -22,7 +22,7 @@ pub enum Durability {
 ///
 /// # Errors
 /// Those of `write` and of the operating system. The hidden file is then removed and the file at `path` is unchanged,
-/// unless it was the fsync of its folder that failed: then the new file is in place, but may not survive a power cut.
+/// unless the fsync of its folder failed: then the new file is in place, but may not survive a power cut.
 pub fn write_atomically(
     path: &Path,
     durability: Durability,
