@@ -17,7 +17,7 @@ use self::weights::weights;
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 fn main() {
-    backbone::memory::keep();
+    backbone::memory::keep_freed_memory();
     divan::main();
 }
 

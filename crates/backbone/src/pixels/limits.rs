@@ -1,12 +1,11 @@
-//! What a photo may cost, and why it cannot be used.
+//! Limits on a photo's pixels and memory, and why a photo cannot be decoded.
 
-/// What a photo may cost. A photo over a limit is refused by its header, before memory is taken for it.
+/// Limits on a photo's pixels and memory, checked after its header is read and before memory is allocated for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Width times height.
     pub max_pixels: u64,
-    /// Bytes of memory for the photo at any moment while it is decoded and resized, its file and the resized pictures
-    /// not counted.
+    /// Peak memory in bytes of decoding and resizing, without the file and the resized pictures.
     pub max_bytes: u64,
 }
 
@@ -19,7 +18,7 @@ pub enum Limit {
     Bytes,
 }
 
-/// Why a photo gives no pixels.
+/// Why a photo cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PixelError {
     /// None of the known formats.
@@ -35,7 +34,7 @@ pub enum PixelError {
         /// The most that is allowed.
         limit: u64,
     },
-    /// Over the limit of memory.
+    /// Over the memory limit.
     #[error("{width} x {height} pixels may take {needed} bytes of memory, over the limit of {limit}")]
     TooManyBytes {
         /// In pixels.
@@ -47,7 +46,7 @@ pub enum PixelError {
         /// The most that is allowed.
         limit: u64,
     },
-    /// Over the limit of memory by something else than its pixels, such as metadata.
+    /// Over the memory limit for another reason than its pixels, such as metadata.
     #[error("may take more memory than the limit of {limit} bytes")]
     TooMuchMemory {
         /// The most that is allowed.
@@ -56,7 +55,7 @@ pub enum PixelError {
     /// A JPEG that ends before its end-of-image marker.
     #[error("is a truncated JPEG")]
     Truncated,
-    /// The decoder gave up.
+    /// The decoder failed.
     #[error("is a damaged {format}: {problem}")]
     Damaged {
         /// Which format it is.
@@ -64,7 +63,7 @@ pub enum PixelError {
         /// What the decoder said.
         problem: String,
     },
-    /// A kind of picture that is not read.
+    /// A kind of picture that is not supported.
     #[error("{0}")]
     Unsupported(&'static str),
     /// The decoder has a bug, and this photo shows it.

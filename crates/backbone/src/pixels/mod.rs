@@ -21,7 +21,7 @@ pub use interpolation::{Interpolation, UnknownInterpolation};
 pub use limits::{Limit, Limits, PixelError};
 pub use picture::RgbPicture;
 pub use preprocess::Preprocess;
-pub use view::{Variation, VariationError, View};
+pub use view::{AugmentConfig, AugmentConfigError, View};
 
 #[cfg(test)]
 mod tests;

@@ -51,7 +51,7 @@ impl Preprocess {
     pub fn resize(&self, picture: &RgbPicture, view: Option<View>, input: &mut [u8]) -> Result<(), PixelError> {
         guarded(|| {
             match view {
-                Some(view) => view.draw(picture, self.side, self.interpolation, input),
+                Some(view) => view.render(picture, self.side, self.interpolation, input),
                 None => resize(picture, self.side, self.interpolation, input),
             }
             Ok(())

@@ -57,8 +57,8 @@ impl Convolution {
         sum.f_add_(&self.plain(x)?)
     }
 
-    /// What `conv2d` does, but that f32 means f32: cuDNN would otherwise round what it multiplies to 10 bits (TF32). And
-    /// cuDNN has to choose an algorithm that sums in one order only.
+    /// `conv2d`, except that f32 means f32: cuDNN would otherwise round the factors to 10 bits (TF32). And cuDNN has to
+    /// choose a deterministic algorithm.
     fn plain(&self, x: &Tensor) -> Result<Tensor, TchError> {
         const TRANSPOSED: bool = false;
         const BENCHMARK: bool = false;
@@ -90,9 +90,9 @@ impl Clone for Convolution {
     }
 }
 
-/// Weights are packed for at least so many pictures. oneDNN is asked for the layout without what follows the convolution;
-/// for fewer than these it may then run with another, and convert the weights at every call: 20 times the time of a
-/// picture of 150x150 pixels alone.
+/// Weights are packed for at least this many pictures. The layout is asked for without the fused steps; for fewer
+/// pictures oneDNN may then run with another layout and convert the weights at every call, which takes 20 times as long
+/// for a single picture of 150x150 pixels.
 const MIN_PACKED_PICTURES: usize = 4;
 
 /// oneDNN's own layout for this weight and input.
