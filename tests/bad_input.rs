@@ -185,7 +185,7 @@ fn the_doctor_tells_other_weights() {
     let ran = run("extract", ["doctor", "--weights", path.to_str().unwrap()]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(
-        ran.stdout.contains("not the weights that Keras publishes for ImageNet: there is nothing to compare"),
+        ran.stdout.contains("these are not Keras's ImageNet weights: no reference features to compare with"),
         "{ran:?}"
     );
 }

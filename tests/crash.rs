@@ -145,7 +145,7 @@ fn ctrl_c_keeps_the_finished_rows() {
     let output = child.wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(message.contains("finished rows are kept, run the same command again to go on"), "{message}");
+    assert!(message.contains("finished rows are kept; run the same command again to continue"), "{message}");
     assert!(!cache.exists());
     let rest = extract(&photos.path(), &cache, &[]).succeeded().json();
     assert!(rest["computed"].as_u64().unwrap() < 180, "{rest}");

@@ -69,7 +69,7 @@ pub enum VerifyError {
     UnknownViews(PathBuf),
     /// This machine does not have the device or the precision that the rows were computed with.
     #[error("{}: its rows were computed in {precision}: {cause}", cache.display())]
-    NotHere {
+    CannotCompute {
         /// The cache.
         cache: PathBuf,
         /// The precision and device, as the fingerprint has them.
@@ -85,12 +85,18 @@ pub enum VerifyError {
 /// Hashes every photo of the cache and lists those that have changed or cannot be read.
 pub fn photos(contents: &CacheContents, dataset: &Path) -> Vec<Discrepancy> {
     let photos: Vec<&IndexEntry> = contents.photos().map(|(_, photo)| photo).collect();
-    let check = |buffer: &mut Vec<u8>, photo: &&IndexEntry| match read_photo(&dataset.join(&photo.path), buffer) {
-        Err(reason) => Some(Discrepancy::Unreadable { path: photo.path.clone(), reason }),
-        Ok(()) if blake3::hash(buffer) == photo.blake3 => None,
-        Ok(()) => Some(Discrepancy::Changed(photo.path.clone())),
-    };
-    photos.par_iter().map_init(Vec::new, check).flatten().collect()
+    let found: Vec<Option<Discrepancy>> =
+        photos.par_iter().map_init(Vec::new, |buffer, photo| compare_hash(photo, dataset, buffer)).collect();
+    found.into_iter().flatten().collect()
+}
+
+/// Whether the photo's bytes are not those of its index entry. Each thread reads its photos into one buffer.
+fn compare_hash(photo: &IndexEntry, dataset: &Path, buffer: &mut Vec<u8>) -> Option<Discrepancy> {
+    let path = photo.path.clone();
+    if let Err(reason) = read_photo(&dataset.join(&path), buffer) {
+        return Some(Discrepancy::Unreadable { path, reason });
+    }
+    if blake3::hash(buffer) == photo.blake3 { None } else { Some(Discrepancy::Changed(path)) }
 }
 
 /// A photo whose rows are computed again.
@@ -125,7 +131,7 @@ pub fn rows(
         return Err(CacheError::OtherFingerprint { path: path(), differences }.into());
     }
     let embedder = Embedder::new(&spec, &weights, Compute { device, kernels, ..Compute::cpu() }).map_err(|cause| {
-        VerifyError::NotHere { cache: path(), precision: cache.fingerprint().precision.clone(), cause }
+        VerifyError::CannotCompute { cache: path(), precision: cache.fingerprint().precision.clone(), cause }
     })?;
 
     let samples = samples(cache, dataset, count)?;

@@ -25,11 +25,15 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
             output!("  {count:>6}  {class}")?;
         }
     }
-    for left_out in &dataset.left_out {
-        output!("left out: {}: {}", left_out.path.display(), left_out.reason)?;
+    for ignored in &dataset.ignored {
+        output!("ignored: {}: {}", ignored.path.display(), ignored.reason)?;
     }
     let seconds = seconds_per_row(extraction)? * rows as f64;
-    output!("about {:.0} min {:02.0} s for all of them, by a trial batch", (seconds / 60.0).floor(), seconds % 60.0)?;
+    output!(
+        "about {:.0} min {:02.0} s to compute all rows, estimated from a trial batch",
+        (seconds / 60.0).floor(),
+        seconds % 60.0
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
