@@ -29,13 +29,16 @@ pub fn workspace() -> PathBuf {
 /// here, once, in the profile that scripts/test uses for everything.
 pub fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| build(&["--package", "extract", "--package", "head"], &target())).join(name)
+    FOLDER
+        .get_or_init(|| build(&["--package", "extract", "--package", "head", "--package", "classify"], &target()))
+        .join(name)
 }
 
 /// A binary that is built without libtorch, in a folder of its own.
 pub fn lean_binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let lean = || build(&["--package", "extract", "--no-default-features"], &target().join("lean"));
+    let lean =
+        || build(&["--package", "extract", "--package", "classify", "--no-default-features"], &target().join("lean"));
     FOLDER.get_or_init(lean).join(name)
 }
 

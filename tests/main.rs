@@ -8,6 +8,7 @@ mod photos;
 mod crash;
 mod damage;
 mod training;
+mod classify;
 mod pipes;
 mod browser;
 mod python;

@@ -30,7 +30,9 @@ fn the_whole_run_is_read() {
     for (name, content) in untrusted::RUN {
         fs::write(folder.path().join(name), content).unwrap();
     }
-    assert_eq!(Run::load(folder.path()).unwrap().classifier.inputs(), 5);
+    let run = Run::load(folder.path()).unwrap();
+    assert_eq!(run.classifier.inputs(), 5);
+    assert_eq!(run.calibration.unwrap().centroids.len(), 2);
 }
 
 #[test]

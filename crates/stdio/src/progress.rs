@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::note;
+use crate::lines::write_note;
 
 /// Between two lines where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -46,7 +46,8 @@ impl Progress {
             let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
             let rate = done as f64 / self.bar.elapsed().as_secs_f64();
             let left = (total - done.min(total)) as f64 / rate;
-            note!("{}: {done}/{total} {}, {rate:.1}/s, {left:.0} s left", self.step, self.what);
+            let (step, what) = (self.step, self.what);
+            write_note(format_args!("{step}: {done}/{total} {what}, {rate:.1}/s, {left:.0} s left"));
         }
     }
 

@@ -8,7 +8,9 @@ use feature_cache::{FeatureCache, Split};
 use head::confusion::MAX_DENSE;
 use head::data::{DataError, Rows, TrainingData};
 use head::metrics::SplitMetrics;
+use head::prediction::Predictor;
 use head::run::Run;
+use serde::Serialize;
 use stdio::{OutputError, note, output};
 
 use super::text::{accuracy_line, table};
@@ -68,13 +70,30 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     if args.split.is_none() && cache.split(Split::Test).is_none() {
         note!("note: the cache has no test split: evaluated on {name}");
     }
-    let metrics = SplitMetrics::measure(&run.classifier, &rows, cache.classes());
+    let predictor = Predictor::new(&run);
+    let temperature = run.calibration.as_ref().map(|calibration| calibration.constants.temperature);
+    let evaluation = Evaluation {
+        metrics: SplitMetrics::measure(&run.classifier, &rows, cache.classes(), temperature),
+        temperature,
+        unfamiliar: predictor.unfamiliar_fraction(&rows),
+    };
     if args.json {
-        output!("{}", serde_json::to_string(&metrics)?)?;
+        output!("{}", serde_json::to_string(&evaluation)?)?;
     } else {
-        report(&metrics, &name)?;
+        report(&evaluation, &name)?;
     }
     Ok(())
+}
+
+/// What is shown of a head on a split.
+#[derive(Debug, Serialize)]
+struct Evaluation {
+    #[serde(flatten)]
+    metrics: SplitMetrics,
+    /// Of the probabilities; none of a head without one.
+    temperature: Option<f32>,
+    /// The fraction of the rows that are unlike the training rows; none of a head that cannot tell.
+    unfamiliar: Option<f64>,
 }
 
 /// Rows, and what the user calls them.
@@ -102,14 +121,19 @@ fn rows_of<'a>(run: &Run, cache: &'a FeatureCache, split: Split) -> Result<Optio
     }))
 }
 
-fn report(metrics: &SplitMetrics, name: &str) -> Result<(), OutputError> {
+fn report(evaluation: &Evaluation, name: &str) -> Result<(), OutputError> {
+    let Evaluation { metrics, temperature, unfamiliar } = evaluation;
     output!("{}", accuracy_line(metrics, name))?;
-    output!(
-        "loss {:.4}, top-3 accuracy {:.4}, expected calibration error {:.4}\n",
-        metrics.loss,
-        metrics.top_3,
-        metrics.calibration_error
-    )?;
+    output!("loss {:.4}, top-3 accuracy {:.4}", metrics.loss, metrics.top_3)?;
+    let mut calibration = format!("expected calibration error {:.4}", metrics.calibration_error);
+    if let (Some(temperature), Some(error)) = (temperature, metrics.calibration_error_with_temperature) {
+        calibration += &format!(", with temperature {temperature:.3} {error:.4}");
+    }
+    output!("{calibration}")?;
+    if let Some(unfamiliar) = unfamiliar {
+        output!("unfamiliar (unlike the training photos): {:.1} % of the photos", 100.0 * unfamiliar)?;
+    }
+    output!("")?;
 
     let count = metrics.classes.len();
     let mut classes = Vec::new();

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use clap::Args;
 use feature_cache::{FeatureCache, Split};
+use head::calibration::Familiar;
 use head::data::{Rows, TrainingData};
 use head::fit::{HeadSpec, TrainData, fit};
 use head::history::Epoch;
@@ -19,7 +20,7 @@ use stdio::{OutputError, note, output};
 use super::places::default_out;
 use super::sparkline;
 use super::text::accuracy_line;
-use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
+use super::training::{TrainingArgs, count, hidden, learning_rate, note_few_rows, note_views, views, weight_decay};
 
 /// `head train CACHE`.
 #[derive(Debug, Args)]
@@ -67,6 +68,7 @@ pub struct TrainArgs {
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let setting = args.setting()?;
+    let calibration = args.training.calibration()?;
     let cache = FeatureCache::open(&args.cache)?;
     let setting = Setting { views: views(&cache, args.views)?, ..setting };
     let out = args.out.clone().unwrap_or_else(|| default_out(&args.cache, ""));
@@ -80,6 +82,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         );
     }
     note_views(setting.views);
+    note_few_rows(&data);
 
     let epochs = setting.fit.epochs.get();
     let mut number = 0;
@@ -104,7 +107,16 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     };
     let trained = fit(head, train_data, print)?;
     let test = Rows::of_split(&cache, Split::Test)?;
-    let training = Training { cache: &cache, data: &data, test: test.as_ref(), setting: &setting, seed: args.seed };
+    let familiar = Familiar::measure(&data);
+    let training = Training {
+        cache: &cache,
+        data: &data,
+        test: test.as_ref(),
+        setting: &setting,
+        seed: args.seed,
+        familiar: &familiar,
+        calibration,
+    };
     let run = Run::new(&training, trained);
     run.save(&out)?;
     if let Some(folder) = &args.tensorboard {
@@ -155,6 +167,7 @@ fn to_json(run: &Run, out: &Path, start: Instant) -> serde_json::Value {
         "best_epoch": best.map(|(number, _)| number),
         "best_val_accuracy": best.map(|(_, epoch)| epoch.val_accuracy),
         "kept_epoch": run.metrics.kept_epoch,
+        "temperature": run.calibration.as_ref().map(|calibration| calibration.constants.temperature),
         "seconds": start.elapsed().as_secs_f64(),
     })
 }

@@ -1,11 +1,9 @@
 //! The page of a run.
 
-use std::path::Path;
-
 use feature_cache::Split;
 
 use super::classes::{class_section, confusion_section};
-use super::gallery::{Mistake, figures};
+use super::gallery::Gallery;
 use super::html::{Page, figure, table};
 use super::overfitting;
 use crate::charts::{Table, curves};
@@ -13,9 +11,8 @@ use crate::metrics::SplitMetrics;
 use crate::run::{Run, RunConfig};
 use crate::summary::plain;
 
-/// The page of a run. `mistakes` are those among its validation rows, the most confident first; `photos` is the data set
-/// to take their thumbnails from.
-pub fn of_run(run: &Run, title: &str, mistakes: &[Mistake], photos: Option<&Path>) -> String {
+/// The page of a run, with these of its validation photos.
+pub fn of_run(run: &Run, title: &str, gallery: &Gallery<'_>) -> String {
     let mut page = Page::new(title, &about(run));
     let validation = run.metrics.validation();
     if let Some(validation) = validation {
@@ -26,8 +23,11 @@ pub fn of_run(run: &Run, title: &str, mistakes: &[Mistake], photos: Option<&Path
         page.section("Confusion matrix", &confusion_section(validation));
         page.section("Per-class metrics", &class_section(validation));
     }
-    if !mistakes.is_empty() {
-        page.section("Most confident mistakes", &figures(mistakes, photos));
+    if let Some(mistakes) = gallery.mistakes_section() {
+        page.section("Most confident mistakes", &mistakes);
+    }
+    if let Some(unfamiliar) = gallery.unfamiliar_section() {
+        page.section("Most unfamiliar photos", &unfamiliar);
     }
     page.section("Settings", &settings(&run.config));
     page.finish()
@@ -77,6 +77,9 @@ fn result(run: &Run, validation: &SplitMetrics) -> String {
     }
     numbers.push(("top-3 accuracy", percent(validation.top_3)));
     numbers.push(("expected calibration error", format!("{:.3}", validation.calibration_error)));
+    if let Some(error) = validation.calibration_error_with_temperature {
+        numbers.push(("the same with temperature", format!("{error:.3}")));
+    }
     let mut list = String::new();
     for (name, value) in numbers {
         list += &format!("<div><dt>{name}</dt><dd>{value}</dd></div>");
@@ -84,12 +87,33 @@ fn result(run: &Run, validation: &SplitMetrics) -> String {
 
     let gap = train.map_or_else(String::new, |train| overfitting::gap(train.accuracy, validation));
     let trend = overfitting::trend(&run.history, epoch).unwrap_or_default();
+    let calibration = calibration(run, validation).unwrap_or_default();
     format!(
         "<p><strong>{accuracy}</strong> of {rows} validation photos are predicted correctly with the weights of epoch \
          {epoch}. On other photos of this kind the accuracy is between {low} and {high}, with 95 % confidence.</p>\
-         <p>{gap} {trend}</p>\
+         <p>{gap} {trend}</p>{calibration}\
          <dl>{list}</dl>"
     )
+}
+
+/// What the temperature does, in words; none for a head without one.
+fn calibration(run: &Run, validation: &SplitMetrics) -> Option<String> {
+    let temperature = run.calibration.as_ref()?.constants.temperature;
+    let after = validation.calibration_error_with_temperature?;
+    let before = validation.calibration_error;
+    Some(if temperature == 1.0 {
+        format!(
+            "<p>Probabilities are the softmax of the logits as they are (temperature 1): confidence and accuracy are \
+             {before:.3} apart on average (expected calibration error).</p>"
+        )
+    } else {
+        let was = if temperature > 1.0 { "too confident" } else { "not confident enough" };
+        format!(
+            "<p>By itself the head is {was}: confidence and accuracy are {before:.3} apart on average (expected calibration \
+             error). So its logits are divided by a temperature of {temperature:.2}, which changes probabilities but no \
+             prediction: with it they are {after:.3} apart.</p>"
+        )
+    })
 }
 
 fn training_curves(run: &Run) -> String {

@@ -1,0 +1,14 @@
+//! `classify`: what a trained head says about new photos.
+//!
+//! ```text
+//! run ─ model ─┐
+//! photos ──────┴─ answers ─▶ printed, sorted into folders, compared with the folders' names
+//! ```
+//!
+//! A [`model::Model`] is a run's head behind the network that its training rows came from. It needs neither the cache nor
+//! the training photos.
+
+pub mod photos;
+pub mod model;
+pub mod answer;
+pub mod sort;
