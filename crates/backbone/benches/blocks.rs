@@ -1,5 +1,5 @@
-//! Where a forward pass spends its time on one core, block by block, with our kernels in each of this processor's vector
-//! lengths and with libtorch's: `cargo bench --package backbone --bench blocks`.
+//! Where a forward pass spends its time on one core, block by block, with our kernels in each of this processor's
+//! vector lengths and with libtorch's: `cargo bench --package backbone --bench blocks`.
 //!
 //! Prints a table. `--bench peak` divided by the number of cores is the most that a block could reach, except for the
 //! multiplications that Strassen and Winograd save, which count here.

@@ -57,8 +57,8 @@ fn golden_row() -> Vec<f32> {
     values.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect()
 }
 
-/// The built-in picture, 150 x 150 pixels: stripes and a slow wave in three colours, `(x (c + 1) + y (3 - c) + x y / 16)
-/// mod 256`.
+/// The built-in picture, 150 x 150 pixels: stripes and a slow wave in three colours, `(x (c + 1) + y (3 - c) + x y /
+/// 16) mod 256`.
 pub fn picture() -> Photo {
     let value = |x: u32, y: u32, c: u32| (x * (c + 1) + y * (3 - c) + x * y / 16) as u8;
     let picture = RgbImage::from_fn(SIDE, SIDE, |x, y| image::Rgb([0, 1, 2].map(|c| value(x, y, c))));

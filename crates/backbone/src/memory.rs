@@ -1,7 +1,7 @@
 //! malloc settings that keep freed memory in the process.
 //!
-//! libtorch allocates each layer's output anew. By default glibc returns blocks of that size to the kernel when they are
-//! freed, and every page of the next block is faulted in again: about a fifth of the run time.
+//! libtorch allocates each layer's output anew. By default glibc returns blocks of that size to the kernel when they
+//! are freed, and every page of the next block is faulted in again: about a fifth of the run time.
 
 /// Makes malloc keep freed memory. Must be called before any other thread runs.
 pub fn keep_freed_memory() {

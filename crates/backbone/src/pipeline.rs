@@ -4,9 +4,9 @@
 //! photos ─▶ decode (all cores, batch by batch) ─▶ network (its workers) ─▶ rows in the order of the photos (the caller)
 //! ```
 //!
-//! A photo is decoded once for all of its views. The number of batches in the pipeline is limited by permits, so memory is
-//! bounded however many photos there are. Decoding runs ahead while there are permits left; the operating system divides
-//! the cores among the stages.
+//! A photo is decoded once for all of its views. The number of batches in the pipeline is limited by permits, so memory
+//! is bounded however many photos there are. Decoding runs ahead while there are permits left; the operating system
+//! divides the cores among the stages.
 
 use std::any::Any;
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! Hints for the network's errors: the library states what happened, the command line adds which option helps. Each begins
-//! with the separator that goes between it and the error.
+//! Hints for the network's errors: the library states what happened, the command line adds which option helps. Each
+//! begins with the separator that goes between it and the error.
 
 use std::collections::BTreeSet;
 

@@ -33,8 +33,8 @@ pub fn cancel_on_signals() -> io::Result<Arc<AtomicBool>> {
     Ok(cancel)
 }
 
-/// Ends the process with exit code 0 or 1, without running the destructors of libtorch's static objects: they take a tenth
-/// of a second to free memory that the operating system frees anyway.
+/// Ends the process with exit code 0 or 1, without running the destructors of libtorch's static objects: they take a
+/// tenth of a second to free memory that the operating system frees anyway.
 #[allow(unsafe_code)]
 fn exit(code: ExitCode) -> ! {
     // Fails if the reader of a pipe has gone, which is not an error.

@@ -307,8 +307,8 @@ impl Extraction {
         Ok(changes)
     }
 
-    /// Computes the rows of the jobs. If a broken photo makes the run fail, the jobs after it are only decoded, so that all
-    /// broken photos can be listed.
+    /// Computes the rows of the jobs. If a broken photo makes the run fail, the jobs after it are only decoded, so that
+    /// all broken photos can be listed.
     fn compute_rows(
         &self,
         jobs: &[Job],
@@ -342,8 +342,8 @@ impl Extraction {
         }
     }
 
-    /// Reads and decodes the photos of the jobs from number `first` on. Returns the numbers of those that are broken, with
-    /// the reason.
+    /// Reads and decodes the photos of the jobs from number `first` on. Returns the numbers of those that are broken,
+    /// with the reason.
     fn find_broken(&self, jobs: &[Job], root: &Path, first: usize) -> Vec<(usize, PhotoError)> {
         let photos: Vec<Photo> = jobs[first..].iter().map(|job| job.photo(root)).collect();
         let mut broken = find_broken(&photos, self.spec.preprocess(self.limits));

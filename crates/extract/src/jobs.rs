@@ -108,8 +108,8 @@ impl Job {
     }
 }
 
-/// Computes the rows of the jobs and appends them to the journal, a batch at a time. With `stop_at_broken`, it stops at the
-/// first photo that cannot be used, and the jobs after it are not run.
+/// Computes the rows of the jobs and appends them to the journal, a batch at a time. With `stop_at_broken`, it stops at
+/// the first photo that cannot be used, and the jobs after it are not run.
 ///
 /// # Errors
 /// When the network or the journal fails; rows that are already in the journal stay there.

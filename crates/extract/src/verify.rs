@@ -109,12 +109,12 @@ struct Sample<'a> {
     cached: Vec<&'a [f32]>,
 }
 
-/// Computes `count` rows again, evenly spread over the cache, each with the row of one of its views if it has any, and lists
-/// those that differ by more than rounding.
+/// Computes `count` rows again, evenly spread over the cache, each with the row of one of its views if it has any, and
+/// lists those that differ by more than rounding.
 ///
 /// # Errors
-/// When the weights are not the cache's, this machine or version cannot compute its rows or views, or the network cannot be
-/// run.
+/// When the weights are not the cache's, this machine or version cannot compute its rows or views, or the network
+/// cannot be run.
 pub fn rows(
     cache: &FeatureCache,
     dataset: &Path,

@@ -149,14 +149,14 @@ impl CachedSplit {
         self.features.rows()
     }
 
-    /// The augmented views of each row in order, (views * columns,) each, in the order of the views' numbers; empty if the
-    /// split has no views.
+    /// The augmented views of each row in order, (views * columns,) each, in the order of the views' numbers; empty if
+    /// the split has no views.
     pub fn views_by_row(&self) -> impl Iterator<Item = &[f32]> {
         self.views.iter().flat_map(MappedRows::rows)
     }
 
-    /// Releases the memory of the rows that were read so far. They stay readable: the operating system maps them again, from
-    /// its page cache or from the disk.
+    /// Releases the memory of the rows that were read so far. They stay readable: the operating system maps them again,
+    /// from its page cache or from the disk.
     pub fn release(&self) {
         self.features.release();
         self.views.iter().for_each(MappedRows::release);

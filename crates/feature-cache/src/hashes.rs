@@ -1,8 +1,8 @@
-//! hashes.csv: the size and modification time that each photo had when it was hashed, so that the next run need not hash
-//! it again.
+//! hashes.csv: the size and modification time that each photo had when it was hashed, so that the next run need not
+//! hash it again.
 //!
-//! It is only a hint and not covered by the manifest, since touching a photo changes this file and no row. Its last line
-//! is a checksum of the rest, so a damaged file is detected and ignored.
+//! It is only a hint and not covered by the manifest, since touching a photo changes this file and no row. Its last
+//! line is a checksum of the rest, so a damaged file is detected and ignored.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! header   "icebox rows 1\n", blake3 of the fingerprint, columns as u32
-//! record   key (the photo's blake3 hash, or a view's key), the row's float32 values, the first 8 bytes of blake3 over both
+//! record   key (the photo's blake3 hash, or a view's key), the row's float32 values, 8 bytes of blake3 over both
 //! ```
 //!
 //! The file is only appended to. On opening, records are read until the first one that is incomplete or whose checksum

@@ -22,7 +22,8 @@ impl Split {
     /// Every split, in the order in which they are listed. (`ALL` would read like the split [`Split::All`].)
     pub const EVERY: [Self; 4] = [Self::All, Self::Train, Self::Validation, Self::Test];
 
-    /// Whether heads are trained on it. The other splits are only evaluated on, so their photos have no augmented views.
+    /// Whether heads are trained on it. The other splits are only evaluated on, so their photos have no augmented
+    /// views.
     pub fn is_training(self) -> bool {
         matches!(self, Self::All | Self::Train)
     }

@@ -144,8 +144,8 @@ impl CacheWriter {
     /// Becomes the writer of the cache at `path`, which need not exist yet.
     ///
     /// # Errors
-    /// When another process is writing the cache, the path cannot be written, or the folder holds files that do not belong
-    /// to a cache.
+    /// When another process is writing the cache, the path cannot be written, or the folder holds files that do not
+    /// belong to a cache.
     pub fn open(path: &Path, when_locked: WhenLocked) -> Result<Self, CacheError> {
         let path = resolve(path)?;
         check_replaceable(&path)?;
@@ -352,7 +352,8 @@ fn swap(next: &Path, cache: &Path) -> Result<(), CacheError> {
     let swapped = match renameat_with(CWD, next, CWD, cache, RenameFlags::EXCHANGE) {
         // There is no cache yet.
         Err(Errno::NOENT) => fs::rename(next, cache),
-        // The file system cannot exchange (some network file systems): for a moment there is no cache, but never half of one.
+        // The file system cannot exchange (some network file systems): for a moment there is no cache, but never half
+        // of one.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => swap_by_renames(next, cache),
         exchanged => exchanged.map_err(Into::into),
     };

@@ -51,8 +51,8 @@ pub(crate) struct Conv2dParams {
     pub activation: Activation,
 }
 
-/// Keras's `SeparableConv2D(padding="same")`: a depthwise 3x3 convolution that keeps the side, then a pointwise one, with
-/// nothing between.
+/// Keras's `SeparableConv2D(padding="same")`: a depthwise 3x3 convolution that keeps the side, then a pointwise one,
+/// with nothing between.
 #[derive(Debug)]
 pub(crate) struct SeparableConv2dParams {
     /// Of the input.

@@ -12,8 +12,8 @@ thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Does the work; a panic in it is an error, and is not printed. For that, the first call puts a hook before the process's
-/// panic hook, which still gets all other panics.
+/// Does the work; a panic in it is an error, and is not printed. For that, the first call puts a hook before the
+/// process's panic hook, which still gets all other panics.
 ///
 /// # Errors
 /// The work's, or that it panicked.

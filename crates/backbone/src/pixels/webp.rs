@@ -9,8 +9,8 @@ const ALPHA: u64 = LOSSLESS + 1;
 /// For an animation: its canvas, and a frame as large as that.
 const ANIMATION: u64 = 8;
 
-/// Bytes that decoding takes at most beside a picture of `pixels` pixels. The prefix codes of lossless pictures count as
-/// much as libwebp makes of them, four times their chunk; crafted ones may take more.
+/// Bytes that decoding takes at most beside a picture of `pixels` pixels. The prefix codes of lossless pictures count
+/// as much as libwebp makes of them, four times their chunk; crafted ones may take more.
 pub(super) fn memory(bytes: &[u8], pixels: u64) -> u64 {
     let mut chunks = Chunks { rest: bytes.get(12..).unwrap_or_default() };
     let frame = chunks.clone().find(|chunk| &chunk.name == b"ANMF");

@@ -37,8 +37,8 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Measured with the second of two rounds of trial batches; the first one warms up. The batch size is `auto`, since a larger
-/// one would take longer to measure.
+/// Measured with the second of two rounds of trial batches; the first one warms up. The batch size is `auto`, since a
+/// larger one would take longer to measure.
 fn seconds_per_row(extraction: &Extraction) -> Result<f64> {
     let weights = Weights::load(&extraction.weights)?;
     let compute = Compute { batch_size: BatchSize::Auto, ..extraction.compute };

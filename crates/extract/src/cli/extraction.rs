@@ -35,8 +35,8 @@ pub struct ExtractionArgs {
     /// How photos are resized to it
     #[arg(long, default_value = "nearest", value_parser = choice(&Interpolation::ALL, Interpolation::name))]
     interpolation: Interpolation,
-    /// Photos per forward pass: auto (8 on the CPU, on a GPU the largest of 256, 128, 64, … that fits) or a number; on the
-    /// CPU rows do not depend on it, on a GPU they differ by rounding
+    /// Photos per forward pass: auto (8 on the CPU, on a GPU the largest of 256, 128, 64, … that fits) or a number; on
+    /// the CPU rows do not depend on it, on a GPU they differ by rounding
     #[arg(long, value_name = "PHOTOS", default_value = "auto")]
     batch_size: BatchSize,
     /// Scale JPEGs down to 1/2, 1/4 or 1/8 while decoding, if enough pixels are left: for photos of many megapixels,

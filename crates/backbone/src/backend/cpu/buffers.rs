@@ -1,7 +1,7 @@
 //! A pool of memory for feature maps and scratch.
 //!
-//! A layer's feature maps take megabytes, and it writes all of them: clearing new memory for each layer, or getting it from
-//! the operating system, would cost a tenth of the time.
+//! A layer's feature maps take megabytes, and it writes all of them: clearing new memory for each layer, or getting it
+//! from the operating system, would cost a tenth of the time.
 
 use std::marker::PhantomData;
 use std::mem;

@@ -70,7 +70,8 @@ impl<S: Simd> Microkernel for F32<S> {
         let mut tile = *initial;
         let inputs = S::as_simd_f32s(strip).0.as_chunks::<NR_VECTORS>().0;
         let iterations = inputs.as_chunks::<UNROLL>().0;
-        // No strip has more inputs than a row. `take` tells the compiler, which then omits all bounds checks of `pixel`.
+        // No strip has more inputs than a row. `take` tells the compiler, which then omits all bounds checks of
+        // `pixel`.
         for (iteration, inputs) in iterations.iter().enumerate().take(ROW / UNROLL) {
             for (step, weights) in inputs.iter().enumerate() {
                 for (pixel, accumulators) in pixels.iter().zip(&mut tile) {

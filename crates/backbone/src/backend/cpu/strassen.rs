@@ -216,8 +216,8 @@ impl Strassen {
         let strip_len = block.len() * K::NR;
         let packed: &[K::Element] = cast_slice(&self.packed);
         let mut packed = &packed[SUB_PRODUCTS.len() * strips * block.start * K::NR..];
-        // A strip stays in the first-level cache while all pixels of the band pass, and a panel in the second-level cache
-        // while all strips of a product do.
+        // A strip stays in the first-level cache while all pixels of the band pass, and a panel in the second-level
+        // cache while all strips of a product do.
         for (product, panel) in SUB_PRODUCTS.into_iter().zip(panels) {
             let pixel_tiles = panel.as_chunks::<MR>().0;
             for strip_number in 0..strips {

@@ -135,8 +135,8 @@ fn assert_close(found: &[f32], expected: &[f64]) {
     assert!(relative < 2e-6, "{relative:e}");
 }
 
-/// (pictures, side, inputs, outputs): sides even and odd, one pixel and more than a band; layers too small to be cut into
-/// halves, and large ones whose halves differ, fill no vector, and do not fit into one panel.
+/// (pictures, side, inputs, outputs): sides even and odd, one pixel and more than a band; layers too small to be cut
+/// into halves, and large ones whose halves differ, fill no vector, and do not fit into one panel.
 const SEPARABLE: [(usize, usize, usize, usize); 8] = [
     (2, 5, 7, 5),
     (1, 14, 40, 70),

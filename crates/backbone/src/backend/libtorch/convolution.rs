@@ -1,8 +1,8 @@
 //! One convolution with everything that follows it in the same step: bias, ReLU, addition.
 //!
 //! On the CPU that is one call of oneDNN with weights packed once for their input's shape. libtorch exports it for its
-//! own compiler (torch/csrc/inductor/aoti_torch/c/shim_cpu.h); its plain convolution packs the weights at every call and
-//! goes over the output once more for each of the other steps.
+//! own compiler (torch/csrc/inductor/aoti_torch/c/shim_cpu.h); its plain convolution packs the weights at every call
+//! and goes over the output once more for each of the other steps.
 
 use tch::{TchError, Tensor};
 
@@ -21,8 +21,8 @@ pub(crate) struct Convolution {
 }
 
 impl Convolution {
-    /// `weight` is OIHW, on the device that it will run on. With the shape of its inputs in `packed_for`, it is packed for
-    /// oneDNN.
+    /// `weight` is OIHW, on the device that it will run on. With the shape of its inputs in `packed_for`, it is packed
+    /// for oneDNN.
     pub(super) fn new(
         weight: Tensor,
         bias: Option<Tensor>,
