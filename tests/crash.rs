@@ -104,7 +104,7 @@ fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
                     break;
                 }
             }
-            // A first run on a busy machine is no measure of the others: what is left to do sets the moments to kill
+            // A first run on a busy machine says nothing about the others: what is left to do sets the moments to kill
             // at.
             run_time = run_time.min(timed_run(&cache).max(Duration::from_secs(1)));
             assert_eq!(contents(&cache), expected, "after {kills} kills");

@@ -65,7 +65,7 @@ fn build(packages: &[&str], target: &Path) -> PathBuf {
 /// What a command printed and how it ended.
 #[derive(Debug)]
 pub struct Ran {
-    /// Its exit code; none when a signal ended it.
+    /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// Its results.
     pub stdout: String,
@@ -241,8 +241,8 @@ pub fn skip(why: &str) {
     }
 }
 
-/// The folder with Keras's reference values and the photos that they are of, which is no part of this repository. Where
-/// it is missing, the calling test is skipped.
+/// The folder with Keras's reference values and the photos that they are of, which is not part of this repository.
+/// Where it is missing, the calling test is skipped.
 pub fn shared_folder() -> Option<PathBuf> {
     let shared = std::env::var_os("ICEBOX_SHARED").map_or_else(|| workspace().join("../shared"), PathBuf::from);
     if !shared.join("reference").is_dir() {

@@ -110,7 +110,7 @@ fn bf16_is_near_keras_or_refused() {
     run("extract", ["doctor", "--precision", "bf16"]).succeeded();
 }
 
-/// Where there is a GPU: rows are near Keras's in each precision, the same in any batch but for rounding, and computed
+/// Where there is a GPU: rows are near Keras's in each precision, the same in any batch except for rounding, and computed
 /// again by verify.
 #[test]
 fn a_gpus_rows_are_near_keras() {

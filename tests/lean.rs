@@ -44,7 +44,7 @@ fn a_lean_build_links_no_libtorch() {
     }
 }
 
-/// A program that is no part of the workspace needs backbone alone, and no libtorch.
+/// A program outside the workspace needs only backbone, and no libtorch.
 #[test]
 fn another_program_embeds_a_folder_of_photos() {
     let folder = temporary();

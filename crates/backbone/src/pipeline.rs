@@ -505,7 +505,7 @@ mod tests {
                 assert_eq!(*photo, n, "batches of {batch_size}");
                 match result {
                     Ok((view, row)) => assert_eq!((*view, &row[..]), (0, &[sum(&[n as u8 * 2; 192]); 2][..])),
-                    Err(error) => assert!(n % 3 == 2 && error.starts_with("is no picture"), "{n}: {error}"),
+                    Err(error) => assert!(n % 3 == 2 && error.starts_with("is not a picture"), "{n}: {error}"),
                 }
             }
             assert_eq!(seen.len(), 40);
@@ -520,7 +520,7 @@ mod tests {
         for (n, photo) in photos.iter_mut().enumerate() {
             let Source::Path(path) = &photo.source else { unreachable!("photos are files") };
             let bytes = fs::read(path).unwrap();
-            // Of some photos only views are wanted.
+            // For some photos only views are embedded.
             photo.views.truncate(n % 2);
             photo
                 .views

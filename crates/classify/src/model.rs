@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use backbone::pixels::{Limit, Limits};
 use backbone::{
-    Compute, EmbedSpec, Embedder, EmbedderError, EmbedReport, Event, NetworkError, Photo, PhotoError, Precision,
+    Compute, EmbedReport, EmbedSpec, Embedder, EmbedderError, Event, NetworkError, Photo, PhotoError, Precision,
     UnknownRecipe, Weights,
 };
 use feature_cache::{ClassNames, Difference, Fingerprint};

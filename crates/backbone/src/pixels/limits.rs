@@ -21,8 +21,8 @@ pub enum Limit {
 /// Why a photo cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PixelError {
-    /// None of the known formats.
-    #[error("is no picture (JPEG, PNG, BMP, GIF, WebP or TIFF)")]
+    /// Not one of the known formats.
+    #[error("is not a picture (JPEG, PNG, BMP, GIF, WebP or TIFF)")]
     NotAPicture,
     /// Over the limit of pixels.
     #[error("{width} x {height} pixels, over the limit of {limit}")]
@@ -67,7 +67,7 @@ pub enum PixelError {
     #[error("{0}")]
     Unsupported(&'static str),
     /// The decoder has a bug, and this photo shows it.
-    #[error("breaks the decoder: {problem}")]
+    #[error("makes the decoder panic: {problem}")]
     Panicked {
         /// The panic's message and where it happened.
         problem: String,

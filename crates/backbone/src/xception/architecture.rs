@@ -132,7 +132,7 @@ impl<B: Backend> Architecture<B> {
             let x = self.backend.concat(entered)?;
             let x = self.middle_flow(x, finished)?;
             let mut rows = self.exit_flow(x, finished)?;
-            // A backend may have added pictures behind these.
+            // A backend may have added pictures after these.
             rows.truncate(pictures * COLUMNS);
             Ok(rows)
         })

@@ -17,7 +17,7 @@ use classify::answer::{Answer, Wanted};
 use classify::model::{AnswerError, Model};
 use classify::photos::photos_at;
 use classify::sort::{Sorter, Transfer};
-use command_line::{DeviceArg, KernelsArg, LimitsArgs, WeightsArg, raise_limits, cancel_on_signals, threads};
+use command_line::{DeviceArg, KernelsArg, LimitsArgs, WeightsArg, cancel_on_signals, raise_limits, threads};
 use head::prediction::Prediction;
 use head::run::Chosen;
 use stdio::{Progress, note};

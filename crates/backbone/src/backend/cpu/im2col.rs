@@ -28,7 +28,7 @@ impl PackPixels for Im2col<'_> {
     ) {
         let &Self { x, kernel_size, stride } = self;
         let output_side = output_side(x.side, kernel_size, stride);
-        // The pixels of one row of a window lie side by side in each group of channels.
+        // The pixels of one row of a window are contiguous in each group of channels.
         let run = kernel_size * group_width(x.channels);
         let values: &[f32] = &x.values;
         for (pixel, packed) in pixels.zip(panel) {

@@ -13,7 +13,7 @@
 //! MR pixels│            │ ┌──────────┐
 //!          ├── panel ───┤ │   tile   │  accumulators, in registers
 //!          │            │ └──────────┘
-//! MC pixels└────────────┘  packed pixels, each one's inputs side by side: in the second-level cache
+//! MC pixels└────────────┘  packed pixels, the inputs of each contiguous: in the second-level cache
 //! ```
 //!
 //! A number format is one implementation of [`Microkernel`]; everything else here is written in terms of it.
