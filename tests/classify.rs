@@ -240,6 +240,51 @@ fn a_sweep_answers_by_its_best_head() {
     assert_eq!(classify(best.as_ref(), &[&photo, "--json"]).succeeded().stdout, ran.stdout);
 }
 
+/// With folders named like classes, what `head evaluate` says of the photos' rows, and which photos are wrong.
+#[test]
+fn folders_with_classs_names_are_evaluated() {
+    let trained = Trained::new();
+    trained.photos.add("other/1.png", 3);
+    // Two more photos, in a folder that is not theirs.
+    fs::create_dir_all(trained.photos.path().join("hat/shoe")).unwrap();
+    for name in ["000.png", "001.png"] {
+        fs::copy(trained.path(&format!("hat/{name}")), trained.path(&format!("hat/shoe/{name}"))).unwrap();
+    }
+    let ran = trained.classify(&[&trained.path(""), "--by-folder", "--json"]).succeeded();
+    let mut found = lines(&ran);
+    let comparison = found.pop().unwrap();
+    let (mut right, mut wrong) = (0, Vec::new());
+    for answer in &found {
+        let path = answer["path"].as_str().unwrap();
+        let folder = Path::new(path).parent().unwrap().file_name().unwrap().to_str().unwrap();
+        if folder == "other" {
+            continue;
+        }
+        if answer["class"] == folder {
+            right += 1;
+        } else {
+            wrong.push(json!(path));
+        }
+    }
+    let listed: Vec<Value> =
+        comparison["wrong"].as_array().unwrap().iter().map(|wrong| wrong["path"].clone()).collect();
+    assert_eq!(listed, wrong);
+    assert_eq!(comparison["without_class"], 1);
+    assert_eq!((right + wrong.len(), &comparison["evaluation"]["rows"]), (20, &json!(20)));
+    assert_eq!(comparison["evaluation"]["accuracy"].as_f64().unwrap(), right as f64 / 20.0);
+
+    // The photos that it was trained on and validated by, as `head evaluate` has them.
+    fs::remove_dir_all(trained.photos.path().join("hat/shoe")).unwrap();
+    let text = trained.classify(&[&trained.path(""), "--by-folder"]).succeeded().stdout;
+    assert!(text.contains("\nby folder: accuracy "), "{text}");
+    assert!(text.contains("1 photos are in no class's folder"), "{text}");
+    let evaluated = run("head", ["evaluate".as_ref(), trained.run.as_os_str(), "--split".as_ref(), "all".as_ref()]);
+    let matrix =
+        |text: &str| text.split("class \\ predicted").nth(1).map(|rest| rest.lines().take(4).collect::<String>());
+    assert_eq!(matrix(&text), matrix(&evaluated.succeeded().stdout));
+    assert!(matrix(&text).is_some(), "{text}");
+}
+
 #[test]
 fn photos_are_sorted_into_folders_and_nothing_is_lost() {
     let trained = Trained::new();

@@ -37,8 +37,12 @@ pub fn binary(name: &str) -> PathBuf {
 /// A binary that is built without libtorch, in a folder of its own.
 pub fn lean_binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let lean =
-        || build(&["--package", "extract", "--package", "classify", "--no-default-features"], &target().join("lean"));
+    let lean = || {
+        build(
+            &["--package", "extract", "--package", "classify", "--package", "head", "--no-default-features"],
+            &target().join("lean"),
+        )
+    };
     FOLDER.get_or_init(lean).join(name)
 }
 

@@ -1,10 +1,11 @@
 //! Builds without libtorch: the same rows from icebox's own kernels, and a clear word about everything else.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use end_to_end::{Photos, SMALL, contents, extract, lean_binary, run_command, target, temporary, workspace};
+use end_to_end::{Photos, SMALL, contents, extract, lean_binary, run, run_command, target, temporary, workspace};
 
 /// Runs the lean build of `extract`.
 fn lean(arguments: &[&str]) -> end_to_end::Ran {
@@ -22,6 +23,22 @@ fn a_lean_build_gives_the_same_cache() {
     lean(&[&[dataset, "--out", out][..], &SMALL, &views].concat()).succeeded();
     assert_eq!(contents(&cache), contents(&whole));
     lean(&["verify", out, "--against", dataset, "--sample", "3"]).succeeded();
+}
+
+/// A head that was trained on the whole build's rows answers in the lean build as in the whole one.
+#[test]
+fn a_lean_build_classifies_as_the_whole_one_does() {
+    let photos = Photos::new(&["cat", "dog"], 5);
+    let (cache, out) = (photos.sibling("cache"), photos.sibling("run"));
+    extract(&photos.path(), &cache, &["--kernels", "own"]).succeeded();
+    run("head", ["train".as_ref(), cache.as_os_str(), "--out".as_ref(), out.as_os_str()]).succeeded();
+    let arguments =
+        [out.as_os_str(), photos.path().as_os_str(), "--kernels".as_ref(), "own".as_ref(), "--json".as_ref()]
+            .map(OsStr::to_owned);
+    let whole = run("classify", &arguments).succeeded().stdout;
+    let mut lean = Command::new(lean_binary("classify"));
+    assert_eq!(run_command(lean.env_remove("ICEBOX_WEIGHTS").args(&arguments)).succeeded().stdout, whole);
+    assert_eq!(whole.lines().count(), 10, "{whole}");
 }
 
 #[test]

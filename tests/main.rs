@@ -3,6 +3,7 @@
 mod caches;
 mod keras;
 mod incremental;
+mod orientation;
 mod bad_input;
 mod photos;
 mod crash;
@@ -15,3 +16,4 @@ mod python;
 mod modules;
 mod dependencies;
 mod lean;
+mod install;

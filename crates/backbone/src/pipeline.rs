@@ -426,10 +426,15 @@ mod tests {
 
     use super::*;
     use crate::photo::Source;
-    use crate::pixels::{AugmentConfig, Interpolation, Limits};
+    use crate::pixels::{AugmentConfig, Interpolation, Limits, Orientation};
 
-    const PREPROCESS: Preprocess =
-        Preprocess { side: 8, interpolation: Interpolation::Nearest, limits: Limits::DEFAULT, fast_decode: false };
+    const PREPROCESS: Preprocess = Preprocess {
+        side: 8,
+        interpolation: Interpolation::Nearest,
+        orientation: Orientation::Stored,
+        limits: Limits::DEFAULT,
+        fast_decode: false,
+    };
 
     /// A row is the sum of its picture's pixels, twice.
     struct Sums {

@@ -11,4 +11,5 @@
 pub mod photos;
 pub mod model;
 pub mod answer;
+pub mod by_folder;
 pub mod sort;

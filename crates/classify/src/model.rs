@@ -98,6 +98,11 @@ impl Model {
         self.predictor.classes()
     }
 
+    /// The head.
+    pub fn predictor(&self) -> &Predictor {
+        &self.predictor
+    }
+
     /// The precision that rows are computed in.
     pub fn precision(&self) -> Precision {
         self.precision

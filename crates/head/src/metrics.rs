@@ -54,43 +54,82 @@ pub struct ClassMetrics {
     pub support: usize,
 }
 
-impl SplitMetrics {
-    /// Evaluates the classifier on the rows, whose labels are indices of `names`. The temperature of its probabilities, if it
-    /// has one, counts for [`Self::calibration_error_with_temperature`] alone.
-    pub fn measure(classifier: &Classifier, rows: &Rows<'_>, names: &ClassNames, temperature: Option<f32>) -> Self {
-        let cross_entropy = CrossEntropy::new(names.len());
-        let mut loss = 0.0;
-        let mut confusion = Confusion::new(names.len());
-        let mut correct = 0;
-        let mut in_top_3 = 0;
-        let (mut bins, mut bins_with_temperature) = (Bins::default(), Bins::default());
-        each_batch(classifier, rows, |logits, labels| {
-            loss += cross_entropy.loss_and_gradient(logits, labels).0 * labels.len() as f64;
-            for (logits, &label) in logits.chunks_exact(names.len()).zip(labels) {
-                let predicted = largest(logits);
-                let cell = Cell { class: label, predicted, rows: 1 };
-                confusion.add(cell).expect("labels and logits are those of the classes");
-                correct += usize::from(predicted == label);
-                // Of equal logits the first counts, as for the accuracy.
-                let before = (0..logits.len()).filter(|&k| (logits[k], label) > (logits[label], k)).count();
-                in_top_3 += usize::from(before < 3);
-                bins.add(confidence(logits, 1.0), predicted == label);
-                if let Some(temperature) = temperature {
-                    bins_with_temperature.add(confidence(logits, temperature), predicted == label);
-                }
-            }
-        });
+/// Counts a head's results row by row: [`SplitMetrics`] in the making.
+#[derive(Debug)]
+pub struct MetricsBuilder<'a> {
+    names: &'a ClassNames,
+    temperature: Option<f32>,
+    cross_entropy: CrossEntropy,
+    rows: usize,
+    /// The sum over the rows.
+    loss: f64,
+    correct: usize,
+    in_top_3: usize,
+    bins: Bins,
+    bins_with_temperature: Bins,
+    confusion: Confusion,
+}
+
+impl<'a> MetricsBuilder<'a> {
+    /// Without a row yet. The temperature of the probabilities, if there is one, counts for
+    /// [`SplitMetrics::calibration_error_with_temperature`] alone.
+    pub fn new(names: &'a ClassNames, temperature: Option<f32>) -> Self {
         Self {
-            rows: rows.len(),
-            loss: loss / rows.len() as f64,
-            accuracy: correct as f64 / rows.len() as f64,
-            accuracy_interval: wilson(correct, rows.len()),
-            top_3: in_top_3 as f64 / rows.len() as f64,
-            calibration_error: bins.error(),
-            calibration_error_with_temperature: temperature.map(|_| bins_with_temperature.error()),
-            classes: class_metrics(&confusion, names),
-            confusion,
+            names,
+            temperature,
+            cross_entropy: CrossEntropy::new(names.len()),
+            rows: 0,
+            loss: 0.0,
+            correct: 0,
+            in_top_3: 0,
+            bins: Bins::default(),
+            bins_with_temperature: Bins::default(),
+            confusion: Confusion::new(names.len()),
         }
+    }
+
+    /// Counts rows: their logits, (rows, classes) row-major, and their labels, which are indices of the names.
+    pub fn add(&mut self, logits: &[f32], labels: &[usize]) {
+        self.rows += labels.len();
+        self.loss += self.cross_entropy.loss_and_gradient(logits, labels).0 * labels.len() as f64;
+        for (logits, &label) in logits.chunks_exact(self.names.len()).zip(labels) {
+            let predicted = largest(logits);
+            let cell = Cell { class: label, predicted, rows: 1 };
+            self.confusion.add(cell).expect("labels and logits are those of the classes");
+            self.correct += usize::from(predicted == label);
+            // Of equal logits the first counts, as for the accuracy.
+            let before = (0..logits.len()).filter(|&k| (logits[k], label) > (logits[label], k)).count();
+            self.in_top_3 += usize::from(before < 3);
+            self.bins.add(confidence(logits, 1.0), predicted == label);
+            if let Some(temperature) = self.temperature {
+                self.bins_with_temperature.add(confidence(logits, temperature), predicted == label);
+            }
+        }
+    }
+
+    /// The results of the rows that were added. Without any, the means are NaN.
+    pub fn finish(self) -> SplitMetrics {
+        let rows = self.rows as f64;
+        SplitMetrics {
+            rows: self.rows,
+            loss: self.loss / rows,
+            accuracy: self.correct as f64 / rows,
+            accuracy_interval: wilson(self.correct, self.rows),
+            top_3: self.in_top_3 as f64 / rows,
+            calibration_error: self.bins.error(),
+            calibration_error_with_temperature: self.temperature.map(|_| self.bins_with_temperature.error()),
+            classes: class_metrics(&self.confusion, self.names),
+            confusion: self.confusion,
+        }
+    }
+}
+
+impl SplitMetrics {
+    /// Evaluates the classifier on the rows, whose labels are indices of `names`.
+    pub fn measure(classifier: &Classifier, rows: &Rows<'_>, names: &ClassNames, temperature: Option<f32>) -> Self {
+        let mut builder = MetricsBuilder::new(names, temperature);
+        each_batch(classifier, rows, |logits, labels| builder.add(logits, labels));
+        builder.finish()
     }
 
     /// The classes, those with the lowest F1 first.
@@ -125,10 +164,10 @@ fn class_metrics(confusion: &Confusion, names: &ClassNames) -> Vec<ClassMetrics>
 }
 
 /// Rows by the confidence of their prediction: bin k from k / 15 to (k + 1) / 15.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Bins([Bin; BINS]);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Bin {
     rows: usize,
     confidence: f64,

@@ -4,7 +4,7 @@
 
 mod memory;
 
-use backbone::pixels::{Interpolation, Limits, Preprocess, AugmentConfig};
+use backbone::pixels::{AugmentConfig, Interpolation, Limits, Orientation, Preprocess};
 use libfuzzer_sys::fuzz_target;
 
 use memory::most_allocated;
@@ -20,6 +20,7 @@ fuzz_target!(|photo: &[u8]| {
     let preprocess = Preprocess {
         side: u32::from(choice / 2) + 1,
         interpolation: Interpolation::Lanczos,
+        orientation: if choice % 4 < 2 { Orientation::Exif } else { Orientation::Stored },
         limits: LIMITS,
         fast_decode: choice % 2 == 1,
     };

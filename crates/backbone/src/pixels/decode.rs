@@ -8,11 +8,13 @@ use image::codecs::png::PngDecoder;
 use image::codecs::tiff::TiffDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::error::ImageError;
+use image::metadata::Orientation as Turn;
 use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageResult};
 
 use super::limits::{Limits, PixelError};
+use super::orientation::Orientation;
 use super::picture::RgbPicture;
-use super::{color, jpeg, tiff, webp};
+use super::{color, jpeg, png, tiff, webp};
 
 /// Tables and small buffers of any decoder, in bytes.
 pub(super) const TABLES: u64 = 1 << 20;
@@ -22,10 +24,12 @@ const MAX_PNG_METADATA: u64 = 32 << 20;
 
 /// A photo whose header has been read.
 pub(super) struct Photo<'a> {
-    /// Width of the decoded picture.
-    pub width: u32,
-    /// Height of the decoded picture.
-    pub height: u32,
+    /// Width of the decoded picture, before it is turned.
+    width: u32,
+    /// Height of the decoded picture, before it is turned.
+    height: u32,
+    /// What is done to the decoded picture.
+    turn: Turn,
     format: ImageFormat,
     limits: Limits,
     source: Source<'a>,
@@ -50,16 +54,29 @@ impl<'a> Photo<'a> {
     ///
     /// # Errors
     /// When it is no picture, a larger one than allowed, or its header is damaged.
-    pub(super) fn open(bytes: &'a [u8], limits: Limits, at_least: Option<u32>) -> Result<Self, PixelError> {
+    pub(super) fn open(
+        bytes: &'a [u8],
+        limits: Limits,
+        at_least: Option<u32>,
+        orientation: Orientation,
+    ) -> Result<Self, PixelError> {
         let format = format(bytes)?;
-        let photo = |width, height, source| Self { width, height, format, limits, source };
+        let photo = |width, height, turn, source| Self { width, height, turn, format, limits, source };
         if format == ImageFormat::Jpeg {
             let header = jpeg::header(bytes, at_least)?;
             limits.check_pixels(header.width, header.height)?;
             limits.check_bytes(header.width, header.height, header.memory.saturating_add(TABLES))?;
-            return Ok(photo(header.decoded_width, header.decoded_height, Source::Jpeg { bytes, at_least }));
+            let turn = match orientation {
+                Orientation::Stored => Turn::NoTransforms,
+                Orientation::Exif => {
+                    // The decoder keeps the metadata, and those of EXIF are put together.
+                    limits.check_bytes(header.width, header.height, 2 * bytes.len() as u64 + TABLES)?;
+                    jpeg::orientation(bytes)
+                }
+            };
+            return Ok(photo(header.decoded_width, header.decoded_height, turn, Source::Jpeg { bytes, at_least }));
         }
-        let Opened { decoder, beside } = open(bytes, format, limits)?;
+        let Opened { mut decoder, beside } = open(bytes, format, limits)?;
         let (width, height) = decoder.dimensions();
         limits.check_pixels(width, height)?;
         let pixels = u64::from(width) * u64::from(height);
@@ -69,10 +86,28 @@ impl<'a> Photo<'a> {
         if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
             return Err(PixelError::Unsupported("holds floating-point values, which have no 8-bit form"));
         }
-        Ok(photo(width, height, Source::Other(decoder)))
+        let turn = match (orientation, format) {
+            (Orientation::Exif, ImageFormat::Png) => png::orientation(bytes),
+            (Orientation::Exif, ImageFormat::WebP) => webp::orientation(bytes),
+            (Orientation::Exif, ImageFormat::Tiff) => decoder.orientation().unwrap_or(Turn::NoTransforms),
+            _ => Turn::NoTransforms,
+        };
+        Ok(photo(width, height, turn, Source::Other(decoder)))
     }
 
-    /// Decodes to RGB as Pillow's `Image.open(…).convert("RGB")` does; of an animation, the first frame.
+    /// Width and height of the picture that [`Self::decode`] gives.
+    pub(super) fn size(&self) -> (u32, u32) {
+        if self.is_on_its_side() { (self.height, self.width) } else { (self.width, self.height) }
+    }
+
+    /// Whether the decoded picture is turned by 90 degrees, into memory of its own.
+    pub(super) fn is_on_its_side(&self) -> bool {
+        use Turn::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+        matches!(self.turn, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
+    }
+
+    /// Decodes to RGB as Pillow's `Image.open(…).convert("RGB")` does, and turns it upright as `ImageOps.exif_transpose` if
+    /// that is asked for; of an animation, the first frame.
     ///
     /// JPEG, PNG, BMP, GIF, lossless WebP and TIFF give Pillow's pixels exactly, with these exceptions: lossy WebP
     /// differs by a few grey levels (image-webp's arithmetic is not libwebp's), CMYK TIFF by one; TIFF with a palette or
@@ -82,7 +117,7 @@ impl<'a> Photo<'a> {
     /// # Errors
     /// When it is damaged.
     pub(super) fn decode(self) -> Result<RgbPicture, PixelError> {
-        let Self { width, height, format, limits, source } = self;
+        let Self { width, height, turn, format, limits, source } = self;
         let picture = match source {
             Source::Jpeg { bytes, at_least } => jpeg::decode(bytes, at_least)?,
             Source::Other(decoder) => {
@@ -94,7 +129,7 @@ impl<'a> Photo<'a> {
         if (picture.width, picture.height) != (width, height) || picture.pixels.len() as u64 != expected {
             return Err(PixelError::Damaged { format: name(format), problem: "its size changes".to_owned() });
         }
-        Ok(picture)
+        Ok(if turn == Turn::NoTransforms { picture } else { picture.turned(turn) })
     }
 }
 

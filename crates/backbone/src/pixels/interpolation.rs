@@ -30,7 +30,7 @@ impl Interpolation {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Nearest, Self::Bilinear, Self::Bicubic, Self::Lanczos, Self::Box, Self::Hamming];
 
-    /// Its name in Keras and in a fingerprint.
+    /// Its name in Keras and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Nearest => "nearest",

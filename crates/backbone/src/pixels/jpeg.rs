@@ -4,9 +4,11 @@ use std::cell::Cell;
 use std::io::{self, BufRead, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mozjpeg::{ColorSpace, Decompress};
+use image::metadata::Orientation as Turn;
+use mozjpeg::{ColorSpace, Decompress, Marker};
 
 use super::color;
+use super::exif::{EXIF_PREFIX, upright};
 use super::limits::PixelError;
 use super::picture::RgbPicture;
 
@@ -65,6 +67,26 @@ pub(super) fn decode(bytes: &[u8], at_least: Option<u32>) -> Result<RgbPicture, 
         picture.pixels = color::inverted_cmyk_to_rgb(&picture.pixels);
     }
     Ok(picture)
+}
+
+/// What turns the picture upright, by its APP1 markers (PIL/JpegImagePlugin.py, `APP`).
+pub(super) fn orientation(bytes: &[u8]) -> Turn {
+    const XMP_PREFIX: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+    let found = catch_fatal(bytes, |source| {
+        let jpeg = Decompress::builder().with_markers(&[Marker::APP(1)]).from_reader(source)?;
+        let (mut exif, mut xmp): (Vec<u8>, &[u8]) = (Vec::new(), &[]);
+        for marker in jpeg.markers() {
+            if let Some(block) = marker.data.strip_prefix(EXIF_PREFIX) {
+                // A block of more than 64 KiB is in several markers.
+                exif.extend_from_slice(block);
+            } else if let Some(packet) = marker.data.strip_prefix(XMP_PREFIX) {
+                xmp = packet;
+            }
+        }
+        Ok(upright(&exif, xmp))
+    });
+    // Decoding says what is wrong with a damaged header.
+    found.unwrap_or(Turn::NoTransforms)
 }
 
 fn is_cmyk<R>(jpeg: &Decompress<R>) -> bool {

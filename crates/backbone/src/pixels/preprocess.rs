@@ -4,6 +4,7 @@ use super::decode::{Photo, TABLES};
 use super::guard::guarded;
 use super::interpolation::Interpolation;
 use super::limits::{Limits, PixelError};
+use super::orientation::Orientation;
 use super::picture::RgbPicture;
 use super::resize::{self, resize};
 use super::view::View;
@@ -15,6 +16,8 @@ pub struct Preprocess {
     pub side: u32,
     /// How photos are resized to it.
     pub interpolation: Interpolation,
+    /// Which way up they are taken, for themselves and their views.
+    pub orientation: Orientation,
     /// Which photos are refused.
     pub limits: Limits,
     /// Whether JPEGs are scaled down to a half, a quarter or an eighth while they are decoded, as long as `side` pixels
@@ -60,10 +63,13 @@ impl Preprocess {
 
     fn open<'a>(&self, photo: &'a [u8]) -> Result<Photo<'a>, PixelError> {
         let at_least = self.fast_decode.then_some(self.side);
-        let photo = Photo::open(photo, self.limits, at_least)?;
-        let picture = 3 * u64::from(photo.width) * u64::from(photo.height);
-        let resizing = resize::memory(photo.width, photo.height, self.side, self.interpolation);
-        self.limits.check_bytes(photo.width, photo.height, picture.saturating_add(resizing).saturating_add(TABLES))?;
+        let photo = Photo::open(photo, self.limits, at_least, self.orientation)?;
+        let (width, height) = photo.size();
+        let picture = 3 * u64::from(width) * u64::from(height);
+        let turning = if photo.is_on_its_side() { picture } else { 0 };
+        let resizing = resize::memory(width, height, self.side, self.interpolation);
+        let needed = picture.saturating_add(resizing.max(turning)).saturating_add(TABLES);
+        self.limits.check_bytes(width, height, needed)?;
         Ok(photo)
     }
 }

@@ -1,5 +1,9 @@
-//! The memory that decoding a WebP takes in addition to its pixels, computed from its chunks before the decoder sees
-//! them.
+//! The memory that decoding a WebP takes in addition to its pixels, and its orientation, read from its chunks before
+//! the decoder sees them.
+
+use image::metadata::Orientation as Turn;
+
+use super::exif::upright;
 
 /// Bytes per pixel for the frame of a lossy picture: planes of 1.5 bytes, and data of each macroblock.
 const LOSSY: u64 = 2;
@@ -9,6 +13,20 @@ const LOSSLESS: u64 = 5;
 const ALPHA: u64 = LOSSLESS + 1;
 /// For an animation: its canvas, and a frame as large as that.
 const ANIMATION: u64 = 8;
+
+/// What turns the picture upright.
+pub(super) fn orientation(bytes: &[u8]) -> Turn {
+    let chunks = Chunks { rest: bytes.get(12..).unwrap_or_default() };
+    let (mut exif, mut xmp): (&[u8], &[u8]) = (&[], &[]);
+    for chunk in chunks {
+        match &chunk.name {
+            b"EXIF" => exif = chunk.data,
+            b"XMP " => xmp = chunk.data,
+            _ => {}
+        }
+    }
+    upright(exif, xmp)
+}
 
 /// Most bytes that decoding takes in addition to a picture of `pixels` pixels. The prefix codes of lossless pictures
 /// count as four times their chunk, which is what libwebp's take; crafted ones may take more.

@@ -16,7 +16,7 @@ pub use self::hint::with_hint;
 /// a photo that is unlike all training photos is marked as unfamiliar, whatever its most probable class is. The network's
 /// weights are needed, but neither the cache nor the training photos.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(version, long_version = command_line::long_version(), args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

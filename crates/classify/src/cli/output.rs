@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use classify::answer::{Answer, Line, Ranked, UNFAMILIAR, UNSURE, Wanted};
+use classify::by_folder::{Comparison, Wrong};
 use classify::model::AnswerError;
 use csv::{Terminator, WriterBuilder};
 use feature_cache::ClassNames;
-use stdio::output;
+use head::text::table;
+use stdio::{note, output};
 
 /// Paths longer than this push the rest of their line to the right.
-const MAX_PATH_WIDTH: usize = 60;
+const MAX_PATH_WIDTH: usize = 100;
 
 /// What to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +80,38 @@ impl Output {
         }
         Ok(())
     }
+
+    /// Prints how the answers compare with the names of the folders; beside CSV it goes to stderr.
+    pub fn write_comparison(&self, comparison: &Comparison) -> anyhow::Result<()> {
+        match self {
+            Self::Table { .. } => output!("\n{}", comparison_text(comparison))?,
+            Self::Json => output!("{}", serde_json::to_string(comparison)?)?,
+            Self::Csv { .. } => note!("{}", comparison_text(comparison)),
+        }
+        Ok(())
+    }
+}
+
+/// Accuracy and the like, and the wrong photos.
+fn comparison_text(comparison: &Comparison) -> String {
+    let Comparison { evaluation, wrong, without_class } = comparison;
+    let mut text = match evaluation {
+        Some(evaluation) => evaluation.text("by folder:"),
+        None => "no photo is in a folder with a class's name".to_owned(),
+    };
+    if *without_class > 0 && evaluation.is_some() {
+        text += &format!("\n\n{without_class} photos are in no class's folder, and do not count");
+    }
+    if wrong.is_empty() {
+        return text;
+    }
+    let mut rows = Vec::new();
+    for Wrong { path, folder, class, probability, unfamiliar } in wrong {
+        let mark = if *unfamiliar == Some(true) { "unfamiliar" } else { "" };
+        let columns = [folder, class, &format!("{probability:.3}"), mark].map(str::to_owned);
+        rows.push([vec![path.clone()], columns.to_vec()].concat());
+    }
+    format!("{text}\n\n{}", table(&["wrong", "folder", "class", "probability", ""], rows))
 }
 
 /// What the table says of a photo.

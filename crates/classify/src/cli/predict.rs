@@ -14,6 +14,7 @@ use backbone::pixels::Limit;
 use backbone::{BatchSize, Compute, EndReason, Weights};
 use clap::{ArgGroup, Args};
 use classify::answer::{Answer, Wanted};
+use classify::by_folder::ByFolder;
 use classify::model::{AnswerError, Model};
 use classify::photos::photos_at;
 use classify::sort::{Sorter, Transfer};
@@ -52,6 +53,9 @@ pub struct PredictArgs {
     /// Print comma-separated values with a header
     #[arg(long)]
     csv: bool,
+    /// Where the photos' folders have the names of classes: print accuracy, confusion matrix and the wrong photos at the end
+    #[arg(long)]
+    by_folder: bool,
     /// Copy each photo into a folder named like its class, DIR/CLASS/, or DIR/unfamiliar/ or DIR/unsure/; nothing is
     /// overwritten
     #[arg(long, value_name = "DIR")]
@@ -107,8 +111,12 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let progress = Progress::start("classifying", photos.len(), "photos");
     let mut tally = Tally::default();
     let cancel = cancel_on_signals()?;
+    let mut by_folder = args.by_folder.then(|| ByFolder::new(model.predictor()));
     let mut on_answer = |number: usize, prediction: Result<Prediction, AnswerError>| -> anyhow::Result<()> {
         let photo = &photos[number];
+        if let (Some(by_folder), Ok(prediction)) = (&mut by_folder, &prediction) {
+            by_folder.add(photo, prediction);
+        }
         let answer = prediction.map(|prediction| Answer::new(&prediction, model.classes(), wanted));
         tally.count(&answer);
         progress.suspend(|| output.write(photo, answer.as_ref()))?;
@@ -130,6 +138,9 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         EndReason::Finished => {}
         EndReason::Cancelled => bail!("cancelled after {} of {} photos", tally.answered + tally.failed, photos.len()),
         EndReason::ByCaller(error) => return Err(error),
+    }
+    if let Some(by_folder) = by_folder {
+        output.write_comparison(&by_folder.finish())?;
     }
     tally.report(args.sort_into.as_deref());
     Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use backbone::pixels::Interpolation;
+use backbone::pixels::{Interpolation, Orientation};
 use backbone::xception::MIN_SIDE;
 use backbone::{BatchSize, EmbedSpec, Times};
 use clap::Args;
@@ -35,6 +35,10 @@ pub struct ExtractionArgs {
     /// How photos are resized to it
     #[arg(long, default_value = "nearest", value_parser = choice(&Interpolation::ALL, Interpolation::name))]
     interpolation: Interpolation,
+    /// Which way up photos are taken: as their pixels are stored, as in Keras, or turned upright by the EXIF
+    /// orientation that phones write
+    #[arg(long, default_value = "stored", value_parser = choice(&Orientation::ALL, Orientation::name))]
+    orientation: Orientation,
     /// Photos per forward pass: auto (8 on the CPU, on a GPU the largest of 256, 128, 64, … that fits) or a number; on
     /// the CPU rows do not depend on it, on a GPU they differ by rounding
     #[arg(long, value_name = "PHOTOS", default_value = "auto")]
@@ -86,6 +90,7 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
         spec: EmbedSpec {
             side: args.size,
             interpolation: args.interpolation,
+            orientation: args.orientation,
             fast_decode: args.fast_decode,
             precision: args.compute.precision,
         },

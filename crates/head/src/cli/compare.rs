@@ -6,11 +6,11 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use head::run::{Run, RunConfig, RunError, RunMetrics};
 use head::summary::{differing, plain, verdict};
+use head::text::table;
 use serde_json::{Map, Value, json};
 use stdio::output;
 
 use super::places::RUNS;
-use super::text::table;
 
 /// `head compare RUN…`.
 #[derive(Debug, Args)]

@@ -5,20 +5,11 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 use feature_cache::{FeatureCache, Split};
-use head::confusion::MAX_DENSE;
 use head::data::{DataError, Rows, TrainingData};
-use head::metrics::SplitMetrics;
+use head::evaluation::Evaluation;
 use head::prediction::Predictor;
 use head::run::Run;
-use serde::Serialize;
-use stdio::{OutputError, note, output};
-
-use super::text::{accuracy_line, table};
-
-/// With more classes than this the most frequent mistakes are shown in place of the confusion matrix.
-const MAX_IN_A_MATRIX: usize = 30;
-/// Of many, so many classes and mistakes are shown.
-const SHOWN: usize = 20;
+use stdio::{note, output};
 
 /// `head evaluate RUN`.
 #[derive(Debug, Args)]
@@ -70,30 +61,13 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     if args.split.is_none() && cache.split(Split::Test).is_none() {
         note!("note: the cache has no test split: evaluated on {name}");
     }
-    let predictor = Predictor::new(&run);
-    let temperature = run.calibration.as_ref().map(|calibration| calibration.constants.temperature);
-    let evaluation = Evaluation {
-        metrics: SplitMetrics::measure(&run.classifier, &rows, cache.classes(), temperature),
-        temperature,
-        unfamiliar: predictor.unfamiliar_fraction(&rows),
-    };
+    let evaluation = Evaluation::measure(&Predictor::new(&run), &rows);
     if args.json {
         output!("{}", serde_json::to_string(&evaluation)?)?;
     } else {
-        report(&evaluation, &name)?;
+        output!("{}", evaluation.text(&name))?;
     }
     Ok(())
-}
-
-/// What is shown of a head on a split.
-#[derive(Debug, Serialize)]
-struct Evaluation {
-    #[serde(flatten)]
-    metrics: SplitMetrics,
-    /// Of the probabilities; none of a head without one.
-    temperature: Option<f32>,
-    /// The fraction of the rows that are unlike the training rows; none of a head that cannot tell.
-    unfamiliar: Option<f64>,
 }
 
 /// Rows, and what the user calls them.
@@ -119,53 +93,4 @@ fn rows_of<'a>(run: &Run, cache: &'a FeatureCache, split: Split) -> Result<Optio
     } else {
         NamedRows { name: format!("validation (the held-out {fraction} of {of})"), rows: data.validation }
     }))
-}
-
-fn report(evaluation: &Evaluation, name: &str) -> Result<(), OutputError> {
-    let Evaluation { metrics, temperature, unfamiliar } = evaluation;
-    output!("{}", accuracy_line(metrics, name))?;
-    output!("loss {:.4}, top-3 accuracy {:.4}", metrics.loss, metrics.top_3)?;
-    let mut calibration = format!("expected calibration error {:.4}", metrics.calibration_error);
-    if let (Some(temperature), Some(error)) = (temperature, metrics.calibration_error_with_temperature) {
-        calibration += &format!(", with temperature {temperature:.3} {error:.4}");
-    }
-    output!("{calibration}")?;
-    if let Some(unfamiliar) = unfamiliar {
-        output!("unfamiliar (unlike the training photos): {:.1} % of the photos", 100.0 * unfamiliar)?;
-    }
-    output!("")?;
-
-    let count = metrics.classes.len();
-    let mut classes = Vec::new();
-    if count <= MAX_DENSE {
-        classes.extend(&metrics.classes);
-    } else {
-        output!("the {SHOWN} of {count} classes with the lowest F1 (--json has all)\n")?;
-        classes.extend(metrics.weakest_classes().into_iter().take(SHOWN));
-    }
-    let rows = classes.into_iter().map(|class| {
-        let ratio = |value: f64| format!("{value:.3}");
-        let ratios = [class.precision, class.recall, class.f1].map(ratio);
-        [class.class.clone()].into_iter().chain(ratios).chain([class.support.to_string()]).collect()
-    });
-    output!("{}", table(&["class", "precision", "recall", "F1", "photos"], rows))?;
-
-    let class = |k: usize| metrics.classes[k].class.as_str();
-    if count <= MAX_IN_A_MATRIX {
-        let header: Vec<&str> = std::iter::once("class \\ predicted").chain((0..count).map(class)).collect();
-        let rows = (0..count).map(|k| {
-            let counts = (0..count).map(|predicted| metrics.confusion.rows(k, predicted).to_string());
-            std::iter::once(class(k).to_owned()).chain(counts).collect()
-        });
-        return output!("\n{}", table(&header, rows));
-    }
-    let mistakes = metrics.confusion.mistakes();
-    if mistakes.is_empty() {
-        return Ok(());
-    }
-    let rows = mistakes
-        .iter()
-        .take(SHOWN)
-        .map(|cell| vec![class(cell.class).to_owned(), class(cell.predicted).to_owned(), cell.rows.to_string()]);
-    output!("\nthe most frequent mistakes\n\n{}", table(&["class", "predicted", "photos"], rows))
 }

@@ -16,14 +16,14 @@ use head::run::{Run, RunError, SharedCentroids, SweepFolder, Training, check_fre
 use head::settings::{Fraction, OutOfRange, Positive};
 use head::summary::{HeadResult, SweepResults, ValidationResult, differing, plain, summarise, verdict};
 use head::sweep::{Grid, HeadId, sweep};
+use head::text::table;
 use head::{knn, logistic};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use signal_hook::consts::SIGINT;
-use stdio::{OutputError, note, output};
+use stdio::{OutputError, called, note, output};
 
 use super::places::default_out;
-use super::text::table;
 use super::training::{TrainingArgs, count, hidden, learning_rate, note_few_rows, note_views, views, weight_decay};
 
 /// Each head is saved in a folder of its own.
@@ -250,5 +250,7 @@ fn report(results: &SweepResults, baselines: Option<Baselines>, out: &Path, star
     }
     let heads: usize = results.iter().map(|result| result.val_accuracies.len() + result.diverged).sum();
     output!("\n{heads} heads in {:.2} s; runs in {}", start.elapsed().as_secs_f64(), out.display())?;
-    output!("\nnext: cargo head report {0}, or cargo head runs {0}", out.display())
+    let (head, out) = (called("head"), out.display());
+    output!("\nnext: {} {out} PHOTO…, to see what new photos show by the best head", called("classify"))?;
+    output!("      {head} report {out}, or {head} runs {out}, to look at the heads")
 }

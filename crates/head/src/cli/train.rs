@@ -15,11 +15,11 @@ use head::run::{Run, Training, check_free};
 use head::sampler::{EpochOrder, ViewSampler};
 use head::settings::{FitConfig, Fraction, Setting};
 use head::tensorboard;
-use stdio::{OutputError, note, output};
+use head::text::accuracy_line;
+use stdio::{OutputError, called, note, output};
 
 use super::places::default_out;
 use super::sparkline;
-use super::text::accuracy_line;
 use super::training::{TrainingArgs, count, hidden, learning_rate, note_few_rows, note_views, views, weight_decay};
 
 /// `head train CACHE`.
@@ -188,7 +188,8 @@ fn report(run: &Run, out: &Path, start: Instant) -> Result<(), OutputError> {
         output!("{}", accuracy_line(validation, &format!("the weights of epoch {kept} are kept:")))?;
     }
     output!("run in {}: curves.svg, metrics.json, head.safetensors", out.display())?;
-    output!("\nnext: look at it: cargo head report {}", out.display())?;
-    let cache = run.config.cache.display();
-    output!("      try several rates at once: cargo head sweep {cache} --learning-rates 0.0001,0.001,0.01,0.1")
+    let (head, out, cache) = (called("head"), out.display(), run.config.cache.display());
+    output!("\nnext: {} {out} PHOTO…, to see what new photos show", called("classify"))?;
+    output!("      {head} report {out}, to look at the run")?;
+    output!("      {head} sweep {cache} --learning-rates 0.0001,0.001,0.01,0.1, to try several rates at once")
 }
