@@ -316,8 +316,7 @@ impl Decoder<'_> {
                 self.send_if_full(batch)
             }
             Ok(pixels) => {
-                let values = self.preprocess.values();
-                for (view, picture) in (0..views).zip(pixels.chunks_exact(values)) {
+                for (view, picture) in (0..views).zip(pixels.chunks_exact(self.preprocess.input_len())) {
                     batch.entries.push(Entry::Picture { photo, view });
                     batch.pixels.extend(picture);
                     self.send_if_full(batch)?;
@@ -329,7 +328,7 @@ impl Decoder<'_> {
 
     /// Sends a full batch, and puts the next one in its place.
     fn send_if_full(&self, batch: &mut Batch) -> Result<(), Disconnected> {
-        let full = batch.pixels.len() == self.batch_size * self.preprocess.values();
+        let full = batch.pixels.len() == self.batch_size * self.preprocess.input_len();
         if !full && batch.entries.len() < MAX_ENTRIES {
             return Ok(());
         }
@@ -345,7 +344,7 @@ impl Decoder<'_> {
 
     /// An empty batch, with room for its pictures.
     fn batch(&self, number: usize) -> Batch {
-        let pixels = Vec::with_capacity(self.batch_size * self.preprocess.values());
+        let pixels = Vec::with_capacity(self.batch_size * self.preprocess.input_len());
         Batch { number, entries: Vec::with_capacity(self.batch_size), pixels }
     }
 }
@@ -353,8 +352,8 @@ impl Decoder<'_> {
 /// The resized pixels of each of the photo's `views`, concatenated.
 fn prepare(photo: &Photo, preprocess: Preprocess, buffer: &mut Vec<u8>) -> Result<Vec<u8>, PhotoError> {
     let picture = preprocess.decode(photo.bytes(buffer)?)?;
-    let mut pixels = vec![0; photo.views.len() * preprocess.values()];
-    for (&view, input) in photo.views.iter().zip(pixels.chunks_exact_mut(preprocess.values())) {
+    let mut pixels = vec![0; photo.views.len() * preprocess.input_len()];
+    for (&view, input) in photo.views.iter().zip(pixels.chunks_exact_mut(preprocess.input_len())) {
         preprocess.resize(&picture, view, input)?;
     }
     Ok(pixels)
@@ -447,7 +446,7 @@ mod tests {
         }
 
         fn forward(&self, pixels: &[u8]) -> Result<Vec<f32>, NetworkError> {
-            let pictures = pixels.chunks_exact(PREPROCESS.values());
+            let pictures = pixels.chunks_exact(PREPROCESS.input_len());
             assert!((1..=self.batch_size).contains(&pictures.len()) && pictures.remainder().is_empty());
             // Batches are finished in another order than they were begun.
             thread::sleep(Duration::from_micros(u64::from(pixels[0]) % 7 * 300));
@@ -539,7 +538,7 @@ mod tests {
             for (n, photo) in photos.iter().enumerate() {
                 let picture = PREPROCESS.decode(photo.bytes(&mut Vec::new()).unwrap()).unwrap();
                 for (number, &view) in photo.views.iter().enumerate() {
-                    let mut pixels = vec![0; PREPROCESS.values()];
+                    let mut pixels = vec![0; PREPROCESS.input_len()];
                     PREPROCESS.resize(&picture, view, &mut pixels).unwrap();
                     expected.push((n, Ok((number, vec![sum(&pixels); 2]))));
                 }

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 use backbone::photo::read_photo;
 use backbone::weights::WeightsError;
 use backbone::{
-    Compute, EmbedSpec, Embedder, EmbedderError, Event, Kernels, NetworkError, Photo, PhotoError, UnknownRecipe,
-    Weights, relative_l2,
+    Compute, EmbedSpec, Embedder, EmbedderError, Event, Kernels, NetworkError, Photo, PhotoError,
+    UnsupportedFingerprint, Weights, relative_l2,
 };
 use feature_cache::{CacheContents, CacheError, FeatureCache, IndexEntry};
 use rayon::prelude::*;
@@ -57,12 +57,12 @@ pub enum VerifyError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// This version cannot compute rows with the cache's fingerprint.
-    #[error("{}: {recipe}", cache.display())]
-    UnknownRecipe {
+    #[error("{}: {cause}", cache.display())]
+    UnsupportedFingerprint {
         /// The cache.
         cache: PathBuf,
         /// The field of the fingerprint that is unknown.
-        recipe: UnknownRecipe,
+        cause: UnsupportedFingerprint,
     },
     /// This version draws other views.
     #[error("{}: another version made its views, so they cannot be computed again", .0.display())]
@@ -125,7 +125,7 @@ pub fn rows(
     let path = || cache.path().to_owned();
     let weights = Weights::load(weights)?;
     let (spec, device) = EmbedSpec::from_fingerprint(cache.fingerprint())
-        .map_err(|recipe| VerifyError::UnknownRecipe { cache: path(), recipe })?;
+        .map_err(|cause| VerifyError::UnsupportedFingerprint { cache: path(), cause })?;
     let differences = spec.fingerprint(weights.digest(), device).differences(cache.fingerprint());
     if !differences.is_empty() {
         return Err(CacheError::OtherFingerprint { path: path(), differences }.into());

@@ -33,7 +33,7 @@ fuzz_target!(|photo: &[u8]| {
     let view = AugmentConfig::new(true, 0.3, 0.2, 1).expect("valid settings").sample_view(&blake3::hash(photo), 0);
     for interpolation in Interpolation::ALL {
         let preprocess = Preprocess { interpolation, ..preprocess };
-        let mut input = vec![0; preprocess.values()];
+        let mut input = vec![0; preprocess.input_len()];
         for view in [None, Some(view)] {
             let (resized, memory) = most_allocated(|| preprocess.resize(&picture, view, &mut input));
             resized.expect("what was decoded can be resized");

@@ -36,7 +36,7 @@ pub enum PixelError {
     },
     /// Over the memory limit.
     #[error("{width} x {height} pixels may take {needed} bytes of memory, over the limit of {limit}")]
-    TooManyBytes {
+    TooMuchMemory {
         /// In pixels.
         width: u32,
         /// In pixels.
@@ -48,7 +48,7 @@ pub enum PixelError {
     },
     /// Over the memory limit for another reason than its pixels, such as metadata.
     #[error("may take more memory than the limit of {limit} bytes")]
-    TooMuchMemory {
+    TooMuchOtherMemory {
         /// The most that is allowed.
         limit: u64,
     },
@@ -90,7 +90,7 @@ impl Limits {
     /// Refuses what takes more memory than allowed.
     pub(super) fn check_bytes(&self, width: u32, height: u32, needed: u64) -> Result<(), PixelError> {
         if needed > self.max_bytes {
-            return Err(PixelError::TooManyBytes { width, height, needed, limit: self.max_bytes });
+            return Err(PixelError::TooMuchMemory { width, height, needed, limit: self.max_bytes });
         }
         Ok(())
     }
@@ -101,7 +101,7 @@ impl PixelError {
     pub fn limit(&self) -> Option<Limit> {
         match self {
             Self::TooManyPixels { .. } => Some(Limit::Pixels),
-            Self::TooManyBytes { .. } | Self::TooMuchMemory { .. } => Some(Limit::Bytes),
+            Self::TooMuchMemory { .. } | Self::TooMuchOtherMemory { .. } => Some(Limit::Bytes),
             _ => None,
         }
     }

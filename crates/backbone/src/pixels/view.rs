@@ -135,7 +135,7 @@ mod tests {
     use ndarray::Array5;
     use ndarray_npy::ReadNpyExt;
 
-    use super::super::decode::Photo;
+    use super::super::decode::OpenedPhoto;
     use super::super::limits::Limits;
     use super::super::orientation::Orientation;
     use super::*;
@@ -183,7 +183,7 @@ mod tests {
     fn a_view_has_pillows_pixels() {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pixels");
         let source = fs::read(fixtures.join("resize.png")).unwrap();
-        let source = Photo::open(&source, Limits::DEFAULT, None, Orientation::Stored).unwrap().decode().unwrap();
+        let source = OpenedPhoto::open(&source, Limits::DEFAULT, None, Orientation::Stored).unwrap().decode().unwrap();
         let golden = Array5::<u8>::read_npy(fs::File::open(fixtures.join("views.npy")).unwrap()).unwrap();
         let view = |scale, (x, y), mirrored, brightness| View { scale, x, y, mirrored, brightness };
         let views = [

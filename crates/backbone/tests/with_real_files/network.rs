@@ -14,8 +14,8 @@ use super::{photos, weights};
 /// The first photos, one behind the other.
 fn pictures(count: usize, side: u32) -> Vec<u8> {
     let preprocess = EmbedSpec { side, ..EmbedSpec::default() }.preprocess(Limits::DEFAULT);
-    let mut pixels = vec![0; count * preprocess.values()];
-    for (path, place) in photos().iter().zip(pixels.chunks_exact_mut(preprocess.values())) {
+    let mut pixels = vec![0; count * preprocess.input_len()];
+    for (path, place) in photos().iter().zip(pixels.chunks_exact_mut(preprocess.input_len())) {
         let photo = preprocess.decode(&fs::read(path).unwrap()).unwrap();
         preprocess.resize(&photo, None, place).unwrap();
     }

@@ -56,7 +56,7 @@ fn extraction_hint(error: &ExtractError) -> Option<String> {
 fn verify_hint(error: &VerifyError) -> Option<String> {
     match error {
         VerifyError::Cache(error) => cache_hint(error),
-        VerifyError::UnknownRecipe { .. } | VerifyError::UnknownViews(_) => Some("; omit --sample".to_owned()),
+        VerifyError::UnsupportedFingerprint { .. } | VerifyError::UnknownViews(_) => Some("; omit --sample".to_owned()),
         VerifyError::CannotCompute { .. } => Some("; omit --sample, or check them where they were computed".to_owned()),
         _ => None,
     }
