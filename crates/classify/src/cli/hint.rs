@@ -38,7 +38,9 @@ fn hint(error: &Error) -> Option<String> {
 fn model_hint(error: &ModelError) -> Option<String> {
     match error {
         ModelError::OtherWeights { .. } => Some("\nname the run's weights with --weights FILE".to_owned()),
-        ModelError::UnknownRecipe(_) => Some("; use the version that made the run, or train a head again".to_owned()),
+        ModelError::UnsupportedFingerprint(_) => {
+            Some("; use the version that made the run, or train a head again".to_owned())
+        }
         ModelError::Embedder(error) => embedder_hint(error),
         ModelError::Columns { .. } => None,
     }
