@@ -22,6 +22,9 @@ use crate::weights::{Layer, LayerKind, Weights, layers};
 /// The smallest side that Keras accepts.
 pub const MIN_SIDE: u32 = 71;
 
+/// The largest width and height that the command lines take: 1,400 times the work of the smallest.
+pub const MAX_SIDE: u32 = 2048;
+
 /// The network for batches of pictures of one side.
 pub struct Xception {
     network: Box<dyn AnyArchitecture>,

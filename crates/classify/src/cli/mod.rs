@@ -3,6 +3,7 @@
 mod hint;
 mod output;
 mod predict;
+mod import;
 
 use std::process::ExitCode;
 
@@ -25,14 +26,17 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Make a run of a model that was trained in Keras: Xception without its top, global average pooling, dense layers
+    Import(import::ImportArgs),
+}
 
 impl Cli {
     /// Runs the command. The exit code is 1 if a photo could not be used, else 0.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             None => predict::run(&self.predict),
-            Some(command) => match command {},
+            Some(Command::Import(args)) => import::run(&args),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use backbone::pixels::{Interpolation, Orientation};
-use backbone::xception::MIN_SIDE;
+use backbone::xception::{MAX_SIDE, MIN_SIDE};
 use backbone::{BatchSize, EmbedSpec, Times};
 use clap::Args;
 use command_line::{LimitsArgs, WeightsArg, cancel_on_signals, choice, raise_limits, threads};
@@ -30,7 +30,7 @@ pub struct ExtractionArgs {
     #[command(flatten)]
     weights: WeightsArg,
     /// Side of the network's input in pixels, 71 or more
-    #[arg(long, value_name = "PIXELS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(i64::from(MIN_SIDE)..=2048))]
+    #[arg(long, value_name = "PIXELS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(i64::from(MIN_SIDE)..=i64::from(MAX_SIDE)))]
     size: u32,
     /// How photos are resized to it
     #[arg(long, default_value = "nearest", value_parser = choice(&Interpolation::ALL, Interpolation::name))]
