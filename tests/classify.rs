@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 /// Photos of three classes, a cache of them, and a run that was trained on it.
 struct Trained {
     photos: Photos,
+    cache: PathBuf,
     run: PathBuf,
 }
 
@@ -26,7 +27,7 @@ impl Trained {
         extract(&photos.path(), &cache, &[]).succeeded();
         let train = ["train".as_ref(), cache.as_os_str(), "--out".as_ref(), run_folder.as_os_str()];
         run("head", train).succeeded();
-        Self { photos, run: run_folder }
+        Self { photos, cache, run: run_folder }
     }
 
     /// `classify RUN` with more arguments.
@@ -69,8 +70,8 @@ fn a_photos_answer_is_that_of_its_cached_row() {
 
     let run = Run::load(&trained.run).unwrap();
     let predictor = Predictor::new(&run);
-    let cache = FeatureCache::open(&run.config.cache).unwrap();
-    let rows: Vec<&[f32]> = cache.split(Split::All).unwrap().each_row().collect();
+    let cache = FeatureCache::open(&trained.cache).unwrap();
+    let rows: Vec<&[f32]> = cache.split(Split::All).unwrap().iter_rows().collect();
     assert_eq!(found.len(), rows.len());
     for (found, expected) in found.iter().zip(predictor.predict(&rows)) {
         let mut top = Vec::new();
@@ -230,8 +231,7 @@ fn a_class_below_the_threshold_is_unsure() {
 fn a_sweep_answers_by_its_best_head() {
     let trained = Trained::new();
     let sweep = trained.photos.sibling("sweep");
-    let cache = trained.photos.sibling("cache");
-    run("head", ["sweep".as_ref(), cache.as_os_str(), "--out".as_ref(), sweep.as_os_str()]).succeeded();
+    run("head", ["sweep".as_ref(), trained.cache.as_os_str(), "--out".as_ref(), sweep.as_os_str()]).succeeded();
     let photo = trained.path("hat/000.png");
     let ran = classify(&sweep, &[&photo, "--json"]).succeeded();
     let best = ran.stderr.lines().next().and_then(|line| line.strip_prefix("note: answers are from "));

@@ -101,7 +101,7 @@ fn skipped_photos_are_listed_retried_and_shift_no_label() {
     let cache = photos.sibling("cache");
     let ran = extract(&photos.path(), &cache, &["--on-error", "skip"]).succeeded();
     assert_eq!((&ran.json()["skipped"], &ran.json()["rows"]), (&json!(2), &json!({"all": 5})));
-    assert!(ran.stderr.contains("dog/notes, \"quoted\".jpg: is no picture"), "{ran:?}");
+    assert!(ran.stderr.contains("dog/notes, \"quoted\".jpg: is not a picture"), "{ran:?}");
     let opened = FeatureCache::open(&cache).unwrap();
     let split = opened.split(Split::All).unwrap();
     assert_eq!(split.labels(), [0, 0, 1, 1, 1]);

@@ -51,7 +51,8 @@ fn an_installation_works_from_any_folder_and_leaves_nothing_behind() {
     assert!(!linked.contains("torch") && !linked.contains(target().to_str().unwrap()), "{linked}");
     let help = icebox(&prefix, &home, &["classify", "--help"]).succeeded().stdout;
     assert!(help.replace(char::is_whitespace, "").contains("lib/icebox/weights/xception.safetensors"), "{help}");
-    icebox(&prefix, &home, &["--version"]).succeeded();
+    let version = icebox(&prefix, &home, &["--version"]).succeeded().stdout;
+    assert!(version.contains("libtorch none") && version.contains("weights  blake3 bbbff5d0"), "{version}");
     assert_eq!(icebox(&prefix, &home, &["sort"]).code, Some(2));
 
     install(&["--uninstall", to]).succeeded();

@@ -1,4 +1,4 @@
-//! Builds without libtorch: the same rows from our own kernels, and a clear word about everything else.
+//! Builds without libtorch: the same rows from icebox's own kernels, and a clear word about everything else.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -44,7 +44,7 @@ fn a_lean_build_classifies_as_the_whole_one_does() {
 #[test]
 fn a_lean_build_is_healthy_and_says_what_it_cannot_do() {
     let doctor = lean(&["doctor"]).succeeded().stdout;
-    assert!(doctor.contains("libtorch   none") && doctor.contains("computes what it should"), "{doctor}");
+    assert!(doctor.contains("libtorch   none") && doctor.contains("): ok"), "{doctor}");
     assert_eq!(doctor.matches("kernels    ").count(), 1, "{doctor}");
     for wrong in [["--precision", "bf16"], ["--precision", "f16"], ["--device", "cuda:0"], ["--kernels", "libtorch"]] {
         lean(&["doctor", wrong[0], wrong[1]]).failed_with("needs libtorch, and this build has none");
@@ -61,7 +61,7 @@ fn a_lean_build_links_no_libtorch() {
     }
 }
 
-/// A program that is no part of the workspace needs backbone alone, and no libtorch.
+/// A program outside the workspace needs only backbone, and no libtorch.
 #[test]
 fn another_program_embeds_a_folder_of_photos() {
     let folder = temporary();

@@ -10,6 +10,7 @@ mod crash;
 mod damage;
 mod training;
 mod classify;
+mod import;
 mod pipes;
 mod browser;
 mod python;

@@ -254,7 +254,7 @@ fn heads_train_on_views_and_are_evaluated_on_photos() {
         history("all") != history("two") && history("two") != history("plain") && history("plain") != history("all")
     );
 
-    // What a cache without views gives, byte for byte, but for the digest of the cache.
+    // What a cache without views gives, byte for byte, except for the digest of the cache.
     let without = folder.path().join("without");
     cache_of(&without, 3, &splits);
     train(&without, &["--epochs", "3", "--out", out("none").to_str().unwrap()]).succeeded();

@@ -1,5 +1,5 @@
-//! The build script of every package that links libtorch: lets its binaries find it without LD_LIBRARY_PATH, and keeps it
-//! linked although no Rust code names it.
+//! The build script of every package that links libtorch: lets its binaries find it without LD_LIBRARY_PATH, and keeps
+//! it linked although no Rust code names it.
 
 #[allow(clippy::print_stdout, reason = "cargo reads it")]
 fn main() {

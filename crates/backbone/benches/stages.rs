@@ -17,7 +17,7 @@ use self::weights::weights;
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 fn main() {
-    backbone::memory::keep();
+    backbone::memory::keep_freed_memory();
     divan::main();
 }
 
@@ -34,7 +34,7 @@ fn photos() -> Vec<Vec<u8>> {
 fn decode_and_resize_18_photos(bencher: Bencher<'_, '_>, interpolation: Interpolation) {
     let photos = photos();
     let preprocess = EmbedSpec { interpolation, ..EmbedSpec::default() }.preprocess(Limits::DEFAULT);
-    let mut input = vec![0; preprocess.values()];
+    let mut input = vec![0; preprocess.input_len()];
     bencher.counter(ItemsCount::new(photos.len())).bench_local(|| {
         for photo in &photos {
             let picture = preprocess.decode(photo).expect("a picture");

@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         |interpolation| EmbedSpec { side, interpolation, ..EmbedSpec::default() }.preprocess(Limits::DEFAULT);
 
     let mut out = stdout().lock();
-    let mut pixels = vec![0; preprocess(Interpolation::Nearest).values()];
+    let mut pixels = vec![0; preprocess(Interpolation::Nearest).input_len()];
     for path in stdin().lock().split(0) {
         let path = path?;
         let path = Path::new(OsStr::from_bytes(&path));

@@ -17,7 +17,7 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 pub struct Photo {
     /// Where its bytes are.
     pub source: Source,
-    /// The blake3 that the bytes must have, if it is known; other bytes are an error of the photo.
+    /// The blake3 hash that the bytes must have, if it is known; other bytes are an error of the photo.
     pub blake3: Option<blake3::Hash>,
     /// A row is computed for each: a view, or with `None` the photo itself.
     pub views: Vec<Option<View>>,
@@ -44,8 +44,8 @@ pub enum PhotoError {
     /// Not a picture, a damaged one, or one over the limits.
     #[error(transparent)]
     Pixels(#[from] PixelError),
-    /// The bytes do not have the expected hash: the file was changed meanwhile.
-    #[error("changed while it was being read; run again")]
+    /// The bytes do not have the expected hash.
+    #[error("changed since it was hashed; run again")]
     Changed,
 }
 
@@ -92,11 +92,11 @@ pub fn has_photo_extension(path: &Path) -> bool {
     EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
-/// Fills `buffer` with the whole file, if it is no larger than photos are. The buffer is the caller's to use again: one
-/// for each photo, with what is kept of it in between, would leave memory full of holes.
+/// Reads the whole file into `buffer`. Callers reuse one buffer for many photos: a new one for each would fragment the
+/// heap.
 ///
 /// # Errors
-/// When it cannot be read or is too large.
+/// If it cannot be read or is larger than 1 GiB.
 pub fn read_photo(path: &Path, buffer: &mut Vec<u8>) -> Result<(), PhotoError> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();

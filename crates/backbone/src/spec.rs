@@ -24,8 +24,8 @@ const DECODER: &str = "JPEG as libjpeg-turbo (islow, fancy upsampling), others a
 const FAST_DECODER: &str =
     "JPEG as libjpeg-turbo (islow, fancy upsampling), scaled down while decoding; others as the image crate";
 
-/// Suffix of an interpolation other than nearest. Those without it are of rows from before Pillow 13 was followed, whose
-/// pixels differ in some photos: it resizes tall ones down before across.
+/// Suffix of an interpolation other than nearest. Those without it are of rows from before Pillow 13 was followed,
+/// whose pixels differ in some photos: it resizes tall ones down before across.
 const AS_PILLOW_13: &str = " as Pillow 13";
 
 /// How the last feature map becomes a row.
@@ -65,7 +65,7 @@ impl Default for EmbedSpec {
 /// A fingerprint of rows that this version cannot compute.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is {found:?}, which this version cannot compute")]
-pub struct UnknownRecipe {
+pub struct UnsupportedFingerprint {
     /// The field of the fingerprint.
     pub field: String,
     /// Its value.
@@ -75,9 +75,8 @@ pub struct UnknownRecipe {
 impl EmbedSpec {
     /// The fingerprint of the rows that are computed with the weights of this digest on the device.
     ///
-    /// The batch size, the number of threads, the kernels and the order of the photos are no part of it: on the CPU rows do
-    /// not depend on them, but for rounding (some millionths of a row's length) on the kernels. Rows of a GPU are told
-    /// apart, since more than rounding may differ there.
+    /// The batch size, the number of threads, the kernels and the order of the photos are not part of it. On the CPU
+    /// rows do not depend on them, except that kernels differ by rounding. GPU rows get their own fingerprint.
     pub fn fingerprint(&self, weights: blake3::Hash, device: Device) -> Fingerprint {
         let color = match self.orientation {
             Orientation::Stored => COLOR,
@@ -101,8 +100,9 @@ impl EmbedSpec {
     ///
     /// # Errors
     /// Names a field whose value this version cannot compute.
-    pub fn from_fingerprint(fingerprint: &Fingerprint) -> Result<(Self, Device), UnknownRecipe> {
-        let unknown = |field: &str, found: &str| UnknownRecipe { field: field.to_owned(), found: found.to_owned() };
+    pub fn from_fingerprint(fingerprint: &Fingerprint) -> Result<(Self, Device), UnsupportedFingerprint> {
+        let unknown =
+            |field: &str, found: &str| UnsupportedFingerprint { field: field.to_owned(), found: found.to_owned() };
         let is_meant = |candidate: &Interpolation| interpolation_word(*candidate) == fingerprint.interpolation;
         let interpolation = Interpolation::ALL.into_iter().find(is_meant);
         let interpolation = interpolation.ok_or_else(|| unknown("interpolation", &fingerprint.interpolation))?;

@@ -5,6 +5,8 @@
 //! photos ──────┴─ answers ─▶ printed, sorted into folders, compared with the folders' names
 //! ```
 //!
+//! Models that were trained in Keras become runs: [`import`].
+//!
 //! A [`model::Model`] is a run's head behind the network that its training rows came from. It needs neither the cache nor
 //! the training photos.
 
@@ -13,3 +15,4 @@ pub mod model;
 pub mod answer;
 pub mod by_folder;
 pub mod sort;
+pub mod import;

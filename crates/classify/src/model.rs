@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use backbone::pixels::{Limit, Limits};
 use backbone::{
-    Compute, EmbedSpec, Embedder, EmbedderError, Embedding, Event, NetworkError, Photo, PhotoError, Precision,
-    UnknownRecipe, Weights,
+    Compute, EmbedReport, EmbedSpec, Embedder, EmbedderError, Event, NetworkError, Photo, PhotoError, Precision,
+    UnsupportedFingerprint, Weights,
 };
 use feature_cache::{ClassNames, Difference, Fingerprint};
 use head::prediction::{Prediction, Predictor};
@@ -25,7 +25,7 @@ pub struct Model {
 pub enum ModelError {
     /// Its training rows were computed in a way that this version does not know.
     #[error("the run's {0}")]
-    UnknownRecipe(#[from] UnknownRecipe),
+    UnsupportedFingerprint(#[from] UnsupportedFingerprint),
     /// Its training rows were computed with other weights.
     #[error(
         "these are not the weights that the head's training rows were computed with:\n{}",
@@ -77,8 +77,8 @@ impl Model {
     /// When the photos' rows would not be comparable with the training rows, or the network cannot be run.
     pub fn new(run: &Run, weights: &Weights, compute: Compute, limits: Limits) -> Result<Self, ModelError> {
         let of_run = &run.config.fingerprint;
-        let spec = recipe(of_run, compute)?;
-        // All but the weights is as in the run: the recipe was made from it. Precision and device may differ.
+        let spec = spec_of_run(of_run, compute)?;
+        // All but the weights is as in the run: the spec was made from its fingerprint. Precision and device may differ.
         let here = spec.fingerprint(weights.digest(), compute.device);
         let here = Fingerprint { precision: of_run.precision.clone(), ..here };
         let differences = of_run.differences(&here);
@@ -118,7 +118,7 @@ impl Model {
         photos: impl IntoIterator<Item = PathBuf, IntoIter: Send>,
         cancel: &AtomicBool,
         mut each: impl FnMut(usize, Result<Prediction, AnswerError>) -> ControlFlow<B>,
-    ) -> Result<Embedding<B>, NetworkError> {
+    ) -> Result<EmbedReport<B>, NetworkError> {
         let photos = photos.into_iter().map(Photo::from_path);
         self.embedder.embed(photos, cancel, |event| match event {
             Event::Failed { photo, error } => each(photo, Err(error.into())),
@@ -138,7 +138,7 @@ impl Model {
 
 /// How rows are computed that can be compared with those of the fingerprint: in its precision, or in f32 if `compute` does
 /// not give that.
-fn recipe(fingerprint: &Fingerprint, compute: Compute) -> Result<EmbedSpec, UnknownRecipe> {
+fn spec_of_run(fingerprint: &Fingerprint, compute: Compute) -> Result<EmbedSpec, UnsupportedFingerprint> {
     let in_f32 = Fingerprint { precision: Precision::F32.name().to_owned(), ..fingerprint.clone() };
     let (of_f32, _) = EmbedSpec::from_fingerprint(&in_f32)?;
     Ok(match EmbedSpec::from_fingerprint(fingerprint) {

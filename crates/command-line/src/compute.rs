@@ -19,8 +19,8 @@ pub struct DeviceArg {
 /// The option for the kernels.
 #[derive(Debug, Args)]
 pub struct KernelsArg {
-    /// Which kernels run the network: auto (our own where they are faster), own (f32 on the CPU), libtorch; their rows differ
-    /// by rounding
+    /// Which kernels run the network: auto (icebox's own where they are faster), own (f32 on the CPU), libtorch; their
+    /// rows differ by rounding
     #[arg(long, default_value = "auto", value_parser = choice(&Kernels::ALL, Kernels::name))]
     pub kernels: Kernels,
 }
@@ -33,7 +33,7 @@ fn device(typed: &str) -> Result<Device, String> {
     }
 }
 
-/// The cores to use: all of them, unless it is said how many.
+/// The number of cores to use: all, unless a number was typed.
 pub fn threads(typed: Option<NonZeroUsize>) -> NonZeroUsize {
     typed.unwrap_or_else(|| available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }

@@ -7,10 +7,12 @@ mod limits;
 mod weights;
 mod hint;
 mod process;
+mod version;
 
 pub use choice::choice;
 pub use compute::{DeviceArg, KernelsArg, threads};
 pub use hint::{compute_hint, embedder_hint, raise_limits};
 pub use limits::LimitsArgs;
-pub use process::{run_command, stop_on_signals};
+pub use process::{cancel_on_signals, run_command};
+pub use version::long_version;
 pub use weights::{WeightsArg, default_weights};

@@ -1,4 +1,4 @@
-//! Options for what a photo may cost.
+//! Options for the limits on a photo's pixels and memory.
 
 use backbone::pixels::Limits;
 use clap::Args;
@@ -6,11 +6,10 @@ use clap::Args;
 /// The options for the limits on a photo.
 #[derive(Debug, Args)]
 pub struct LimitsArgs {
-    /// Refuse photos with more pixels than this before taking memory for them
+    /// Refuse photos with more pixels than this
     #[arg(long, value_name = "PIXELS", default_value_t = Limits::DEFAULT.max_pixels)]
     max_pixels: u64,
-    /// Refuse photos that may take more memory than this, decoded and while they are resized, before taking it; as many
-    /// photos are decoded at a time as cores are used
+    /// Refuse photos whose decoding and resizing may take more memory than this; each core decodes one photo at a time
     #[arg(long, value_name = "BYTES", default_value_t = Limits::DEFAULT.max_bytes)]
     max_picture_bytes: u64,
 }

@@ -1,4 +1,4 @@
-//! How a process that runs the network begins, is stopped, and ends.
+//! How a process that runs the network begins, is cancelled, and ends.
 
 use std::io::{self, Write, stdout};
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use stdio::note;
 
 /// Runs a command and ends the process: an error is printed on stderr, and its exit code is 1.
 pub fn run_command(command: impl FnOnce() -> anyhow::Result<ExitCode>) -> ! {
-    backbone::memory::keep();
+    backbone::memory::keep_freed_memory();
     let code = command().unwrap_or_else(|error| {
         note!("error: {error:#}");
         ExitCode::FAILURE
@@ -21,23 +21,23 @@ pub fn run_command(command: impl FnOnce() -> anyhow::Result<ExitCode>) -> ! {
 /// A flag that the first Ctrl-C sets, so that finished work is kept. The second one ends the program.
 ///
 /// # Errors
-/// When the operating system takes no signal handler.
-pub fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
+/// If the operating system refuses the signal handlers.
+pub fn cancel_on_signals() -> io::Result<Arc<AtomicBool>> {
+    let cancel = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&cancel))?;
+        signal_hook::flag::register(signal, Arc::clone(&cancel))?;
     }
     // With a handler installed, exceeding the file size limit is a write error, and no longer kills the process.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-    Ok(stop)
+    Ok(cancel)
 }
 
-/// Ends the process with exit code 0 or 1, without running the destructors of libtorch's static objects: they take a tenth
-/// of a second to free memory that the operating system frees anyway.
+/// Ends the process with exit code 0 or 1, without running the destructors of libtorch's static objects: they take a
+/// tenth of a second to free memory that the operating system frees anyway.
 #[allow(unsafe_code)]
 fn exit(code: ExitCode) -> ! {
-    // Fails if the reader of a pipe has gone, which is no error.
+    // Fails if the reader of a pipe has gone, which is not an error.
     let _ = stdout().flush();
     // SAFETY: all our threads have ended and all our files are closed. `fflush` with a null pointer flushes all of C's
     // streams, which libtorch may have printed to.

@@ -1,8 +1,8 @@
 //! What the commands print: results on stdout; notes and progress on stderr.
 //!
-//! The reader of a pipe may close it early, as in `head inspect CACHE | true`. That is no error: the rest of the output is
-//! dropped, and the command still finishes its work and returns its usual exit code. `println!` and `eprintln!` would panic
-//! instead, so the lints `print_stdout` and `print_stderr` forbid them.
+//! The reader of a pipe may close it early, as in `head inspect CACHE | true`. That is not an error: the rest of the
+//! output is dropped, and the command still finishes its work and returns its usual exit code. `println!` and
+//! `eprintln!` would panic instead, so the lints `print_stdout` and `print_stderr` forbid them.
 
 mod lines;
 mod progress;

@@ -1,4 +1,4 @@
-//! Lines on stdout and stderr; a pipe that was closed is no error.
+//! Lines on stdout and stderr; a closed pipe is not an error.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stderr, stdout};
@@ -11,7 +11,7 @@ pub struct OutputError(std::io::Error);
 /// Prints a line of the result to stdout: `output!("{rows} rows")?`.
 ///
 /// # Errors
-/// [`OutputError`] when it cannot be written; a pipe that was closed is no error.
+/// [`OutputError`] when it cannot be written; a closed pipe is not an error.
 #[macro_export]
 macro_rules! output {
     ($($text:tt)*) => { $crate::write_output(format_args!($($text)*)) };
@@ -32,7 +32,7 @@ pub fn called(command: &str) -> String {
 /// What [`output!`] calls.
 ///
 /// # Errors
-/// When the line cannot be written; a pipe that was closed is no error.
+/// When the line cannot be written; a closed pipe is not an error.
 pub fn write_output(line: Arguments<'_>) -> Result<(), OutputError> {
     match writeln!(stdout(), "{line}") {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(OutputError(error)),

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::lines::write_note;
 
-/// Between two lines where there is no terminal.
+/// Time between two lines if stderr is not a terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The progress of one step, on stderr.

@@ -5,8 +5,8 @@ use image::metadata::Orientation as Turn;
 /// What comes before the EXIF block in a JPEG, and with some encoders in other formats.
 pub(super) const EXIF_PREFIX: &[u8] = b"Exif\0\0";
 
-/// What turns a photo upright that has this EXIF block, with or without its prefix, and this XMP packet. One that it does
-/// not have is empty. As in Pillow, XMP counts where EXIF has no orientation, and damaged metadata say nothing.
+/// What turns a photo upright that has this EXIF block, with or without its prefix, and this XMP packet. One that it
+/// does not have is empty. As in Pillow, XMP counts where EXIF has no orientation, and damaged metadata say nothing.
 pub(super) fn upright(exif: &[u8], xmp: &[u8]) -> Turn {
     // Some programs write the prefix twice.
     let exif = exif.strip_prefix(EXIF_PREFIX).unwrap_or(exif);

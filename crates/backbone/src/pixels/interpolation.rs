@@ -21,9 +21,9 @@ pub enum Interpolation {
     Hamming,
 }
 
-/// A name that none of them has.
+/// An unknown name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no interpolation; expected nearest, bilinear, bicubic, lanczos, box or hamming")]
+#[error("{0:?} is not an interpolation; expected nearest, bilinear, bicubic, lanczos, box or hamming")]
 pub struct UnknownInterpolation(String);
 
 impl Interpolation {

@@ -25,7 +25,7 @@ pub use limits::{Limit, Limits, PixelError};
 pub use orientation::Orientation;
 pub use picture::RgbPicture;
 pub use preprocess::Preprocess;
-pub use view::{Variation, VariationError, View};
+pub use view::{AugmentConfig, AugmentConfigError, View};
 
 #[cfg(test)]
 mod tests;

@@ -25,8 +25,8 @@ impl RgbPicture {
         Self { width: picture.width(), height: picture.height(), pixels: picture.into_raw() }
     }
 
-    /// The rectangle of `width` x `height` pixels whose first one is `left` and `top` pixels from the picture's; it must
-    /// lie within the picture.
+    /// The rectangle of `width` x `height` pixels whose first one is `left` and `top` pixels from the picture's; it
+    /// must lie within the picture.
     pub(super) fn region(&self, left: u32, top: u32, width: u32, height: u32) -> Region<'_> {
         let stride = 3 * self.width as usize;
         let pixels = &self.pixels[top as usize * stride + 3 * left as usize..];

@@ -4,8 +4,8 @@ use image::metadata::Orientation as Turn;
 
 use super::exif::upright;
 
-/// What turns the picture upright. Its metadata may come after its pixels, where its decoder does not look. Texts that are
-/// compressed and the EXIF blocks in hexadecimal that ImageMagick once wrote are not read.
+/// What turns the picture upright. Its metadata may come after its pixels, where its decoder does not look. Texts that
+/// are compressed and the EXIF blocks in hexadecimal that ImageMagick once wrote are not read.
 pub(super) fn orientation(bytes: &[u8]) -> Turn {
     const XMP_KEYWORD: &[u8] = b"XML:com.adobe.xmp\0";
     let (mut exif, mut xmp): (&[u8], &[u8]) = (&[], &[]);

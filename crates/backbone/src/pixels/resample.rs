@@ -1,6 +1,6 @@
 //! Pillow's convolution resize (src/libImaging/Resample.c of Pillow 13): a window per output pixel, widened when
-//! shrinking, in fixed point, in one pass over the width and one over the height. Small enough to follow exactly; resizing
-//! libraries differ at the windows' edges and in the order of the passes.
+//! shrinking, in fixed point, in one pass over the width and one over the height. Small enough to follow exactly;
+//! resizing libraries differ at the windows' edges and in the order of the passes.
 
 use super::interpolation::Interpolation;
 use super::picture::Region;
@@ -38,8 +38,9 @@ impl Kernel {
     /// Bytes that [`resample`] takes for a picture of this size or a part of it, at most.
     pub(super) fn memory(self, width: u32, height: u32, side: u32) -> u64 {
         let (width, height, side) = (u64::from(width), u64::from(height), u64::from(side));
-        // One edge of what the first pass makes is `side`. The other is as long as the height if the width is first, and
-        // then the height is at most `side` or less than twice the width; otherwise it is the width, which is shorter.
+        // One edge of what the first pass makes is `side`. The other is as long as the height if the width is first,
+        // and then the height is at most `side` or less than twice the width; otherwise it is the width, which is
+        // shorter.
         let first_pass = 3 * side * height.min(side.max(2 * width));
         let sums = 12 * side.max(width.min(height));
         let windows = self.windows_memory(width, side).max(self.windows_memory(height, side));
@@ -74,9 +75,9 @@ pub(super) fn resample(region: Region<'_>, side: usize, kernel: Kernel, out: &mu
     }
 }
 
-/// Which pass is first changes the rounding in between. Pillow 13 begins with the height where that loses more than twice
-/// as many pixels as the width, so that fewer are left for the other pass (`ImagingResampleInner`, `horizontal_first`);
-/// before, it always began with the width.
+/// Which pass is first changes the rounding in between. Pillow 13 begins with the height where that loses more than
+/// twice as many pixels as the width, so that fewer are left for the other pass (`ImagingResampleInner`,
+/// `horizontal_first`); before, it always began with the width.
 fn is_height_first(width: usize, height: usize, side: usize) -> bool {
     let lost = |length: usize| length as i64 - side as i64;
     lost(height) > 0 && lost(height) > 2 * lost(width)

@@ -9,13 +9,13 @@ use ndarray::{Array3, Array4, Array5, Axis};
 use ndarray_npy::ReadNpyExt;
 use proptest::prelude::*;
 
-use super::decode::Photo;
+use super::decode::OpenedPhoto;
 use super::resize::resize;
 use super::*;
 
 /// Decodes a photo as it is.
 fn decode(bytes: &[u8], limits: Limits) -> Result<RgbPicture, PixelError> {
-    Photo::open(bytes, limits, None, Orientation::Stored)?.decode()
+    OpenedPhoto::open(bytes, limits, None, Orientation::Stored)?.decode()
 }
 
 fn fixtures() -> PathBuf {
@@ -119,7 +119,7 @@ fn photos_are_turned_upright_as_pillow_turns_them() {
             {
                 let preprocess = upright(*interpolation, fast_decode);
                 let picture = preprocess.decode(photo).unwrap_or_else(|error| panic!("{name}: {error}"));
-                let mut ours = vec![0; preprocess.values()];
+                let mut ours = vec![0; preprocess.input_len()];
                 preprocess.resize(&picture, None, &mut ours).unwrap();
                 assert_eq!(worst_difference(&ours, &theirs.to_owned()), 0, "{name}, {interpolation}");
             }
@@ -244,8 +244,8 @@ fn what_a_header_claims_is_counted() {
     let webp = [&lossy[..12], extended, &lossy[12..]].concat();
     refused("lossy.webp", &webp);
 
-    // Ten million offsets of strips in a TIFF; and a strip whose rows are 4 GiB wide, of pixels that have more samples than
-    // are kept.
+    // Ten million offsets of strips in a TIFF; and a strip whose rows are 4 GiB wide, of pixels that have more samples
+    // than are kept.
     let tiff = fixture("rgb.tif");
     let entry = |tag: u16| {
         let place = tiff.windows(4).position(|bytes| bytes[..2] == tag.to_le_bytes() && bytes[3] == 0 && bytes[2] < 13);
@@ -262,7 +262,7 @@ fn jpegs_within_tiffs_are_refused() {
     let compression = tiff.windows(4).position(|bytes| bytes == [0x03, 0x01, 0x03, 0x00]).unwrap();
     tiff[compression + 8] = 7;
     let error = decode(&tiff, Limits::DEFAULT).unwrap_err();
-    assert_eq!(error.to_string(), "is a TIFF with JPEGs within, which is not supported");
+    assert_eq!(error.to_string(), "is a TIFF with JPEG compression, which is not supported");
 }
 
 #[test]

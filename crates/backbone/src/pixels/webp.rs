@@ -1,10 +1,11 @@
-//! What decoding a WebP takes beside its pixels, and which way up it is, read from its chunks before the decoder sees them.
+//! The memory that decoding a WebP takes in addition to its pixels, and its orientation, read from its chunks before
+//! the decoder sees them.
 
 use image::metadata::Orientation as Turn;
 
 use super::exif::upright;
 
-/// Bytes of memory for the frame of a lossy picture per pixel: planes of 1.5 bytes, and what is known of a macroblock.
+/// Bytes per pixel for the frame of a lossy picture: planes of 1.5 bytes, and data of each macroblock.
 const LOSSY: u64 = 2;
 /// For a lossless one: 4 bytes, and its transforms and its map of prefix codes.
 const LOSSLESS: u64 = 5;
@@ -27,8 +28,8 @@ pub(super) fn orientation(bytes: &[u8]) -> Turn {
     upright(exif, xmp)
 }
 
-/// Bytes that decoding takes at most beside a picture of `pixels` pixels. The prefix codes of lossless pictures count as
-/// much as libwebp makes of them, four times their chunk; crafted ones may take more.
+/// Most bytes that decoding takes in addition to a picture of `pixels` pixels. The prefix codes of lossless pictures
+/// count as four times their chunk, which is what libwebp's take; crafted ones may take more.
 pub(super) fn memory(bytes: &[u8], pixels: u64) -> u64 {
     let mut chunks = Chunks { rest: bytes.get(12..).unwrap_or_default() };
     let frame = chunks.clone().find(|chunk| &chunk.name == b"ANMF");
@@ -53,7 +54,7 @@ fn frame_pixels(data: &[u8]) -> u64 {
 
 struct Chunk<'a> {
     name: [u8; 4],
-    /// As much as there is of it.
+    /// Shorter than the chunk's length if the file is truncated.
     data: &'a [u8],
 }
 
@@ -70,7 +71,7 @@ impl<'a> Iterator for Chunks<'a> {
         let (&name, rest) = self.rest.split_first_chunk()?;
         let (&length, rest) = rest.split_first_chunk()?;
         let length = u32::from_le_bytes(length) as usize;
-        // Chunks begin at even places.
+        // Chunks begin at even offsets.
         self.rest = rest.get(length.next_multiple_of(2)..).unwrap_or_default();
         Some(Chunk { name, data: &rest[..length.min(rest.len())] })
     }

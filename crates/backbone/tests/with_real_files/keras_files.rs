@@ -27,7 +27,7 @@ fn digest_of_photos(side: u32, fast_decode: bool) -> String {
     let mut hasher = blake3::Hasher::new();
     for photo in photos() {
         let picture = preprocess.decode(&fs::read(photo).unwrap()).unwrap();
-        let mut pixels = vec![0; preprocess.values()];
+        let mut pixels = vec![0; preprocess.input_len()];
         preprocess.resize(&picture, None, &mut pixels).unwrap();
         hasher.update(&pixels);
     }

@@ -1,6 +1,8 @@
 //! Hints for errors: the libraries state what happened, the command line adds which option helps.
 
 use anyhow::{Error, anyhow};
+use backbone::weights::WeightsError;
+use classify::import::ImportError;
 use classify::model::ModelError;
 use classify::photos::ListError;
 use classify::sort::SortError;
@@ -23,6 +25,9 @@ fn hint(error: &Error) -> Option<String> {
     if let Some(error) = error.downcast_ref::<RunError>() {
         return run_hint(error);
     }
+    if let Some(error) = error.downcast_ref::<ImportError>() {
+        return import_hint(error);
+    }
     if let Some(ListError::NoPhotos(_)) = error.downcast_ref() {
         return Some(
             "; in folders, files named *.jpg, .jpeg, .png, .bmp, .gif, .webp, .tif and .tiff count".to_owned(),
@@ -38,10 +43,26 @@ fn hint(error: &Error) -> Option<String> {
 fn model_hint(error: &ModelError) -> Option<String> {
     match error {
         ModelError::OtherWeights { .. } => Some("\nname the run's weights with --weights FILE".to_owned()),
-        ModelError::UnknownRecipe(_) => Some("; use the version that made the run, or train a head again".to_owned()),
+        ModelError::UnsupportedFingerprint(_) => {
+            Some("; use the version that made the run, or train a head again".to_owned())
+        }
         ModelError::Embedder(error) => embedder_hint(error),
         ModelError::Columns { .. } => None,
     }
+}
+
+fn import_hint(error: &ImportError) -> Option<String> {
+    let hint = match error {
+        ImportError::NoSide(_) => "; say with --size how many its photos had",
+        ImportError::OtherSide { .. } => "; leave out --size",
+        ImportError::Classes { .. } => "; name the class of each output, in their order, with --classes",
+        ImportError::Run(RunError::Exists(_)) => "; choose another --out",
+        ImportError::Weights(WeightsError::NoConfig { .. }) => {
+            "; save the whole model in Keras, with model.save, and not its weights alone"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn run_hint(error: &RunError) -> Option<String> {

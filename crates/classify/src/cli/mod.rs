@@ -3,6 +3,7 @@
 mod hint;
 mod output;
 mod predict;
+mod import;
 
 use std::process::ExitCode;
 
@@ -16,7 +17,7 @@ pub use self::hint::with_hint;
 /// a photo that is unlike all training photos is marked as unfamiliar, whatever its most probable class is. The network's
 /// weights are needed, but neither the cache nor the training photos.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(version, long_version = command_line::long_version(), args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -25,14 +26,17 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Make a run of a model that was trained in Keras: Xception without its top, global average pooling, dense layers
+    Import(import::ImportArgs),
+}
 
 impl Cli {
     /// Runs the command. The exit code is 1 if a photo could not be used, else 0.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             None => predict::run(&self.predict),
-            Some(command) => match command {},
+            Some(Command::Import(args)) => import::run(&args),
         }
     }
 }

@@ -12,7 +12,7 @@ use head::text::table;
 use stdio::{note, output};
 
 /// Paths longer than this push the rest of their line to the right.
-const MAX_PATH_WIDTH: usize = 60;
+const MAX_PATH_WIDTH: usize = 100;
 
 /// What to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

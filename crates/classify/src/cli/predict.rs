@@ -11,14 +11,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use backbone::pixels::Limit;
-use backbone::{BatchSize, Compute, End, Weights};
+use backbone::{BatchSize, Compute, EndReason, Weights};
 use clap::{ArgGroup, Args};
 use classify::answer::{Answer, Wanted};
 use classify::by_folder::ByFolder;
 use classify::model::{AnswerError, Model};
 use classify::photos::photos_at;
 use classify::sort::{Sorter, Transfer};
-use command_line::{DeviceArg, KernelsArg, LimitsArgs, WeightsArg, raise_limits, stop_on_signals, threads};
+use command_line::{DeviceArg, KernelsArg, LimitsArgs, WeightsArg, cancel_on_signals, raise_limits, threads};
 use head::prediction::Prediction;
 use head::run::Chosen;
 use stdio::{Progress, note};
@@ -110,7 +110,7 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let output = Output::new(args.format(), &photos, model.classes(), wanted)?;
     let progress = Progress::start("classifying", photos.len(), "photos");
     let mut tally = Tally::default();
-    let stop = stop_on_signals()?;
+    let cancel = cancel_on_signals()?;
     let mut by_folder = args.by_folder.then(|| ByFolder::new(model.predictor()));
     let mut on_answer = |number: usize, prediction: Result<Prediction, AnswerError>| -> anyhow::Result<()> {
         let photo = &photos[number];
@@ -126,7 +126,7 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         progress.advance(1);
         Ok(())
     };
-    let embedding = model.answer(photos.iter().cloned(), &stop, |number, prediction| {
+    let report = model.answer(photos.iter().cloned(), &cancel, |number, prediction| {
         match on_answer(number, prediction) {
             Ok(()) => ControlFlow::Continue(()),
             // Without a place to write to there is no point in going on.
@@ -134,10 +134,10 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         }
     })?;
     drop(progress);
-    match embedding.end {
-        End::Finished => {}
-        End::Cancelled => bail!("stopped after {} of {} photos", tally.answered + tally.failed, photos.len()),
-        End::Stopped(error) => return Err(error),
+    match report.end {
+        EndReason::Finished => {}
+        EndReason::Cancelled => bail!("cancelled after {} of {} photos", tally.answered + tally.failed, photos.len()),
+        EndReason::ByCaller(error) => return Err(error),
     }
     if let Some(by_folder) = by_folder {
         output.write_comparison(&by_folder.finish())?;

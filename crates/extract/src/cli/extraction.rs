@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use backbone::pixels::{Interpolation, Orientation};
-use backbone::xception::MIN_SIDE;
+use backbone::xception::{MAX_SIDE, MIN_SIDE};
 use backbone::{BatchSize, EmbedSpec, Times};
 use clap::Args;
-use command_line::{LimitsArgs, WeightsArg, choice, raise_limits, stop_on_signals, threads};
+use command_line::{LimitsArgs, WeightsArg, cancel_on_signals, choice, raise_limits, threads};
 use extract::extraction::{Extraction, OnError, Summary};
 use feature_cache::WhenLocked;
 use stdio::{OutputError, called, note, output};
@@ -30,21 +30,21 @@ pub struct ExtractionArgs {
     #[command(flatten)]
     weights: WeightsArg,
     /// Side of the network's input in pixels, 71 or more
-    #[arg(long, value_name = "PIXELS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(i64::from(MIN_SIDE)..=2048))]
+    #[arg(long, value_name = "PIXELS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(i64::from(MIN_SIDE)..=i64::from(MAX_SIDE)))]
     size: u32,
     /// How photos are resized to it
     #[arg(long, default_value = "nearest", value_parser = choice(&Interpolation::ALL, Interpolation::name))]
     interpolation: Interpolation,
-    /// Which way up photos are taken: as their pixels are stored, as in Keras, or turned upright by the EXIF orientation that
-    /// phones write
+    /// Which way up photos are taken: as their pixels are stored, as in Keras, or turned upright by the EXIF
+    /// orientation that phones write
     #[arg(long, default_value = "stored", value_parser = choice(&Orientation::ALL, Orientation::name))]
     orientation: Orientation,
-    /// Photos per forward pass: auto (8 on the CPU, on a GPU the largest of 256, 128, 64, … that fits) or a number; on the
-    /// CPU rows do not depend on it, on a GPU they differ by rounding
+    /// Photos per forward pass: auto (8 on the CPU, on a GPU the largest of 256, 128, 64, … that fits) or a number; on
+    /// the CPU rows do not depend on it, on a GPU they differ by rounding
     #[arg(long, value_name = "PHOTOS", default_value = "auto")]
     batch_size: BatchSize,
-    /// Scale JPEGs down to 1/2, 1/4 or 1/8 while decoding, if enough pixels are left: for photos of many megapixels, where
-    /// decoding takes longer than the network; other pixels than Keras's, so other features
+    /// Scale JPEGs down to 1/2, 1/4 or 1/8 while decoding, if enough pixels are left: for photos of many megapixels,
+    /// where decoding takes longer than the network; pixels and features then differ from Keras's
     #[arg(long)]
     fast_decode: bool,
     #[command(flatten)]
@@ -59,10 +59,10 @@ pub struct ExtractionArgs {
     on_error: OnError,
     #[command(flatten)]
     limits: LimitsArgs,
-    /// Read every photo again, also those whose size and time have not changed
+    /// Read every photo again, also those whose size and modification time have not changed
     #[arg(long)]
     rehash: bool,
-    /// Overwrite a cache with another fingerprint or of other photos; of a cache with other views, only the views
+    /// Overwrite a cache with another fingerprint or other photos. If only the views differ, its rows are kept
     #[arg(long)]
     replace: bool,
     /// If another extract is writing the cache, wait for it
@@ -105,8 +105,8 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
     if args.dry_run {
         return dry_run::run(&extraction);
     }
-    let stop = stop_on_signals()?;
-    let summary = extraction.run(&stop)?;
+    let cancel = cancel_on_signals()?;
+    let summary = extraction.run(&cancel)?;
     warn(&summary);
     if args.json {
         output!("{}", to_json(&summary))?;
@@ -131,8 +131,8 @@ fn warn(summary: &Summary) {
             note!("  {}: {}", photo.path.display(), photo.reason);
         }
     }
-    for left_out in summary.left_out.iter().take(LISTED) {
-        note!("note: {} left out: {}", left_out.path.display(), left_out.reason);
+    for ignored in summary.ignored.iter().take(LISTED) {
+        note!("note: {} ignored: {}", ignored.path.display(), ignored.reason);
     }
     if !summary.shared.is_empty() {
         note!(
@@ -140,8 +140,8 @@ fn warn(summary: &Summary) {
             summary.shared.len()
         );
         for photo in summary.shared.iter().take(LISTED) {
-            let places: Vec<String> = photo.places.iter().map(|(_, path)| path.display().to_string()).collect();
-            note!("  {}", places.join(" = "));
+            let paths: Vec<String> = photo.paths.iter().map(|(_, path)| path.display().to_string()).collect();
+            note!("  {}", paths.join(" = "));
         }
     }
 }

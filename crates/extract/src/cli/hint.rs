@@ -38,17 +38,17 @@ fn extraction_hint(error: &ExtractError) -> Option<String> {
         ExtractError::Compute(error) => Some(compute_hint(error)),
         ExtractError::Embedder(error) => embedder_hint(error),
         ExtractError::NotFinite { weights, precision: Precision::F16, .. } => {
-            Some(format!(": f16 is too narrow for them, or {} is broken; use --precision f32", weights.display()))
+            Some(format!(": they overflow f16, or {} is broken; use --precision f32", weights.display()))
         }
         ExtractError::NotFinite { weights, .. } => Some(format!(
             ": the weights or the network are broken; run: extract doctor --weights {}",
             weights.display()
         )),
         ExtractError::Broken { exceeded, .. } => {
-            Some(format!("\nmend or remove them, or leave them out with --on-error skip{}", raise_limits(exceeded)))
+            Some(format!("\nfix or remove them, or skip them with --on-error skip{}", raise_limits(exceeded)))
         }
         ExtractError::OtherPhotos { .. } => Some("; choose another --out, or overwrite it with --replace".to_owned()),
-        ExtractError::Stopped { .. } => Some(", run the same command again to go on".to_owned()),
+        ExtractError::Cancelled { .. } => Some("; run the same command again to continue".to_owned()),
         _ => None,
     }
 }
@@ -56,8 +56,8 @@ fn extraction_hint(error: &ExtractError) -> Option<String> {
 fn verify_hint(error: &VerifyError) -> Option<String> {
     match error {
         VerifyError::Cache(error) => cache_hint(error),
-        VerifyError::UnknownRecipe { .. } | VerifyError::UnknownViews(_) => Some("; leave out --sample".to_owned()),
-        VerifyError::NotHere { .. } => Some("; leave out --sample, or check them where they were computed".to_owned()),
+        VerifyError::UnsupportedFingerprint { .. } | VerifyError::UnknownViews(_) => Some("; omit --sample".to_owned()),
+        VerifyError::CannotCompute { .. } => Some("; omit --sample, or check them where they were computed".to_owned()),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ use feature_cache::{FeatureCache, Split};
 use head::data::{DataError, Rows, TrainingData};
 use head::evaluation::Evaluation;
 use head::prediction::Predictor;
-use head::run::Run;
+use head::run::{Run, TrainedFrom};
 use stdio::{note, output};
 
 /// `head evaluate RUN`.
@@ -20,7 +20,7 @@ pub struct EvaluateArgs {
     /// test split]
     #[arg(long, value_parser = split)]
     split: Option<Split>,
-    /// Another cache of the same kind [default: the one that the head was trained on]
+    /// Another cache of the same kind [default: the one that the head was trained on; an imported head has none]
     #[arg(long, value_name = "CACHE")]
     cache: Option<PathBuf>,
     /// Print the result as JSON
@@ -35,7 +35,10 @@ fn split(typed: &str) -> Result<Split, String> {
 
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let run = Run::load(&args.run)?;
-    let named = args.cache.as_ref().unwrap_or(&run.config.cache);
+    let trained = run.config.trained();
+    let Some(named) = args.cache.as_ref().or(trained.map(|from| &from.cache)) else {
+        bail!("{}: an imported head, which names no cache; choose one with --cache", args.run.display());
+    };
     let cache = FeatureCache::open(named)?;
     run.check_cache(&cache)?;
     let wanted = match &args.split {
@@ -44,7 +47,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     };
     let mut evaluated = None;
     for &split in wanted {
-        evaluated = rows_of(&run, &cache, split)?;
+        evaluated = rows_of(trained, &cache, split)?;
         if evaluated.is_some() {
             break;
         }
@@ -55,7 +58,7 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
         let (wanted, has) = (wanted.join(" or "), splits.join(", "));
         bail!("{}: has no {wanted} split to evaluate on; choose another --split: it has {has}", named.display());
     };
-    if cache.digest() != run.config.cache_digest {
+    if trained.is_some_and(|from| cache.digest() != from.cache_digest) {
         note!("note: {} has changed since the head was trained, or is another cache", named.display());
     }
     if args.split.is_none() && cache.split(Split::Test).is_none() {
@@ -76,17 +79,22 @@ struct NamedRows<'a> {
     rows: Rows<'a>,
 }
 
-/// The rows of a split of the cache. Where it has no such split, training and validation rows are those of the run, as
-/// long as the cache is the one that they were split from.
-fn rows_of<'a>(run: &Run, cache: &'a FeatureCache, split: Split) -> Result<Option<NamedRows<'a>>, DataError> {
+/// The rows of a split of the cache. Where it has no such split, training and validation rows are those that the head was
+/// trained and validated on, as long as the cache is the one that they were split from.
+fn rows_of<'a>(
+    trained: Option<&TrainedFrom>,
+    cache: &'a FeatureCache,
+    split: Split,
+) -> Result<Option<NamedRows<'a>>, DataError> {
     if let Some(rows) = Rows::of_split(cache, split)? {
         return Ok(Some(NamedRows { name: split.to_string(), rows }));
     }
-    let Some(fraction) = run.config.validation_split else { return Ok(None) };
-    if cache.digest() != run.config.cache_digest || matches!(split, Split::Test | Split::All) {
+    let Some(from) = trained else { return Ok(None) };
+    let Some(fraction) = from.validation_split else { return Ok(None) };
+    if cache.digest() != from.cache_digest || matches!(split, Split::Test | Split::All) {
         return Ok(None);
     }
-    let data = TrainingData::from_cache(cache, fraction, run.config.seed)?;
+    let data = TrainingData::from_cache(cache, fraction, from.seed)?;
     let of = data.validation_origin.split;
     Ok(Some(if split == Split::Train {
         NamedRows { name: format!("train ({of} but for the held-out {fraction})"), rows: data.train }

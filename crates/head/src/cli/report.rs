@@ -55,9 +55,13 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
 /// The most confident mistakes among the validation photos, and those most unlike the training photos; none, with a note,
 /// when the cache is no longer what it was.
 fn gallery<'a>(run: &Run, args: &'a ReportArgs) -> anyhow::Result<Gallery<'a>> {
-    let named = &run.config.cache;
+    let Some(from) = run.config.trained() else {
+        note!("note: an imported head: its training and its validation photos are not known");
+        return Ok(Gallery::default());
+    };
+    let named = &from.cache;
     let cache = match FeatureCache::open(named) {
-        Ok(cache) if cache.digest() == run.config.cache_digest => cache,
+        Ok(cache) if cache.digest() == from.cache_digest => cache,
         Ok(_) => {
             note!("note: {} has changed since the head was trained: no photos are shown", named.display());
             return Ok(Gallery::default());
@@ -68,8 +72,8 @@ fn gallery<'a>(run: &Run, args: &'a ReportArgs) -> anyhow::Result<Gallery<'a>> {
         }
     };
     run.check_cache(&cache)?;
-    let fraction = run.config.validation_split.unwrap_or_default();
-    let data = TrainingData::from_cache(&cache, fraction, run.config.seed)?;
+    let fraction = from.validation_split.unwrap_or_default();
+    let data = TrainingData::from_cache(&cache, fraction, from.seed)?;
     let predictor = Predictor::new(run);
     let mut gallery = Gallery {
         mistakes: mistakes(&predictor, &data.validation, args.mistakes),

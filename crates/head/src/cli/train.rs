@@ -106,6 +106,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         batch_size: setting.batch_size,
     };
     let trained = fit(head, train_data, print)?;
+    let kept_epoch = trained.kept_epoch;
     let test = Rows::of_split(&cache, Split::Test)?;
     let familiar = Familiar::measure(&data);
     let training = Training {
@@ -125,9 +126,9 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
             .with_context(|| format!("{}: cannot be written", folder.display()))?;
     }
     if args.json {
-        output!("{}", to_json(&run, &out, start))?;
+        output!("{}", to_json(&run, &setting, &out, start))?;
     } else {
-        report(&run, &out, start)?;
+        report(&run, kept_epoch, &setting, &args.cache, &out, start)?;
     }
     Ok(())
 }
@@ -154,12 +155,12 @@ fn line(number: usize, epochs: usize, epoch: Epoch) -> String {
     )
 }
 
-fn to_json(run: &Run, out: &Path, start: Instant) -> serde_json::Value {
+fn to_json(run: &Run, setting: &Setting, out: &Path, start: Instant) -> serde_json::Value {
     let (last, best) = (run.history.epochs().last(), run.history.best_epoch());
     serde_json::json!({
         "run": out,
-        "learning_rate": run.config.setting.fit.learning_rate,
-        "views": run.config.setting.views,
+        "learning_rate": setting.fit.learning_rate,
+        "views": setting.views,
         "loss": last.map(|epoch| epoch.loss),
         "accuracy": last.map(|epoch| epoch.accuracy),
         "val_loss": last.map(|epoch| epoch.val_loss),
@@ -172,10 +173,16 @@ fn to_json(run: &Run, out: &Path, start: Instant) -> serde_json::Value {
     })
 }
 
-fn report(run: &Run, out: &Path, start: Instant) -> Result<(), OutputError> {
-    let (epochs, kept) = (run.history.loss.len(), run.metrics.kept_epoch);
-    if epochs < run.config.setting.fit.epochs.get() {
-        output!("stopped early: no better epoch since {kept}")?;
+fn report(
+    run: &Run,
+    kept_epoch: usize,
+    setting: &Setting,
+    cache: &Path,
+    out: &Path,
+    start: Instant,
+) -> Result<(), OutputError> {
+    if run.history.loss.len() < setting.fit.epochs.get() {
+        output!("stopped early: no better epoch since {kept_epoch}")?;
     }
     let history = &run.history;
     output!("\n{}", sparkline::pair("loss", &history.loss, &history.val_loss))?;
@@ -185,10 +192,10 @@ fn report(run: &Run, out: &Path, start: Instant) -> Result<(), OutputError> {
         output!("\nbest validation accuracy {:.4} in epoch {number}; {seconds:.2} s in all", epoch.val_accuracy)?;
     }
     if let Some(validation) = run.metrics.validation() {
-        output!("{}", accuracy_line(validation, &format!("the weights of epoch {kept} are kept:")))?;
+        output!("{}", accuracy_line(validation, &format!("the weights of epoch {kept_epoch} are kept:")))?;
     }
     output!("run in {}: curves.svg, metrics.json, head.safetensors", out.display())?;
-    let (head, out, cache) = (called("head"), out.display(), run.config.cache.display());
+    let (head, out, cache) = (called("head"), out.display(), cache.display());
     output!("\nnext: {} {out} PHOTO…, to see what new photos show", called("classify"))?;
     output!("      {head} report {out}, to look at the run")?;
     output!("      {head} sweep {cache} --learning-rates 0.0001,0.001,0.01,0.1, to try several rates at once")

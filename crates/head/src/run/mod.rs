@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! RUN/
-//!   config.json           the cache and its digest, all settings, the seed, the version
+//!   config.json           the cache and its digest, all settings, the seed, the version; or the file it was imported from
 //!   history.json          Keras's history.history
 //!   history.csv           the same for a spreadsheet
 //!   head.safetensors      dense.kernel (inputs, classes), dense.bias (classes,); hidden layers before it
@@ -21,6 +21,7 @@
 //!
 //! A run is written beside its place and appears by one rename. calibration.json and familiar.safetensors are there
 //! together; a run that was not trained here, or by an older version, has neither, and then predictions are plain softmax.
+//! That of a head that another program trained has config.json and head.safetensors alone.
 
 mod error;
 mod config;
@@ -29,11 +30,13 @@ mod weights;
 mod calibration_files;
 mod place;
 mod record;
+mod imported;
 mod sweep_folder;
 
 pub use self::calibration_files::SharedCentroids;
-pub use self::config::RunConfig;
+pub use self::config::{ImportedFrom, ModelFile, Origin, RunConfig, TrainedFrom};
 pub use self::error::{CacheMismatch, RunError};
+pub use self::imported::{ImportedHead, ImportedHeadError};
 pub use self::place::{check_free, next_free};
 pub use self::record::{Run, RunMetrics, Training};
 pub use self::sweep_folder::{Chosen, SweepFolder};

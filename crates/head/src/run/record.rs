@@ -7,7 +7,7 @@ use feature_cache::{ClassNames, FeatureCache, NewFolder, Split};
 use serde::{Deserialize, Serialize};
 
 use super::calibration_files::{SharedCentroids, read_calibration, write_calibration};
-use super::config::RunConfig;
+use super::config::{Origin, RunConfig, TrainedFrom};
 use super::error::{CacheMismatch, RunError};
 use super::files::{damaged, not_written, read, read_json, write, write_json};
 use super::place::check_free;
@@ -47,12 +47,12 @@ pub struct Training<'a> {
     pub calibration: CalibrationConfig,
 }
 
-/// A trained head with everything that is known about it.
+/// A head with everything that is known about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
-    /// What it was trained on and how.
+    /// Its classes, and where it is from.
     pub config: RunConfig,
-    /// Loss and accuracy by epoch.
+    /// Loss and accuracy by epoch; no epochs for an imported head.
     pub history: History,
     /// The head, with the weights that were kept.
     pub classifier: Classifier,
@@ -62,11 +62,11 @@ pub struct Run {
     pub calibration: Option<Calibration>,
 }
 
-/// metrics.json: how good a run's head is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// metrics.json: how good a run's head is. Nothing is known of an imported one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunMetrics {
     /// The epoch that the head's weights are from, counted from 1.
-    pub kept_epoch: usize,
+    pub kept_epoch: Option<usize>,
     /// By split; `validation` may be a held-out part of the training rows.
     #[serde(flatten)]
     pub splits: BTreeMap<Split, SplitMetrics>,
@@ -96,15 +96,17 @@ impl Run {
         }
         let config = RunConfig {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            cache: std::path::absolute(cache.path()).unwrap_or_else(|_| cache.path().to_owned()),
-            cache_digest: cache.digest().to_owned(),
             fingerprint: cache.fingerprint().clone(),
             class_indices: cache.classes().clone(),
-            setting: setting.clone(),
-            validation_split: data.held_out,
-            seed,
+            origin: Origin::Trained(TrainedFrom {
+                cache: std::path::absolute(cache.path()).unwrap_or_else(|_| cache.path().to_owned()),
+                cache_digest: cache.digest().to_owned(),
+                setting: setting.clone(),
+                validation_split: data.held_out,
+                seed,
+            }),
         };
-        let metrics = RunMetrics { kept_epoch, splits };
+        let metrics = RunMetrics { kept_epoch: Some(kept_epoch), splits };
         Self { config, history, classifier, metrics, calibration: Some(calibration) }
     }
 
@@ -166,25 +168,28 @@ impl Run {
             return Err(RunError::NotARun(path.to_owned()));
         }
         let config: RunConfig = read_json(&path.join(CONFIG))?;
-        let history: History = read_json(&path.join(HISTORY))?;
-        let metrics: RunMetrics = read_json(&path.join(METRICS))?;
-        let epochs = history.loss.len();
-        let others = [history.accuracy.len(), history.val_loss.len(), history.val_accuracy.len()];
-        if others != [epochs; 3] || epochs == 0 {
-            return Err(damaged(path.join(HISTORY), "its lists are not of one length".to_owned()));
-        }
+        let (history, metrics) = match &config.origin {
+            Origin::Trained(_) => (read_history(&path.join(HISTORY))?, read_json(&path.join(METRICS))?),
+            Origin::Imported(_) => (History::default(), RunMetrics::default()),
+        };
         let bytes = read(&path.join(HEAD))?;
         let classifier = weights::from_bytes(&bytes, &config).map_err(|problem| damaged(path.join(HEAD), problem))?;
         let calibration = read_calibration(path, classifier.inputs())?;
         Ok(Self { config, history, classifier, metrics, calibration })
     }
 
+    /// Writes the run's files into a folder that is there, as [`Run::save`] does: for a caller that puts more files beside
+    /// them before the folder appears under its name.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save_into(&self, folder: &Path) -> Result<(), RunError> {
+        self.write_files(folder, None)
+    }
+
     /// `same_centroids` is an earlier run whose file of the centroids is shared.
     fn write_files(&self, folder: &Path, same_centroids: Option<&Path>) -> Result<(), RunError> {
         write_json(&folder.join(CONFIG), &self.config)?;
-        write_json(&folder.join(HISTORY), &self.history)?;
-        write_json(&folder.join(METRICS), &self.metrics)?;
-        write(&folder.join(HISTORY_TABLE), self.history_table().as_bytes())?;
         let head = folder.join(HEAD);
         let bytes = weights::to_bytes(&self.classifier, &self.config)
             .map_err(|error| RunError::Format { path: head.clone(), problem: error.to_string() })?;
@@ -192,7 +197,13 @@ impl Run {
         if let Some(calibration) = &self.calibration {
             write_calibration(folder, calibration, same_centroids)?;
         }
-        write(&folder.join(CURVES), curves_svg(&self.history).as_bytes())
+        if self.config.trained().is_some() {
+            write_json(&folder.join(HISTORY), &self.history)?;
+            write_json(&folder.join(METRICS), &self.metrics)?;
+            write(&folder.join(HISTORY_TABLE), self.history_table().as_bytes())?;
+            write(&folder.join(CURVES), curves_svg(&self.history).as_bytes())?;
+        }
+        Ok(())
     }
 
     fn history_table(&self) -> String {
@@ -208,4 +219,14 @@ impl Run {
 /// The classes that the others do not have.
 fn only_in(classes: &ClassNames, others: &ClassNames) -> Vec<String> {
     classes.iter().filter(|class| others.label(class).is_none()).map(str::to_owned).collect()
+}
+
+fn read_history(path: &Path) -> Result<History, RunError> {
+    let history: History = read_json(path)?;
+    let epochs = history.loss.len();
+    let others = [history.accuracy.len(), history.val_loss.len(), history.val_accuracy.len()];
+    if others != [epochs; 3] || epochs == 0 {
+        return Err(damaged(path.to_owned(), "its lists are not of one length".to_owned()));
+    }
+    Ok(history)
 }

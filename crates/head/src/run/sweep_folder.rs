@@ -105,7 +105,7 @@ impl SweepFolder {
             last = Some(head.setting);
             let path = self.run_path(head.setting, head.seed);
             let config: RunConfig = read_json(&path.join(CONFIG))?;
-            if config.setting == best.setting {
+            if config.trained().is_some_and(|from| from.setting == best.setting) {
                 return Ok(path);
             }
         }
