@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use end_to_end::{Photos, Ran, contents, extract, run};
-use feature_cache::{FeatureCache, Split};
+use feature_cache::{CacheContents, FeatureCache, Split, write_cache};
 use serde_json::json;
 
 const CLASSES: [&str; 4] = ["train/dress", "train/hat", "validation/dress", "validation/hat"];
@@ -158,10 +159,15 @@ fn a_cache_from_before_pillow_13_can_be_trained_on_and_is_not_continued() {
     let photos = Photos::new(&["cat", "dog"], 4);
     let (dataset, cache, run_folder) = (photos.path(), photos.sibling("cache"), photos.sibling("run"));
     let bilinear = ["--interpolation", "bilinear"];
-    extract(&dataset, &cache, &bilinear).succeeded();
-    let manifest = cache.join("manifest.json");
-    let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("\"bilinear as Pillow 13\"", "\"bilinear\"")).unwrap();
+    extract(&dataset, &photos.sibling("new"), &bilinear).succeeded();
+    let new = FeatureCache::open(&photos.sibling("new")).unwrap();
+    let split = new.split(Split::All).unwrap();
+    let mut old = CacheContents::from_cache(&new).unwrap();
+    old.fingerprint.interpolation = "bilinear".to_owned();
+    let columns = NonZeroUsize::new(new.columns()).unwrap();
+    let index = split.index().unwrap();
+    let rows = index.iter().enumerate().map(|(number, photo)| (photo.blake3, split.row(number).unwrap()));
+    write_cache(&cache, &old, columns, rows).unwrap();
     let before = contents(&cache);
 
     let train = [OsStr::new("train"), cache.as_os_str(), "--out".as_ref(), run_folder.as_os_str()];
