@@ -156,7 +156,7 @@ fn a_cache_made_differently_is_refused_with_a_table_and_replaced_on_request() {
 /// Before Pillow 13 was followed, tall photos were resized across before down, and the fingerprint said "bilinear".
 #[test]
 fn a_cache_from_before_pillow_13_can_be_trained_on_and_is_not_continued() {
-    let photos = Photos::new(&["cat", "dog"], 4);
+    let photos = Photos::new(&["cat", "dog"], 5);
     let (dataset, cache, run_folder) = (photos.path(), photos.sibling("cache"), photos.sibling("run"));
     let bilinear = ["--interpolation", "bilinear"];
     extract(&dataset, &photos.sibling("new"), &bilinear).succeeded();
@@ -174,7 +174,7 @@ fn a_cache_from_before_pillow_13_can_be_trained_on_and_is_not_continued() {
     run("head", train.into_iter().chain(["--epochs", "1"].map(OsStr::new))).succeeded();
     let verify = [OsStr::new("verify"), cache.as_os_str(), "--against".as_ref(), dataset.as_os_str()];
     run("extract", verify).succeeded();
-    let unknown = "interpolation is \"bilinear\", which this version cannot compute; leave out --sample";
+    let unknown = "interpolation is \"bilinear\", which this version cannot compute; omit --sample";
     run("extract", verify.into_iter().chain(["--sample", "1"].map(OsStr::new))).failed_with(unknown);
 
     let difference = "interpolation  now: bilinear as Pillow 13  cache: bilinear";
