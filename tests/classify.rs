@@ -70,7 +70,7 @@ fn a_photos_answer_is_that_of_its_cached_row() {
     let run = Run::load(&trained.run).unwrap();
     let predictor = Predictor::new(&run);
     let cache = FeatureCache::open(&run.config.cache).unwrap();
-    let rows: Vec<&[f32]> = cache.split(Split::All).unwrap().each_row().collect();
+    let rows: Vec<&[f32]> = cache.split(Split::All).unwrap().iter_rows().collect();
     assert_eq!(found.len(), rows.len());
     for (found, expected) in found.iter().zip(predictor.predict(&rows)) {
         let mut top = Vec::new();

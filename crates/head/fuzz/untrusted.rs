@@ -19,15 +19,22 @@ pub const RUN: [(&str, &[u8]); 6] = [
     ("familiar.safetensors", include_bytes!("run/familiar.safetensors")),
 ];
 
-/// Replaces one file of a run in `folder`, which the first byte names, and does everything with the run that needs no
-/// cache: loads it, uses the head, makes its report, saves it elsewhere and loads that.
+/// Replaces one file of a run in `folder`, which the first byte names, or config.json and head.safetensors with a zero byte
+/// between them, and does everything with the run that needs no cache: loads it, uses the head, makes its report, saves it
+/// elsewhere and loads that.
 pub fn run(folder: &Path, bytes: &[u8]) {
     let Some((&which, content)) = bytes.split_first() else { return };
-    let replaced = usize::from(which) % RUN.len();
+    let mut files: [(&str, &[u8]); RUN.len()] = RUN;
+    if let Some((_, file)) = files.get_mut(usize::from(which) % (RUN.len() + 1)) {
+        *file = content;
+    } else if let Some(end) = content.iter().position(|&byte| byte == 0) {
+        let [(_, config), _, _, (_, head), ..] = &mut files;
+        (*config, *head) = (&content[..end], &content[end + 1..]);
+    }
     let (original, copy) = (folder.join("original"), folder.join("copy"));
     fs::create_dir_all(&original).expect("a folder");
-    for (k, (name, whole)) in RUN.into_iter().enumerate() {
-        fs::write(original.join(name), if k == replaced { content } else { whole }).expect("written");
+    for (name, file) in files {
+        fs::write(original.join(name), file).expect("written");
     }
 
     let Ok(run) = Run::load(&original) else { return };

@@ -32,16 +32,27 @@ pub struct Cell {
     pub rows: usize,
 }
 
-/// A cell is beyond the matrix.
+/// Why rows cannot be counted in a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a confusion matrix of {classes} classes has no cell for class {class} predicted as {predicted}")]
-pub struct NoSuchCell {
-    /// The number of classes.
-    pub classes: usize,
-    /// The class.
-    pub class: usize,
-    /// The predicted class.
-    pub predicted: usize,
+pub enum ConfusionError {
+    /// The cell is beyond the matrix.
+    #[error("a confusion matrix of {classes} classes has no cell for class {class} predicted as {predicted}")]
+    NoSuchCell {
+        /// The number of classes.
+        classes: usize,
+        /// The class.
+        class: usize,
+        /// The predicted class.
+        predicted: usize,
+    },
+    /// They are too many.
+    #[error("a confusion matrix has more than {} rows of class {class} predicted as {predicted}", usize::MAX)]
+    TooManyRows {
+        /// The class.
+        class: usize,
+        /// The predicted class.
+        predicted: usize,
+    },
 }
 
 /// What is written and read.
@@ -58,17 +69,19 @@ impl Confusion {
         Self { classes, cells: BTreeMap::new() }
     }
 
-    /// Counts a row.
+    /// Counts the cell's rows, beside those that are counted in it already.
     ///
     /// # Errors
-    /// When there is no such class.
-    pub fn add(&mut self, cell: Cell) -> Result<(), NoSuchCell> {
+    /// When there is no such class, or the cell has more rows than a `usize` holds.
+    pub fn add(&mut self, cell: Cell) -> Result<(), ConfusionError> {
         let Cell { class, predicted, rows } = cell;
         if class >= self.classes || predicted >= self.classes {
-            return Err(NoSuchCell { classes: self.classes, class, predicted });
+            return Err(ConfusionError::NoSuchCell { classes: self.classes, class, predicted });
         }
+        let before = self.rows(class, predicted);
+        let rows = before.checked_add(rows).ok_or(ConfusionError::TooManyRows { class, predicted })?;
         if rows > 0 {
-            *self.cells.entry((class, predicted)).or_default() += rows;
+            self.cells.insert((class, predicted), rows);
         }
         Ok(())
     }
@@ -97,9 +110,9 @@ impl Confusion {
 }
 
 impl TryFrom<Json> for Confusion {
-    type Error = NoSuchCell;
+    type Error = ConfusionError;
 
-    fn try_from(json: Json) -> Result<Self, NoSuchCell> {
+    fn try_from(json: Json) -> Result<Self, ConfusionError> {
         let mut confusion;
         match json {
             Json::Dense(matrix) => {

@@ -35,14 +35,28 @@ pub struct Activations {
 
 /// Parameters whose shapes do not fit each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a dense layer of {inputs} inputs and {outputs} outputs has {inputs} x {outputs} weights, not {found}")]
-pub struct ShapeError {
-    /// The layer's inputs.
-    pub inputs: usize,
-    /// The layer's outputs, by the length of its bias.
-    pub outputs: usize,
-    /// The weights that were given.
-    pub found: usize,
+pub enum ShapeError {
+    /// A layer of no inputs or no outputs, or weights that are not inputs x outputs.
+    #[error("{found} weights do not make a dense layer of {inputs} inputs and {outputs} outputs")]
+    Weights {
+        /// The layer's inputs.
+        inputs: usize,
+        /// The layer's outputs, by the length of its bias.
+        outputs: usize,
+        /// The weights that were given.
+        found: usize,
+    },
+    /// A layer takes other inputs than the one before gives.
+    #[error("a dense layer of {inputs} inputs follows one of {outputs} outputs")]
+    Sequence {
+        /// Outputs of the layer before.
+        outputs: usize,
+        /// Inputs of the layer.
+        inputs: usize,
+    },
+    /// A classifier without a layer.
+    #[error("no layers")]
+    NoLayers,
 }
 
 impl Dense {
@@ -56,11 +70,11 @@ impl Dense {
     /// From Keras's kernel, (inputs, outputs) row-major, and its bias, (outputs,).
     ///
     /// # Errors
-    /// When there are no inputs, or the kernel's length is not inputs * outputs.
+    /// When there are no inputs or no outputs, or the kernel's length is not inputs * outputs.
     pub fn from_keras(inputs: usize, kernel: &[f32], bias: &[f32]) -> Result<Self, ShapeError> {
         let outputs = bias.len();
-        if inputs == 0 || kernel.len() != inputs * outputs {
-            return Err(ShapeError { inputs, outputs, found: kernel.len() });
+        if inputs == 0 || outputs == 0 || inputs.checked_mul(outputs) != Some(kernel.len()) {
+            return Err(ShapeError::Weights { inputs, outputs, found: kernel.len() });
         }
         Ok(Self { inputs, weights: transposed(kernel, outputs), bias: bias.to_vec() })
     }
@@ -112,12 +126,12 @@ impl Classifier {
     /// When two layers do not fit, or there is none.
     pub fn from_layers(layers: Vec<Dense>) -> Result<Self, ShapeError> {
         if layers.is_empty() {
-            return Err(ShapeError { inputs: 0, outputs: 0, found: 0 });
+            return Err(ShapeError::NoLayers);
         }
         for k in 1..layers.len() {
-            let (before, layer) = (&layers[k - 1], &layers[k]);
-            if before.outputs() != layer.inputs {
-                return Err(ShapeError { inputs: layer.inputs, outputs: layer.outputs(), found: before.outputs() });
+            let (outputs, inputs) = (layers[k - 1].outputs(), layers[k].inputs);
+            if outputs != inputs {
+                return Err(ShapeError::Sequence { outputs, inputs });
             }
         }
         Ok(Self { layers })
@@ -292,7 +306,19 @@ mod tests {
         assert_eq!(layer.kernel(), kernel);
         let classifier = Classifier::from_layers(vec![layer]).unwrap();
         assert_eq!(classifier.logits(&[&[1.0, 10.0]]), [41.5, 52.5, 43.0]);
-        assert_eq!(Dense::from_keras(2, &kernel, &[0.0]), Err(ShapeError { inputs: 2, outputs: 1, found: 6 }));
+    }
+
+    #[test]
+    fn parameters_that_do_not_fit_are_refused() {
+        let bias = [0.0; 3];
+        for (inputs, weights, outputs) in [(2, 6, 1), (2, 6, 0), (0, 0, 3), (5, 0, 0), (usize::MAX / 2 + 1, 0, 2)] {
+            let layer = Dense::from_keras(inputs, &vec![1.0; weights], &bias[..outputs]);
+            assert_eq!(layer, Err(ShapeError::Weights { inputs, outputs, found: weights }));
+        }
+        let layer = Dense::from_keras(2, &[1.0; 6], &bias).unwrap();
+        let layers = Classifier::from_layers(vec![layer.clone(), layer]);
+        assert_eq!(layers, Err(ShapeError::Sequence { outputs: 3, inputs: 2 }));
+        assert_eq!(Classifier::from_layers(Vec::new()), Err(ShapeError::NoLayers));
     }
 
     #[test]

@@ -31,7 +31,14 @@ pub struct SettingResult {
     /// Validation accuracy of each seed's head.
     pub val_accuracies: Vec<f64>,
     /// Heads whose loss was no longer finite.
-    pub diverged: usize,
+    pub diverged: u32,
+}
+
+impl SettingResult {
+    /// How many heads were trained with the setting, those that diverged included.
+    pub fn heads(&self) -> u64 {
+        self.val_accuracies.len() as u64 + u64::from(self.diverged)
+    }
 }
 
 /// A head of a sweep after its training.

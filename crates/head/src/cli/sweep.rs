@@ -14,7 +14,7 @@ use head::fit::{FitError, Trained, evaluate};
 use head::loss::CrossEntropy;
 use head::run::{Run, RunError, SharedCentroids, SweepFolder, Training, check_free};
 use head::settings::{Fraction, OutOfRange, Positive};
-use head::summary::{HeadResult, SweepResults, ValidationResult, differing, plain, summarise, verdict};
+use head::summary::{HeadResult, SettingResult, SweepResults, ValidationResult, differing, plain, summarise, verdict};
 use head::sweep::{Grid, HeadId, sweep};
 use head::text::table;
 use head::{knn, logistic};
@@ -231,7 +231,7 @@ fn report(results: &SweepResults, baselines: Option<Baselines>, out: &Path, star
     let rows = results.iter().enumerate().map(|(k, result)| {
         let heads = match result.diverged {
             0 => result.val_accuracies.len().to_string(),
-            diverged => format!("{} ({diverged} diverged)", result.val_accuracies.len() + diverged),
+            diverged => format!("{} ({diverged} diverged)", result.heads()),
         };
         let settings = columns.iter().map(|(_, values)| plain(&values[k]));
         let numbers = [result.val_accuracy, result.val_accuracy_error, result.val_loss].map(number);
@@ -248,7 +248,7 @@ fn report(results: &SweepResults, baselines: Option<Baselines>, out: &Path, star
             knn::NEIGHBOURS
         )?;
     }
-    let heads: usize = results.iter().map(|result| result.val_accuracies.len() + result.diverged).sum();
+    let heads: u64 = results.iter().map(SettingResult::heads).sum();
     output!("\n{heads} heads in {:.2} s; runs in {}", start.elapsed().as_secs_f64(), out.display())?;
     let (head, out) = (called("head"), out.display());
     output!("\nnext: {} {out} PHOTO…, to see what new photos show by the best head", called("classify"))?;

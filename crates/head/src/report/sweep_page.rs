@@ -11,7 +11,7 @@ use crate::summary::{SettingResult, SweepResults, differing, plain, verdict};
 
 /// The page of a sweep, the best setting first.
 pub fn of_sweep(sweep: &SweepResults, title: &str) -> String {
-    let heads: usize = sweep.settings.iter().map(|result| result.val_accuracies.len() + result.diverged).sum();
+    let heads: u64 = sweep.settings.iter().map(SettingResult::heads).sum();
     let (settings, photos) = (sweep.settings.len(), sweep.photos);
     let about = format!("{heads} heads of {settings} settings, evaluated on {photos} validation photos");
     let mut page = Page::new(title, &about);
