@@ -127,7 +127,10 @@ fn open(bytes: &[u8], format: ImageFormat, limits: Limits) -> Result<Opened<'_>,
         ImageFormat::Tiff => open_tiff(bytes, limits),
         ImageFormat::WebP => {
             let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
-            let beside = webp::memory(bytes, pixels(&decoder));
+            let (width, height) = decoder.dimensions();
+            let problem = "its prefix codes are damaged".to_owned();
+            let beside =
+                webp::memory(bytes, width, height).ok_or(PixelError::Damaged { format: name(format), problem })?;
             Ok(Opened { decoder: Box::new(decoder), beside })
         }
         _ => {

@@ -8,6 +8,7 @@ mod picture;
 mod color;
 mod jpeg;
 mod tiff;
+mod prefix_codes;
 mod webp;
 mod decode;
 mod interpolation;
