@@ -56,7 +56,7 @@ fn photos_that_are_none_or_cannot_be_read_are_found_before_any_forward_pass() {
     photos.write("cat/text.jpg", b"just words");
     symlink("nowhere", photos.path().join("dog/dangling.png")).unwrap();
     let ran = refused(&photos, "2 of the photos cannot be used:");
-    assert!(ran.stderr.contains("cat/text.jpg: is no picture (JPEG, PNG, BMP, GIF, WebP or TIFF)"), "{ran:?}");
+    assert!(ran.stderr.contains("cat/text.jpg: is not a picture (JPEG, PNG, BMP, GIF, WebP or TIFF)"), "{ran:?}");
     assert!(ran.stderr.contains("dog/dangling.png: cannot be read: No such file or directory"), "{ran:?}");
 }
 
@@ -185,7 +185,7 @@ fn the_doctor_tells_other_weights() {
     let ran = run("extract", ["doctor", "--weights", path.to_str().unwrap()]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(
-        ran.stdout.contains("not the weights that Keras publishes for ImageNet: there is nothing to compare"),
+        ran.stdout.contains("these are not Keras's ImageNet weights: no reference features to compare with"),
         "{ran:?}"
     );
 }

@@ -147,7 +147,7 @@ fn the_reports_are_whole_at_both_widths_light_and_dark() {
             let titles: Vec<&Value> = charts.iter().map(|chart| &chart["title"]).collect();
             assert_eq!(titles, ["Loss by epoch", "Accuracy by epoch"]);
             let headings = ["Result", "Training curves", "Confusion matrix", "Per-class metrics"];
-            let headings = [&headings[..], &["Most confident mistakes", "Settings"]].concat();
+            let headings = [&headings[..], &["Most confident mistakes", "Most unfamiliar photos", "Settings"]].concat();
             assert_eq!(page["headings"].as_array().unwrap()[1..], headings);
             for chart in charts {
                 assert_eq!((&chart["marks"], &chart["rows"]), (&json!(2 * 12), &json!(12)), "{chart:#}");
@@ -157,7 +157,9 @@ fn the_reports_are_whole_at_both_widths_light_and_dark() {
             let bars: Vec<[f64; 2]> = serde_json::from_value(page["bars"].clone()).unwrap();
             assert_eq!(bars.len(), 3 * 3);
             assert!(bars.iter().all(|[value, part]| (value - part).abs() < 0.01), "{bars:?}");
-            assert_eq!((&page["images"], &page["loaded"]), (&json!(wrong.min(12)), &json!(wrong.min(12))));
+            // Up to twelve mistakes, and six photos that are unlike the training photos.
+            let images = json!(wrong.min(12) + 6);
+            assert_eq!((&page["images"], &page["loaded"]), (&images, &images));
         }
         for page in &looked.findings[1] {
             let chart = &page["charts"][0];

@@ -1,5 +1,5 @@
-//! Killed, starved of disk or asked to stop at any moment: the next run ends with the very same cache, and a process that
-//! reads meanwhile sees a whole one or none.
+//! Killed, starved of disk or asked to stop at any moment: the next run ends with the very same cache, and a process
+//! that reads meanwhile sees a whole one or none.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -104,7 +104,8 @@ fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
                     break;
                 }
             }
-            // A first run on a busy machine is no measure of the others: what is left to do sets the moments to kill at.
+            // A first run on a busy machine says nothing about the others: what is left to do sets the moments to kill
+            // at.
             run_time = run_time.min(timed_run(&cache).max(Duration::from_secs(1)));
             assert_eq!(contents(&cache), expected, "after {kills} kills");
         }
@@ -145,7 +146,7 @@ fn ctrl_c_keeps_the_finished_rows() {
     let output = child.wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(message.contains("finished rows are kept, run the same command again to go on"), "{message}");
+    assert!(message.contains("finished rows are kept; run the same command again to continue"), "{message}");
     assert!(!cache.exists());
     let rest = extract(&photos.path(), &cache, &[]).succeeded().json();
     assert!(rest["computed"].as_u64().unwrap() < 180, "{rest}");

@@ -69,7 +69,7 @@ fn photos_and_rows_are_checked_against_the_data_set() {
     let dataset = photos.path();
     let against = ["--against", dataset.to_str().unwrap(), "--sample", "4"];
     let well = verified(&photos, &against).succeeded();
-    assert!(well.stdout.contains("6 rows, 3 views of each training photo, every file as it was written"), "{well:?}");
+    assert!(well.stdout.contains("6 rows, 3 views of each training photo, all files intact"), "{well:?}");
 
     photos.add("cat/001.png", 4321);
     fs::remove_file(photos.path().join("dog/002.png")).unwrap();

@@ -29,13 +29,20 @@ pub fn workspace() -> PathBuf {
 /// here, once, in the profile that scripts/test uses for everything.
 pub fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| build(&["--package", "extract", "--package", "head"], &target())).join(name)
+    FOLDER
+        .get_or_init(|| build(&["--package", "extract", "--package", "head", "--package", "classify"], &target()))
+        .join(name)
 }
 
 /// A binary that is built without libtorch, in a folder of its own.
 pub fn lean_binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let lean = || build(&["--package", "extract", "--no-default-features"], &target().join("lean"));
+    let lean = || {
+        build(
+            &["--package", "extract", "--package", "classify", "--package", "head", "--no-default-features"],
+            &target().join("lean"),
+        )
+    };
     FOLDER.get_or_init(lean).join(name)
 }
 
@@ -62,7 +69,7 @@ fn build(packages: &[&str], target: &Path) -> PathBuf {
 /// What a command printed and how it ended.
 #[derive(Debug)]
 pub struct Ran {
-    /// Its exit code; none when a signal ended it.
+    /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// Its results.
     pub stdout: String,
@@ -223,8 +230,8 @@ pub fn relative_distance(found: &[f32], expected: &[f32]) -> f64 {
     (difference / length).sqrt()
 }
 
-/// Says that the calling test is skipped, and why. Cargo shows nothing of a test that passes, so the line is also added to
-/// the file that `ICEBOX_SKIPPED` names: scripts/test lists its lines at the end.
+/// Says that the calling test is skipped, and why. Cargo shows nothing of a test that passes, so the line is also added
+/// to the file that `ICEBOX_SKIPPED` names: scripts/test lists its lines at the end.
 #[allow(clippy::print_stderr)]
 pub fn skip(why: &str) {
     // A test's thread has its name.
@@ -238,8 +245,8 @@ pub fn skip(why: &str) {
     }
 }
 
-/// The folder with Keras's reference values and the photos that they are of, which is no part of this repository. Where it
-/// is missing, the calling test is skipped.
+/// The folder with Keras's reference values and the photos that they are of, which is not part of this repository.
+/// Where it is missing, the calling test is skipped.
 pub fn shared_folder() -> Option<PathBuf> {
     let shared = std::env::var_os("ICEBOX_SHARED").map_or_else(|| workspace().join("../shared"), PathBuf::from);
     if !shared.join("reference").is_dir() {

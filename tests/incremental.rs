@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use end_to_end::{Photos, Ran, contents, extract};
+use end_to_end::{Photos, Ran, contents, extract, run};
 use feature_cache::{FeatureCache, Split};
 use serde_json::json;
 
@@ -85,7 +85,7 @@ fn identical_photos_are_computed_once_and_leakage_is_named() {
     assert_eq!(ran.json()["in_two_splits"], 1);
     assert!(ran.stderr.contains("train/hat/000.png = train/hat/copy.png = validation/hat/leak.png"), "{ran:?}");
 
-    let verified = end_to_end::run("extract", ["verify", cache.to_str().unwrap()]).succeeded();
+    let verified = run("extract", ["verify", cache.to_str().unwrap()]).succeeded();
     assert!(verified.stdout.contains("in more than one split: train/hat/000.png"), "{verified:?}");
     let cache = FeatureCache::open(&cache).unwrap();
     let (train, validation) = (cache.split(Split::Train).unwrap(), cache.split(Split::Validation).unwrap());
@@ -101,7 +101,7 @@ fn skipped_photos_are_listed_retried_and_shift_no_label() {
     let cache = photos.sibling("cache");
     let ran = extract(&photos.path(), &cache, &["--on-error", "skip"]).succeeded();
     assert_eq!((&ran.json()["skipped"], &ran.json()["rows"]), (&json!(2), &json!({"all": 5})));
-    assert!(ran.stderr.contains("dog/notes, \"quoted\".jpg: is no picture"), "{ran:?}");
+    assert!(ran.stderr.contains("dog/notes, \"quoted\".jpg: is not a picture"), "{ran:?}");
     let opened = FeatureCache::open(&cache).unwrap();
     let split = opened.split(Split::All).unwrap();
     assert_eq!(split.labels(), [0, 0, 1, 1, 1]);
@@ -142,14 +142,38 @@ fn a_cache_made_differently_is_refused_with_a_table_and_replaced_on_request() {
     extract(&photos.path(), &cache, &[]).succeeded();
     let before = contents(&cache);
     let bilinear = ["--interpolation", "bilinear"];
-    let refused =
-        extract(&photos.path(), &cache, &bilinear).failed_with("interpolation  now: bilinear  cache: nearest");
+    let difference = "interpolation  now: bilinear as Pillow 13  cache: nearest";
+    let refused = extract(&photos.path(), &cache, &bilinear).failed_with(difference);
     assert!(refused.stderr.contains("another --out") && refused.stderr.contains("--replace"), "{refused:?}");
     assert_eq!(contents(&cache), before);
 
     let replaced = extract(&photos.path(), &cache, &["--interpolation", "bilinear", "--replace"]).succeeded().json();
     assert_eq!(replaced["computed"], 4);
     assert_ne!(contents(&cache), before);
+}
+
+/// Before Pillow 13 was followed, tall photos were resized across before down, and the fingerprint said "bilinear".
+#[test]
+fn a_cache_from_before_pillow_13_can_be_trained_on_and_is_not_continued() {
+    let photos = Photos::new(&["cat", "dog"], 4);
+    let (dataset, cache, run_folder) = (photos.path(), photos.sibling("cache"), photos.sibling("run"));
+    let bilinear = ["--interpolation", "bilinear"];
+    extract(&dataset, &cache, &bilinear).succeeded();
+    let manifest = cache.join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("\"bilinear as Pillow 13\"", "\"bilinear\"")).unwrap();
+    let before = contents(&cache);
+
+    let train = [OsStr::new("train"), cache.as_os_str(), "--out".as_ref(), run_folder.as_os_str()];
+    run("head", train.into_iter().chain(["--epochs", "1"].map(OsStr::new))).succeeded();
+    let verify = [OsStr::new("verify"), cache.as_os_str(), "--against".as_ref(), dataset.as_os_str()];
+    run("extract", verify).succeeded();
+    let unknown = "interpolation is \"bilinear\", which this version cannot compute; leave out --sample";
+    run("extract", verify.into_iter().chain(["--sample", "1"].map(OsStr::new))).failed_with(unknown);
+
+    let difference = "interpolation  now: bilinear as Pillow 13  cache: bilinear";
+    extract(&dataset, &cache, &bilinear).failed_with(difference);
+    assert_eq!(contents(&cache), before);
 }
 
 #[test]
@@ -202,7 +226,7 @@ fn views_are_added_one_by_one_and_kept_under_every_name() {
     let rows: Vec<&[f32]> = train.views_by_row().flat_map(|views| views.chunks_exact(opened.columns())).collect();
     assert_eq!(rows.len(), 5 * 3);
     assert!((1..15).all(|k| rows[k] != rows[0]) && rows.iter().all(|row| Some(*row) != train.row(0)));
-    let verified = end_to_end::run("extract", ["verify", cache.to_str().unwrap()]).succeeded();
+    let verified = run("extract", ["verify", cache.to_str().unwrap()]).succeeded();
     assert!(verified.stdout.contains("10 rows, 3 views of each training photo"), "{verified:?}");
 }
 
@@ -242,12 +266,12 @@ fn a_dry_run_counts_and_writes_nothing() {
     let cache = photos.sibling("cache");
     let path = photos.path();
     let arguments = [path.as_os_str(), "--out".as_ref(), cache.as_os_str(), "--dry-run".as_ref()];
-    let ran = end_to_end::run("extract", arguments).succeeded();
+    let ran = run("extract", arguments).succeeded();
     assert!(ran.stdout.contains("all: 6 photos"), "{ran:?}");
     assert!(ran.stdout.contains("     3  dog"), "{ran:?}");
     assert!(ran.stdout.contains("about 0 min"), "{ran:?}");
     assert!(!cache.exists());
     let views = [&["--views", "2"], &VIEWS[..]].concat();
-    let ran = end_to_end::run("extract", arguments.into_iter().chain(views.iter().map(OsStr::new))).succeeded();
+    let ran = run("extract", arguments.into_iter().chain(views.iter().map(OsStr::new))).succeeded();
     assert!(ran.stdout.contains("all: 6 photos, 2 views of each"), "{ran:?}");
 }

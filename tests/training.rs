@@ -6,6 +6,7 @@ use std::process::Command;
 
 use end_to_end::{Ran, contents, example, run, run_command, temporary};
 use feature_cache::Split;
+use head::run::{Chosen, Run, RunError};
 use serde_json::{Value, json};
 
 use crate::caches::{cache_of, cache_with_views};
@@ -18,11 +19,21 @@ fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
+/// What `head evaluate --json` printed, without what is not in metrics.json.
+fn metrics_of(evaluated: &Ran) -> Value {
+    let mut json = evaluated.json();
+    let object = json.as_object_mut().unwrap();
+    for more in ["temperature", "unfamiliar"] {
+        assert!(object.remove(more).is_some(), "{evaluated:?}");
+    }
+    json
+}
+
 #[test]
 fn a_run_holds_everything_and_the_seed_decides_all_of_it() {
     let folder = temporary();
     let cache = folder.path().join("cache");
-    cache_of(&cache, 3, &[(Split::Train, 40), (Split::Validation, 10), (Split::Test, 5)]);
+    cache_of(&cache, 3, &[(Split::Train, 40), (Split::Validation, 40), (Split::Test, 5)]);
     let out = folder.path().join("run");
     let ran = train(&cache, &["--out", out.to_str().unwrap(), "--epochs", "6"]).succeeded();
     assert!(ran.stdout.contains("Epoch 6/6 - loss: "), "{ran:?}");
@@ -237,13 +248,13 @@ fn heads_train_on_views_and_are_evaluated_on_photos() {
     assert_eq!(contents(&out("again")), contents(&out("all")));
     train_on_views("two", &["--views", "2"]);
     let plain = train_on_views("plain", &["--views", "0"]);
-    assert!(plain.stderr.is_empty(), "{plain:?}");
+    assert!(!plain.stderr.contains("views"), "{plain:?}");
     let history = |name: &str| json_of(&out(name).join("history.json"));
     assert!(
         history("all") != history("two") && history("two") != history("plain") && history("plain") != history("all")
     );
 
-    // What a cache without views gives, byte for byte, but for the digest of the cache.
+    // What a cache without views gives, byte for byte, except for the digest of the cache.
     let without = folder.path().join("without");
     cache_of(&without, 3, &splits);
     train(&without, &["--epochs", "3", "--out", out("none").to_str().unwrap()]).succeeded();
@@ -271,7 +282,7 @@ fn heads_train_on_views_and_are_evaluated_on_photos() {
     assert!(default.succeeded().stderr.contains("training on 4 augmented views"));
 
     let evaluated = run("head", ["evaluate", out("all").to_str().unwrap(), "--split", "train", "--json"]).succeeded();
-    assert_eq!(evaluated.json(), json_of(&out("all/metrics.json"))["train"]);
+    assert_eq!(metrics_of(&evaluated), json_of(&out("all/metrics.json"))["train"]);
     let runs = [out("all"), out("plain")].map(|path| path.to_str().unwrap().to_owned());
     let compared = run("head", [&["compare".to_owned(), "--json".to_owned()], &runs[..]].concat()).succeeded().json();
     assert_eq!(compared[0]["differs"].as_object().unwrap().keys().collect::<Vec<_>>(), ["views"]);
@@ -318,7 +329,7 @@ fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
     let metrics = json_of(&out.join("metrics.json"));
     let evaluate = |more: &[&str]| run("head", [&["evaluate", path], more].concat());
     for split in ["train", "validation", "test"] {
-        assert_eq!(evaluate(&["--split", split, "--json"]).succeeded().json(), metrics[split], "{split}");
+        assert_eq!(metrics_of(&evaluate(&["--split", split, "--json"]).succeeded()), metrics[split], "{split}");
     }
     let ran = evaluate(&[]).succeeded();
     for expected in
@@ -338,7 +349,7 @@ fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
     run_command(&mut command).succeeded();
     let elsewhere =
         run("head", ["evaluate", by_relative_path.to_str().unwrap(), "--split", "test", "--json"]).succeeded();
-    assert_eq!(elsewhere.json(), metrics["test"]);
+    assert_eq!(metrics_of(&elsewhere), metrics["test"]);
 
     // A head that was validated on a held-out part is evaluated on the same part again, which is also the default.
     let whole = folder.path().join("whole");
@@ -347,9 +358,9 @@ fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
     train(&whole, &["--out", held_out.to_str().unwrap(), "--seed", "5"]).succeeded();
     let ran = run("head", ["evaluate", held_out.to_str().unwrap(), "--split", "validation", "--json"]).succeeded();
     let validation = json_of(&held_out.join("metrics.json"))["validation"].clone();
-    assert_eq!(ran.json(), validation);
+    assert_eq!(metrics_of(&ran), validation);
     let ran = run("head", ["evaluate", held_out.to_str().unwrap(), "--json"]).succeeded();
-    assert_eq!(ran.json(), validation);
+    assert_eq!(metrics_of(&ran), validation);
     let named = "validation (the held-out 0.2 of all)";
     assert!(ran.stderr.contains(&format!("the cache has no test split: evaluated on {named}")), "{ran:?}");
     let ran = run("head", ["evaluate", held_out.to_str().unwrap()]).succeeded();
@@ -393,6 +404,8 @@ fn what_is_no_run_or_a_damaged_one() {
     for (name, damage, message) in [
         ("head.safetensors", &b"nothing"[..], "head.safetensors: damaged: "),
         ("config.json", b"{}", "config.json: damaged: missing field"),
+        ("calibration.json", b"{}", "calibration.json: damaged: missing field"),
+        ("familiar.safetensors", b"nothing", "familiar.safetensors: damaged: "),
         ("history.json", br#"{"loss":[1],"accuracy":[],"val_loss":[],"val_accuracy":[]}"#, "are not of one length"),
     ] {
         let file = out.join(name);
@@ -453,7 +466,9 @@ fn a_report_is_one_page_with_every_number() {
     assert!(page.contains("a&lt;b&gt;&amp;") && !page.contains("a<b>"), "{page}");
     let wrong = json_of(&out.join("metrics.json"))["validation"]["confusion"].clone();
     let wrong = wrong[0][1].as_u64().unwrap() + wrong[1][0].as_u64().unwrap();
-    assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count() as u64, wrong);
+    // The mistakes, and all six validation photos as the most unfamiliar ones.
+    assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count() as u64, wrong + 6);
+    assert!(page.contains("<h2>Most unfamiliar photos</h2>") && page.contains(", score "), "{page}");
     assert!(!page.contains("://"), "no address is in it");
 
     let sweep = photos.sibling("sweep");
@@ -477,4 +492,134 @@ fn a_report_is_one_page_with_every_number() {
     assert!(page.contains("<th scope=\"col\">learning rate</th>") && !page.contains(column), "{page}");
     assert!(!page.contains("<td>all heads</td>"), "{page}");
     run("head", ["report", photos.path().to_str().unwrap()]).failed_with("no run here");
+}
+
+/// The validation rows calibrate a head; with too few of them train says that it does not.
+#[test]
+fn heads_are_calibrated_on_the_validation_photos() {
+    let folder = temporary();
+    let (cache, few) = (folder.path().join("cache"), folder.path().join("few"));
+    cache_of(&cache, 3, &[(Split::Train, 40), (Split::Validation, 40), (Split::Test, 50)]);
+    cache_of(&few, 3, &[(Split::Train, 40), (Split::Validation, 33)]);
+    let out = |name: &str| folder.path().join(name);
+    let train_as = |cache: &Path, name: &str, more: &[&str]| {
+        train(cache, &[&["--epochs", "3", "--out", out(name).to_str().unwrap()], more].concat()).succeeded()
+    };
+
+    // The rows are told apart without fail: a head of few epochs is too cautious.
+    let ran = train_as(&cache, "auto", &[]);
+    assert!(!ran.stderr.contains("too few"), "{ran:?}");
+    let calibration = json_of(&out("auto/calibration.json"));
+    let temperature = calibration["temperature"].as_f64().unwrap();
+    assert!((0.25..1.0).contains(&temperature), "{calibration}");
+    let validation = json_of(&out("auto/metrics.json"))["validation"].clone();
+    let (before, after) = (&validation["calibration_error"], &validation["calibration_error_with_temperature"]);
+    assert!(after.as_f64() < before.as_f64(), "{validation}");
+    // 1 % of 120 photos is one or two.
+    let evaluate = |name: &str, more: &[&str]| run("head", [&["evaluate", out(name).to_str().unwrap()], more].concat());
+    let json = evaluate("auto", &["--split", "validation", "--json"]).succeeded().json();
+    assert!((1.0..=2.0).contains(&(json["unfamiliar"].as_f64().unwrap() * 120.0).round()), "{json}");
+    assert_eq!(json["temperature"], calibration["temperature"]);
+    let text = evaluate("auto", &[]).succeeded().stdout;
+    assert!(text.contains("unfamiliar (unlike the training photos): "), "{text}");
+    assert!(text.contains(&format!(", with temperature {temperature:.3} ")), "{text}");
+
+    // Temperature and threshold change nothing but these.
+    train_as(&cache, "off", &["--temperature", "off", "--unfamiliar-above", "50"]);
+    let off = json_of(&out("off/calibration.json"));
+    assert_eq!(off["temperature"], 1.0);
+    assert!(off["threshold"].as_f64() < calibration["threshold"].as_f64(), "{off}");
+    for same in ["head.safetensors", "familiar.safetensors", "history.json", "config.json"] {
+        assert_eq!(fs::read(out("off").join(same)).unwrap(), fs::read(out("auto").join(same)).unwrap(), "{same}");
+    }
+    let json = evaluate("off", &["--split", "validation", "--json"]).succeeded().json();
+    assert_eq!(json["unfamiliar"], 0.5);
+    for wrong in ["0", "100.5", "nan"] {
+        train(&cache, &["--unfamiliar-above", wrong, "--out", out("no").to_str().unwrap()])
+            .failed_with("must be more than 0 and at most 100");
+    }
+
+    let ran = train_as(&few, "few", &[]);
+    assert!(ran.stderr.contains("note: 99 validation photos are too few to calibrate on (fewer than 100)"), "{ran:?}");
+    assert_eq!(json_of(&out("few/calibration.json"))["temperature"], 1.0);
+    let json = evaluate("few", &["--split", "validation", "--json"]).succeeded().json();
+    assert_eq!(json["unfamiliar"], 0.0);
+
+    // A run without the files, as older versions wrote it: evaluated all the same.
+    for file in ["calibration.json", "familiar.safetensors"] {
+        fs::remove_file(out("auto").join(file)).unwrap();
+    }
+    let json = evaluate("auto", &["--json"]).succeeded().json();
+    assert_eq!((&json["unfamiliar"], &json["temperature"]), (&Value::Null, &Value::Null));
+    assert!(json.get("calibration_error_with_temperature").is_none(), "{json}");
+    assert!(!evaluate("auto", &[]).succeeded().stdout.contains("unfamiliar"));
+    run("head", ["report", out("auto").to_str().unwrap()]).succeeded();
+    fs::remove_file(out("off/familiar.safetensors")).unwrap();
+    evaluate("off", &[]).failed_with("familiar.safetensors: damaged: missing, although calibration.json is there");
+}
+
+/// The runs of a sweep share the file of the centroids: all of them, or where a part is held out, those of a seed.
+#[test]
+#[cfg(unix)]
+fn a_sweeps_runs_share_a_file() {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = temporary();
+    let (split, whole) = (folder.path().join("split"), folder.path().join("whole"));
+    cache_of(&split, 3, &[(Split::Train, 20), (Split::Validation, 10)]);
+    cache_of(&whole, 3, &[(Split::All, 30)]);
+    for (cache, inodes) in [(&split, 1), (&whole, 2)] {
+        let out = cache.with_extension("sweep");
+        let (from, to) = (cache.to_str().unwrap(), out.to_str().unwrap());
+        let grid = ["--learning-rates", "0.001,0.01,0.1", "--seeds", "2", "--epochs", "2"];
+        run("head", [&["sweep", from, "--out", to], &grid[..]].concat()).succeeded();
+        let mut files = Vec::new();
+        for setting in 1..=3 {
+            for seed in [42, 43] {
+                let run = out.join(format!("{setting:03}-seed-{seed}"));
+                files.push((fs::metadata(run.join("familiar.safetensors")).unwrap().ino(), seed));
+                Run::load(&run).unwrap().calibration.unwrap();
+            }
+        }
+        files.sort_unstable();
+        files.dedup_by_key(|(inode, _)| *inode);
+        assert_eq!(files.len(), inodes, "{files:?}");
+    }
+}
+
+#[test]
+fn the_run_of_a_sweep_is_that_of_its_best_setting() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 3, &[(Split::Train, 20), (Split::Validation, 10)]);
+    let out = folder.path().join("sweep");
+    let swept = |out: &Path, rates: &str| {
+        let paths = ["sweep", cache.to_str().unwrap(), "--out", out.to_str().unwrap()];
+        let grid = ["--learning-rates", rates, "--seeds", "2", "--epochs", "3"];
+        run("head", [&paths[..], &grid[..]].concat()).succeeded();
+    };
+    // The second rate is the only one that learns something in three epochs.
+    swept(&out, "0.0000001,0.1,1e37");
+    let best = json_of(&out.join("sweep.json"))["settings"][0].clone();
+    assert_eq!(best["learning_rate"], 0.1);
+    let chosen = Chosen::open(&out).unwrap();
+    assert_eq!(chosen.path, out.join("002-seed-42"));
+    assert_eq!(chosen.run, Run::load(&chosen.path).unwrap());
+    assert_eq!(Chosen::open(&chosen.path).unwrap().run, chosen.run);
+
+    // Without the first seed's run the next one's; without any there is none.
+    fs::remove_dir_all(out.join("002-seed-42")).unwrap();
+    assert_eq!(Chosen::open(&out).unwrap().path, out.join("002-seed-43"));
+    fs::remove_dir_all(out.join("002-seed-43")).unwrap();
+    let error = Chosen::open(&out).unwrap_err().to_string();
+    assert!(error.ends_with("sweep: a sweep without a run of its best setting"), "{error}");
+    fs::write(out.join("sweep.json"), "{}").unwrap();
+    let error = Chosen::open(&out).unwrap_err().to_string();
+    assert!(error.contains("sweep.json: damaged: missing field"), "{error}");
+    let error = Chosen::open(folder.path()).unwrap_err().to_string();
+    assert!(error.ends_with("no run here"), "{error}");
+
+    let diverged = folder.path().join("diverged");
+    swept(&diverged, "1e38");
+    assert!(matches!(Chosen::open(&diverged), Err(RunError::NoBestRun(_))));
 }

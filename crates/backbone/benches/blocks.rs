@@ -1,8 +1,8 @@
-//! Where a forward pass spends its time on one core, block by block, with our kernels in each of this processor's vector
-//! lengths and with libtorch's: `cargo bench --package backbone --bench blocks`.
+//! Where a forward pass spends its time on one core, block by block, with our kernels in each of this processor's
+//! vector lengths and with libtorch's: `cargo bench --package backbone --bench blocks`.
 //!
-//! Prints a table. What `--bench peak` prints, divided by the cores, is the most that a block could reach, but for the
-//! multiplications that our kernels do without.
+//! Prints a table. `--bench peak` divided by the number of cores is the most that a block could reach, except for the
+//! multiplications that Strassen and Winograd save, which count here.
 
 mod weights;
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backbone::compute::Engine;
 use backbone::network::Network;
-use backbone::processor::Vectors;
+use backbone::processor::SimdLevel;
 use backbone::xception::{BLOCKS, Xception, multiply_adds};
 #[cfg(feature = "libtorch")]
 use backbone::{Device, Precision};
@@ -40,9 +40,9 @@ impl Candidate {
 /// Our own kernels with vectors of 8 values and more, and libtorch's where there is one.
 fn engines() -> Vec<Engine> {
     let mut engines: Vec<Engine> = Vec::new();
-    for vectors in Vectors::available() {
-        if vectors.floats() >= 8 {
-            engines.push(Engine::Own(vectors));
+    for simd in SimdLevel::available() {
+        if simd.lanes() >= 8 {
+            engines.push(Engine::Own(simd));
         }
     }
     #[cfg(feature = "libtorch")]
@@ -52,17 +52,17 @@ fn engines() -> Vec<Engine> {
 
 #[allow(clippy::print_stdout)]
 fn main() {
-    backbone::memory::keep();
+    backbone::memory::keep_freed_memory();
     let weights = weights();
     let pixels: Vec<u8> = (0..BATCH * 3 * (SIDE as usize).pow(2)).map(|k| (k * 31 % 255) as u8).collect();
     let mut candidates = Vec::new();
     for engine in engines() {
         let network = Xception::new(&weights, SIDE, BATCH, engine).expect("a network");
-        // The first batch gets the memory that others use again.
+        // The first batch allocates the memory that the others reuse.
         network.forward(&pixels).expect("rows");
         candidates.push(Candidate { network, times: Default::default() });
     }
-    // In turn, so that what else the machine does falls on all alike.
+    // In turn, so that a busy machine slows all of them.
     for _ in 0..ROUNDS {
         for Candidate { network, times } in &mut candidates {
             let round = network.block_times(&pixels).expect("rows");

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use backbone::network::Network;
-use backbone::pixels::{Interpolation, Limits, Preprocess};
+use backbone::pixels::{Interpolation, Limits};
 use backbone::xception::Xception;
-use backbone::{Compute, Precision};
+use backbone::{Compute, EmbedSpec, Precision};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 
@@ -17,7 +17,7 @@ use self::weights::weights;
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 fn main() {
-    backbone::memory::keep();
+    backbone::memory::keep_freed_memory();
     divan::main();
 }
 
@@ -33,8 +33,8 @@ fn photos() -> Vec<Vec<u8>> {
 #[divan::bench(args = [Interpolation::Nearest, Interpolation::Bilinear, Interpolation::Lanczos])]
 fn decode_and_resize_18_photos(bencher: Bencher<'_, '_>, interpolation: Interpolation) {
     let photos = photos();
-    let preprocess = Preprocess { side: 150, interpolation, limits: Limits::DEFAULT, fast_decode: false };
-    let mut input = vec![0; preprocess.values()];
+    let preprocess = EmbedSpec { interpolation, ..EmbedSpec::default() }.preprocess(Limits::DEFAULT);
+    let mut input = vec![0; preprocess.input_len()];
     bencher.counter(ItemsCount::new(photos.len())).bench_local(|| {
         for photo in &photos {
             let picture = preprocess.decode(photo).expect("a picture");

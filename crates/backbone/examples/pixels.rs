@@ -11,17 +11,19 @@ use std::io::{BufRead, Write, stdin, stdout};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use backbone::pixels::{Interpolation, Limits, Preprocess};
+use backbone::EmbedSpec;
+use backbone::pixels::{Interpolation, Limits};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((side, names)) = arguments.split_first() else { return Err("usage: pixels SIDE INTERPOLATION...".into()) };
     let side = side.parse()?;
     let interpolations: Vec<Interpolation> = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
-    let preprocess = |interpolation| Preprocess { side, interpolation, limits: Limits::DEFAULT, fast_decode: false };
+    let preprocess =
+        |interpolation| EmbedSpec { side, interpolation, ..EmbedSpec::default() }.preprocess(Limits::DEFAULT);
 
     let mut out = stdout().lock();
-    let mut pixels = vec![0; preprocess(Interpolation::Nearest).values()];
+    let mut pixels = vec![0; preprocess(Interpolation::Nearest).input_len()];
     for path in stdin().lock().split(0) {
         let path = path?;
         let path = Path::new(OsStr::from_bytes(&path));

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 
-use crate::processor::Vectors;
+use crate::processor::SimdLevel;
 
 /// The number format that the network computes in. The sums of a convolution are always kept in f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,10 +13,10 @@ pub enum Precision {
     /// 32-bit floats, as in Keras.
     #[default]
     F32,
-    /// bfloat16, for processors and GPUs that have it (NVIDIA's since Ampere): nearly twice as fast; features are about
-    /// 2 % off, heads as accurate.
+    /// bfloat16, for CPUs and GPUs that have it (NVIDIA's since Ampere): nearly twice as fast. Features are about 2 %
+    /// off (relative L2), heads as accurate.
     Bf16,
-    /// Half precision, for GPUs: features are about 0.3 % off.
+    /// Half precision, for GPUs: features are about 0.3 % off (relative L2).
     F16,
 }
 
@@ -33,8 +33,8 @@ impl Precision {
         }
     }
 
-    /// The largest relative L2 distance that rounding causes between a row and the same row on another machine or in Keras,
-    /// since they add in another order and Keras computes in f32.
+    /// The largest relative L2 distance that rounding causes between a row and the same row from another machine or
+    /// from Keras: they add in another order, and Keras computes in f32.
     pub fn tolerance(self) -> f64 {
         match self {
             Self::F32 => 1e-5,
@@ -50,11 +50,11 @@ impl fmt::Display for Precision {
     }
 }
 
-/// A name that is not one of those that are known.
+/// An unknown name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found {found:?}")]
 pub struct UnknownName {
-    /// The names that are known.
+    /// The known names.
     pub expected: &'static str,
     /// What was given.
     pub found: String,
@@ -114,7 +114,7 @@ impl fmt::Display for Device {
 /// Whose kernels run the network's layers. Their rows differ by rounding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kernels {
-    /// Our own wherever they are faster, libtorch's elsewhere.
+    /// Our own where they are faster, else libtorch's.
     #[default]
     Auto,
     /// Our own: f32 on the CPU.
@@ -124,7 +124,7 @@ pub enum Kernels {
 }
 
 impl Kernels {
-    /// Every choice.
+    /// All choices.
     pub const ALL: [Self; 3] = [Self::Auto, Self::Own, Self::Libtorch];
 
     /// Its name on the command line.
@@ -137,8 +137,8 @@ impl Kernels {
     }
 }
 
-/// Pictures per forward pass. On the CPU rows do not depend on it; on a GPU they differ by rounding, since cuDNN chooses
-/// by it how to sum.
+/// Pictures per forward pass. On the CPU rows do not depend on it; on a GPU they differ by rounding, since cuDNN
+/// chooses its algorithm by it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BatchSize {
     /// 8 on the CPU, where more are no faster and take more memory; on a GPU the largest of 256, 128, 64, … that fits.
@@ -166,7 +166,7 @@ impl FromStr for BatchSize {
     }
 }
 
-/// How rows are computed. None of this changes them by more than rounding.
+/// What the user asks for: how rows are computed. None of it changes rows by more than rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compute {
     /// What the network runs on.
@@ -179,11 +179,11 @@ pub struct Compute {
     pub threads: NonZeroUsize,
 }
 
-/// What runs the network's layers, after `auto` was resolved and checked.
+/// What runs the network's layers on this machine: [`Compute`] with `auto` resolved, checked.
 #[derive(Debug, Clone, Copy)]
 pub enum Engine {
     /// Our own kernels.
-    Own(Vectors),
+    Own(SimdLevel),
     /// libtorch on a device.
     #[cfg(feature = "libtorch")]
     Libtorch(Device, Precision),
@@ -192,8 +192,8 @@ pub enum Engine {
 /// Why this machine or build cannot compute the rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComputeError {
-    /// Another precision than f32, a GPU or libtorch's kernels without libtorch.
-    #[error("{wanted} needs libtorch, and this build has none: it has only our own kernels, for f32 on the CPU")]
+    /// A GPU, bf16, f16 or libtorch's kernels were asked for, and this build has no libtorch.
+    #[error("{wanted} needs libtorch, and this build has none: it has only icebox's own kernels, for f32 on the CPU")]
     NoLibtorch {
         /// What was asked for.
         wanted: String,
@@ -207,14 +207,14 @@ pub enum ComputeError {
         available: usize,
     },
     /// Our own kernels for anything but f32 on the CPU.
-    #[error("our own kernels compute f32 on the CPU; {precision} on {device} needs libtorch's")]
-    NotOwn {
-        /// The numbers.
+    #[error("icebox's own kernels compute f32 on the CPU; {precision} on {device} needs libtorch's")]
+    OwnKernelsOnlyF32Cpu {
+        /// The precision that was asked for.
         precision: Precision,
         /// The device.
         device: Device,
     },
-    /// bfloat16 on a processor that has to emulate it.
+    /// bfloat16 on a CPU that would have to emulate it.
     #[error("bf16: this processor has no instructions for it (avx512_bf16), so it would be slower than f32")]
     NoBf16,
     /// Half precision without a GPU.
@@ -245,7 +245,7 @@ impl Compute {
     /// Checks that this machine and build can compute the precision on the device with the kernels.
     ///
     /// # Errors
-    /// When they cannot. GPUs are assumed to have every precision.
+    /// If they cannot. GPUs are assumed to have every precision.
     pub fn check(self, precision: Precision) -> Result<(), ComputeError> {
         self.engine(precision).map(drop)
     }
@@ -263,11 +263,13 @@ impl Compute {
     /// # Errors
     /// When this machine or build cannot compute them.
     pub fn engine(self, precision: Precision) -> Result<Engine, ComputeError> {
-        let own_can = (self.device, precision) == (Device::Cpu, Precision::F32);
+        let own_kernels_can = (self.device, precision) == (Device::Cpu, Precision::F32);
         match self.kernels {
-            Kernels::Own if !own_can => Err(ComputeError::NotOwn { precision, device: self.device }),
-            Kernels::Own => Ok(Engine::Own(Vectors::longest())),
-            Kernels::Auto if own_can && own_are_faster() => Ok(Engine::Own(Vectors::longest())),
+            Kernels::Own if !own_kernels_can => {
+                Err(ComputeError::OwnKernelsOnlyF32Cpu { precision, device: self.device })
+            }
+            Kernels::Own => Ok(Engine::Own(SimdLevel::best())),
+            Kernels::Auto if own_kernels_can && prefer_own_kernels() => Ok(Engine::Own(SimdLevel::best())),
             Kernels::Auto | Kernels::Libtorch => self.libtorch(precision),
         }
     }
@@ -295,10 +297,10 @@ impl Compute {
     }
 }
 
-/// Where our own kernels are known to be faster than libtorch's: on processors with vectors of 8 values or more. Without
-/// libtorch nothing is faster.
-fn own_are_faster() -> bool {
-    cfg!(not(feature = "libtorch")) || Vectors::longest().floats() >= 8
+/// Whether our own kernels are preferred: they are faster than libtorch's on CPUs with vectors of 8 values or more. A
+/// build without libtorch has no other kernels.
+fn prefer_own_kernels() -> bool {
+    cfg!(not(feature = "libtorch")) || SimdLevel::best().lanes() >= 8
 }
 
 /// How many GPUs libtorch sees.
@@ -312,13 +314,13 @@ fn gpus() -> usize {
 /// The libtorch that this was linked with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkedLibtorch {
-    /// Its version, as far as its folder says.
+    /// Its version, if its folder says it.
     pub version: &'static str,
     /// Whether it has oneDNN.
     pub onednn: bool,
 }
 
-/// The libtorch that this was linked with, unless it was built without.
+/// The libtorch that this was linked with; `None` if it was built without.
 pub fn libtorch() -> Option<LinkedLibtorch> {
     #[cfg(feature = "libtorch")]
     return Some(LinkedLibtorch {

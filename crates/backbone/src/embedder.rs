@@ -9,7 +9,7 @@ use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use crate::compute::{BatchSize, Compute, ComputeError, Device, Engine};
 use crate::network::{Network, NetworkError};
 use crate::photo::Photo;
-use crate::pipeline::{self, Embedding, Event, Settings};
+use crate::pipeline::{self, EmbedReport, Event, Settings};
 use crate::pixels::{Limits, Preprocess};
 use crate::spec::EmbedSpec;
 use crate::weights::Weights;
@@ -18,7 +18,7 @@ use crate::xception::Xception;
 /// The batch size on a CPU: more are no faster, since each worker has a core to itself, and take more memory.
 const CPU_BATCH: usize = 8;
 
-/// Larger batches keep no GPU busier.
+/// Larger batches are no faster on any GPU.
 const MAX_GPU_BATCH: usize = 256;
 
 /// Turns photos into rows of [`COLUMNS`](crate::xception::COLUMNS) features.
@@ -50,10 +50,10 @@ pub struct Embedder {
     pool: ThreadPool,
 }
 
-/// Why there is no embedder.
+/// Why an embedder could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedderError {
-    /// This machine or build cannot give the precision like this.
+    /// This machine or build cannot compute the precision on the device with the kernels.
     #[error(transparent)]
     Compute(#[from] ComputeError),
     /// The network cannot be run: on a GPU, not even one picture fits into its memory.
@@ -68,11 +68,12 @@ impl Embedder {
     /// Prepares the network: folds the batch norms into the weights and packs them.
     ///
     /// # Errors
-    /// When this machine or build cannot give the spec's precision like this, or the network cannot be run.
+    /// If this machine or build cannot compute the spec's precision on the device with the kernels, or the network
+    /// cannot be run.
     pub fn new(spec: &EmbedSpec, weights: &Weights, compute: Compute) -> Result<Self, EmbedderError> {
         let engine = compute.engine(spec.precision)?;
         Ok(Self {
-            network: network(weights, spec.side, compute, engine)?,
+            network: build_network(weights, spec.side, compute, engine)?,
             preprocess: spec.preprocess(Limits::DEFAULT),
             fingerprint: spec.fingerprint(weights.digest(), compute.device),
             workers: compute.workers().get(),
@@ -80,7 +81,7 @@ impl Embedder {
         })
     }
 
-    /// The same with other limits on what a photo may cost.
+    /// The same embedder with other limits on a photo's pixels and memory.
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.preprocess.limits = limits;
         self
@@ -96,7 +97,7 @@ impl Embedder {
         self.network.batch_size()
     }
 
-    /// Forward passes side by side.
+    /// Forward passes that run in parallel.
     pub fn workers(&self) -> usize {
         self.workers
     }
@@ -106,29 +107,30 @@ impl Embedder {
         self.network.kernels()
     }
 
-    /// Computes the rows of the photos and calls `each` with the results in the order of the photos: a row for each (photo,
-    /// view), or why the photo cannot be used. `each` says whether to go on; photos are taken from the iterator as they
-    /// are needed. When `cancel` is set, the batches under way are finished and no more are begun.
+    /// Computes the rows of the photos and calls `on_event` with the results in the order of the photos: a row for each
+    /// (photo, view), or why the photo cannot be used. `on_event` returns whether to continue. Photos are taken from
+    /// the iterator as they are needed. When `cancel` is set, the batches in the pipeline are finished and no more are
+    /// begun.
     ///
     /// # Errors
-    /// When the network fails. A photo that fails is an [`Event`].
+    /// If the network fails. A photo that fails is an [`Event`].
     pub fn embed<B>(
         &self,
         photos: impl IntoIterator<Item = Photo, IntoIter: Send>,
         cancel: &AtomicBool,
-        each: impl FnMut(Event<'_>) -> ControlFlow<B>,
-    ) -> Result<Embedding<B>, NetworkError> {
+        on_event: impl FnMut(Event<'_>) -> ControlFlow<B>,
+    ) -> Result<EmbedReport<B>, NetworkError> {
         let settings = Settings { preprocess: self.preprocess, workers: self.workers, pool: &self.pool };
-        pipeline::run(&self.network, settings, photos.into_iter(), cancel, each)
+        pipeline::run(&self.network, settings, photos.into_iter(), cancel, on_event)
     }
 }
 
-/// The network for batches of the size that is wanted.
-fn network(weights: &Weights, side: u32, compute: Compute, engine: Engine) -> Result<Xception, NetworkError> {
+/// Builds the network; on a GPU `Auto` halves the batch size until it fits.
+fn build_network(weights: &Weights, side: u32, compute: Compute, engine: Engine) -> Result<Xception, NetworkError> {
     match (compute.batch_size, compute.device) {
         (BatchSize::Of(size), _) => Xception::new(weights, side, size.get(), engine),
         (BatchSize::Auto, Device::Cpu) => Xception::new(weights, side, CPU_BATCH, engine),
-        (BatchSize::Auto, Device::Cuda(_)) => largest(MAX_GPU_BATCH, |batch| {
+        (BatchSize::Auto, Device::Cuda(_)) => largest_that_works(MAX_GPU_BATCH, |batch| {
             let network = Xception::new(weights, side, batch, engine)?;
             network.forward(&vec![0; batch * 3 * (side as usize).pow(2)])?;
             Ok(network)
@@ -136,9 +138,9 @@ fn network(weights: &Weights, side: u32, compute: Compute, engine: Engine) -> Re
     }
 }
 
-/// What `attempt` gives for the first of `max`, its half, its quarter, … that works; the last error where none does. Any
-/// error may be one that fewer pictures would not meet: cuDNN has many words for too little memory.
-fn largest<T, E>(max: usize, attempt: impl Fn(usize) -> Result<T, E>) -> Result<T, E> {
+/// Calls `attempt` with `max`, max/2, max/4, ... and returns the first success, or the error for 1. It retries after
+/// any error, since cuDNN reports too little memory in many ways.
+fn largest_that_works<T, E>(max: usize, attempt: impl Fn(usize) -> Result<T, E>) -> Result<T, E> {
     let mut batch = max;
     loop {
         match attempt(batch) {
@@ -155,9 +157,9 @@ mod tests {
     #[test]
     fn a_batch_is_halved_until_it_fits() {
         let memory_for = |room: usize| move |batch: usize| if batch <= room { Ok(batch) } else { Err(batch) };
-        assert_eq!(largest(256, memory_for(1000)), Ok(256));
-        assert_eq!(largest(256, memory_for(40)), Ok(32));
-        assert_eq!(largest(256, memory_for(1)), Ok(1));
-        assert_eq!(largest(256, memory_for(0)), Err(1), "what a single picture failed with");
+        assert_eq!(largest_that_works(256, memory_for(1000)), Ok(256));
+        assert_eq!(largest_that_works(256, memory_for(40)), Ok(32));
+        assert_eq!(largest_that_works(256, memory_for(1)), Ok(1));
+        assert_eq!(largest_that_works(256, memory_for(0)), Err(1), "what a single picture failed with");
     }
 }

@@ -21,11 +21,11 @@ const GOLDEN: &[u8] = include_bytes!("golden.npy");
 /// Width and height of the picture, and of the network's input.
 const SIDE: u32 = 150;
 
-/// The result of [`examine`].
+/// The result of [`compare_with_keras`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct Examination {
-    /// How far its features are from Keras's: relative L2 distance.
-    pub difference: f64,
+pub struct KerasComparison {
+    /// Relative L2 distance of its features to Keras's.
+    pub distance: f64,
     /// Whose kernels ran the network, with which vectors.
     pub kernels: String,
 }
@@ -33,28 +33,32 @@ pub struct Examination {
 /// Embeds the built-in picture and compares its row with Keras's.
 ///
 /// # Errors
-/// When this machine cannot compute the precision on the device, or the network cannot be run.
-pub fn examine(weights: &Weights, precision: Precision, compute: Compute) -> Result<Examination, EmbedderError> {
+/// If this machine cannot compute the precision on the device, or the network cannot be run.
+pub fn compare_with_keras(
+    weights: &Weights,
+    precision: Precision,
+    compute: Compute,
+) -> Result<KerasComparison, EmbedderError> {
     let spec = EmbedSpec { side: SIDE, precision, ..EmbedSpec::default() };
     let embedder = Embedder::new(&spec, weights, compute)?;
-    let mut difference = f64::NAN;
+    let mut distance = f64::NAN;
     embedder.embed([picture()], &AtomicBool::new(false), |event| {
         if let Event::Row { row, .. } = event {
-            difference = relative_l2(row, &golden_row());
+            distance = relative_l2(row, &golden_row());
         }
         ControlFlow::<()>::Continue(())
     })?;
-    Ok(Examination { difference, kernels: embedder.kernels() })
+    Ok(KerasComparison { distance, kernels: embedder.kernels() })
 }
 
-/// The values at the end of the file.
+/// golden.npy without its header.
 fn golden_row() -> Vec<f32> {
     let (_, values) = GOLDEN.split_at(GOLDEN.len() - COLUMNS * size_of::<f32>());
     values.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect()
 }
 
-/// The built-in picture, 150 x 150 pixels: stripes and a slow wave in three colours, `(x (c + 1) + y (3 - c) + x y / 16)
-/// mod 256`.
+/// The built-in picture, 150 x 150 pixels: stripes and a slow wave in three colours, `(x (c + 1) + y (3 - c) + x y /
+/// 16) mod 256`.
 pub fn picture() -> Photo {
     let value = |x: u32, y: u32, c: u32| (x * (c + 1) + y * (3 - c) + x * y / 16) as u8;
     let picture = RgbImage::from_fn(SIDE, SIDE, |x, y| image::Rgb([0, 1, 2].map(|c| value(x, y, c))));

@@ -5,8 +5,9 @@
 //! weights ─ xception, in a backend (own, libtorch) ──┴─ pipeline (decode ∥ network) ─▶ rows in the order of the photos
 //! ```
 //!
-//! [`Embedder`] is the one way from photos to rows. Nothing here knows of data sets and caches, prints, or reads a command
-//! line.
+//! [`Embedder`] is the one way from photos to rows: [`Compute`] (what the user asks for) becomes an
+//! [`Engine`](compute::Engine) (what this machine can run), for which a backend runs the layers of
+//! [`Xception`](xception::Xception). Nothing here reads a data set or a cache, prints, or parses a command line.
 
 pub mod pixels;
 pub mod photo;
@@ -30,6 +31,6 @@ pub use distance::relative_l2;
 pub use embedder::{Embedder, EmbedderError};
 pub use network::NetworkError;
 pub use photo::{Photo, PhotoError, Source};
-pub use pipeline::{Embedding, End, Event, Times, check};
-pub use spec::{EmbedSpec, UnknownRecipe};
+pub use pipeline::{EmbedReport, EndReason, Event, Times, find_broken};
+pub use spec::{EmbedSpec, UnsupportedFingerprint};
 pub use weights::Weights;

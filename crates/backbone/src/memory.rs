@@ -1,10 +1,10 @@
 //! malloc settings that keep freed memory in the process.
 //!
-//! libtorch allocates each layer's output anew. By default glibc returns blocks of that size to the kernel when they are
-//! freed, and every page of the next block is faulted in again: about a fifth of the run time.
+//! libtorch allocates each layer's output anew. By default glibc returns blocks of that size to the kernel when they
+//! are freed, and every page of the next block is faulted in again: about a fifth of the run time.
 
-/// Makes malloc keep freed memory. To be called before the first tensor is made.
-pub fn keep() {
+/// Makes malloc keep freed memory. Must be called before any other thread runs.
+pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code)]
     // SAFETY: `mallopt` takes two integers and may be called at any time; no thread but this one is running yet.

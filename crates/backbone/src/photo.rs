@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::pixels::{Limit, PixelError, View};
 
+/// Extensions of photo files; the case does not matter.
+const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff"];
+
 /// Far more than any photo has; a larger file is not read.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
@@ -14,7 +17,7 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 pub struct Photo {
     /// Where its bytes are.
     pub source: Source,
-    /// The blake3 that the bytes must have, if it is known; other bytes are an error of the photo.
+    /// The blake3 hash that the bytes must have, if it is known; other bytes are an error of the photo.
     pub blake3: Option<blake3::Hash>,
     /// A row is computed for each: a view, or with `None` the photo itself.
     pub views: Vec<Option<View>>,
@@ -41,8 +44,8 @@ pub enum PhotoError {
     /// Not a picture, a damaged one, or one over the limits.
     #[error(transparent)]
     Pixels(#[from] PixelError),
-    /// The bytes do not have the expected hash: the file was changed meanwhile.
-    #[error("changed while it was being read; run again")]
+    /// The bytes do not have the expected hash.
+    #[error("changed since it was hashed; run again")]
     Changed,
 }
 
@@ -83,11 +86,17 @@ impl Photo {
     }
 }
 
-/// Fills `buffer` with the whole file, if it is no larger than photos are. The buffer is the caller's to use again: one
-/// for each photo, with what is kept of it in between, would leave memory full of holes.
+/// Whether a file in a folder of photos is one, by its name.
+pub fn has_photo_extension(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// Reads the whole file into `buffer`. Callers reuse one buffer for many photos: a new one for each would fragment the
+/// heap.
 ///
 /// # Errors
-/// When it cannot be read or is too large.
+/// If it cannot be read or is larger than 1 GiB.
 pub fn read_photo(path: &Path, buffer: &mut Vec<u8>) -> Result<(), PhotoError> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();

@@ -4,9 +4,9 @@
 //! photos ─▶ decode (all cores, batch by batch) ─▶ network (its workers) ─▶ rows in the order of the photos (the caller)
 //! ```
 //!
-//! A photo is decoded once for all of its views. The number of batches in the pipeline is limited by permits, so memory is
-//! bounded however many photos there are. Decoding runs ahead while there are permits left; the operating system divides
-//! the cores among the stages.
+//! A photo is decoded once for all of its views. The number of batches in the pipeline is limited by permits, so memory
+//! is bounded however many photos there are. Decoding runs ahead while there are permits left; the operating system
+//! divides the cores among the stages.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -28,8 +28,8 @@ use crate::pixels::Preprocess;
 /// Batches in the pipeline per worker: one that waits for the network, one in it, one that waits for the caller.
 const BATCHES_PER_WORKER: usize = 3;
 
-/// Most entries of a batch. A batch with this many is sent even if it is not full of pictures, so that after many failures
-/// in a row the caller hears of them.
+/// Maximum number of entries in a batch. A batch with this many entries is sent even if it has fewer pictures than the
+/// batch size, so that many failures in a row are reported soon.
 const MAX_ENTRIES: usize = 4096;
 
 /// The result for a photo, or for one of its views.
@@ -53,11 +53,11 @@ pub enum Event<'a> {
     },
 }
 
-/// How an embedding ended, and what it took.
+/// Result of [`Embedder::embed`](crate::Embedder::embed): why it ended, counts and times.
 #[derive(Debug)]
-pub struct Embedding<B> {
+pub struct EmbedReport<B> {
     /// Why it ended.
-    pub end: End<B>,
+    pub end: EndReason<B>,
     /// Rows that the caller got.
     pub rows: usize,
     /// Batches that went through the network.
@@ -66,18 +66,18 @@ pub struct Embedding<B> {
     pub times: Times,
 }
 
-/// Why an embedding ended.
+/// Why [`Embedder::embed`](crate::Embedder::embed) ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum End<B> {
+pub enum EndReason<B> {
     /// All photos are done.
     Finished,
     /// It was cancelled: the batches in the pipeline were finished, and no more were begun.
     Cancelled,
-    /// The caller stopped it, with this value.
-    Stopped(B),
+    /// The caller's function returned `Break` with this value.
+    ByCaller(B),
 }
 
-/// Busy time of each stage, summed over its threads.
+/// Time spent in each stage, summed over its threads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Times {
     /// Reading, decoding and resizing.
@@ -86,11 +86,11 @@ pub struct Times {
     pub network: Duration,
     /// Workers waiting for decoded batches.
     pub waiting: Duration,
-    /// The caller, with its rows.
+    /// The caller's function.
     pub write: Duration,
 }
 
-/// How an embedding is run.
+/// How [`run`] runs.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings<'a> {
     /// How photos become the network's input.
@@ -128,8 +128,8 @@ enum WorkerError {
     Panic(Box<dyn Any + Send>),
 }
 
-/// Runs the photos through copies of the network, and calls `each` with what becomes of them, in their order. When
-/// `cancel` is set, the batches under way are finished and no more are begun.
+/// Runs the photos through copies of the network, and calls `on_event` with each row or failure, in the order of the
+/// photos. When `cancel` is set, the batches in the pipeline are finished and no more are begun.
 ///
 /// # Errors
 /// When the network fails.
@@ -138,41 +138,47 @@ pub(crate) fn run<N: Network, B>(
     settings: Settings<'_>,
     photos: impl Iterator<Item = Photo> + Send,
     cancel: &AtomicBool,
-    mut each: impl FnMut(Event<'_>) -> ControlFlow<B>,
-) -> Result<Embedding<B>, NetworkError> {
+    mut on_event: impl FnMut(Event<'_>) -> ControlFlow<B>,
+) -> Result<EmbedReport<B>, NetworkError> {
     let clock = Clock::default();
     thread::scope(|scope| {
-        let (decoded, to_network) = unbounded::<Batch>();
-        let (finished, to_caller) = unbounded::<Result<FinishedBatch, WorkerError>>();
-        // A permit for each batch under way: what is decoded or finished early waits for the caller, in bounded memory.
+        let (batch_sender, batch_receiver) = unbounded::<Batch>();
+        let (result_sender, result_receiver) = unbounded::<Result<FinishedBatch, WorkerError>>();
+        // A permit for each batch in the pipeline: memory is bounded although batches that are early wait.
         let permits = settings.workers * BATCHES_PER_WORKER;
-        let (give_back, permits_left) = bounded::<()>(permits);
+        let (permit_sender, permit_receiver) = bounded::<()>(permits);
         for _ in 0..permits {
-            give_back.send(()).expect("the channel has room for all permits");
+            permit_sender.send(()).expect("the channel has room for all permits");
         }
 
         let decoder = Decoder {
             preprocess: settings.preprocess,
             batch_size: network.batch_size(),
-            permits: permits_left,
-            decoded,
+            permit_receiver,
+            batch_sender,
             clock: &clock,
         };
         let decoder = scope.spawn(move || settings.pool.install(|| decoder.run(photos, cancel)));
         for _ in 0..settings.workers {
-            let (network, batches, finished, clock) = (network.share(), to_network.clone(), finished.clone(), &clock);
-            scope.spawn(move || forward_all(&network, &batches, &finished, clock));
+            let network = network.clone_for_thread();
+            let batches = batch_receiver.clone();
+            let results = result_sender.clone();
+            let clock = &clock;
+            scope.spawn(move || forward_all(&network, &batches, &results, clock));
         }
-        drop((to_network, finished));
+        // Only the threads hold these ends now: when they end, the loop below does.
+        drop((batch_receiver, result_sender));
 
         // Workers finish batches in any order: those that are early wait here.
         let mut early = BTreeMap::new();
-        let (mut next, mut rows, mut batches) = (0, 0, 0);
-        let mut stopped = None;
-        'batches: for batch in &to_caller {
-            let batch = match batch {
+        let mut next = 0;
+        let mut rows = 0;
+        let mut batches = 0;
+        let mut by_caller = None;
+        'batches: for result in &result_receiver {
+            let batch = match result {
                 Ok(batch) => batch,
-                // Returning drops the channels, and without them the other threads end.
+                // Returning drops the channel ends, and without them the other threads end.
                 Err(WorkerError::Network(error)) => return Err(error),
                 Err(WorkerError::Panic(panic)) => resume_unwind(panic),
             };
@@ -181,39 +187,50 @@ pub(crate) fn run<N: Network, B>(
                 next += 1;
                 rows += batch.pictures;
                 batches += usize::from(batch.pictures > 0);
-                if let ControlFlow::Break(value) = clock.time(&clock.write, || batch.deliver(&mut each)) {
-                    stopped = Some(value);
+                if let ControlFlow::Break(value) = clock.time(&clock.write, || batch.deliver(&mut on_event)) {
+                    by_caller = Some(value);
                     break 'batches;
                 }
                 // The decoder may have ended already.
-                let _ = give_back.send(());
+                let _ = permit_sender.send(());
             }
         }
-        // No more rows are needed. Without these channels the decoder and the workers end.
-        drop((to_caller, give_back));
+        // No more rows are needed. Without these channel ends the decoder and the workers end.
+        drop((result_receiver, permit_sender));
         let cancelled = decoder.join().unwrap_or_else(|panic| resume_unwind(panic));
-        let end = match stopped {
-            Some(value) => End::Stopped(value),
-            None if cancelled => End::Cancelled,
-            None => End::Finished,
+        let end = match by_caller {
+            Some(value) => EndReason::ByCaller(value),
+            None if cancelled => EndReason::Cancelled,
+            None => EndReason::Finished,
         };
-        Ok(Embedding { end, rows, batches, times: clock.times() })
+        Ok(EmbedReport { end, rows, batches, times: clock.times() })
     })
 }
 
-/// Reads and decodes photos on the current rayon pool, without running a network: the numbers of those that would give no
-/// rows, and why.
-pub fn check(photos: &[Photo], preprocess: Preprocess) -> Vec<(usize, PhotoError)> {
-    let decode = |buffer: &mut Vec<u8>, (number, photo): (usize, &Photo)| {
-        let decoded = photo.bytes(buffer).and_then(|bytes| Ok(preprocess.decode(bytes)?));
-        Some((number, decoded.err()?))
-    };
-    photos.par_iter().enumerate().map_init(Vec::new, decode).flatten().collect()
+/// Reads and decodes photos on the current rayon pool, without running a network. Returns index and error of each photo
+/// that would give no row.
+pub fn find_broken(photos: &[Photo], preprocess: Preprocess) -> Vec<(usize, PhotoError)> {
+    // Each thread reads all of its photos into one buffer.
+    let errors: Vec<Option<PhotoError>> =
+        photos.par_iter().map_init(Vec::new, |buffer, photo| error_of(photo, preprocess, buffer)).collect();
+    let mut broken = Vec::new();
+    for (number, error) in errors.into_iter().enumerate() {
+        if let Some(error) = error {
+            broken.push((number, error));
+        }
+    }
+    broken
+}
+
+/// Why the photo would give no row; `None` if it would.
+fn error_of(photo: &Photo, preprocess: Preprocess, buffer: &mut Vec<u8>) -> Option<PhotoError> {
+    let decoded = photo.bytes(buffer).and_then(|bytes| Ok(preprocess.decode(bytes)?));
+    decoded.err()
 }
 
 impl FinishedBatch {
-    /// Calls `each` with what is in it, in its order.
-    fn deliver<B>(self, each: &mut impl FnMut(Event<'_>) -> ControlFlow<B>) -> ControlFlow<B> {
+    /// Calls `on_event` for each of its entries, in order.
+    fn deliver<B>(self, on_event: &mut impl FnMut(Event<'_>) -> ControlFlow<B>) -> ControlFlow<B> {
         let width = self.rows.len() / self.pictures.max(1);
         let mut rows = self.rows.chunks_exact(width.max(1));
         for entry in self.entries {
@@ -223,7 +240,7 @@ impl FinishedBatch {
                     Event::Row { photo, view, row: rows.next().expect("the network gives a row for each picture") }
                 }
             };
-            each(event)?;
+            on_event(event)?;
         }
         ControlFlow::Continue(())
     }
@@ -234,16 +251,16 @@ impl FinishedBatch {
 struct Decoder<'a> {
     preprocess: Preprocess,
     batch_size: usize,
-    permits: Receiver<()>,
-    decoded: Sender<Batch>,
+    permit_receiver: Receiver<()>,
+    batch_sender: Sender<Batch>,
     clock: &'a Clock,
 }
 
-/// The receiver of batches has gone: the run has failed or was stopped.
+/// The receiver of batches has gone: the run has failed or was ended by the caller.
 struct Disconnected;
 
 impl Decoder<'_> {
-    /// Decodes all photos. Returns whether it ended early because of `cancel` or because the receiver has gone.
+    /// Decodes all photos. Returns whether it ended early, because of `cancel` or because the receiver has gone.
     fn run(&self, photos: impl Iterator<Item = Photo>, cancel: &AtomicBool) -> bool {
         let mut photos = photos.enumerate().peekable();
         let mut batch = self.batch(0);
@@ -265,18 +282,19 @@ impl Decoder<'_> {
             }
         }
         if !batch.entries.is_empty() {
-            // Where nobody takes it, the run has failed, and says so.
+            // An error means that the run has already ended.
             let _ = self.send(batch);
         }
         false
     }
 
-    /// As many photos as fill a batch with their pictures, but one for each thread at least.
+    /// As many photos as fill a batch with their pictures, but at least one for each thread.
     fn next_chunk(&self, photos: &mut impl Iterator<Item = (usize, Photo)>) -> Vec<(usize, Photo)> {
-        let at_least = rayon::current_num_threads().min(self.batch_size);
+        let min_photos = rayon::current_num_threads().min(self.batch_size);
         let mut chunk: Vec<(usize, Photo)> = Vec::with_capacity(self.batch_size);
         let mut pictures = 0;
-        while chunk.len() < at_least || pictures < self.batch_size && chunk.len() < self.batch_size {
+        // Photos may have no views, so the number of photos is limited too.
+        while chunk.len() < min_photos || pictures < self.batch_size && chunk.len() < self.batch_size {
             let Some((number, photo)) = photos.next() else { break };
             pictures += photo.views.len();
             chunk.push((number, photo));
@@ -298,8 +316,7 @@ impl Decoder<'_> {
                 self.send_if_full(batch)
             }
             Ok(pixels) => {
-                let values = self.preprocess.values();
-                for (view, picture) in (0..views).zip(pixels.chunks_exact(values)) {
+                for (view, picture) in (0..views).zip(pixels.chunks_exact(self.preprocess.input_len())) {
                     batch.entries.push(Entry::Picture { photo, view });
                     batch.pixels.extend(picture);
                     self.send_if_full(batch)?;
@@ -311,7 +328,7 @@ impl Decoder<'_> {
 
     /// Sends a full batch, and puts the next one in its place.
     fn send_if_full(&self, batch: &mut Batch) -> Result<(), Disconnected> {
-        let full = batch.pixels.len() == self.batch_size * self.preprocess.values();
+        let full = batch.pixels.len() == self.batch_size * self.preprocess.input_len();
         if !full && batch.entries.len() < MAX_ENTRIES {
             return Ok(());
         }
@@ -321,39 +338,40 @@ impl Decoder<'_> {
 
     /// Sends a batch as soon as there is a permit for it.
     fn send(&self, batch: Batch) -> Result<(), Disconnected> {
-        self.permits.recv().map_err(|_| Disconnected)?;
-        self.decoded.send(batch).map_err(|_| Disconnected)
+        self.permit_receiver.recv().map_err(|_| Disconnected)?;
+        self.batch_sender.send(batch).map_err(|_| Disconnected)
     }
 
     /// An empty batch, with room for its pictures.
     fn batch(&self, number: usize) -> Batch {
-        let pixels = Vec::with_capacity(self.batch_size * self.preprocess.values());
+        let pixels = Vec::with_capacity(self.batch_size * self.preprocess.input_len());
         Batch { number, entries: Vec::with_capacity(self.batch_size), pixels }
     }
 }
 
-/// The wanted pictures of a photo, resized, one behind the other.
+/// The resized pixels of each of the photo's `views`, concatenated.
 fn prepare(photo: &Photo, preprocess: Preprocess, buffer: &mut Vec<u8>) -> Result<Vec<u8>, PhotoError> {
     let picture = preprocess.decode(photo.bytes(buffer)?)?;
-    let mut pixels = vec![0; photo.views.len() * preprocess.values()];
-    for (&view, input) in photo.views.iter().zip(pixels.chunks_exact_mut(preprocess.values())) {
+    let mut pixels = vec![0; photo.views.len() * preprocess.input_len()];
+    for (&view, input) in photo.views.iter().zip(pixels.chunks_exact_mut(preprocess.input_len())) {
         preprocess.resize(&picture, view, input)?;
     }
     Ok(pixels)
 }
 
-/// The second stage, on a worker's thread: batches in, rows out, until there are no more or nobody wants them.
+/// The second stage, on a worker's thread: batches in, rows out, until there are no more batches, or the receiver has
+/// gone.
 fn forward_all<N: Network>(
     network: &N,
     batches: &Receiver<Batch>,
-    finished: &Sender<Result<FinishedBatch, WorkerError>>,
+    results: &Sender<Result<FinishedBatch, WorkerError>>,
     clock: &Clock,
 ) {
     while let Ok(batch) = clock.time(&clock.waiting, || batches.recv()) {
-        // A batch that was lost would have the caller wait for it for ever: a panic takes its place.
+        // If a panic lost the batch, the caller would wait for ever: send the panic in its place.
         let forward = AssertUnwindSafe(|| forward(network, batch, clock));
         let result = catch_unwind(forward).unwrap_or_else(|panic| Err(WorkerError::Panic(panic)));
-        if finished.send(result).is_err() {
+        if results.send(result).is_err() {
             return;
         }
     }
@@ -407,10 +425,15 @@ mod tests {
 
     use super::*;
     use crate::photo::Source;
-    use crate::pixels::{Interpolation, Limits, Variation};
+    use crate::pixels::{AugmentConfig, Interpolation, Limits, Orientation};
 
-    const PREPROCESS: Preprocess =
-        Preprocess { side: 8, interpolation: Interpolation::Nearest, limits: Limits::DEFAULT, fast_decode: false };
+    const PREPROCESS: Preprocess = Preprocess {
+        side: 8,
+        interpolation: Interpolation::Nearest,
+        orientation: Orientation::Stored,
+        limits: Limits::DEFAULT,
+        fast_decode: false,
+    };
 
     /// A row is the sum of its picture's pixels, twice.
     struct Sums {
@@ -423,14 +446,14 @@ mod tests {
         }
 
         fn forward(&self, pixels: &[u8]) -> Result<Vec<f32>, NetworkError> {
-            let pictures = pixels.chunks_exact(PREPROCESS.values());
+            let pictures = pixels.chunks_exact(PREPROCESS.input_len());
             assert!((1..=self.batch_size).contains(&pictures.len()) && pictures.remainder().is_empty());
             // Batches are finished in another order than they were begun.
             thread::sleep(Duration::from_micros(u64::from(pixels[0]) % 7 * 300));
             Ok(pictures.flat_map(|picture| [sum(picture); 2]).collect())
         }
 
-        fn share(&self) -> Self {
+        fn clone_for_thread(&self) -> Self {
             Self { ..*self }
         }
     }
@@ -452,12 +475,12 @@ mod tests {
         (0..count).map(photo).collect()
     }
 
-    /// What becomes of the photos: (photo, view, row), or (photo, error).
+    /// The events of a run: (photo, (view, row)), or (photo, error).
     type Seen = (usize, Result<(usize, Vec<f32>), String>);
 
-    fn run_all(photos: &[Photo], batch_size: usize) -> (Vec<Seen>, Embedding<()>) {
+    fn run_all(photos: &[Photo], batch_size: usize) -> (Vec<Seen>, EmbedReport<()>) {
         let mut seen = Vec::new();
-        let embedding = with_pool(|pool| {
+        let report = with_pool(|pool| {
             let settings = Settings { preprocess: PREPROCESS, workers: 3, pool };
             run(&Sums { batch_size }, settings, photos.iter().cloned(), &AtomicBool::new(false), |event| {
                 seen.push(match event {
@@ -467,7 +490,7 @@ mod tests {
                 ControlFlow::Continue(())
             })
         });
-        (seen, embedding.unwrap())
+        (seen, report.unwrap())
     }
 
     fn with_pool<T>(work: impl FnOnce(&ThreadPool) -> T) -> T {
@@ -479,14 +502,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let photos = photos(40, folder.path());
         for batch_size in [1, 4, 7, 64] {
-            let (seen, embedding) = run_all(&photos, batch_size);
-            assert_eq!((embedding.end, embedding.rows), (End::Finished, 27));
-            assert_eq!(embedding.batches, 27usize.div_ceil(batch_size));
+            let (seen, report) = run_all(&photos, batch_size);
+            assert_eq!((report.end, report.rows), (EndReason::Finished, 27));
+            assert_eq!(report.batches, 27usize.div_ceil(batch_size));
             for (n, (photo, result)) in seen.iter().enumerate() {
                 assert_eq!(*photo, n, "batches of {batch_size}");
                 match result {
                     Ok((view, row)) => assert_eq!((*view, &row[..]), (0, &[sum(&[n as u8 * 2; 192]); 2][..])),
-                    Err(error) => assert!(n % 3 == 2 && error.starts_with("is no picture"), "{n}: {error}"),
+                    Err(error) => assert!(n % 3 == 2 && error.starts_with("is not a picture"), "{n}: {error}"),
                 }
             }
             assert_eq!(seen.len(), 40);
@@ -494,16 +517,18 @@ mod tests {
     }
 
     #[test]
-    fn a_photo_is_decoded_for_all_of_its_views_and_bytes_do_as_well_as_a_file() {
+    fn a_photo_is_decoded_once_for_all_of_its_views_from_a_file_or_from_bytes() {
         let folder = tempfile::tempdir().unwrap();
-        let variation = Variation::new(true, 0.5, 0.5, 1).unwrap();
+        let augmentation = AugmentConfig::new(true, 0.5, 0.5, 1).unwrap();
         let mut photos: Vec<Photo> = photos(20, folder.path()).into_iter().step_by(3).collect();
         for (n, photo) in photos.iter_mut().enumerate() {
             let Source::Path(path) = &photo.source else { unreachable!("photos are files") };
             let bytes = fs::read(path).unwrap();
-            // Of some photos only views are wanted.
+            // For some photos only views are embedded.
             photo.views.truncate(n % 2);
-            photo.views.extend((0..1 + n % 4).map(|number| Some(variation.view(&blake3::hash(&bytes), number))));
+            photo
+                .views
+                .extend((0..1 + n % 4).map(|number| Some(augmentation.sample_view(&blake3::hash(&bytes), number))));
             if n % 2 == 0 {
                 photo.source = Source::Bytes(bytes);
             }
@@ -513,28 +538,28 @@ mod tests {
             for (n, photo) in photos.iter().enumerate() {
                 let picture = PREPROCESS.decode(photo.bytes(&mut Vec::new()).unwrap()).unwrap();
                 for (number, &view) in photo.views.iter().enumerate() {
-                    let mut pixels = vec![0; PREPROCESS.values()];
+                    let mut pixels = vec![0; PREPROCESS.input_len()];
                     PREPROCESS.resize(&picture, view, &mut pixels).unwrap();
                     expected.push((n, Ok((number, vec![sum(&pixels); 2]))));
                 }
             }
-            let (seen, embedding) = run_all(&photos, batch_size);
+            let (seen, report) = run_all(&photos, batch_size);
             assert_eq!(seen, expected);
-            assert_eq!(embedding.batches, expected.len().div_ceil(batch_size));
+            assert_eq!(report.batches, expected.len().div_ceil(batch_size));
         }
     }
 
     #[test]
     fn many_failures_in_a_row_reach_the_caller() {
         let photos = vec![Photo::from_bytes(b"no picture".to_vec()); 3 * MAX_ENTRIES];
-        let (seen, embedding) = run_all(&photos, 8);
-        assert_eq!((seen.len(), embedding.rows, embedding.batches), (3 * MAX_ENTRIES, 0, 0));
+        let (seen, report) = run_all(&photos, 8);
+        assert_eq!((seen.len(), report.rows, report.batches), (3 * MAX_ENTRIES, 0, 0));
     }
 
     #[test]
-    fn checking_finds_what_running_does() {
+    fn broken_photos_are_found_without_a_network() {
         let folder = tempfile::tempdir().unwrap();
-        let broken: Vec<usize> = check(&photos(20, folder.path()), PREPROCESS).iter().map(|(n, _)| *n).collect();
+        let broken: Vec<usize> = find_broken(&photos(20, folder.path()), PREPROCESS).iter().map(|(n, _)| *n).collect();
         assert_eq!(broken, [2, 5, 8, 11, 14, 17]);
     }
 
@@ -545,7 +570,7 @@ mod tests {
         photos[1].blake3 = Some(blake3::hash(b"what it was before"));
         let (seen, _) = run_all(&photos, 4);
         assert!(seen[0].1.is_ok());
-        assert_eq!(seen[1].1, Err("changed while it was being read; run again".to_owned()));
+        assert_eq!(seen[1].1, Err("changed since it was hashed; run again".to_owned()));
     }
 
     #[test]
@@ -555,7 +580,7 @@ mod tests {
         for by_caller in [true, false] {
             let cancel = AtomicBool::new(false);
             let mut rows = 0;
-            let embedding = with_pool(|pool| {
+            let report = with_pool(|pool| {
                 let settings = Settings { preprocess: PREPROCESS, workers: 2, pool };
                 run(&Sums { batch_size: 2 }, settings, photos.iter().cloned(), &cancel, |_| {
                     rows += 1;
@@ -566,8 +591,8 @@ mod tests {
                     ControlFlow::Continue(())
                 })
             });
-            let end = embedding.unwrap().end;
-            assert_eq!(end, if by_caller { End::Stopped("enough") } else { End::Cancelled });
+            let end = report.unwrap().end;
+            assert_eq!(end, if by_caller { EndReason::ByCaller("enough") } else { EndReason::Cancelled });
             assert!((1..200).contains(&rows) && (!by_caller || rows == 1), "{rows}");
         }
     }
@@ -591,7 +616,7 @@ mod tests {
             }
         }
 
-        fn share(&self) -> Self {
+        fn clone_for_thread(&self) -> Self {
             Self { panics: self.panics, calls: self.calls.clone() }
         }
     }
@@ -604,9 +629,9 @@ mod tests {
             with_pool(|pool| {
                 let settings = Settings { preprocess: PREPROCESS, workers: 2, pool };
                 let network = Broken { panics, calls: std::sync::Arc::default() };
-                let each = |_: Event<'_>| ControlFlow::<()>::Continue(());
-                run(&network, settings, photos.iter().cloned(), &AtomicBool::new(false), each)
-                    .map(|embedding| embedding.end)
+                let on_event = |_: Event<'_>| ControlFlow::<()>::Continue(());
+                run(&network, settings, photos.iter().cloned(), &AtomicBool::new(false), on_event)
+                    .map(|report| report.end)
             })
         };
         assert_eq!(run_broken(false), Err(NetworkError::Backend("out of memory".to_owned())));

@@ -1,4 +1,4 @@
-//! What this processor has: vector instructions, and number formats that it multiplies itself.
+//! What this CPU has: vector instructions, and instructions for other number formats than f32.
 
 use std::fmt;
 
@@ -6,9 +6,9 @@ use std::fmt;
 use pulp::x86::{V3, V4};
 use pulp::{Scalar, Simd, WithSimd};
 
-/// The vector instructions that our own kernels run with. Rows are the same bits with each.
+/// The vector instructions that our own kernels run with. Rows have the same bits with each.
 #[derive(Debug, Clone, Copy)]
-pub enum Vectors {
+pub enum SimdLevel {
     /// One value at a time, on any processor.
     Scalar,
     /// 8 values: AVX2 with FMA (x86-64-v3).
@@ -22,8 +22,8 @@ pub enum Vectors {
     Neon(pulp::aarch64::Neon),
 }
 
-impl Vectors {
-    /// All that this processor has, the longest first.
+impl SimdLevel {
+    /// All that this CPU has, the longest vectors first.
     pub fn available() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
         let vectors = [V4::try_new().map(Self::Avx512), V3::try_new().map(Self::Avx2)];
@@ -34,22 +34,22 @@ impl Vectors {
         vectors.into_iter().flatten().chain([Self::Scalar]).collect()
     }
 
-    /// The longest that this processor has.
-    pub fn longest() -> Self {
+    /// The longest vectors that this CPU has.
+    pub fn best() -> Self {
         Self::available()[0]
     }
 
     /// f32 values in a vector.
-    pub fn floats(self) -> usize {
-        struct Floats;
-        impl WithSimd for Floats {
+    pub fn lanes(self) -> usize {
+        struct Lanes;
+        impl WithSimd for Lanes {
             type Output = usize;
 
             fn with_simd<S: Simd>(self, _: S) -> usize {
                 S::F32_LANES
             }
         }
-        self.dispatch(Floats)
+        self.dispatch(Lanes)
     }
 
     /// Runs `work`, compiled for these instructions.
@@ -67,8 +67,8 @@ impl Vectors {
     }
 }
 
-/// Their name and length, as in `AVX2, 8 floats`.
-impl fmt::Display for Vectors {
+/// Name and length, as in `AVX2, vectors of 8 floats`.
+impl fmt::Display for SimdLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
             Self::Scalar => return f.write_str("no vector instructions"),
@@ -79,11 +79,11 @@ impl fmt::Display for Vectors {
             #[cfg(target_arch = "aarch64")]
             Self::Neon(_) => "NEON",
         };
-        write!(f, "{name}, vectors of {} floats", self.floats())
+        write!(f, "{name}, vectors of {} floats", self.lanes())
     }
 }
 
-/// Whether the processor multiplies bfloat16 numbers itself; those with AMX have these instructions too.
+/// Whether the CPU has bfloat16 instructions; CPUs with AMX do.
 pub fn has_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512bf16");
@@ -93,8 +93,8 @@ pub fn has_bf16() -> bool {
     return false;
 }
 
-/// Names of the instruction sets that the network is faster with.
-pub fn features() -> Vec<&'static str> {
+/// Names of this CPU's instruction sets that make the network faster.
+pub fn instruction_sets() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     let known = [
         ("avx2", is_x86_feature_detected!("avx2")),
@@ -113,9 +113,9 @@ mod tests {
 
     #[test]
     fn the_longest_vectors_come_first_and_every_processor_has_some() {
-        let lengths: Vec<usize> = Vectors::available().into_iter().map(Vectors::floats).collect();
+        let lengths: Vec<usize> = SimdLevel::available().into_iter().map(SimdLevel::lanes).collect();
         assert!(lengths.is_sorted_by(|longer, shorter| longer > shorter), "{lengths:?}");
         assert_eq!(lengths.last(), Some(&1));
-        assert_eq!(Vectors::longest().floats(), lengths[0]);
+        assert_eq!(SimdLevel::best().lanes(), lengths[0]);
     }
 }

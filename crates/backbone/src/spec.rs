@@ -3,7 +3,7 @@
 use feature_cache::{Difference, Fingerprint};
 
 use crate::compute::{Device, Precision};
-use crate::pixels::{Interpolation, Limits, Preprocess};
+use crate::pixels::{Interpolation, Limits, Orientation, Preprocess};
 
 /// The network and the layer whose output is pooled.
 const BACKBONE: &str = "Xception without top (Keras), block14_sepconv2_act";
@@ -14,12 +14,19 @@ const SCALING: &str = "x / 127.5 - 1";
 /// How pictures become RGB: as in Pillow.
 const COLOR: &str = "RGB as Pillow's convert, EXIF orientation ignored";
 
+/// The same with [`Orientation::Exif`].
+const UPRIGHT_COLOR: &str = "RGB as Pillow's convert, turned upright as Pillow's exif_transpose";
+
 /// The decoder: Pillow's pixels.
 const DECODER: &str = "JPEG as libjpeg-turbo (islow, fancy upsampling), others as the image crate";
 
 /// The decoder with [`EmbedSpec::fast_decode`]: Pillow's pixels after `Image.draft`.
 const FAST_DECODER: &str =
     "JPEG as libjpeg-turbo (islow, fancy upsampling), scaled down while decoding; others as the image crate";
+
+/// Suffix of an interpolation other than nearest. Those without it are of rows from before Pillow 13 was followed,
+/// whose pixels differ in some photos: it resizes tall ones down before across.
+const AS_PILLOW_13: &str = " as Pillow 13";
 
 /// How the last feature map becomes a row.
 const POOLING: &str = "global average";
@@ -34,23 +41,31 @@ pub struct EmbedSpec {
     pub side: u32,
     /// How photos are resized to it.
     pub interpolation: Interpolation,
+    /// Which way up photos are taken.
+    pub orientation: Orientation,
     /// Whether JPEGs are scaled down while they are decoded, as long as `side` pixels are left both ways.
     pub fast_decode: bool,
     /// The number format that the network computes in.
     pub precision: Precision,
 }
 
-/// What Keras does by default: 150 x 150 pixels, the nearest ones, in f32.
+/// What Keras does by default: 150 x 150 pixels, the nearest ones, of photos as they are stored, in f32.
 impl Default for EmbedSpec {
     fn default() -> Self {
-        Self { side: 150, interpolation: Interpolation::Nearest, fast_decode: false, precision: Precision::F32 }
+        Self {
+            side: 150,
+            interpolation: Interpolation::Nearest,
+            orientation: Orientation::Stored,
+            fast_decode: false,
+            precision: Precision::F32,
+        }
     }
 }
 
 /// A fingerprint of rows that this version cannot compute.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is {found:?}, which this version cannot compute")]
-pub struct UnknownRecipe {
+pub struct UnsupportedFingerprint {
     /// The field of the fingerprint.
     pub field: String,
     /// Its value.
@@ -60,18 +75,21 @@ pub struct UnknownRecipe {
 impl EmbedSpec {
     /// The fingerprint of the rows that are computed with the weights of this digest on the device.
     ///
-    /// The batch size, the number of threads, the kernels and the order of the photos are no part of it: on the CPU rows do
-    /// not depend on them, but for rounding (some millionths of a row's length) on the kernels. Rows of a GPU are told
-    /// apart, since more than rounding may differ there.
+    /// The batch size, the number of threads, the kernels and the order of the photos are not part of it. On the CPU
+    /// rows do not depend on them, except that kernels differ by rounding. GPU rows get their own fingerprint.
     pub fn fingerprint(&self, weights: blake3::Hash, device: Device) -> Fingerprint {
+        let color = match self.orientation {
+            Orientation::Stored => COLOR,
+            Orientation::Exif => UPRIGHT_COLOR,
+        };
         let on_gpu = if device == Device::Cpu { "" } else { ON_GPU };
         Fingerprint {
             backbone: BACKBONE.to_owned(),
             weights: weights.to_hex().to_string(),
             size: self.side,
-            interpolation: self.interpolation.name().to_owned(),
+            interpolation: interpolation_word(self.interpolation),
             scaling: SCALING.to_owned(),
-            color: COLOR.to_owned(),
+            color: color.to_owned(),
             decoder: if self.fast_decode { FAST_DECODER } else { DECODER }.to_owned(),
             pooling: POOLING.to_owned(),
             precision: format!("{}{on_gpu}", self.precision),
@@ -82,17 +100,20 @@ impl EmbedSpec {
     ///
     /// # Errors
     /// Names a field whose value this version cannot compute.
-    pub fn from_fingerprint(fingerprint: &Fingerprint) -> Result<(Self, Device), UnknownRecipe> {
-        let unknown = |field: &str, found: &str| UnknownRecipe { field: field.to_owned(), found: found.to_owned() };
-        let interpolation = fingerprint.interpolation.parse();
-        let interpolation = interpolation.map_err(|_| unknown("interpolation", &fingerprint.interpolation))?;
+    pub fn from_fingerprint(fingerprint: &Fingerprint) -> Result<(Self, Device), UnsupportedFingerprint> {
+        let unknown =
+            |field: &str, found: &str| UnsupportedFingerprint { field: field.to_owned(), found: found.to_owned() };
+        let is_meant = |candidate: &Interpolation| interpolation_word(*candidate) == fingerprint.interpolation;
+        let interpolation = Interpolation::ALL.into_iter().find(is_meant);
+        let interpolation = interpolation.ok_or_else(|| unknown("interpolation", &fingerprint.interpolation))?;
         let (precision, device) = match fingerprint.precision.strip_suffix(ON_GPU) {
             Some(precision) => (precision, Device::Cuda(0)),
             None => (fingerprint.precision.as_str(), Device::Cpu),
         };
         let precision = precision.parse().map_err(|_| unknown("precision", &fingerprint.precision))?;
+        let orientation = if fingerprint.color == UPRIGHT_COLOR { Orientation::Exif } else { Orientation::Stored };
         let fast_decode = fingerprint.decoder == FAST_DECODER;
-        let spec = Self { side: fingerprint.size, interpolation, fast_decode, precision };
+        let spec = Self { side: fingerprint.size, interpolation, orientation, fast_decode, precision };
         // The fields that are not in the spec must have the values of this version.
         let same = Fingerprint { weights: fingerprint.weights.clone(), ..spec.fingerprint(blake3::hash(b""), device) };
         match same.differences(fingerprint).pop() {
@@ -103,9 +124,15 @@ impl EmbedSpec {
 
     /// How photos become the network's input.
     pub fn preprocess(&self, limits: Limits) -> Preprocess {
-        let Self { side, interpolation, fast_decode, .. } = *self;
-        Preprocess { side, interpolation, fast_decode, limits }
+        let Self { side, interpolation, orientation, fast_decode, .. } = *self;
+        Preprocess { side, interpolation, orientation, fast_decode, limits }
     }
+}
+
+/// The interpolation as a fingerprint has it.
+fn interpolation_word(interpolation: Interpolation) -> String {
+    let suffix = if interpolation == Interpolation::Nearest { "" } else { AS_PILLOW_13 };
+    format!("{interpolation}{suffix}")
 }
 
 #[cfg(test)]
@@ -118,10 +145,12 @@ mod tests {
         for interpolation in Interpolation::ALL {
             for precision in Precision::ALL {
                 for fast_decode in [false, true] {
-                    for device in [Device::Cpu, Device::Cuda(0)] {
-                        let spec = EmbedSpec { side: 299, interpolation, fast_decode, precision };
-                        let fingerprint = spec.fingerprint(weights, device);
-                        assert_eq!(EmbedSpec::from_fingerprint(&fingerprint), Ok((spec, device)));
+                    for orientation in Orientation::ALL {
+                        for device in [Device::Cpu, Device::Cuda(0)] {
+                            let spec = EmbedSpec { side: 299, interpolation, orientation, fast_decode, precision };
+                            let fingerprint = spec.fingerprint(weights, device);
+                            assert_eq!(EmbedSpec::from_fingerprint(&fingerprint), Ok((spec, device)));
+                        }
                     }
                 }
             }
@@ -132,9 +161,11 @@ mod tests {
     fn a_fingerprint_that_cannot_be_computed_names_its_field() {
         let known = EmbedSpec::default().fingerprint(blake3::hash(b"weights"), Device::Cpu);
         type Change = fn(&mut Fingerprint);
-        let changes: [(&str, Change); 7] = [
+        let changes: [(&str, Change); 9] = [
             ("backbone", |fingerprint| fingerprint.backbone = "other".to_owned()),
             ("interpolation", |fingerprint| fingerprint.interpolation = "other".to_owned()),
+            ("interpolation", |fingerprint| fingerprint.interpolation = "bilinear".to_owned()),
+            ("interpolation", |fingerprint| fingerprint.interpolation = "nearest as Pillow 13".to_owned()),
             ("scaling", |fingerprint| fingerprint.scaling = "other".to_owned()),
             ("color", |fingerprint| fingerprint.color = "other".to_owned()),
             ("decoder", |fingerprint| fingerprint.decoder = "other".to_owned()),
@@ -146,7 +177,8 @@ mod tests {
             change(&mut changed);
             let error = EmbedSpec::from_fingerprint(&changed).unwrap_err();
             assert_eq!(error.field, field);
-            assert!(error.to_string().contains("other"), "{error}");
+            let (_, found) = changed.fields().into_iter().find(|(name, _)| *name == field).unwrap();
+            assert_eq!(error.to_string(), format!("{field} is {found:?}, which this version cannot compute"));
         }
     }
 }

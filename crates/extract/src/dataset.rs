@@ -10,11 +10,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use backbone::photo::has_photo_extension;
 use feature_cache::{ClassNames, Split};
 use walkdir::{DirEntry, WalkDir};
-
-/// Extensions of picture files; the case does not matter.
-const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff"];
 
 /// Folder names of splits.
 const SPLIT_FOLDERS: [(&str, Split); 5] = [
@@ -33,14 +31,14 @@ pub struct Dataset {
     /// The classes of `train`, or of the folder itself.
     pub classes: ClassNames,
     /// Every split that has a photo.
-    pub splits: BTreeMap<Split, Vec<Photo>>,
-    /// Files and folders that were left out, and why.
-    pub left_out: Vec<LeftOut>,
+    pub splits: BTreeMap<Split, Vec<LabeledPhoto>>,
+    /// Files and folders that were ignored, and why.
+    pub ignored: Vec<Ignored>,
 }
 
-/// A file with a picture's extension in a class's folder. Its content has not been read yet.
+/// A file with a photo's extension in a class's folder, and its label. Its content has not been read yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Photo {
+pub struct LabeledPhoto {
     /// Relative to the data set.
     pub path: PathBuf,
     /// Its class's index.
@@ -49,10 +47,10 @@ pub struct Photo {
 
 /// A file or folder that is not part of the data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct Ignored {
     /// Relative to the data set.
     pub path: PathBuf,
-    /// Why it was left out.
+    /// Why it was ignored.
     pub reason: &'static str,
 }
 
@@ -70,7 +68,7 @@ pub enum DatasetError {
     /// It holds no folders.
     #[error("{}: no classes here; expected one folder of photos per class, or train/CLASS/…", .0.display())]
     NoClasses(PathBuf),
-    /// There are not two classes to tell apart.
+    /// There is only one class.
     #[error("{}: only one class, {class:?}; expected at least two folders of photos", path.display())]
     OneClass {
         /// The folder of classes.
@@ -82,7 +80,7 @@ pub enum DatasetError {
     #[error("{}: no photos in this class; add some, or remove the folder", .0.display())]
     EmptyClass(PathBuf),
     /// There is a validation or test split, but no train split.
-    #[error("{}: has {found}/ but no train/ to take the classes from", path.display())]
+    #[error("{}: has {found}/ but no train/, which defines the classes", path.display())]
     NoTrain {
         /// The data set.
         path: PathBuf,
@@ -123,13 +121,13 @@ impl Dataset {
     /// When the folder is not a data set, or cannot be read.
     pub fn scan(root: &Path) -> Result<Self, DatasetError> {
         let root = root.canonicalize().map_err(|cause| DatasetError::Io { path: root.to_owned(), cause })?;
-        let mut left_out = Vec::new();
-        let folders = split_folders(&root, &mut left_out)?;
+        let mut ignored = Vec::new();
+        let folders = split_folders(&root, &mut ignored)?;
         let training_folder = folders.get(&Split::Train).or_else(|| folders.get(&Split::All)).unwrap_or(&root);
-        let classes = read_classes(training_folder, &root, &mut left_out)?;
+        let classes = read_classes(training_folder, &root, &mut ignored)?;
         // In a data set without splits the same folder was listed twice: as a folder of splits, and of classes.
-        left_out.dedup();
-        let mut dataset = Self { root: root.clone(), classes, splits: BTreeMap::new(), left_out };
+        ignored.dedup();
+        let mut dataset = Self { root: root.clone(), classes, splits: BTreeMap::new(), ignored };
         for (split, folder) in &folders {
             let photos = dataset.scan_split(*split, folder)?;
             if !photos.is_empty() {
@@ -144,21 +142,21 @@ impl Dataset {
         self.splits.values().map(Vec::len).sum()
     }
 
-    /// Whether there is no photo, which [`Dataset::scan`] never returns.
+    /// Whether there is no photo; never after [`Dataset::scan`].
     pub fn is_empty(&self) -> bool {
         self.splits.is_empty()
     }
 
     /// Every photo with its split, in the order of the rows.
-    pub fn photos(&self) -> impl Iterator<Item = (Split, &Photo)> {
+    pub fn photos(&self) -> impl Iterator<Item = (Split, &LabeledPhoto)> {
         self.splits.iter().flat_map(|(&split, photos)| photos.iter().map(move |photo| (split, photo)))
     }
 
     /// The photos of one split, in the order of the rows.
-    fn scan_split(&mut self, split: Split, folder: &Path) -> Result<Vec<Photo>, DatasetError> {
+    fn scan_split(&mut self, split: Split, folder: &Path) -> Result<Vec<LabeledPhoto>, DatasetError> {
         if !split.is_training() {
             // The classes are those of the training photos: others cannot be evaluated.
-            for class in class_folders(folder, &self.root, &mut self.left_out)? {
+            for class in class_folders(folder, &self.root, &mut self.ignored)? {
                 if self.classes.label(&class).is_none() {
                     return Err(DatasetError::UnknownClass { path: folder.to_owned(), class });
                 }
@@ -170,25 +168,25 @@ impl Dataset {
             if !folder.exists() && !split.is_training() {
                 continue;
             }
-            let paths = photos_below(&folder, &self.root, &mut self.left_out)?;
+            let paths = photos_below(&folder, &self.root, &mut self.ignored)?;
             if paths.is_empty() && split.is_training() {
                 return Err(DatasetError::EmptyClass(folder));
             }
             for path in paths {
-                photos.push(Photo { path, label });
+                photos.push(LabeledPhoto { path, label });
             }
         }
         Ok(photos)
     }
 }
 
-/// The folder of each split; the data set itself where there are none.
-fn split_folders(root: &Path, left_out: &mut Vec<LeftOut>) -> Result<BTreeMap<Split, PathBuf>, DatasetError> {
+/// The folder of each split; the data set itself if there are none.
+fn split_folders(root: &Path, ignored: &mut Vec<Ignored>) -> Result<BTreeMap<Split, PathBuf>, DatasetError> {
     let mut folders: BTreeMap<Split, PathBuf> = BTreeMap::new();
     let mut others = Vec::new();
-    for name in folders_in(root, root, left_out)? {
+    for name in folders_in(root, root, ignored)? {
         let Some(&(_, split)) = SPLIT_FOLDERS.iter().find(|(folder, _)| name == *folder) else {
-            others.push(LeftOut { path: name.into(), reason: "not a split" });
+            others.push(Ignored { path: name.into(), reason: "not train, validation, val, valid or test" });
             continue;
         };
         // `val` and `validation`, say, are the same split.
@@ -204,13 +202,13 @@ fn split_folders(root: &Path, left_out: &mut Vec<LeftOut>) -> Result<BTreeMap<Sp
     if !folders.contains_key(&Split::Train) {
         return Err(DatasetError::NoTrain { path: root.to_owned(), found: file_name(first) });
     }
-    left_out.extend(others);
+    ignored.extend(others);
     Ok(folders)
 }
 
 /// The classes of the training photos: at least two.
-fn read_classes(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result<ClassNames, DatasetError> {
-    let classes = ClassNames::new(class_folders(folder, root, left_out)?)
+fn read_classes(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Result<ClassNames, DatasetError> {
+    let classes = ClassNames::new(class_folders(folder, root, ignored)?)
         .map_err(|_| DatasetError::NoClasses(folder.to_owned()))?;
     if classes.len() == 1 {
         let class = classes.name(0).expect("there is one class").to_owned();
@@ -220,16 +218,16 @@ fn read_classes(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Resu
 }
 
 /// The names of the classes in a split's folder.
-fn class_folders(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result<Vec<String>, DatasetError> {
+fn class_folders(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Result<Vec<String>, DatasetError> {
     let mut classes = Vec::new();
-    for name in folders_in(folder, root, left_out)? {
+    for name in folders_in(folder, root, ignored)? {
         classes.push(name.into_string().map_err(|name| DatasetError::ClassName(folder.join(name)))?);
     }
     Ok(classes)
 }
 
 /// The names of the folders in a folder, sorted.
-fn folders_in(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result<Vec<OsString>, DatasetError> {
+fn folders_in(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Result<Vec<OsString>, DatasetError> {
     let failed = |cause| DatasetError::Io { path: folder.to_owned(), cause };
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -240,7 +238,7 @@ fn folders_in(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result
         if is_within(root, &entry.path()) {
             names.push(entry.file_name());
         } else {
-            left_out.push(link_to_outside(root, &entry.path()));
+            ignored.push(link_to_outside(root, &entry.path()));
         }
     }
     names.sort_unstable();
@@ -248,7 +246,7 @@ fn folders_in(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result
 }
 
 /// The pictures below a class's folder, relative to the data set, sorted bytewise.
-fn photos_below(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Result<Vec<PathBuf>, DatasetError> {
+fn photos_below(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Result<Vec<PathBuf>, DatasetError> {
     let mut photos = Vec::new();
     let relative = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
     let mut walk = WalkDir::new(folder).min_depth(1).follow_links(true).into_iter();
@@ -256,17 +254,19 @@ fn photos_below(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Resu
         match entry {
             Ok(entry) if is_hidden(entry.file_name()) => skip(&mut walk, &entry),
             Ok(entry) if entry.path_is_symlink() && !is_within(root, entry.path()) => {
-                left_out.push(link_to_outside(root, entry.path()));
+                ignored.push(link_to_outside(root, entry.path()));
                 skip(&mut walk, &entry);
             }
-            Ok(entry) if entry.file_type().is_file() && is_picture(entry.path()) => photos.push(relative(entry.path())),
+            Ok(entry) if entry.file_type().is_file() && has_photo_extension(entry.path()) => {
+                photos.push(relative(entry.path()));
+            }
             Ok(_) => {}
             Err(error) => {
                 let path = error.path().unwrap_or(folder).to_owned();
                 let is_visible = !is_hidden(path.file_name().unwrap_or_default());
                 if error.loop_ancestor().is_some() {
-                    left_out.push(LeftOut { path: relative(&path), reason: "a symbolic link in a circle" });
-                } else if is_picture(&path) && is_visible {
+                    ignored.push(Ignored { path: relative(&path), reason: "a symbolic link loop" });
+                } else if has_photo_extension(&path) && is_visible {
                     // A broken link, say: it has a photo's name, so it is reported with the photos that cannot be read.
                     photos.push(relative(&path));
                 } else {
@@ -279,30 +279,25 @@ fn photos_below(folder: &Path, root: &Path, left_out: &mut Vec<LeftOut>) -> Resu
     Ok(photos)
 }
 
-/// Keeps the walk out of a folder.
+/// If the entry is a folder, skips what is in it.
 fn skip(walk: &mut walkdir::IntoIter, entry: &DirEntry) {
     if entry.file_type().is_dir() {
         walk.skip_current_dir();
     }
 }
 
-fn link_to_outside(root: &Path, path: &Path) -> LeftOut {
+fn link_to_outside(root: &Path, path: &Path) -> Ignored {
     let path = path.strip_prefix(root).unwrap_or(path).to_owned();
-    LeftOut { path, reason: "a symbolic link that leaves the data set" }
+    Ignored { path, reason: "a symbolic link to outside the data set" }
 }
 
-/// Whether a path, its links followed, is within the data set.
+/// Whether a path, with symbolic links resolved, is within the data set.
 fn is_within(root: &Path, path: &Path) -> bool {
     path.canonicalize().is_ok_and(|target| target.starts_with(root))
 }
 
 fn is_hidden(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".")
-}
-
-fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default();
-    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 fn file_name(path: &Path) -> String {
@@ -387,7 +382,7 @@ mod tests {
             error(&["train/a/1.jpg", "train/b/1.jpg", "validation/c/1.jpg"]),
             "DATA/validation: class \"c\" is not in train/; add it there, or remove it here"
         );
-        assert_eq!(error(&["test/a/1.jpg"]), "DATA: has test/ but no train/ to take the classes from");
+        assert_eq!(error(&["test/a/1.jpg"]), "DATA: has test/ but no train/, which defines the classes");
         let both = error(&["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "validation/a/1.jpg"]);
         assert!(both.contains("are both the validation split; merge them"), "{both}");
         let missing = Dataset::scan("no/such/folder".as_ref()).unwrap_err().to_string();
@@ -409,10 +404,10 @@ mod tests {
         let dataset = Dataset::scan(root.path()).unwrap();
         let paths: Vec<String> = listed(&dataset).into_iter().map(|(_, path, _)| path).collect();
         assert_eq!(paths, ["cat/1.jpg", "cat/deep/2.jpg", "cat/inside.jpg", "dog/1.jpg", "dog/dangling.jpg"]);
-        let mut left_out: Vec<_> = dataset.left_out.iter().map(|l| (l.path.to_str().unwrap(), l.reason)).collect();
-        left_out.sort_unstable();
-        let leaves = "a symbolic link that leaves the data set";
-        let circle = ("cat/deep/circle", "a symbolic link in a circle");
-        assert_eq!(left_out, [("bird", leaves), circle, ("cat/outside", leaves), ("cat/outside.jpg", leaves)]);
+        let mut ignored: Vec<_> = dataset.ignored.iter().map(|l| (l.path.to_str().unwrap(), l.reason)).collect();
+        ignored.sort_unstable();
+        let outside = "a symbolic link to outside the data set";
+        let circle = ("cat/deep/circle", "a symbolic link loop");
+        assert_eq!(ignored, [("bird", outside), circle, ("cat/outside", outside), ("cat/outside.jpg", outside)]);
     }
 }

@@ -12,18 +12,18 @@ use backbone::pixels::{Limit, Limits};
 use backbone::xception::COLUMNS;
 use backbone::{
     Compute, ComputeError, EmbedSpec, Embedder, EmbedderError, NetworkError, Photo, PhotoError, Precision, Times,
-    Weights, check,
+    Weights, find_broken,
 };
 use feature_cache::{
     CacheContents, CacheError, CacheWriter, FeatureCache, Fingerprint, IndexEntry, Journal, RowSource, SharedPhoto,
     SkippedPhoto, Split, SplitContents, Views, WhenLocked, photos_in_two_splits,
 };
+use stdio::Progress;
 
 use crate::changes::Changes;
-use crate::dataset::{Dataset, DatasetError, LeftOut};
-use crate::inventory::{Inventory, Reading};
+use crate::dataset::{Dataset, DatasetError, Ignored};
+use crate::inventory::{Inventory, ReadOptions};
 use crate::jobs::{self, Job, JobError, Outcome};
-use crate::progress::Progress;
 use crate::views::PhotoViews;
 
 /// The settings of an extraction.
@@ -39,13 +39,13 @@ pub struct Extraction {
     pub spec: EmbedSpec,
     /// How they are computed.
     pub compute: Compute,
-    /// What a photo may cost.
+    /// Limits on a photo's pixels and memory.
     pub limits: Limits,
     /// Augmented views of the training photos.
     pub views: Option<PhotoViews>,
     /// What to do about broken photos.
     pub on_error: OnError,
-    /// Hash every photo, also those whose size and time are known.
+    /// Hash every photo, also those whose size and modification time are known.
     pub rehash: bool,
     /// Overwrite a cache with another fingerprint, other views or other photos.
     pub replace: bool,
@@ -59,7 +59,7 @@ pub enum OnError {
     /// Check all others, then fail with the whole list.
     #[default]
     Fail,
-    /// Leave them out, and list them in skipped.csv.
+    /// Skip them, and list them in skipped.csv.
     Skip,
 }
 
@@ -97,15 +97,15 @@ pub struct Summary {
     pub computed: usize,
     /// Photos whose bytes are in more than one split.
     pub shared: Vec<SharedPhoto>,
-    /// What was left out of the data set.
-    pub left_out: Vec<LeftOut>,
+    /// Files and folders of the data set that were ignored.
+    pub ignored: Vec<Ignored>,
     /// Forward passes of the network.
     pub batches: usize,
     /// Forward passes that ran in parallel.
     pub workers: NonZeroUsize,
     /// The kernels that ran the network; `None` if nothing was computed.
     pub kernels: Option<String>,
-    /// Busy time of each stage of the pipeline.
+    /// Time spent in each stage of the pipeline, summed over its threads.
     pub times: Times,
     /// Wall time of the whole run.
     pub elapsed: Duration,
@@ -152,7 +152,7 @@ pub enum ExtractError {
     },
     /// Every training photo of a class is broken.
     #[error("{}: class {class:?} has no photo that can be used", dataset.display())]
-    NothingLeft {
+    ClassWithoutPhotos {
         /// The data set.
         dataset: PathBuf,
         /// The class.
@@ -166,9 +166,9 @@ pub enum ExtractError {
         /// How many rows it has.
         rows: usize,
     },
-    /// It was asked to stop.
-    #[error("stopped; {kept} finished rows are kept")]
-    Stopped {
+    /// It was cancelled.
+    #[error("cancelled; {kept} finished rows are kept")]
+    Cancelled {
         /// Finished rows in the journal, which the next run reuses.
         kept: usize,
     },
@@ -181,11 +181,12 @@ fn listed(photos: &[SkippedPhoto]) -> String {
 }
 
 impl Extraction {
-    /// Brings the cache up to date with the photos. When `stop` is set, finished rows are kept for the next run.
+    /// Brings the cache up to date with the photos. When `cancel` is set, it ends early, and finished rows are kept for
+    /// the next run.
     ///
     /// # Errors
     /// See [`ExtractError`].
-    pub fn run(&self, stop: &AtomicBool) -> Result<Summary, ExtractError> {
+    pub fn run(&self, cancel: &AtomicBool) -> Result<Summary, ExtractError> {
         let start = Instant::now();
         // What this machine cannot compute is refused before any photo is read.
         self.compute.check(self.spec.precision)?;
@@ -198,28 +199,28 @@ impl Extraction {
         let previous = self.previous(writer.path(), &fingerprint)?;
         let mut journal = writer.journal(&fingerprint, ROW_LENGTH)?;
 
-        // The blake3 of every photo says which of them have a row already, whatever their files are called now.
-        let inventory = self.take_inventory(&dataset, previous.as_ref());
-        let pictures = inventory.pictures();
-        let changes = self.changes(previous.as_ref(), &pictures)?;
+        // Rows are found by the hash of their photo's bytes, whatever the file is called now.
+        let inventory = self.hash_photos(&dataset, previous.as_ref());
+        let entries = inventory.entries();
+        let changes = self.changes(previous.as_ref(), &entries)?;
         let (mut broken, mut exceeded) = (inventory.broken(), inventory.exceeded());
-        let jobs = Job::missing(&pictures, self.views.as_ref(), &RowSource::new(previous.as_ref(), &journal)?);
+        let jobs = Job::find_missing(&entries, self.views.as_ref(), &RowSource::new(previous.as_ref(), &journal)?);
 
         // Missing rows go through the network into the journal, where they survive a crash.
         let mut outcome = Outcome::default();
         let mut kernels = None;
         if self.on_error == OnError::Fail && !broken.is_empty() {
             // The run will fail. The other photos are only decoded, so that the error lists every broken one.
-            outcome.broken = self.check(&jobs, &dataset.root, 0);
+            outcome.broken = self.find_broken(&jobs, &dataset.root, 0);
         } else if !jobs.is_empty() {
             let embedder = Embedder::new(&self.spec, &weights, self.compute)?.with_limits(self.limits);
             kernels = Some(embedder.kernels());
-            outcome = self.compute(&jobs, &dataset.root, &embedder, &mut journal, stop)?;
+            outcome = self.compute_rows(&jobs, &dataset.root, &embedder, &mut journal, cancel)?;
         }
-        broken.extend(all_paths_of_broken(&outcome.broken, &jobs, &pictures));
+        broken.extend(all_paths_of_broken(&outcome.broken, &jobs, &entries));
         exceeded.extend(outcome.broken.iter().filter_map(|(_, reason)| reason.limit()));
         if outcome.cancelled {
-            return Err(ExtractError::Stopped { kept: journal.rows() });
+            return Err(ExtractError::Cancelled { kept: journal.rows() });
         }
         if self.on_error == OnError::Fail && !broken.is_empty() {
             let photos = broken.into_iter().map(|(path, reason)| SkippedPhoto { path, reason }).collect();
@@ -227,7 +228,7 @@ impl Extraction {
         }
 
         // The new cache replaces the old one, unless there is nothing new.
-        let contents = self.contents(&dataset, fingerprint, pictures, &broken)?;
+        let contents = self.contents(&dataset, fingerprint, entries, &broken)?;
         let before = previous.as_ref().map(CacheContents::from_cache).transpose()?;
         if before.as_ref() != Some(&contents) {
             let rows = RowSource::new(previous.as_ref(), &journal)?;
@@ -249,7 +250,7 @@ impl Extraction {
             hashed: inventory.hashed,
             computed: outcome.rows,
             shared: photos_in_two_splits(contents.photos()),
-            left_out: dataset.left_out,
+            ignored: dataset.ignored,
             batches: outcome.batches,
             workers: self.compute.workers(),
             kernels,
@@ -263,8 +264,8 @@ impl Extraction {
         self.views.as_ref().map(PhotoViews::manifest_views)
     }
 
-    /// The existing cache, if its rows can be reused: its fingerprint must be the same, and every byte must be the one that
-    /// was written. If it has views, they must not be lost.
+    /// The existing cache, if its rows can be reused: its fingerprint must be the same, and every byte must be the one
+    /// that was written. Views that the new cache would lack are an error, unless `replace` is set.
     fn previous(&self, path: &Path, fingerprint: &Fingerprint) -> Result<Option<FeatureCache>, ExtractError> {
         let cache = match open_reusable(path, fingerprint) {
             Ok(cache) => cache,
@@ -280,11 +281,11 @@ impl Extraction {
         Ok(Some(cache))
     }
 
-    fn take_inventory(&self, dataset: &Dataset, previous: Option<&FeatureCache>) -> Inventory {
+    fn hash_photos(&self, dataset: &Dataset, previous: Option<&FeatureCache>) -> Inventory {
         let progress = Progress::start("hashing", dataset.len(), "photos");
         let known = previous.map(FeatureCache::hashes).unwrap_or_default();
-        let reading = Reading { preprocess: self.spec.preprocess(self.limits), rehash: self.rehash };
-        Inventory::take(dataset, &known, reading, || progress.advance(1))
+        let options = ReadOptions { preprocess: self.spec.preprocess(self.limits), rehash: self.rehash };
+        Inventory::hash(dataset, &known, options, || progress.advance(1))
     }
 
     /// How the photos differ from those of the existing cache.
@@ -294,11 +295,11 @@ impl Extraction {
     fn changes(
         &self,
         previous: Option<&FeatureCache>,
-        pictures: &BTreeMap<Split, Vec<IndexEntry>>,
+        entries: &BTreeMap<Split, Vec<IndexEntry>>,
     ) -> Result<Changes, ExtractError> {
-        let Some(cache) = previous else { return Ok(Changes::between([], photos_of(pictures))) };
+        let Some(cache) = previous else { return Ok(Changes::between([], photos_of(entries))) };
         let before = CacheContents::from_cache(cache)?;
-        let changes = Changes::between(before.photos(), photos_of(pictures));
+        let changes = Changes::between(before.photos(), photos_of(entries));
         let nothing_is_kept = changes.kept() == 0 && changes.removed > 0;
         if nothing_is_kept && !self.replace {
             return Err(ExtractError::OtherPhotos { path: cache.path().to_owned(), rows: changes.removed });
@@ -306,24 +307,24 @@ impl Extraction {
         Ok(changes)
     }
 
-    /// Computes the rows of the jobs. If a broken photo makes the run fail, the jobs after it are only decoded, so that all
-    /// broken photos can be listed.
-    fn compute(
+    /// Computes the rows of the jobs. If a broken photo makes the run fail, the jobs after it are only decoded, so that
+    /// all broken photos can be listed.
+    fn compute_rows(
         &self,
         jobs: &[Job],
         root: &Path,
         embedder: &Embedder,
         journal: &mut Journal,
-        stop: &AtomicBool,
+        cancel: &AtomicBool,
     ) -> Result<Outcome, ExtractError> {
         let fail = self.on_error == OnError::Fail;
-        let computed = jobs::compute(jobs, root, embedder, journal, fail, stop);
-        let mut outcome = computed.map_err(|error| match error {
+        let outcome = jobs::run(jobs, root, embedder, journal, fail, cancel);
+        let mut outcome = outcome.map_err(|error| match error {
             JobError::Network(error) => error.into(),
             JobError::Journal(error) => self.with_photo(error, jobs),
         })?;
         if fail && let Some(&(number, _)) = outcome.broken.last() {
-            outcome.broken.extend(self.check(jobs, root, number + 1));
+            outcome.broken.extend(self.find_broken(jobs, root, number + 1));
         }
         Ok(outcome)
     }
@@ -331,7 +332,7 @@ impl Extraction {
     /// Adds the photo's path to the error that a row is not finite.
     fn with_photo(&self, error: CacheError, jobs: &[Job]) -> ExtractError {
         let CacheError::RowNotFinite(key) = error else { return error.into() };
-        match jobs.iter().find(|job| job.keys.contains(&key)) {
+        match jobs.iter().find(|job| job.missing.iter().any(|row| row.key == key)) {
             None => error.into(),
             Some(job) => ExtractError::NotFinite {
                 photo: job.path.clone(),
@@ -341,11 +342,11 @@ impl Extraction {
         }
     }
 
-    /// Reads and decodes the photos of the jobs from number `first` on. Returns the numbers of those that are broken, with
-    /// the reason.
-    fn check(&self, jobs: &[Job], root: &Path, first: usize) -> Vec<(usize, PhotoError)> {
+    /// Reads and decodes the photos of the jobs from number `first` on. Returns the numbers of those that are broken,
+    /// with the reason.
+    fn find_broken(&self, jobs: &[Job], root: &Path, first: usize) -> Vec<(usize, PhotoError)> {
         let photos: Vec<Photo> = jobs[first..].iter().map(|job| job.photo(root)).collect();
-        let mut broken = check(&photos, self.spec.preprocess(self.limits));
+        let mut broken = find_broken(&photos, self.spec.preprocess(self.limits));
         for (number, _) in &mut broken {
             *number += first;
         }
@@ -360,17 +361,17 @@ impl Extraction {
         &self,
         dataset: &Dataset,
         fingerprint: Fingerprint,
-        pictures: BTreeMap<Split, Vec<IndexEntry>>,
+        entries: BTreeMap<Split, Vec<IndexEntry>>,
         broken: &BTreeMap<PathBuf, String>,
     ) -> Result<CacheContents, ExtractError> {
         let mut splits = BTreeMap::new();
-        for (split, mut photos) in pictures {
+        for (split, mut photos) in entries {
             photos.retain(|photo| !broken.contains_key(&photo.path));
             if split.is_training() {
                 let labels: HashSet<i64> = photos.iter().map(|photo| photo.label).collect();
                 for (class, label) in dataset.classes.iter().zip(0..) {
                     if !labels.contains(&label) {
-                        return Err(ExtractError::NothingLeft {
+                        return Err(ExtractError::ClassWithoutPhotos {
                             dataset: dataset.root.clone(),
                             class: class.to_owned(),
                         });
@@ -407,22 +408,22 @@ fn open_reusable(path: &Path, fingerprint: &Fingerprint) -> Result<FeatureCache,
 }
 
 /// Every photo with its split.
-fn photos_of(pictures: &BTreeMap<Split, Vec<IndexEntry>>) -> impl Iterator<Item = (Split, &IndexEntry)> {
-    pictures.iter().flat_map(|(&split, photos)| photos.iter().map(move |photo| (split, photo)))
+fn photos_of(entries: &BTreeMap<Split, Vec<IndexEntry>>) -> impl Iterator<Item = (Split, &IndexEntry)> {
+    entries.iter().flat_map(|(&split, photos)| photos.iter().map(move |photo| (split, photo)))
 }
 
-/// The paths of all photos whose bytes are those of a broken job, with the reason: a job is only one of them.
+/// Paths of all photos with the same bytes as a broken job's photo, with the reason: a job has only the first.
 fn all_paths_of_broken(
     broken: &[(usize, PhotoError)],
     jobs: &[Job],
-    pictures: &BTreeMap<Split, Vec<IndexEntry>>,
+    entries: &BTreeMap<Split, Vec<IndexEntry>>,
 ) -> Vec<(PathBuf, String)> {
     let mut reasons: HashMap<blake3::Hash, String> = HashMap::new();
     for (job, error) in broken {
         reasons.insert(jobs[*job].blake3, error.to_string());
     }
     let mut paths = Vec::new();
-    for photo in pictures.values().flatten() {
+    for photo in entries.values().flatten() {
         if let Some(reason) = reasons.get(&photo.blake3) {
             paths.push((photo.path.clone(), reason.clone()));
         }

@@ -1,4 +1,4 @@
-//! The blake3 of each photo of the data set, from its file or from the last run's hashes.
+//! The blake3 hash of each photo of the data set, from its file or from the last run's hashes.csv.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,9 +11,9 @@ use backbone::pixels::{Limit, Preprocess};
 use feature_cache::{HashedPhoto, Hashes, IndexEntry, Split};
 use rayon::prelude::*;
 
-use crate::dataset::{Dataset, Photo};
+use crate::dataset::{Dataset, LabeledPhoto};
 
-/// The photos of a data set, with the blake3 of their bytes.
+/// The photos of a data set, with the blake3 hash of their bytes.
 #[derive(Debug)]
 pub struct Inventory {
     splits: BTreeMap<Split, Vec<HashResult>>,
@@ -22,29 +22,29 @@ pub struct Inventory {
 }
 
 /// A photo with its hash, or why it cannot have a row.
-type HashResult = (Photo, Result<HashedPhoto, PhotoError>);
+type HashResult = (LabeledPhoto, Result<HashedPhoto, PhotoError>);
 
 /// How photos are read.
 #[derive(Debug, Clone, Copy)]
-pub struct Reading {
-    /// How they will be decoded and resized: a photo that cannot be is found now.
+pub struct ReadOptions {
+    /// How they will be decoded and resized: headers are checked against it.
     pub preprocess: Preprocess,
-    /// Hash every file, also those whose size and time are known.
+    /// Hash every file, also those whose size and modification time are known.
     pub rehash: bool,
 }
 
 impl Inventory {
-    /// Hashes the photos on all threads of the current rayon pool, except those whose size and time are those in `known`.
-    /// The header of a file that is read is also checked, so that a file that is not a picture is found before any forward
-    /// pass. `advance` is called after each photo.
-    pub fn take(dataset: &Dataset, known: &Hashes, reading: Reading, advance: impl Fn() + Sync) -> Self {
+    /// Hashes the photos on all threads of the current rayon pool, except those whose size and modification time are
+    /// those in `known`. The header of a file that is read is also checked, so that a file that is not a picture is
+    /// found before any forward pass. `advance` is called after each photo.
+    pub fn hash(dataset: &Dataset, known: &Hashes, options: ReadOptions, advance: impl Fn() + Sync) -> Self {
         let hashed = AtomicUsize::new(0);
-        let hash = |buffer: &mut Vec<u8>, photo: &Photo| {
-            let result = match known_hash(dataset, photo, known, reading) {
+        let hash_photo = |buffer: &mut Vec<u8>, photo: &LabeledPhoto| {
+            let result = match known_hash(dataset, photo, known, options) {
                 Some(known) => Ok(known),
                 None => {
                     hashed.fetch_add(1, Ordering::Relaxed);
-                    hash_file(&dataset.root.join(&photo.path), reading, buffer)
+                    hash_file(&dataset.root.join(&photo.path), options, buffer)
                 }
             };
             advance();
@@ -53,13 +53,13 @@ impl Inventory {
         let mut splits = BTreeMap::new();
         for (&split, photos) in &dataset.splits {
             // Each thread reads all of its files into one buffer.
-            splits.insert(split, photos.par_iter().map_init(Vec::new, hash).collect());
+            splits.insert(split, photos.par_iter().map_init(Vec::new, hash_photo).collect());
         }
         Self { splits, hashed: hashed.into_inner() }
     }
 
-    /// Every photo that can have a row, by split, in the order of the rows.
-    pub fn pictures(&self) -> BTreeMap<Split, Vec<IndexEntry>> {
+    /// The index entry of every photo that can have a row, by split, in the order of the rows.
+    pub fn entries(&self) -> BTreeMap<Split, Vec<IndexEntry>> {
         let mut splits = BTreeMap::new();
         for (&split, photos) in &self.splits {
             let mut entries = Vec::with_capacity(photos.len());
@@ -90,7 +90,7 @@ impl Inventory {
         photos.filter_map(|(_, hash)| hash.as_ref().err()?.limit()).collect()
     }
 
-    /// The sizes and times of the photos, for the next run.
+    /// Size, modification time and hash of each photo, for the next run.
     pub fn hashes(&self) -> Hashes {
         let mut hashes = Vec::new();
         for (photo, hash) in self.splits.values().flatten() {
@@ -103,20 +103,21 @@ impl Inventory {
 }
 
 /// The photo's hash from an earlier run, if its size and time have not changed since.
-fn known_hash(dataset: &Dataset, photo: &Photo, known: &Hashes, reading: Reading) -> Option<HashedPhoto> {
-    if reading.rehash {
+fn known_hash(dataset: &Dataset, photo: &LabeledPhoto, known: &Hashes, options: ReadOptions) -> Option<HashedPhoto> {
+    if options.rehash {
         return None;
     }
     let metadata = fs::metadata(dataset.root.join(&photo.path)).ok()?;
-    let blake3 = known.unchanged(&photo.path, &metadata)?;
+    let blake3 = known.hash_if_unchanged(&photo.path, &metadata)?;
     Some(HashedPhoto::new(&metadata, blake3))
 }
 
 /// Reads the file into `buffer`, checks that it is a picture, and hashes it.
-fn hash_file(path: &Path, reading: Reading, buffer: &mut Vec<u8>) -> Result<HashedPhoto, PhotoError> {
-    // Before it is read: if the file changes meanwhile, its time will not match the next time.
+fn hash_file(path: &Path, options: ReadOptions, buffer: &mut Vec<u8>) -> Result<HashedPhoto, PhotoError> {
+    // Taken before reading: if the file changes meanwhile, the next run sees another modification time and hashes it
+    // again.
     let metadata = fs::metadata(path)?;
     read_photo(path, buffer)?;
-    reading.preprocess.check(buffer)?;
+    options.preprocess.check(buffer)?;
     Ok(HashedPhoto::new(&metadata, blake3::hash(buffer)))
 }

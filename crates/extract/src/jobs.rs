@@ -6,23 +6,30 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use backbone::pixels::View;
-use backbone::{Embedder, End, Event, NetworkError, Photo, PhotoError, Source, Times};
+use backbone::{Embedder, EndReason, Event, NetworkError, Photo, PhotoError, Source, Times};
 use feature_cache::{CacheError, IndexEntry, Journal, RowSource, Split};
+use stdio::Progress;
 
-use crate::progress::Progress;
 use crate::views::PhotoViews;
 
-/// A photo with missing rows: its own, those of its views, or some of them.
+/// A photo with missing rows: its own, or those of some of its views.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// Relative to the data set.
     pub path: PathBuf,
-    /// blake3 that the file's bytes had when it was hashed.
+    /// blake3 hash that the file's bytes had when it was hashed.
     pub blake3: blake3::Hash,
-    /// The key of each missing row; at least one.
-    pub keys: Vec<blake3::Hash>,
-    /// For each key, the view that the row is of; `None` for the photo itself.
-    pub views: Vec<Option<View>>,
+    /// At least one.
+    pub missing: Vec<MissingRow>,
+}
+
+/// A row that has to be computed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MissingRow {
+    /// Its key in the journal.
+    pub key: blake3::Hash,
+    /// The view that it is of; `None` for the photo itself.
+    pub view: Option<View>,
 }
 
 /// The result of running the jobs.
@@ -40,7 +47,7 @@ pub struct Outcome {
     pub times: Times,
 }
 
-/// Why the jobs cannot be run.
+/// Why running the jobs failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     /// The network could not be run.
@@ -51,7 +58,7 @@ pub enum JobError {
     Journal(#[from] CacheError),
 }
 
-/// Why the embedding is stopped early.
+/// Why the run ends before the last job.
 enum Stop {
     Broken,
     Journal(CacheError),
@@ -59,7 +66,7 @@ enum Stop {
 
 impl Job {
     /// The photos and the views of training photos that have no row yet. Photos with the same bytes are listed once.
-    pub fn missing(
+    pub fn find_missing(
         photos: &BTreeMap<Split, Vec<IndexEntry>>,
         views: Option<&PhotoViews>,
         rows: &RowSource<'_>,
@@ -69,26 +76,24 @@ impl Job {
         for (&split, photos) in photos {
             for photo in photos {
                 // All rows that the photo should have: its own and, if it is a training photo, those of its views.
-                let mut wanted: Vec<(blake3::Hash, Option<View>)> = vec![(photo.blake3, None)];
+                let mut rows_of_photo = vec![MissingRow { key: photo.blake3, view: None }];
                 if let Some(views) = views
                     && split.is_training()
                 {
                     for (key, view) in views.for_photo(photo.blake3) {
-                        wanted.push((key, Some(view)));
+                        rows_of_photo.push(MissingRow { key, view: Some(view) });
                     }
                 }
 
-                let mut job =
-                    Self { path: photo.path.clone(), blake3: photo.blake3, keys: Vec::new(), views: Vec::new() };
-                for (key, view) in wanted {
-                    let is_listed = !listed_keys.insert(key);
-                    if !is_listed && !rows.contains(&key) {
-                        job.keys.push(key);
-                        job.views.push(view);
+                let mut missing = Vec::new();
+                for row in rows_of_photo {
+                    let is_new = listed_keys.insert(row.key);
+                    if is_new && !rows.contains(&row.key) {
+                        missing.push(row);
                     }
                 }
-                if !job.keys.is_empty() {
-                    jobs.push(job);
+                if !missing.is_empty() {
+                    jobs.push(Self { path: photo.path.clone(), blake3: photo.blake3, missing });
                 }
             }
         }
@@ -98,16 +103,17 @@ impl Job {
     /// The photo of the data set at `root`.
     pub fn photo(&self, root: &Path) -> Photo {
         let source = Source::Path(root.join(&self.path));
-        Photo { source, blake3: Some(self.blake3), views: self.views.clone() }
+        let views = self.missing.iter().map(|row| row.view).collect();
+        Photo { source, blake3: Some(self.blake3), views }
     }
 }
 
-/// Computes the rows of the jobs and appends them to the journal, a batch at a time. With `stop_at_broken`, it stops at the
-/// first photo that cannot be used, and the jobs after it are not run.
+/// Computes the rows of the jobs and appends them to the journal, a batch at a time. With `stop_at_broken`, it stops at
+/// the first photo that cannot be used, and the jobs after it are not run.
 ///
 /// # Errors
 /// When the network or the journal fails; rows that are already in the journal stay there.
-pub fn compute(
+pub fn run(
     jobs: &[Job],
     root: &Path,
     embedder: &Embedder,
@@ -115,30 +121,37 @@ pub fn compute(
     stop_at_broken: bool,
     cancel: &AtomicBool,
 ) -> Result<Outcome, JobError> {
-    let progress = Progress::start("extracting", jobs.iter().map(|job| job.keys.len()).sum(), "rows");
+    let progress = Progress::start("extracting", jobs.iter().map(|job| job.missing.len()).sum(), "rows");
     let mut pending = PendingRows { rows: Vec::new(), batch_size: embedder.batch_size(), journal, progress };
     let mut broken = Vec::new();
-    let embedding = embedder.embed(jobs.iter().map(|job| job.photo(root)), cancel, |event| match event {
-        Event::Row { photo, view, row } => match pending.push(jobs[photo].keys[view], row) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(Stop::Journal(error)),
-        },
-        Event::Failed { photo, error } => {
-            broken.push((photo, error));
-            if stop_at_broken { ControlFlow::Break(Stop::Broken) } else { ControlFlow::Continue(()) }
+    let on_event = |event: Event<'_>| {
+        match event {
+            Event::Row { photo, view, row } => {
+                if let Err(error) = pending.push(jobs[photo].missing[view].key, row) {
+                    return ControlFlow::Break(Stop::Journal(error));
+                }
+            }
+            Event::Failed { photo, error } => {
+                broken.push((photo, error));
+                if stop_at_broken {
+                    return ControlFlow::Break(Stop::Broken);
+                }
+            }
         }
-    })?;
-    if let End::Stopped(Stop::Journal(error)) = embedding.end {
+        ControlFlow::Continue(())
+    };
+    let report = embedder.embed(jobs.iter().map(|job| job.photo(root)), cancel, on_event)?;
+    if let EndReason::ByCaller(Stop::Journal(error)) = report.end {
         return Err(error.into());
     }
     // The last batch may not be full.
     pending.write()?;
     Ok(Outcome {
         broken,
-        cancelled: matches!(embedding.end, End::Cancelled),
-        rows: embedding.rows,
-        batches: embedding.batches,
-        times: embedding.times,
+        cancelled: matches!(report.end, EndReason::Cancelled),
+        rows: report.rows,
+        batches: report.batches,
+        times: report.times,
     })
 }
 

@@ -9,7 +9,6 @@
 pub mod dataset;
 pub mod inventory;
 pub mod changes;
-pub mod progress;
 pub mod views;
 pub mod jobs;
 pub mod extraction;

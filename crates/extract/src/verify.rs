@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 use backbone::photo::read_photo;
 use backbone::weights::WeightsError;
 use backbone::{
-    Compute, EmbedSpec, Embedder, EmbedderError, Event, Kernels, NetworkError, Photo, PhotoError, UnknownRecipe,
-    Weights, relative_l2,
+    Compute, EmbedSpec, Embedder, EmbedderError, Event, Kernels, NetworkError, Photo, PhotoError,
+    UnsupportedFingerprint, Weights, relative_l2,
 };
 use feature_cache::{CacheContents, CacheError, FeatureCache, IndexEntry};
 use rayon::prelude::*;
@@ -57,19 +57,19 @@ pub enum VerifyError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// This version cannot compute rows with the cache's fingerprint.
-    #[error("{}: {recipe}", cache.display())]
-    UnknownRecipe {
+    #[error("{}: {cause}", cache.display())]
+    UnsupportedFingerprint {
         /// The cache.
         cache: PathBuf,
         /// The field of the fingerprint that is unknown.
-        recipe: UnknownRecipe,
+        cause: UnsupportedFingerprint,
     },
     /// This version draws other views.
     #[error("{}: another version made its views, so they cannot be computed again", .0.display())]
     UnknownViews(PathBuf),
     /// This machine does not have the device or the precision that the rows were computed with.
     #[error("{}: its rows were computed in {precision}: {cause}", cache.display())]
-    NotHere {
+    CannotCompute {
         /// The cache.
         cache: PathBuf,
         /// The precision and device, as the fingerprint has them.
@@ -85,12 +85,18 @@ pub enum VerifyError {
 /// Hashes every photo of the cache and lists those that have changed or cannot be read.
 pub fn photos(contents: &CacheContents, dataset: &Path) -> Vec<Discrepancy> {
     let photos: Vec<&IndexEntry> = contents.photos().map(|(_, photo)| photo).collect();
-    let check = |buffer: &mut Vec<u8>, photo: &&IndexEntry| match read_photo(&dataset.join(&photo.path), buffer) {
-        Err(reason) => Some(Discrepancy::Unreadable { path: photo.path.clone(), reason }),
-        Ok(()) if blake3::hash(buffer) == photo.blake3 => None,
-        Ok(()) => Some(Discrepancy::Changed(photo.path.clone())),
-    };
-    photos.par_iter().map_init(Vec::new, check).flatten().collect()
+    let found: Vec<Option<Discrepancy>> =
+        photos.par_iter().map_init(Vec::new, |buffer, photo| compare_hash(photo, dataset, buffer)).collect();
+    found.into_iter().flatten().collect()
+}
+
+/// Whether the photo's bytes are not those of its index entry. Each thread reads its photos into one buffer.
+fn compare_hash(photo: &IndexEntry, dataset: &Path, buffer: &mut Vec<u8>) -> Option<Discrepancy> {
+    let path = photo.path.clone();
+    if let Err(reason) = read_photo(&dataset.join(&path), buffer) {
+        return Some(Discrepancy::Unreadable { path, reason });
+    }
+    if blake3::hash(buffer) == photo.blake3 { None } else { Some(Discrepancy::Changed(path)) }
 }
 
 /// A photo whose rows are computed again.
@@ -103,12 +109,12 @@ struct Sample<'a> {
     cached: Vec<&'a [f32]>,
 }
 
-/// Computes `count` rows again, evenly spread over the cache, each with the row of one of its views if it has any, and lists
-/// those that differ by more than rounding.
+/// Computes `count` rows again, evenly spread over the cache, each with the row of one of its views if it has any, and
+/// lists those that differ by more than rounding.
 ///
 /// # Errors
-/// When the weights are not the cache's, this machine or version cannot compute its rows or views, or the network cannot be
-/// run.
+/// When the weights are not the cache's, this machine or version cannot compute its rows or views, or the network
+/// cannot be run.
 pub fn rows(
     cache: &FeatureCache,
     dataset: &Path,
@@ -119,13 +125,13 @@ pub fn rows(
     let path = || cache.path().to_owned();
     let weights = Weights::load(weights)?;
     let (spec, device) = EmbedSpec::from_fingerprint(cache.fingerprint())
-        .map_err(|recipe| VerifyError::UnknownRecipe { cache: path(), recipe })?;
+        .map_err(|cause| VerifyError::UnsupportedFingerprint { cache: path(), cause })?;
     let differences = spec.fingerprint(weights.digest(), device).differences(cache.fingerprint());
     if !differences.is_empty() {
         return Err(CacheError::OtherFingerprint { path: path(), differences }.into());
     }
     let embedder = Embedder::new(&spec, &weights, Compute { device, kernels, ..Compute::cpu() }).map_err(|cause| {
-        VerifyError::NotHere { cache: path(), precision: cache.fingerprint().precision.clone(), cause }
+        VerifyError::CannotCompute { cache: path(), precision: cache.fingerprint().precision.clone(), cause }
     })?;
 
     let samples = samples(cache, dataset, count)?;

@@ -2,26 +2,26 @@
 
 use std::num::NonZeroUsize;
 
-use backbone::pixels::{Variation, View};
+use backbone::pixels::{AugmentConfig, View};
 use feature_cache::Views;
 
-/// The views that each training photo has.
+/// The views that each training photo has: [`Views`] describes them, `AugmentConfig` draws them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PhotoViews {
     views: Views,
-    variation: Variation,
+    config: AugmentConfig,
 }
 
 impl PhotoViews {
-    /// `count` views of each photo, drawn with `variation`.
-    pub fn new(count: NonZeroUsize, variation: Variation) -> Self {
-        Self { views: Views { count, augmentation: variation.to_augmentation() }, variation }
+    /// `count` views of each photo, drawn with these settings.
+    pub fn new(count: NonZeroUsize, config: AugmentConfig) -> Self {
+        Self { views: Views { count, augmentation: config.to_augmentation() }, config }
     }
 
-    /// The views of a cache; `None` if this version would draw other ones.
+    /// The views of a cache; `None` if this version cannot draw them.
     pub fn from_cache(views: &Views) -> Option<Self> {
-        let variation = Variation::from_augmentation(&views.augmentation)?;
-        Some(Self { views: views.clone(), variation })
+        let config = AugmentConfig::from_augmentation(&views.augmentation)?;
+        Some(Self { views: views.clone(), config })
     }
 
     /// The description of the views in the manifest.
@@ -29,9 +29,9 @@ impl PhotoViews {
         &self.views
     }
 
-    /// The views of the photo with this blake3, in the order of their numbers, each with the key of its row.
-    pub fn for_photo(&self, photo: blake3::Hash) -> impl Iterator<Item = (blake3::Hash, View)> {
-        let keys = self.views.keys(photo).enumerate();
-        keys.map(move |(number, key)| (key, self.variation.view(&photo, number)))
+    /// The views of the photo with this blake3 hash, in the order of their numbers, each with the key of its row.
+    pub fn for_photo(&self, photo_hash: blake3::Hash) -> impl Iterator<Item = (blake3::Hash, View)> {
+        let keys = self.views.keys(photo_hash).enumerate();
+        keys.map(move |(number, key)| (key, self.config.sample_view(&photo_hash, number)))
     }
 }

@@ -1,5 +1,5 @@
-//! Atomic writes: a new file or folder is written under a hidden name and then renamed, so that a reader opens either the
-//! old content or the new, never a part of it.
+//! Atomic writes: a new file or folder is written under a hidden name and then renamed, so that a reader opens either
+//! the old content or the new, never a part of it.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -17,12 +17,12 @@ pub enum Durability {
 
 /// Replaces the file at `path`, or creates it with the folders above it, by what `write` writes.
 ///
-/// The content goes to a hidden file in the same folder, whose name contains the process id and which is then renamed to
-/// `path`. So a reader sees the old file or the new one, and a file that is already open or mapped does not change.
+/// The content goes to a hidden file in the same folder, whose name contains the process id and which is then renamed
+/// to `path`. So a reader sees the old file or the new one, and a file that is already open or mapped does not change.
 ///
 /// # Errors
 /// Those of `write` and of the operating system. The hidden file is then removed and the file at `path` is unchanged,
-/// unless it was the fsync of its folder that failed: then the new file is in place, but may not survive a power cut.
+/// unless the fsync of its folder failed: then the new file is in place, but may not survive a power cut.
 pub fn write_atomically(
     path: &Path,
     durability: Durability,
@@ -101,8 +101,8 @@ impl NewFolder {
     /// Renames the folder to its final name.
     ///
     /// # Errors
-    /// When there is already a file or a folder that is not empty, or the operating system fails otherwise; the new folder
-    /// is then removed.
+    /// When there is already a file or a folder that is not empty, or the operating system fails otherwise; the new
+    /// folder is then removed.
     pub fn publish(self) -> io::Result<()> {
         fs::rename(&self.path, &self.destination)
     }

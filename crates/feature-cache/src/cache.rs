@@ -16,12 +16,12 @@ use crate::fingerprint::Fingerprint;
 use crate::hashes::Hashes;
 use crate::index::{IndexEntry, SkippedPhoto, read_index, read_skipped};
 use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitManifest, VIEWS, is_absent};
-use crate::npy::NpyArray;
+use crate::npy::NpyLayout;
 use crate::split::Split;
 use crate::views::Views;
 
-/// How often opening is tried again after the cache was replaced meanwhile. Each failure needs another whole cache to be
-/// published in the milliseconds that opening takes.
+/// How often opening is retried if the cache is replaced meanwhile. Each retry needs another cache to be published in
+/// the milliseconds that opening takes.
 const MAX_TRIES: usize = 100;
 
 /// An open cache, as it was when it was opened: later updates do not change it.
@@ -45,7 +45,7 @@ pub struct CachedSplit {
     skipped: Option<MappedFile>,
 }
 
-/// An array of float32, mapped from its file, whose first axis is the split's rows.
+/// A mapped array of float32 whose first axis is the split's rows.
 #[derive(Debug)]
 struct MappedRows {
     bytes: Mmap,
@@ -66,7 +66,7 @@ impl FeatureCache {
     /// mapped and not read.
     ///
     /// # Errors
-    /// When there is no cache, it follows another version of the format, or a file is not what the manifest says.
+    /// If there is no cache, it has another version of the format, or a file is not what the manifest says.
     pub fn open(path: &Path) -> Result<Self, CacheError> {
         let mut tries = 1;
         loop {
@@ -121,7 +121,8 @@ impl FeatureCache {
         self.splits.iter().map(|(&split, rows)| (split, rows))
     }
 
-    /// Reads hashes.csv: the size and time that each photo had when it was hashed. Only the writer of the cache needs it.
+    /// Reads hashes.csv: the size and modification time that each photo had when it was hashed. Only the writer of the
+    /// cache needs it.
     pub fn hashes(&self) -> Hashes {
         Hashes::load(&self.path.join(HASHES))
     }
@@ -143,19 +144,19 @@ impl CachedSplit {
             .expect("the values are those of this shape: checked when the file was opened")
     }
 
-    /// The rows in order, (columns,) each.
-    pub fn each_row(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+    /// Iterates over the rows in order, (columns,) each.
+    pub fn iter_rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.features.rows()
     }
 
-    /// The augmented views of each row in order, (views * columns,) each, in the order of the views' numbers; empty if the
-    /// split has no views.
+    /// The augmented views of each row in order, (views * columns,) each, in the order of the views' numbers; empty if
+    /// the split has no views.
     pub fn views_by_row(&self) -> impl Iterator<Item = &[f32]> {
         self.views.iter().flat_map(MappedRows::rows)
     }
 
-    /// Releases the memory of the rows that were read so far. They stay readable: the operating system maps them again, from
-    /// its page cache or from the disk.
+    /// Releases the memory of the rows that were read so far. They stay readable: the operating system maps them again,
+    /// from its page cache or from the disk.
     pub fn release(&self) {
         self.features.release();
         self.views.iter().for_each(MappedRows::release);
@@ -228,12 +229,12 @@ impl MappedFile {
         CacheError::Damaged { path: self.path.clone(), damage }
     }
 
-    /// Interprets the file as this array, or fails if it is another one.
-    fn into_rows(self, array: Result<NpyArray<f32>, Damage>) -> Result<MappedRows, CacheError> {
-        let array = array.map_err(|damage| self.damaged(damage))?;
-        let values = array.elements(&self.bytes).map_err(|damage| self.damaged(damage))?;
+    /// Checks that the file has this layout, and returns its rows.
+    fn into_rows(self, layout: Result<NpyLayout<f32>, Damage>) -> Result<MappedRows, CacheError> {
+        let layout = layout.map_err(|damage| self.damaged(damage))?;
+        let values = layout.elements(&self.bytes).map_err(|damage| self.damaged(damage))?;
         let header_bytes = self.bytes.len() - size_of_val(values);
-        Ok(MappedRows { bytes: self.bytes, header_bytes, row_length: array.row_length() })
+        Ok(MappedRows { bytes: self.bytes, header_bytes, row_length: layout.row_length() })
     }
 }
 
@@ -253,15 +254,15 @@ impl MappedRows {
         #[allow(unsafe_code)]
         // SAFETY: the map is shared and read-only, so its pages hold no changes that could be lost.
         let released = unsafe { self.bytes.unchecked_advise(UncheckedAdvice::DontNeed) };
-        // If the operating system does not follow the advice, that only costs memory.
+        // If the operating system ignores the advice, that only costs memory.
         drop(released);
     }
 }
 
 fn open_splits(folder: &Path, manifest: &Manifest) -> Result<BTreeMap<Split, CachedSplit>, CacheError> {
     let mut splits = BTreeMap::new();
-    for (&name, split) in &manifest.splits {
-        splits.insert(name, open_split(folder, manifest, name, split)?);
+    for (&split, split_manifest) in &manifest.splits {
+        splits.insert(split, open_split(folder, manifest, split, split_manifest)?);
     }
     Ok(splits)
 }
@@ -269,29 +270,29 @@ fn open_splits(folder: &Path, manifest: &Manifest) -> Result<BTreeMap<Split, Cac
 pub(crate) fn open_split(
     cache: &Path,
     manifest: &Manifest,
-    name: Split,
-    split: &SplitManifest,
+    split: Split,
+    split_manifest: &SplitManifest,
 ) -> Result<CachedSplit, CacheError> {
-    let folder = cache.join(name.name());
-    let files = &split.files;
+    let folder = cache.join(split.name());
+    let files = &split_manifest.files;
     let map = |name: &str, digest: &FileDigest| MappedFile::open(folder.join(name), digest);
 
-    let features = map(FEATURES, &files.features)?.into_rows(manifest.features(split))?;
-    let views = match (manifest.views(name, split), &files.views) {
-        (Some(array), Some(digest)) => Some(map(VIEWS, digest)?.into_rows(array)?),
+    let features = map(FEATURES, &files.features)?.into_rows(manifest.features_layout(split_manifest))?;
+    let views = match (manifest.views_layout(split, split_manifest), &files.views) {
+        (Some(layout), Some(digest)) => Some(map(VIEWS, digest)?.into_rows(layout)?),
         (None, None) => None,
         (Some(_), None) => return Err(CacheError::Damaged { path: folder.join(VIEWS), damage: Damage::Missing }),
         (None, Some(_)) => return Err(CacheError::Damaged { path: folder.join(VIEWS), damage: Damage::Unexpected }),
     };
-    let labels = read_labels(&map(LABELS, &files.labels)?, split, manifest.class_indices.len())?;
+    let labels = read_labels(&map(LABELS, &files.labels)?, split_manifest, manifest.class_indices.len())?;
     let index_file = map(INDEX, &files.index)?;
     let skipped = files.skipped.as_ref().map(|digest| map(SKIPPED, digest)).transpose()?;
-    Ok(CachedSplit { rows: split.rows, features, views, labels, index_file, index: OnceLock::new(), skipped })
+    Ok(CachedSplit { rows: split_manifest.rows, features, views, labels, index_file, index: OnceLock::new(), skipped })
 }
 
 /// Reads labels.npy and checks that each label is the index of a class.
-fn read_labels(file: &MappedFile, split: &SplitManifest, classes: usize) -> Result<Vec<i64>, CacheError> {
-    let labels = Manifest::labels(split).and_then(|array| Ok(array.elements(&file.bytes)?.to_vec()));
+fn read_labels(file: &MappedFile, split_manifest: &SplitManifest, classes: usize) -> Result<Vec<i64>, CacheError> {
+    let labels = Manifest::labels_layout(split_manifest).and_then(|layout| Ok(layout.elements(&file.bytes)?.to_vec()));
     let labels = labels.map_err(|damage| file.damaged(damage))?;
     for (row, &label) in labels.iter().enumerate() {
         if !(0..classes as i64).contains(&label) {
@@ -301,7 +302,8 @@ fn read_labels(file: &MappedFile, split: &SplitManifest, classes: usize) -> Resu
     Ok(labels)
 }
 
-/// Checks that a cache may be written at `path`: there is nothing yet, an empty folder, or a cache without foreign files.
+/// Checks that a cache may be written at `path`: there is nothing yet, an empty folder, or a cache without foreign
+/// files.
 ///
 /// # Errors
 /// [`CacheError::Foreign`] names the first file that would be lost.
@@ -316,10 +318,10 @@ pub(crate) fn check_replaceable(path: &Path) -> Result<(), CacheError> {
         let name = entry.file_name();
         let is_folder = entry.file_type().context("read", path)?.is_dir();
         let is_split = is_folder && Split::EVERY.iter().any(|split| name == split.name());
-        let is_table = !is_folder && (name == MANIFEST || name == HASHES);
+        let is_known_file = !is_folder && (name == MANIFEST || name == HASHES);
         if is_split {
             check_files(&entry.path(), &[FEATURES, VIEWS, LABELS, INDEX, SKIPPED])?;
-        } else if !is_table {
+        } else if !is_known_file {
             return Err(CacheError::Foreign(entry.path()));
         }
     }

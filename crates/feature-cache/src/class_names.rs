@@ -21,12 +21,12 @@ pub enum ClassNamesError {
     /// The same name twice.
     #[error("class {0:?} is listed twice")]
     Repeated(String),
-    /// An index that is not the name's place in sorted order.
-    #[error("class {name:?} has index {found}, but its place in sorted order is {expected}")]
+    /// An index that is not the name's position in sorted order.
+    #[error("class {name:?} has index {found}, but its position in sorted order is {expected}")]
     Index {
         /// The class.
         name: String,
-        /// Its place among the sorted names.
+        /// Its position among the sorted names.
         expected: usize,
         /// The index that was given.
         found: usize,

@@ -21,6 +21,14 @@ pub enum Damage {
         /// What the file has.
         found: u64,
     },
+    /// Longer than the largest that is read.
+    #[error("{found} bytes, more than the {max} that a manifest may have")]
+    TooLarge {
+        /// The largest length that is read.
+        max: u64,
+        /// The file's length, or a part of it that is longer than that.
+        found: u64,
+    },
     /// Its bytes are not those that were written.
     #[error("its bytes have changed since it was written: blake3 {found}, not {expected}")]
     Digest {
@@ -37,10 +45,10 @@ pub enum Damage {
         /// The header in the file, or what is there instead.
         found: String,
     },
-    /// The manifest asks for an array that is too large for any memory.
+    /// The manifest has an array that is too large for memory.
     #[error("expected an array of shape {0:?}, which is larger than memory can be")]
     Shape(Vec<usize>),
-    /// A label that no class has.
+    /// A label without a class.
     #[error("row {row} has label {label}, expected 0 to {}", classes - 1)]
     Label {
         /// The row.
@@ -53,15 +61,16 @@ pub enum Damage {
     /// A feature that is infinite or not a number.
     #[error("row {0} holds a value that is not finite")]
     NotFinite(usize),
-    /// A line of a table that is not what it should be.
+    /// A record of a table that is not what it should be.
     #[error("line {line}: {problem}")]
     Line {
-        /// The line, the header being line 1.
+        /// The number of the record, the header being 1. It is also the line in the file, unless a field has a line
+        /// break.
         line: u64,
         /// What is wrong with it.
         problem: LineProblem,
     },
-    /// Not the number of lines that the manifest says.
+    /// Not the number of rows that the manifest says.
     #[error("expected {expected} rows, found {found}")]
     Rows {
         /// What the manifest says.
@@ -69,7 +78,7 @@ pub enum Damage {
         /// What the file has.
         found: usize,
     },
-    /// Not JSON, or not a manifest's.
+    /// Not JSON, or other fields.
     #[error("not a manifest: {0}")]
     Json(#[from] serde_json::Error),
     /// Not CSV.
@@ -80,12 +89,12 @@ pub enum Damage {
     ClassNames(#[from] ClassNamesError),
 }
 
-/// What is wrong with a line of a table.
+/// What is wrong with a record of a table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineProblem {
-    /// Another header than this version writes.
+    /// Other columns than this version writes.
     #[error("expected the columns {0}")]
-    Columns(&'static str),
+    Columns(String),
     /// Rows are numbered from 0.
     #[error("expected row {0}")]
     Row(usize),
@@ -94,13 +103,13 @@ pub enum LineProblem {
     Label {
         /// labels.npy's.
         expected: i64,
-        /// The line's.
+        /// The record's.
         found: i64,
     },
     /// A field that does not parse.
     #[error("{0} is not readable")]
     Field(&'static str),
-    /// A path that is absolute or climbs out of the data set.
+    /// A path that is absolute or leaves the data set.
     #[error("the path {0:?} leaves the data set")]
     Path(PathBuf),
 }

@@ -1,4 +1,4 @@
-//! Files that are digested while they are written and synced to the disk before they count as written.
+//! Files that are hashed while they are written, and synced to the disk when they are finished.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -9,7 +9,7 @@ use crate::difference::Difference;
 /// Why a cache could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// There is no manifest, so no cache.
+    /// There is no manifest.
     #[error("{}: no feature cache here", .0.display())]
     NotACache(PathBuf),
     /// A file operation failed.
@@ -41,7 +41,7 @@ pub enum CacheError {
         damage: Damage,
     },
     /// The cache's rows were computed with another fingerprint.
-    #[error("{}: its rows were made differently:\n{}", path.display(), Difference::table(differences, "now", "cache"))]
+    #[error("{}: its rows have another fingerprint:\n{}", path.display(), Difference::table(differences, "now", "cache"))]
     OtherFingerprint {
         /// The cache.
         path: PathBuf,
@@ -56,22 +56,32 @@ pub enum CacheError {
         /// The fields that differ: this run's value first, the cache's second.
         differences: Vec<Difference>,
     },
+    /// The cache's rows have another length than the new ones.
+    #[error("{}: its rows have {found} values, expected {expected}", path.display())]
+    RowLength {
+        /// The cache.
+        path: PathBuf,
+        /// The length of the new rows.
+        expected: usize,
+        /// The length of the cache's rows.
+        found: usize,
+    },
     /// Another process is writing the cache.
     #[error("{}: being written by process {owner}", path.display())]
     Locked {
         /// The cache.
         path: PathBuf,
-        /// The writer's process id, as far as it is known.
+        /// The writer's process id, or `unknown`.
         owner: String,
     },
     /// The folder holds a file that does not belong to a cache and would be lost.
     #[error("{}: not part of a feature cache", .0.display())]
     Foreign(PathBuf),
     /// The row with this key holds NaN or an infinity.
-    #[error("the row of picture or view {0} is not finite")]
+    #[error("the row of photo or view {0} is not finite")]
     RowNotFinite(blake3::Hash),
     /// There is no row with this key.
-    #[error("the row of picture or view {0} is missing")]
+    #[error("the row of photo or view {0} is missing")]
     RowMissing(blake3::Hash),
 }
 

@@ -1,11 +1,11 @@
-//! What a feature row depends on besides the picture's bytes.
+//! What a feature row depends on besides the photo's bytes.
 
 use serde::{Deserialize, Serialize};
 
 use crate::difference::{Difference, digest};
 
-/// Everything that a row depends on besides the picture's bytes: two caches with equal fingerprints hold
-/// interchangeable rows.
+/// Everything that a row depends on besides the photo's bytes: two caches with equal fingerprints hold interchangeable
+/// rows.
 ///
 /// The fields are readable text, so that the manifest and a difference between two fingerprints explain themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// The fields in which the two differ, in the order of the manifest; none when rows are interchangeable.
+    /// The fields in which the two differ, in the order of the manifest; empty if rows are interchangeable.
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
         Difference::between(self.fields(), other.fields())
     }

@@ -12,7 +12,7 @@ use crate::hashes::{read_hashes, with_checksum};
 use crate::index::{read_index, read_skipped, write_index, write_skipped};
 use crate::journal::Journal;
 use crate::manifest::{FEATURES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, VIEWS};
-use crate::npy::NpyArray;
+use crate::npy::NpyLayout;
 use crate::split::Split;
 use crate::verify::verify;
 
@@ -61,19 +61,19 @@ pub fn manifest(json: &[u8]) {
     }
 }
 
-/// Takes the bytes for arrays of one, two and three axes.
+/// Reads the bytes as arrays of one, two and three axes.
 pub fn arrays(file: &[u8]) {
     // As in a map, the file begins at an address that is a multiple of an element's size.
     let mut aligned = vec![0u64; file.len().div_ceil(size_of::<u64>())];
     let aligned = &mut bytemuck::cast_slice_mut(&mut aligned)[..file.len()];
     aligned.copy_from_slice(file);
     for shape in [&[3, 5][..], &[3, 2, 5], &[0, 5]] {
-        let array = NpyArray::<f32>::new(shape).expect("a few values");
+        let array = NpyLayout::<f32>::new(shape).expect("a few values");
         if let Ok(elements) = array.elements(aligned) {
             assert_eq!(elements.len(), shape.iter().product::<usize>());
         }
     }
-    if let Ok(labels) = NpyArray::<i64>::new(&[3]).expect("a few values").elements(aligned) {
+    if let Ok(labels) = NpyLayout::<i64>::new(&[3]).expect("a few values").elements(aligned) {
         assert_eq!(labels.len(), 3);
     }
 }
@@ -90,7 +90,8 @@ pub fn cache(folder: &Path, bytes: &[u8]) {
     let _ = verify(folder);
 }
 
-/// The manifest of the cache with another content of one of its files; none where that is a manifest's that is not one.
+/// The manifest of the cache with another content of one of its files; `None` if that file is the manifest and the
+/// content is not one.
 fn manifest_for(name: &str, content: &[u8]) -> Option<Manifest> {
     let json = if name == MANIFEST { content } else { file(MANIFEST) };
     let Manifest { fingerprint, views, columns, class_indices, mut splits, .. } = serde_json::from_slice(json).ok()?;
@@ -126,7 +127,7 @@ fn read_everything(path: &Path) {
     let Ok(cache) = FeatureCache::open(path) else { return };
     for (_, split) in cache.splits() {
         assert_eq!(split.features().dim(), (split.rows(), cache.columns()));
-        assert_eq!(split.each_row().count(), split.rows());
+        assert_eq!(split.iter_rows().count(), split.rows());
         assert!([0, split.rows()].contains(&split.views_by_row().count()));
         assert!(split.labels().iter().all(|&label| cache.classes().name(label as usize).is_some()));
         assert!(split.row(split.rows()).is_none());
@@ -138,7 +139,7 @@ fn read_everything(path: &Path) {
     let _ = (cache.hashes(), cache.check_digests());
 }
 
-/// Opens the bytes as the journal of an unfinished run in the file `path`, and goes on with it.
+/// Opens the bytes as the journal of an unfinished run in the file `path`, and continues it.
 pub fn journal(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).expect("written");
     let fingerprint: Fingerprint = manifest_for(MANIFEST, file(MANIFEST)).expect("the manifest").fingerprint;

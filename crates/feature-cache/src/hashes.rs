@@ -1,8 +1,8 @@
-//! hashes.csv: the size and modification time that each photo had when it was hashed, so that the next run need not hash
-//! it again.
+//! hashes.csv: the size and modification time that each photo had when it was hashed, so that the next run need not
+//! hash it again.
 //!
-//! It is only a hint and not covered by the manifest, since touching a photo changes this file and no row. Its last line
-//! is a checksum of the rest, so a damaged file is detected and ignored.
+//! It is only a hint and not covered by the manifest, since touching a photo changes this file and no row. Its last
+//! line is a checksum of the rest, so a damaged file is detected and ignored.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
@@ -16,8 +16,8 @@ use crate::index::{parse, path_within, read_table, write_table};
 const COLUMNS: [&str; 4] = ["path", "bytes", "mtime_ns", "blake3"];
 const CHECKSUM: &[u8] = b"# blake3 ";
 
-/// Photos written this shortly before hashes.csv may have changed after they were hashed without a new time stamp
-/// (git calls such entries racily clean); they are hashed again.
+/// A photo modified this shortly before hashes.csv was written may have changed again within the same timestamp (git:
+/// racily clean); it is hashed again.
 const CLOCK_GRAIN_NS: i128 = 2_000_000_000;
 
 /// A photo's state when it was hashed.
@@ -29,7 +29,7 @@ pub struct HashedPhoto {
 }
 
 impl HashedPhoto {
-    /// `metadata` is the file's from before it was read.
+    /// `metadata` must be from before the file was read.
     pub fn new(metadata: &Metadata, blake3: blake3::Hash) -> Self {
         Self { bytes: metadata.len(), mtime_ns: mtime_ns(metadata), blake3 }
     }
@@ -53,14 +53,14 @@ impl Hashes {
         Self { photos: photos.into_iter().collect(), written_ns: 0 }
     }
 
-    /// The hash of the photo at `path`, if its size and time are those it had when it was hashed.
-    pub fn unchanged(&self, path: &Path, metadata: &Metadata) -> Option<blake3::Hash> {
+    /// The hash of the photo at `path`, if its size and modification time are those that it had when it was hashed.
+    pub fn hash_if_unchanged(&self, path: &Path, metadata: &Metadata) -> Option<blake3::Hash> {
         let known = self.photos.get(path)?;
         let same = known.bytes == metadata.len() && known.mtime_ns == mtime_ns(metadata);
         (same && known.mtime_ns + CLOCK_GRAIN_NS <= self.written_ns).then_some(known.blake3)
     }
 
-    /// Reads the file at `path`; without any photo if the file is missing or damaged.
+    /// Reads the file at `path`; empty if missing or damaged.
     pub(crate) fn load(path: &Path) -> Self {
         let Ok(bytes) = fs::read(path) else { return Self::default() };
         let Ok(photos) = read_hashes(&bytes) else { return Self::default() };
@@ -72,11 +72,15 @@ impl Hashes {
     pub(crate) fn to_bytes(&self) -> csv::Result<Vec<u8>> {
         let mut photos: Vec<_> = self.photos.iter().collect();
         photos.sort_unstable_by(|a, b| a.0.as_os_str().as_bytes().cmp(b.0.as_os_str().as_bytes()));
-        let lines = photos.into_iter().map(|(path, photo)| {
-            let [bytes, mtime] = [photo.bytes.to_string(), photo.mtime_ns.to_string()].map(String::into_bytes);
-            [path.as_os_str().as_bytes().to_vec(), bytes, mtime, photo.blake3.to_hex().as_bytes().to_vec()]
-        });
-        Ok(with_checksum(write_table(COLUMNS, lines)?))
+        let mut records = Vec::with_capacity(photos.len());
+        for (path, photo) in photos {
+            let path = path.as_os_str().as_bytes().to_vec();
+            let bytes = photo.bytes.to_string().into_bytes();
+            let mtime_ns = photo.mtime_ns.to_string().into_bytes();
+            let hash = photo.blake3.to_hex().as_bytes().to_vec();
+            records.push([path, bytes, mtime_ns, hash]);
+        }
+        Ok(with_checksum(write_table(COLUMNS, records)?))
     }
 }
 
@@ -92,7 +96,7 @@ pub(crate) fn with_checksum(mut table: Vec<u8>) -> Vec<u8> {
 /// The photos of a hashes.csv, by path.
 ///
 /// # Errors
-/// [`Damage::Digest`] for any changed byte; with a right checksum, at the first line that is not what
+/// [`Damage::Digest`] for any changed byte; with a right checksum, at the first record that is not what
 /// [`Hashes::to_bytes`] writes.
 pub(crate) fn read_hashes(bytes: &[u8]) -> Result<HashMap<PathBuf, HashedPhoto>, Damage> {
     let tail = CHECKSUM.len() + 2 * blake3::OUT_LEN + 1;
@@ -103,7 +107,7 @@ pub(crate) fn read_hashes(bytes: &[u8]) -> Result<HashMap<PathBuf, HashedPhoto>,
         return Err(Damage::Digest { expected, found: found.to_string() });
     }
     let mut photos = HashMap::new();
-    read_table(table, COLUMNS, "path, bytes, mtime_ns, blake3", |[path, bytes, mtime, hash]| {
+    read_table(table, COLUMNS, |[path, bytes, mtime, hash]| {
         let photo = HashedPhoto {
             bytes: parse(bytes).ok_or(LineProblem::Field("bytes"))?,
             mtime_ns: parse(mtime).ok_or(LineProblem::Field("mtime_ns"))?,
@@ -146,12 +150,12 @@ mod tests {
         set_age(60);
         let hashes = load();
         let now = || fs::metadata(&photo).unwrap();
-        assert_eq!(hashes.unchanged("a.jpg".as_ref(), &now()), Some(blake3::hash(b"picture")));
-        assert_eq!(hashes.unchanged("b.jpg".as_ref(), &now()), None);
+        assert_eq!(hashes.hash_if_unchanged("a.jpg".as_ref(), &now()), Some(blake3::hash(b"picture")));
+        assert_eq!(hashes.hash_if_unchanged("b.jpg".as_ref(), &now()), None);
         set_age(50);
-        assert_eq!(hashes.unchanged("a.jpg".as_ref(), &now()), None, "another time");
+        assert_eq!(hashes.hash_if_unchanged("a.jpg".as_ref(), &now()), None, "another time");
         set_age(0);
-        assert_eq!(load().unchanged("a.jpg".as_ref(), &now()), None, "racily clean");
+        assert_eq!(load().hash_if_unchanged("a.jpg".as_ref(), &now()), None, "racily clean");
     }
 
     #[test]
@@ -160,10 +164,10 @@ mod tests {
         let hashes = Hashes::new([("a.jpg".into(), HashedPhoto::new(&metadata, blake3::hash(b"")))]);
         let bytes = hashes.to_bytes().unwrap();
         assert_eq!(read_hashes(&bytes).unwrap(), hashes.photos);
-        for place in 0..bytes.len() {
+        for position in 0..bytes.len() {
             let mut flipped = bytes.clone();
-            flipped[place] ^= 1;
-            assert!(matches!(read_hashes(&flipped), Err(Damage::Digest { .. })), "byte {place}");
+            flipped[position] ^= 1;
+            assert!(matches!(read_hashes(&flipped), Err(Damage::Digest { .. })), "byte {position}");
         }
     }
 }

@@ -31,29 +31,35 @@ pub struct SkippedPhoto {
 const INDEX: [&str; 4] = ["row", "path", "label", "blake3"];
 const SKIPPED: [&str; 2] = ["path", "reason"];
 
-/// index.csv's bytes; the entry's place is its row.
+/// index.csv's bytes; an entry's position is its row.
 pub(crate) fn write_index(entries: &[IndexEntry]) -> csv::Result<Vec<u8>> {
-    let lines = entries.iter().enumerate().map(|(row, entry)| {
-        let [row, label] = [row.to_string(), entry.label.to_string()].map(String::into_bytes);
-        [row, entry.path.as_os_str().as_bytes().to_vec(), label, entry.blake3.to_hex().as_bytes().to_vec()]
-    });
-    write_table(INDEX, lines)
+    let mut records = Vec::with_capacity(entries.len());
+    for (row, entry) in entries.iter().enumerate() {
+        let row = row.to_string().into_bytes();
+        let path = entry.path.as_os_str().as_bytes().to_vec();
+        let label = entry.label.to_string().into_bytes();
+        let hash = entry.blake3.to_hex().as_bytes().to_vec();
+        records.push([row, path, label, hash]);
+    }
+    write_table(INDEX, records)
 }
 
 /// skipped.csv's bytes.
 pub(crate) fn write_skipped(skipped: &[SkippedPhoto]) -> csv::Result<Vec<u8>> {
-    let lines =
-        skipped.iter().map(|photo| [photo.path.as_os_str().as_bytes().to_vec(), photo.reason.clone().into_bytes()]);
-    write_table(SKIPPED, lines)
+    let mut records = Vec::with_capacity(skipped.len());
+    for photo in skipped {
+        records.push([photo.path.as_os_str().as_bytes().to_vec(), photo.reason.clone().into_bytes()]);
+    }
+    write_table(SKIPPED, records)
 }
 
 /// The entries of an index.csv, in the order of their rows.
 ///
 /// # Errors
-/// At the first line that is not what [`write_index`] writes for its row.
+/// At the first record that is not what [`write_index`] writes for its row.
 pub(crate) fn read_index(bytes: &[u8]) -> Result<Vec<IndexEntry>, Damage> {
     let mut entries = Vec::new();
-    read_table(bytes, INDEX, "row, path, label, blake3", |[row, path, label, hash]| {
+    read_table(bytes, INDEX, |[row, path, label, hash]| {
         if parse::<usize>(row) != Some(entries.len()) {
             return Err(LineProblem::Row(entries.len()));
         }
@@ -70,10 +76,10 @@ pub(crate) fn read_index(bytes: &[u8]) -> Result<Vec<IndexEntry>, Damage> {
 /// The photos of a skipped.csv.
 ///
 /// # Errors
-/// At the first line that is not what [`write_skipped`] writes.
+/// At the first record that is not what [`write_skipped`] writes.
 pub(crate) fn read_skipped(bytes: &[u8]) -> Result<Vec<SkippedPhoto>, Damage> {
     let mut skipped = Vec::new();
-    read_table(bytes, SKIPPED, "path, reason", |[path, reason]| {
+    read_table(bytes, SKIPPED, |[path, reason]| {
         let reason = str::from_utf8(reason).map_err(|_| LineProblem::Field("reason"))?;
         skipped.push(SkippedPhoto { path: path_within(path)?, reason: reason.to_owned() });
         Ok(())
@@ -82,23 +88,19 @@ pub(crate) fn read_skipped(bytes: &[u8]) -> Result<Vec<SkippedPhoto>, Damage> {
 }
 
 /// A table with these columns.
-pub(crate) fn write_table<const N: usize>(
-    columns: [&str; N],
-    lines: impl Iterator<Item = [Vec<u8>; N]>,
-) -> csv::Result<Vec<u8>> {
+pub(crate) fn write_table<const N: usize>(columns: [&str; N], records: Vec<[Vec<u8>; N]>) -> csv::Result<Vec<u8>> {
     let mut table = Writer::from_writer(Vec::new());
     table.write_record(columns)?;
-    for line in lines {
-        table.write_record(line)?;
+    for record in records {
+        table.write_record(record)?;
     }
     table.into_inner().map_err(|error| csv::Error::from(error.into_error()))
 }
 
-/// Calls `read` for each line of a table that has just these columns.
+/// Calls `read` for each record of a table that has exactly these columns.
 pub(crate) fn read_table<const N: usize>(
     bytes: &[u8],
     columns: [&str; N],
-    listed: &'static str,
     mut read: impl FnMut([&[u8]; N]) -> Result<(), LineProblem>,
 ) -> Result<(), Damage> {
     let mut table = ReaderBuilder::new().has_headers(false).from_reader(bytes);
@@ -110,12 +112,12 @@ pub(crate) fn read_table<const N: usize>(
         let result = match <[&[u8]; N]>::try_from(fields) {
             Ok(fields) if line > 1 => read(fields),
             Ok(fields) if fields == columns.map(str::as_bytes) => Ok(()),
-            _ => Err(LineProblem::Columns(listed)),
+            _ => Err(LineProblem::Columns(columns.join(", "))),
         };
         result.map_err(|problem| Damage::Line { line, problem })?;
     }
     if line == 0 {
-        return Err(Damage::Line { line: 1, problem: LineProblem::Columns(listed) });
+        return Err(Damage::Line { line: 1, problem: LineProblem::Columns(columns.join(", ")) });
     }
     Ok(())
 }
@@ -157,7 +159,7 @@ mod tests {
         assert_eq!(read_index(&write_index(&entries).unwrap()).unwrap(), entries);
         let skipped: Vec<_> = entries
             .iter()
-            .map(|entry| SkippedPhoto { path: entry.path.clone(), reason: "is no picture: \"x\",\n".into() })
+            .map(|entry| SkippedPhoto { path: entry.path.clone(), reason: "is not a picture: \"x\",\n".into() })
             .collect();
         assert_eq!(read_skipped(&write_skipped(&skipped).unwrap()).unwrap(), skipped);
     }

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! header   "icebox rows 1\n", blake3 of the fingerprint, columns as u32
-//! record   key (the photo's blake3, or a view's key), the row's float32 values, the first 8 bytes of blake3 over both
+//! record   key (the photo's blake3 hash, or a view's key), the row's float32 values, 8 bytes of blake3 over both
 //! ```
 //!
-//! The file is only appended to. On opening, records are read until the first one that is incomplete or whose check bytes
-//! do not match, and the file is truncated there: after a power cut a file may have its full length but not its content.
+//! The file is only appended to. On opening, records are read until the first one that is incomplete or whose checksum
+//! does not match, and the file is truncated there: after a power cut a file may have its full length but not its
+//! content.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -19,16 +20,17 @@ use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 
 const MAGIC: &[u8] = b"icebox rows 1\n";
-const HASH: usize = blake3::OUT_LEN;
-const CHECK: usize = 8;
+const KEY_LEN: usize = blake3::OUT_LEN;
+const CHECKSUM_LEN: usize = 8;
 
 /// Finished rows on disk, by key: the photo's blake3, or a view's key.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
-    header: u64,
+    header_len: u64,
     columns: usize,
+    /// Where the record of each key begins.
     records: HashMap<blake3::Hash, u64>,
     /// Where the next record goes: after the last complete one.
     end: u64,
@@ -47,11 +49,16 @@ impl Journal {
             file.set_len(0).context("write", path)?;
             file.write_all_at(&header, 0).context("write", path)?;
         }
-        let start = header.len() as u64;
+        let header_len = header.len() as u64;
         let mut journal =
-            Self { path: path.to_owned(), file, header: start, columns, records: HashMap::new(), end: start };
+            Self { path: path.to_owned(), file, header_len, columns, records: HashMap::new(), end: header_len };
         journal.find_records()?;
         Ok(journal)
+    }
+
+    /// The length of its rows.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
     }
 
     /// How many rows it holds.
@@ -69,9 +76,9 @@ impl Journal {
     /// # Errors
     /// When the file cannot be read.
     pub fn read(&self, key: &blake3::Hash, row: &mut [f32]) -> Result<bool, CacheError> {
-        let Some(&place) = self.records.get(key) else { return Ok(false) };
+        let Some(&offset) = self.records.get(key) else { return Ok(false) };
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(row);
-        self.file.read_exact_at(bytes, place + HASH as u64).context("read", &self.path)?;
+        self.file.read_exact_at(bytes, offset + KEY_LEN as u64).context("read", &self.path)?;
         Ok(true)
     }
 
@@ -81,53 +88,73 @@ impl Journal {
     /// When a row is not finite, or the file cannot be written: rows that were there before stay readable.
     pub fn append<'a>(&mut self, rows: impl IntoIterator<Item = (blake3::Hash, &'a [f32])>) -> Result<(), CacheError> {
         let mut records = Vec::new();
-        let mut places = Vec::new();
+        let mut offsets = Vec::new();
         for (key, row) in rows {
             if row.iter().any(|value| !value.is_finite()) {
                 return Err(CacheError::RowNotFinite(key));
             }
-            places.push((key, self.end + records.len() as u64));
+            offsets.push((key, self.end + records.len() as u64));
             let start = records.len();
             records.extend(key.as_bytes());
             records.extend(bytemuck::cast_slice::<f32, u8>(row));
-            let check = check(&records[start..]);
-            records.extend(check);
+            let checksum = checksum(&records[start..]);
+            records.extend(checksum);
         }
         self.file.seek(SeekFrom::Start(self.end)).context("write", &self.path)?;
         self.file.write_all(&records).context("write", &self.path)?;
         self.file.sync_data().context("write", &self.path)?;
         // Only rows that are on the disk are found from now on.
         self.end += records.len() as u64;
-        self.records.extend(places);
+        self.records.extend(offsets);
         Ok(())
     }
 
     /// Finds the complete records and truncates the file after them.
     fn find_records(&mut self) -> Result<(), CacheError> {
-        self.file.seek(SeekFrom::Start(self.header)).context("read", &self.path)?;
-        let mut file = BufReader::with_capacity(1 << 20, &self.file);
-        let mut record = vec![0; HASH + self.columns * size_of::<f32>() + CHECK];
-        while file.read_exact(&mut record).is_ok() {
-            let (content, found) = record.split_at(record.len() - CHECK);
-            let Some(key) = content.first_chunk::<HASH>() else { break };
-            if check(content) != found {
-                break;
-            }
-            self.records.insert(blake3::Hash::from_bytes(*key), self.end);
-            self.end += record.len() as u64;
+        self.file.seek(SeekFrom::Start(self.header_len)).context("read", &self.path)?;
+        let file = BufReader::with_capacity(1 << 20, &self.file);
+        for key in complete_records(file, self.columns).context("read", &self.path)? {
+            self.records.insert(key, self.end);
+            self.end += record_len(self.columns) as u64;
         }
         self.file.set_len(self.end).context("write", &self.path)
     }
+}
+
+/// The keys of the records, up to the first that is incomplete or whose checksum does not match.
+///
+/// # Errors
+/// When reading fails other than by the end of the file: complete records may follow.
+fn complete_records(mut file: impl Read, columns: usize) -> io::Result<Vec<blake3::Hash>> {
+    let mut keys = Vec::new();
+    let mut record = vec![0; record_len(columns)];
+    loop {
+        match file.read_exact(&mut record) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(keys),
+            read => read?,
+        }
+        let (content, found) = record.split_at(record.len() - CHECKSUM_LEN);
+        if checksum(content) != found {
+            return Ok(keys);
+        }
+        let key = content.first_chunk::<KEY_LEN>().expect("a record begins with a key");
+        keys.push(blake3::Hash::from_bytes(*key));
+    }
+}
+
+/// Bytes of a record.
+fn record_len(columns: usize) -> usize {
+    KEY_LEN + columns * size_of::<f32>() + CHECKSUM_LEN
 }
 
 fn header(fingerprint: &Fingerprint, columns: usize) -> Vec<u8> {
     [MAGIC, fingerprint.digest().as_bytes(), &(columns as u32).to_le_bytes()].concat()
 }
 
-fn check(content: &[u8]) -> [u8; CHECK] {
-    let mut check = [0; CHECK];
-    blake3::Hasher::new().update(content).finalize_xof().fill(&mut check);
-    check
+fn checksum(content: &[u8]) -> [u8; CHECKSUM_LEN] {
+    let mut checksum = [0; CHECKSUM_LEN];
+    blake3::Hasher::new().update(content).finalize_xof().fill(&mut checksum);
+    checksum
 }
 
 #[cfg(test)]
@@ -139,14 +166,14 @@ mod tests {
 
     const COLUMNS: NonZeroUsize = NonZeroUsize::new(3).unwrap();
 
-    fn picture(name: &str) -> blake3::Hash {
+    fn key(name: &str) -> blake3::Hash {
         blake3::hash(name.as_bytes())
     }
 
     fn journal_of_two(path: &Path) -> Journal {
         let mut journal = Journal::open(path, &fingerprint(), COLUMNS).unwrap();
-        journal.append([(picture("a"), &[1., 2., 3.][..])]).unwrap();
-        journal.append([(picture("b"), &[4., 5., 6.][..])]).unwrap();
+        journal.append([(key("a"), &[1., 2., 3.][..])]).unwrap();
+        journal.append([(key("b"), &[4., 5., 6.][..])]).unwrap();
         journal
     }
 
@@ -158,9 +185,9 @@ mod tests {
 
         let journal = Journal::open(&path, &fingerprint(), COLUMNS).unwrap();
         let mut row = [0.; 3];
-        assert!(journal.read(&picture("b"), &mut row).unwrap());
+        assert!(journal.read(&key("b"), &mut row).unwrap());
         assert_eq!(row, [4., 5., 6.]);
-        assert!(!journal.read(&picture("c"), &mut row).unwrap());
+        assert!(!journal.read(&key("c"), &mut row).unwrap());
 
         let other = Fingerprint { size: 299, ..fingerprint() };
         assert_eq!(Journal::open(&path, &other, COLUMNS).unwrap().rows(), 0);
@@ -171,18 +198,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows");
         let journal = journal_of_two(&path);
-        let (header, end) = (journal.header, journal.end);
-        let record = (end - header) / 2;
+        let (header_len, end) = (journal.header_len, journal.end);
+        let record_len = (end - header_len) / 2;
         let whole = fs::read(&path).unwrap();
         for length in 0..=end {
             fs::write(&path, &whole[..length as usize]).unwrap();
             let mut journal = Journal::open(&path, &fingerprint(), COLUMNS).unwrap();
-            assert_eq!(journal.rows() as u64, length.saturating_sub(header) / record, "cut at {length}");
-            if !journal.contains(&picture("b")) {
-                journal.append([(picture("b"), &[4., 5., 6.][..])]).unwrap();
+            assert_eq!(journal.rows() as u64, length.saturating_sub(header_len) / record_len, "cut at {length}");
+            if !journal.contains(&key("b")) {
+                journal.append([(key("b"), &[4., 5., 6.][..])]).unwrap();
             }
             let mut row = [0.; 3];
-            assert!(Journal::open(&path, &fingerprint(), COLUMNS).unwrap().read(&picture("b"), &mut row).unwrap());
+            assert!(Journal::open(&path, &fingerprint(), COLUMNS).unwrap().read(&key("b"), &mut row).unwrap());
             assert_eq!(row, [4., 5., 6.]);
         }
     }
@@ -193,21 +220,43 @@ mod tests {
         let path = folder.path().join("rows");
         let journal = journal_of_two(&path);
         let whole = fs::read(&path).unwrap();
-        for place in journal.header as usize..whole.len() {
+        let header_len = journal.header_len as usize;
+        for position in header_len..whole.len() {
             let mut changed = whole.clone();
-            changed[place] ^= 1;
+            changed[position] ^= 1;
             fs::write(&path, changed).unwrap();
             let kept = Journal::open(&path, &fingerprint(), COLUMNS).unwrap().rows();
-            assert_eq!(kept, (place - journal.header as usize) / (whole.len() - journal.header as usize).div_ceil(2));
+            assert_eq!(kept, (position - header_len) / (whole.len() - header_len).div_ceil(2));
         }
+    }
+
+    /// A disk that fails for a moment once looked like the end of the file, and the rows after it were cut off.
+    #[test]
+    fn a_read_error_is_not_the_end_of_the_file() {
+        struct Fails;
+        impl Read for Fails {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("the disk fails"))
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows");
+        let journal = journal_of_two(&path);
+        let whole = fs::read(&path).unwrap();
+        let records = &whole[journal.header_len as usize..];
+        let first = &records[..record_len(COLUMNS.get())];
+        assert_eq!(complete_records(records, COLUMNS.get()).unwrap(), [key("a"), key("b")]);
+        assert_eq!(complete_records(first, COLUMNS.get()).unwrap(), [key("a")]);
+        let error = complete_records(first.chain(Fails), COLUMNS.get()).unwrap_err();
+        assert_eq!(error.to_string(), "the disk fails");
     }
 
     #[test]
     fn a_row_that_is_not_finite_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(&folder.path().join("rows"), &fingerprint(), COLUMNS).unwrap();
-        let error = journal.append([(picture("a"), &[1., f32::NAN, 3.][..])]).unwrap_err();
-        assert!(matches!(error, CacheError::RowNotFinite(key) if key == picture("a")));
+        let error = journal.append([(key("a"), &[1., f32::NAN, 3.][..])]).unwrap_err();
+        assert!(matches!(error, CacheError::RowNotFinite(found) if found == key("a")));
         assert_eq!(journal.rows(), 0);
     }
 }

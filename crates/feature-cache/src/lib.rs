@@ -19,21 +19,23 @@
 //!
 //! # Guarantees
 //!
-//! - **A cache is complete or absent.** It is written in a hidden folder in the same directory and appears by one rename
-//!   of that folder; an update exchanges the old folder for the new one in one step. Its files are never changed in place,
-//!   so memory maps of an old cache stay valid.
+//! - **A cache is complete or absent.** It is written in a hidden folder in the same directory and appears by one
+//!   rename of that folder; an update exchanges the old folder for the new one in one step. Its files are never changed
+//!   in place, so memory maps of an old cache stay valid.
 //! - **Rows with equal fingerprints are interchangeable.** [`Fingerprint`] names everything that a row depends on
 //!   besides the photo's bytes; rows with different fingerprints are never in one cache.
-//! - **A view has a number.** Each training photo may have further rows, of augmented views: the photo cropped, mirrored,
-//!   lighter or darker, as [`Augmentation`] says. The same photo bytes, augmentation and number give the same view,
-//!   whatever the file is called and however many views there are; so more views can be added without changing the others.
-//! - **Every byte is covered by a checksum.** The manifest holds the length and blake3 of each file and a checksum of
-//!   itself. [`FeatureCache::open`] checks what is cheap (lengths, headers, labels), [`verify`](fn@verify) everything.
-//! - **One writer, any number of readers.** The writer holds an advisory lock ([`CacheWriter`]), which the operating system
-//!   releases when its process ends. Readers need no lock: they read the manifest again after opening all other files, and
-//!   start over if it has changed.
+//! - **A view has a number.** Each training photo may have further rows, of augmented views: the photo cropped,
+//!   mirrored, lighter or darker, as [`Augmentation`] says. The same photo bytes, augmentation and number give the same
+//!   view, whatever the file is called and however many views there are; so more views can be added without changing
+//!   the others.
+//! - **Every byte is covered by a checksum.** The manifest holds the length and blake3 hash of each file but
+//!   hashes.csv, which has its own checksum, and a checksum of itself. [`FeatureCache::open`] checks what is cheap
+//!   (lengths, headers, labels), [`verify`](fn@verify) everything.
+//! - **One writer, any number of readers.** The writer holds an advisory lock ([`CacheWriter`]), which the operating
+//!   system releases when its process ends. Readers need no lock: they read the manifest again after opening all other
+//!   files, and start over if it has changed.
 //!
-//! This crate knows neither torch nor pictures.
+//! This crate depends on neither torch nor an image decoder.
 
 mod atomic_write;
 mod class_names;

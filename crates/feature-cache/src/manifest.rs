@@ -13,7 +13,7 @@ use crate::damage::Damage;
 use crate::durable::FileDigest;
 use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
-use crate::npy::NpyArray;
+use crate::npy::NpyLayout;
 use crate::split::Split;
 use crate::views::Views;
 
@@ -73,7 +73,7 @@ pub(crate) struct SplitFiles {
 
 impl SplitFiles {
     /// Each file's name and digest.
-    pub(crate) fn each(&self) -> impl Iterator<Item = (&'static str, &FileDigest)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, &FileDigest)> {
         let mut files = vec![(FEATURES, &self.features), (LABELS, &self.labels), (INDEX, &self.index)];
         for (name, digest) in [(VIEWS, &self.views), (SKIPPED, &self.skipped)] {
             if let Some(digest) = digest {
@@ -107,10 +107,10 @@ impl Manifest {
         Ok(json)
     }
 
-    /// Reads and checks the manifest of the cache in `folder`; the second part is the file's bytes.
+    /// Reads and checks the manifest of the cache in `folder`; also returns the file's bytes.
     ///
     /// # Errors
-    /// When there is none, it follows another version, or any byte is not the one that was written.
+    /// If there is no manifest, it has another version, or a byte has changed.
     pub(crate) fn read(folder: &Path) -> Result<(Self, Vec<u8>), CacheError> {
         let path = folder.join(MANIFEST);
         let file = match File::open(&path) {
@@ -130,7 +130,7 @@ impl Manifest {
             format_version: u64,
         }
         if json.len() as u64 > MAX_BYTES {
-            return Err(Damage::Length { expected: MAX_BYTES, found: json.len() as u64 }.into());
+            return Err(Damage::TooLarge { max: MAX_BYTES, found: json.len() as u64 }.into());
         }
         let Versioned { format_version } = serde_json::from_slice(json).map_err(Damage::Json)?;
         if format_version != FORMAT_VERSION {
@@ -146,24 +146,28 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The array in a split's features.npy, (rows, columns).
-    pub(crate) fn features(&self, split: &SplitManifest) -> Result<NpyArray<f32>, Damage> {
-        NpyArray::new(&[split.rows, self.columns.get()])
+    /// The layout of a split's features.npy, (rows, columns).
+    pub(crate) fn features_layout(&self, split_manifest: &SplitManifest) -> Result<NpyLayout<f32>, Damage> {
+        NpyLayout::new(&[split_manifest.rows, self.columns.get()])
     }
 
-    /// The array in a split's views.npy, (rows, views, columns); none if the split has no views.
-    pub(crate) fn views(&self, name: Split, split: &SplitManifest) -> Option<Result<NpyArray<f32>, Damage>> {
-        let views = self.views.as_ref().filter(|_| name.is_training())?.count.get();
-        Some(NpyArray::new(&[split.rows, views, self.columns.get()]))
+    /// The layout of a split's views.npy, (rows, views, columns); `None` if the split has no views.
+    pub(crate) fn views_layout(
+        &self,
+        split: Split,
+        split_manifest: &SplitManifest,
+    ) -> Option<Result<NpyLayout<f32>, Damage>> {
+        let views = self.views.as_ref().filter(|_| split.is_training())?.count.get();
+        Some(NpyLayout::new(&[split_manifest.rows, views, self.columns.get()]))
     }
 
-    /// The array in a split's labels.npy, (rows,).
-    pub(crate) fn labels(split: &SplitManifest) -> Result<NpyArray<i64>, Damage> {
-        NpyArray::new(&[split.rows])
+    /// The layout of a split's labels.npy, (rows,).
+    pub(crate) fn labels_layout(split_manifest: &SplitManifest) -> Result<NpyLayout<i64>, Damage> {
+        NpyLayout::new(&[split_manifest.rows])
     }
 }
 
-/// Whether there is no such file, rather than one that cannot be opened.
+/// Whether the error is that there is no such file.
 pub(crate) fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_told_from_damage() {
+    fn another_version_is_not_damage() {
         let json = String::from_utf8(manifest(None).to_json().unwrap()).unwrap();
         let other = json.replace("\"format_version\": 1", "\"format_version\": 2");
         assert!(matches!(Manifest::parse(other.as_bytes()), Err(ManifestProblem::Version(2))));

@@ -8,20 +8,19 @@ use ndarray_npy::{ViewElement, ViewNpyExt, WritableElement};
 
 use crate::damage::Damage;
 
-/// numpy's magic string and the only version of its format that headers of this length have.
+/// Magic string and version 1.0: all that headers this short need.
 const VERSION_1: &[u8] = b"\x93NUMPY\x01\x00";
 
-/// What the manifest says of a .npy file: its elements are `T`, little-endian, in C order, of this shape.
+/// The layout of a .npy file, as the manifest has it: elements `T`, little-endian, in C order, of this shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct NpyArray<T> {
+pub(crate) struct NpyLayout<T> {
     shape: Vec<usize>,
     elements: PhantomData<T>,
 }
 
-impl<T: WritableElement + ViewElement> NpyArray<T> {
+impl<T: WritableElement + ViewElement> NpyLayout<T> {
     /// # Errors
-    /// [`Damage::Shape`] when no memory could hold the array. Axes of length 0 count as 1, since ndarray's arrays do not
-    /// go beyond that either.
+    /// [`Damage::Shape`] if the array is too large for memory. An axis of length 0 counts as 1, as in ndarray.
     pub(crate) fn new(shape: &[usize]) -> Result<Self, Damage> {
         let mut bytes = Some(size_of::<T>());
         for &length in shape {
@@ -43,7 +42,7 @@ impl<T: WritableElement + ViewElement> NpyArray<T> {
         self.header().to_bytes().expect("an ASCII name of a type and a few numbers always have a header")
     }
 
-    /// The elements in the mapped file, in C order, once the file is known to be this array and nothing more.
+    /// Checks that the mapped file is this array and nothing more, and returns its elements in C order.
     ///
     /// # Errors
     /// [`Damage::Header`] and [`Damage::Length`].
@@ -73,7 +72,7 @@ impl<T: WritableElement + ViewElement> NpyArray<T> {
     }
 }
 
-/// The file's header bytes, refused if parsing them could take very long.
+/// The file's header; an error if parsing it could take very long.
 ///
 /// A valid header is one dict that holds one tuple. ndarray-npy's parser tries each nested list twice, so a malicious
 /// header with dozens of nested brackets would never be done.
@@ -106,14 +105,14 @@ mod tests {
     }
 
     fn features() -> Vec<u8> {
-        let mut file = NpyArray::<f32>::new(&[2, 3]).unwrap().header_bytes();
+        let mut file = NpyLayout::<f32>::new(&[2, 3]).unwrap().header_bytes();
         file.extend([1f32, 2., 3., 4., 5., 6.].iter().flat_map(|value| value.to_le_bytes()));
         file
     }
 
     /// Why a file is not features of shape (2, 3).
     fn problem(file: &[u8]) -> String {
-        with_aligned(file, |file| NpyArray::<f32>::new(&[2, 3]).unwrap().elements(file).unwrap_err().to_string())
+        with_aligned(file, |file| NpyLayout::<f32>::new(&[2, 3]).unwrap().elements(file).unwrap_err().to_string())
     }
 
     #[test]
@@ -121,7 +120,7 @@ mod tests {
         let file = features();
         assert_eq!(Array2::<f32>::read_npy(&file[..]).unwrap(), ndarray::array![[1., 2., 3.], [4., 5., 6.]]);
         with_aligned(&file, |file| {
-            let array = NpyArray::<f32>::new(&[2, 3]).unwrap();
+            let array = NpyLayout::<f32>::new(&[2, 3]).unwrap();
             assert_eq!(array.elements(file).unwrap(), [1., 2., 3., 4., 5., 6.]);
         });
 
@@ -130,14 +129,14 @@ mod tests {
             .write_npy(&mut file)
             .unwrap();
         with_aligned(&file, |file| {
-            let array = NpyArray::<f32>::new(&[1, 2, 3]).unwrap();
+            let array = NpyLayout::<f32>::new(&[1, 2, 3]).unwrap();
             assert_eq!(array.elements(file).unwrap(), [0., 1., 2., 3., 4., 5.]);
             assert!(file.starts_with(&array.header_bytes()));
         });
 
         let mut file = Vec::new();
         Array1::<i64>::from(vec![7]).write_npy(&mut file).unwrap();
-        with_aligned(&file, |file| assert_eq!(NpyArray::<i64>::new(&[1]).unwrap().elements(file).unwrap(), [7]));
+        with_aligned(&file, |file| assert_eq!(NpyLayout::<i64>::new(&[1]).unwrap().elements(file).unwrap(), [7]));
     }
 
     #[test]
@@ -152,7 +151,7 @@ mod tests {
             ("(2, 3)", "(2, 3, 1)"),
             ("(2, 3)", "(6,)"),
         ] {
-            let header = NpyArray::<f32>::new(&[2, 3]).unwrap().header().to_string();
+            let header = NpyLayout::<f32>::new(&[2, 3]).unwrap().header().to_string();
             let found = header.replace(text, other);
             assert_ne!(found, header);
             assert_eq!(problem(&replaced(text, other)), format!("{expected}{found}"));
@@ -170,7 +169,7 @@ mod tests {
         let file = replaced("(2, 3)}", "(2, 3), }");
         assert_ne!(file, features());
         with_aligned(&file, |file| {
-            assert_eq!(NpyArray::<f32>::new(&[2, 3]).unwrap().elements(file).unwrap(), [1., 2., 3., 4., 5., 6.]);
+            assert_eq!(NpyLayout::<f32>::new(&[2, 3]).unwrap().elements(file).unwrap(), [1., 2., 3., 4., 5., 6.]);
         });
     }
 
@@ -197,9 +196,9 @@ mod tests {
     #[test]
     fn no_array_is_larger_than_memory() {
         for shape in [&[usize::MAX, 2048][..], &[1 << 40, 1 << 20, 2048], &[0, usize::MAX], &[1 << 61]] {
-            assert!(matches!(NpyArray::<f32>::new(shape), Err(Damage::Shape(_))), "{shape:?}");
+            assert!(matches!(NpyLayout::<f32>::new(shape), Err(Damage::Shape(_))), "{shape:?}");
         }
-        assert!(NpyArray::<f32>::new(&[0, 2048]).is_ok());
+        assert!(NpyLayout::<f32>::new(&[0, 2048]).is_ok());
     }
 
     /// The file with another text in its header, cut or padded to the same length.
@@ -217,7 +216,7 @@ mod tests {
         fn mangled_files(file in end_to_end::mangled(features())) {
             prop_assume!(file.len() <= 512);
             with_aligned(&file, |file| {
-                if let Ok(elements) = NpyArray::<f32>::new(&[2, 3]).unwrap().elements(file) {
+                if let Ok(elements) = NpyLayout::<f32>::new(&[2, 3]).unwrap().elements(file) {
                     assert_eq!(elements.len(), 6);
                 }
             });

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// Everything, where the data set has no splits.
+    /// All photos of a data set without splits.
     All,
     /// Photos to train on.
     Train,
@@ -19,10 +19,11 @@ pub enum Split {
 }
 
 impl Split {
-    /// Every split, in the order in which they are listed.
+    /// Every split, in the order in which they are listed. (`ALL` would read like the split [`Split::All`].)
     pub const EVERY: [Self; 4] = [Self::All, Self::Train, Self::Validation, Self::Test];
 
-    /// Whether heads are trained on it. The other splits are only evaluated on, so their photos have no augmented views.
+    /// Whether heads are trained on it. The other splits are only evaluated on, so their photos have no augmented
+    /// views.
     pub fn is_training(self) -> bool {
         matches!(self, Self::All | Self::Train)
     }

@@ -27,21 +27,21 @@ pub struct Finding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedPhoto {
     /// All paths of the photo, in the order of the splits and their rows.
-    pub places: Vec<(Split, PathBuf)>,
+    pub paths: Vec<(Split, PathBuf)>,
 }
 
 /// Reads every file of the cache at `path` and lists what is wrong: lengths, digests, headers, labels, the index
 /// against the labels, values that are not finite, files that are missing or unexpected.
 ///
 /// # Errors
-/// When there is no cache, it follows another version, or a file cannot be read at all.
+/// If there is no cache, it has another version, or a file cannot be read at all.
 pub fn verify(path: &Path) -> Result<Vec<Finding>, CacheError> {
     let mut findings = Findings::default();
-    let Some((manifest, _)) = findings.record(Manifest::read(path))? else { return Ok(findings.0) };
-    for (&name, split) in &manifest.splits {
+    let Some((manifest, _)) = findings.record(Manifest::read(path))? else { return Ok(findings.list) };
+    for (&split, split_manifest) in &manifest.splits {
         // The content of a file is worth checking only if its bytes are the ones that were written.
-        if findings.check_digests(&path.join(name.name()), split)? {
-            findings.check_rows(path, &manifest, name, split)?;
+        if findings.check_digests(&path.join(split.name()), split_manifest)? {
+            findings.check_rows(path, &manifest, split, split_manifest)?;
         }
     }
     let hashes = path.join(HASHES);
@@ -50,18 +50,18 @@ pub fn verify(path: &Path) -> Result<Vec<Finding>, CacheError> {
         findings.record(read_hashes(&bytes).map_err(|damage| CacheError::Damaged { path: hashes, damage }))?;
     }
     findings.check_no_other_files(path, &manifest)?;
-    Ok(findings.0)
+    Ok(findings.list)
 }
 
 impl FeatureCache {
-    /// Reads every file of the splits and compares it with its digest. To be called before rows are copied to another cache.
+    /// Reads every file of the splits and compares it with its digest. Call it before rows are copied to another cache.
     ///
     /// # Errors
     /// At the first file that has changed since it was written.
     pub fn check_digests(&self) -> Result<(), CacheError> {
-        for (split_name, split) in &self.manifest().splits {
-            for (name, digest) in split.files.each() {
-                check_digest(&self.path().join(split_name.name()).join(name), digest)?;
+        for (split, split_manifest) in &self.manifest().splits {
+            for (name, digest) in split_manifest.files.iter() {
+                check_digest(&self.path().join(split.name()).join(name), digest)?;
             }
         }
         Ok(())
@@ -70,37 +70,39 @@ impl FeatureCache {
 
 /// The photos whose bytes are in more than one split, each once, in the order in which they are first given.
 pub fn photos_in_two_splits<'a>(photos: impl IntoIterator<Item = (Split, &'a IndexEntry)>) -> Vec<SharedPhoto> {
-    // All places of each photo, the photos in the order in which they are first given.
-    let mut places_of_photos: Vec<Vec<(Split, PathBuf)>> = Vec::new();
+    // All paths of each photo, the photos in the order in which they are first given.
+    let mut paths_of_photos: Vec<Vec<(Split, PathBuf)>> = Vec::new();
     let mut number_of_photo = HashMap::new();
     for (split, photo) in photos {
-        let number = *number_of_photo.entry(photo.blake3).or_insert(places_of_photos.len());
-        if number == places_of_photos.len() {
-            places_of_photos.push(Vec::new());
+        let number = *number_of_photo.entry(photo.blake3).or_insert(paths_of_photos.len());
+        if number == paths_of_photos.len() {
+            paths_of_photos.push(Vec::new());
         }
-        places_of_photos[number].push((split, photo.path.clone()));
+        paths_of_photos[number].push((split, photo.path.clone()));
     }
 
     let mut shared = Vec::new();
-    for places in places_of_photos {
-        let first_split = places[0].0;
-        if places.iter().any(|(split, _)| *split != first_split) {
-            shared.push(SharedPhoto { places });
+    for paths in paths_of_photos {
+        let first_split = paths[0].0;
+        if paths.iter().any(|(split, _)| *split != first_split) {
+            shared.push(SharedPhoto { paths });
         }
     }
     shared
 }
 
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+struct Findings {
+    list: Vec<Finding>,
+}
 
 impl Findings {
-    /// Turns the error of a damaged file into a finding, and passes any other error on.
+    /// Turns the error of a damaged file into a finding; any other error is returned.
     fn record<T>(&mut self, result: Result<T, CacheError>) -> Result<Option<T>, CacheError> {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(CacheError::Damaged { path: file, damage }) => {
-                self.0.push(Finding { file, damage });
+                self.list.push(Finding { file, damage });
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -108,12 +110,12 @@ impl Findings {
     }
 
     /// Checks the lengths and digests of a split's files; returns whether all are right.
-    fn check_digests(&mut self, folder: &Path, split: &SplitManifest) -> Result<bool, CacheError> {
-        let before = self.0.len();
-        for (name, digest) in split.files.each() {
+    fn check_digests(&mut self, folder: &Path, split_manifest: &SplitManifest) -> Result<bool, CacheError> {
+        let before = self.list.len();
+        for (name, digest) in split_manifest.files.iter() {
             self.record(check_digest(&folder.join(name), digest))?;
         }
-        Ok(self.0.len() == before)
+        Ok(self.list.len() == before)
     }
 
     /// Checks the content of a split's files.
@@ -121,18 +123,18 @@ impl Findings {
         &mut self,
         path: &Path,
         manifest: &Manifest,
-        name: Split,
-        split: &SplitManifest,
+        split: Split,
+        split_manifest: &SplitManifest,
     ) -> Result<(), CacheError> {
-        let Some(rows) = self.record(open_split(path, manifest, name, split))? else { return Ok(()) };
+        let Some(rows) = self.record(open_split(path, manifest, split, split_manifest))? else { return Ok(()) };
         self.record(rows.index())?;
         self.record(rows.skipped())?;
-        let folder = path.join(name.name());
-        if let Some(row) = first_not_finite(rows.each_row()) {
-            self.0.push(Finding { file: folder.join(FEATURES), damage: Damage::NotFinite(row) });
+        let folder = path.join(split.name());
+        if let Some(row) = first_not_finite(rows.iter_rows()) {
+            self.list.push(Finding { file: folder.join(FEATURES), damage: Damage::NotFinite(row) });
         }
         if let Some(row) = first_not_finite(rows.views_by_row()) {
-            self.0.push(Finding { file: folder.join(VIEWS), damage: Damage::NotFinite(row) });
+            self.list.push(Finding { file: folder.join(VIEWS), damage: Damage::NotFinite(row) });
         }
         Ok(())
     }
@@ -140,17 +142,17 @@ impl Findings {
     /// Looks for files that the manifest does not name.
     fn check_no_other_files(&mut self, path: &Path, manifest: &Manifest) -> Result<(), CacheError> {
         for name in names(path)? {
-            let split_name = Split::EVERY.into_iter().find(|split| name == split.name());
-            if let Some(split) = split_name.and_then(|split_name| manifest.splits.get(&split_name)) {
+            let split = Split::EVERY.into_iter().find(|split| name == split.name());
+            if let Some(split_manifest) = split.and_then(|split| manifest.splits.get(&split)) {
                 let folder = path.join(&name);
                 for file in names(&folder)? {
-                    let is_known = split.files.each().any(|(known, _)| known == file);
+                    let is_known = split_manifest.files.iter().any(|(known, _)| known == file);
                     if !is_known {
-                        self.0.push(Finding { file: folder.join(file), damage: Damage::Unexpected });
+                        self.list.push(Finding { file: folder.join(file), damage: Damage::Unexpected });
                     }
                 }
             } else if name != MANIFEST && name != HASHES {
-                self.0.push(Finding { file: path.join(name), damage: Damage::Unexpected });
+                self.list.push(Finding { file: path.join(name), damage: Damage::Unexpected });
             }
         }
         Ok(())
@@ -162,7 +164,7 @@ fn first_not_finite<'a>(mut rows: impl Iterator<Item = &'a [f32]>) -> Option<usi
     rows.position(|row| row.iter().any(|value| !value.is_finite()))
 }
 
-/// The names in a folder, sorted; none if the folder is missing, which another check reports.
+/// The names in a folder, sorted; empty if the folder is missing, which another check reports.
 fn names(folder: &Path) -> Result<Vec<String>, CacheError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

@@ -16,10 +16,10 @@ pub struct Views {
     pub augmentation: Augmentation,
 }
 
-/// Everything that a view's row depends on besides the picture's bytes, the view's number and the
+/// Everything that a view's row depends on besides the photo's bytes, the view's number and the
 /// [`Fingerprint`](crate::Fingerprint).
 ///
-/// The numbers are kept as they are written, since comparing text is exact.
+/// The numbers are kept as text, since comparing text is exact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Augmentation {
@@ -27,7 +27,7 @@ pub struct Augmentation {
     pub flip: bool,
     /// The largest fraction of each side that is cut off.
     pub crop: String,
-    /// How far the brightness is from 1 at most.
+    /// The largest distance of the brightness factor from 1.
     pub brightness: String,
     /// The seed of the random draws, combined with the photo's blake3 and the view's number.
     pub seed: u64,
@@ -36,8 +36,8 @@ pub struct Augmentation {
 }
 
 impl Views {
-    /// The differences by which a cache with the views `before` would lose some if it got the views `now` instead: none
-    /// when views are only added. [`Difference::this`] is `now`.
+    /// The fields in which `before` would be lost if `now` replaced it; empty if views are only added.
+    /// [`Difference::this`] is `now`.
     pub fn lost(now: Option<&Self>, before: Option<&Self>) -> Vec<Difference> {
         let Some(before) = before else { return Vec::new() };
         let mut now_fields = Vec::new();
@@ -60,10 +60,10 @@ impl Views {
         fields
     }
 
-    /// The key of each view's row, for the photo with this blake3, in the order of the views' numbers.
-    pub fn keys(&self, picture: blake3::Hash) -> impl ExactSizeIterator<Item = blake3::Hash> + use<> {
+    /// The key of each view's row, for the photo with this blake3 hash, in the order of the views' numbers.
+    pub fn keys(&self, photo_hash: blake3::Hash) -> impl ExactSizeIterator<Item = blake3::Hash> + use<> {
         let augmentation = digest(self.augmentation.fields());
-        (0..self.count.get()).map(move |number| key(&picture, &augmentation, number))
+        (0..self.count.get()).map(move |number| key(&photo_hash, &augmentation, number))
     }
 }
 
@@ -81,9 +81,9 @@ impl Augmentation {
 }
 
 /// A view's key. It never equals the blake3 of a photo, so rows of photos and of views can share one table.
-fn key(picture: &blake3::Hash, augmentation: &blake3::Hash, number: usize) -> blake3::Hash {
+fn key(photo_hash: &blake3::Hash, augmentation: &blake3::Hash, number: usize) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_derive_key("icebox 2026 row of an augmented view");
-    hasher.update(picture.as_bytes()).update(augmentation.as_bytes()).update(&(number as u64).to_le_bytes());
+    hasher.update(photo_hash.as_bytes()).update(augmentation.as_bytes()).update(&(number as u64).to_le_bytes());
     hasher.finalize()
 }
 
@@ -114,16 +114,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_key_belongs_to_one_view_of_one_picture_whatever_the_count() {
+    fn a_key_belongs_to_one_view_of_one_photo_whatever_the_count() {
         let mut other = views(8);
         other.augmentation.crop = "0.2".into();
-        let pictures = [blake3::hash(b"one"), blake3::hash(b"two")];
-        let keys: Vec<blake3::Hash> = [views(8), other]
-            .iter()
-            .flat_map(|views| pictures.into_iter().flat_map(|picture| views.keys(picture)))
-            .collect();
-        assert_eq!(keys.iter().chain(&pictures).collect::<HashSet<_>>().len(), 2 * 2 * 8 + 2);
-        assert!(views(3).keys(pictures[0]).eq(views(8).keys(pictures[0]).take(3)));
+        let photos = [blake3::hash(b"one"), blake3::hash(b"two")];
+        let keys: Vec<blake3::Hash> =
+            [views(8), other].iter().flat_map(|views| photos.into_iter().flat_map(|photo| views.keys(photo))).collect();
+        assert_eq!(keys.iter().chain(&photos).collect::<HashSet<_>>().len(), 2 * 2 * 8 + 2);
+        assert!(views(3).keys(photos[0]).eq(views(8).keys(photos[0]).take(3)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Writing a cache: collect rows, build the new folder next to the old one, exchange the two.
+//! Writing a cache: collect rows, write the new folder next to the old one, exchange the two.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ use crate::index::{IndexEntry, SkippedPhoto, write_index, write_skipped};
 use crate::journal::Journal;
 use crate::lock::{WhenLocked, WriterLock};
 use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitFiles, SplitManifest, VIEWS};
-use crate::npy::NpyArray;
+use crate::npy::NpyLayout;
 use crate::split::Split;
 use crate::views::Views;
 
@@ -85,8 +85,8 @@ impl CacheContents {
     }
 }
 
-/// Finished rows by key (the photo's blake3, or a view's key): those of the cache that will be replaced, and those in the
-/// journal of unfinished runs.
+/// Finished rows by key (the photo's blake3 hash, or a view's key): those of the cache that will be replaced, and those
+/// in the journal of unfinished runs.
 #[derive(Debug)]
 pub struct RowSource<'a> {
     cached: HashMap<blake3::Hash, &'a [f32]>,
@@ -94,20 +94,25 @@ pub struct RowSource<'a> {
 }
 
 impl<'a> RowSource<'a> {
-    /// The rows of `previous`, whose fingerprint must be the journal's and whose digests have been checked
-    /// ([`FeatureCache::check_digests`]), and those of the journal.
+    /// The rows of `previous` and those of the journal. The fingerprint of `previous` must be the journal's, and its
+    /// digests must have been checked ([`FeatureCache::check_digests`]).
     ///
     /// # Errors
-    /// When an index of `previous` is damaged.
+    /// If an index of `previous` is damaged, or its rows have another length than the journal's.
     pub fn new(previous: Option<&'a FeatureCache>, journal: &'a Journal) -> Result<Self, CacheError> {
         let mut cached = HashMap::new();
         if let Some(cache) = previous {
+            let expected = journal.columns();
+            if cache.columns() != expected {
+                let path = cache.path().to_owned();
+                return Err(CacheError::RowLength { path, expected, found: cache.columns() });
+            }
             for (_, split) in cache.splits() {
                 let photos = split.index()?;
-                for (photo, row) in photos.iter().zip(split.each_row()) {
+                for (photo, row) in photos.iter().zip(split.iter_rows()) {
                     cached.insert(photo.blake3, row);
                 }
-                // Only training splits have views; for the others the loop ends at once.
+                // Only training splits have views; for the others `views_by_row` is empty.
                 let Some(views) = cache.views() else { continue };
                 for (photo, rows) in photos.iter().zip(split.views_by_row()) {
                     cached.extend(views.keys(photo.blake3).zip(rows.chunks_exact(cache.columns())));
@@ -124,12 +129,14 @@ impl<'a> RowSource<'a> {
 
     /// Copies the row with this key into `row`.
     fn read(&self, key: &blake3::Hash, row: &mut [f32]) -> Result<(), CacheError> {
-        match self.cached.get(key) {
-            Some(values) if values.len() == row.len() => row.copy_from_slice(values),
-            _ if self.journal.read(key, row)? => {}
-            _ => return Err(CacheError::RowMissing(*key)),
+        if let Some(values) = self.cached.get(key) {
+            row.copy_from_slice(values);
+            return Ok(());
         }
-        Ok(())
+        if self.journal.read(key, row)? {
+            return Ok(());
+        }
+        Err(CacheError::RowMissing(*key))
     }
 }
 
@@ -137,8 +144,8 @@ impl CacheWriter {
     /// Becomes the writer of the cache at `path`, which need not exist yet.
     ///
     /// # Errors
-    /// When another process is writing the cache, the path cannot be written, or the folder holds files that do not belong
-    /// to a cache.
+    /// When another process is writing the cache, the path cannot be written, or the folder holds files that do not
+    /// belong to a cache.
     pub fn open(path: &Path, when_locked: WhenLocked) -> Result<Self, CacheError> {
         let path = resolve(path)?;
         check_replaceable(&path)?;
@@ -146,7 +153,7 @@ impl CacheWriter {
         name.push(path.file_name().unwrap_or_default());
         name.push(".extract");
         let lock = WriterLock::acquire(&path, path.with_file_name(name), when_locked)?;
-        // A run that was killed between the two renames of `swap_in_two_steps` left the cache here.
+        // A run that was killed between the first two renames of `swap_by_renames` left the cache here.
         let old = lock.folder().join(OLD);
         if old.exists() && !path.exists() {
             fs::rename(&old, &path).context("restore", &path)?;
@@ -167,7 +174,7 @@ impl CacheWriter {
         Journal::open(&self.journal_path(), fingerprint, columns)
     }
 
-    /// Writes the new cache, puts it in the place of the old one in one step, and ends the run.
+    /// Writes the new cache, replaces the old one by it in one step, and ends the run.
     ///
     /// # Errors
     /// When a row is missing or a file cannot be written: the old cache and the journal stay as they are.
@@ -291,7 +298,7 @@ fn write_split(
     };
 
     let path = folder.join(LABELS);
-    let mut labels = NpyArray::<i64>::new(&[rows]).map_err(|damage| damaged(&path, damage))?.header_bytes();
+    let mut labels = NpyLayout::<i64>::new(&[rows]).map_err(|damage| damaged(&path, damage))?.header_bytes();
     for photo in &split.photos {
         labels.extend(photo.label.to_le_bytes());
     }
@@ -319,9 +326,9 @@ fn write_rows(
     keys: impl Iterator<Item = blake3::Hash>,
     source: &RowSource<'_>,
 ) -> Result<FileDigest, CacheError> {
-    let array = NpyArray::<f32>::new(shape).map_err(|damage| damaged(path, damage))?;
+    let layout = NpyLayout::<f32>::new(shape).map_err(|damage| damaged(path, damage))?;
     let mut file = DurableFile::create(path)?;
-    file.put(&array.header_bytes())?;
+    file.put(&layout.header_bytes())?;
     let mut row = vec![0f32; shape.last().copied().unwrap_or_default()];
     for key in keys {
         source.read(&key, &mut row)?;
@@ -345,22 +352,24 @@ fn swap(next: &Path, cache: &Path) -> Result<(), CacheError> {
     let swapped = match renameat_with(CWD, next, CWD, cache, RenameFlags::EXCHANGE) {
         // There is no cache yet.
         Err(Errno::NOENT) => fs::rename(next, cache),
-        // The file system cannot exchange (some network file systems): for a moment there is no cache, but never half of one.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => swap_in_two_steps(next, cache),
+        // The file system cannot exchange (some network file systems): for a moment there is no cache, but never half
+        // of one.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => swap_by_renames(next, cache),
         exchanged => exchanged.map_err(Into::into),
     };
     swapped.context("replace", cache)?;
     cache.parent().map_or(Ok(()), |folder| sync_folder(folder).context("write", folder))
 }
 
-fn swap_in_two_steps(next: &Path, cache: &Path) -> std::io::Result<()> {
+fn swap_by_renames(next: &Path, cache: &Path) -> std::io::Result<()> {
     let old = next.with_file_name(OLD);
     fs::rename(cache, &old)?;
     fs::rename(next, cache)?;
+    // The old cache goes where `finish` removes it.
     fs::rename(old, next)
 }
 
-/// Removes a cache's files, and the folder if nothing else is in it.
+/// Removes the cache folder, if it exists. Fails and removes nothing if the folder holds a foreign file.
 fn remove_cache(folder: &Path) -> Result<(), CacheError> {
     if !folder.exists() {
         return Ok(());

@@ -21,13 +21,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let [run, out] = &arguments[..] else { return Err("usage: start RUN START.npz".into()) };
     let config = Run::load(run)?.config;
-    if config.setting.views > 0 {
+    let Some(from) = config.trained() else { return Err("the run's head was not trained here".into()) };
+    if from.setting.views > 0 {
         return Err("the run is on augmented views".into());
     }
 
     // The rows, as head train takes them: a held-out part is drawn by the run's seed.
-    let cache = FeatureCache::open(&config.cache)?;
-    let data = TrainingData::from_cache(&cache, config.validation_split.unwrap_or_default(), config.seed)?;
+    let cache = FeatureCache::open(&from.cache)?;
+    let data = TrainingData::from_cache(&cache, from.validation_split.unwrap_or_default(), from.seed)?;
     let validation = &data.validation_origin.rows;
     let train = if data.held_out.is_some() {
         all_but(validation, data.train.len() + validation.len())
@@ -36,16 +37,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
 
     // The sampler numbers the training rows that are left; the cache's numbers are written.
-    let mut sampler = RowSampler::new(EpochOrder::Shuffled { seed: config.seed }, data.train.len(), WINDOW);
+    let mut sampler = RowSampler::new(EpochOrder::Shuffled { seed: from.seed }, data.train.len(), WINDOW);
     let mut order = Vec::new();
-    for _ in 0..config.setting.fit.epochs.get() {
+    for _ in 0..from.setting.fit.epochs.get() {
         order.extend(sampler.next_epoch().iter().map(|&row| train[row] as i64));
     }
-    let order = Array2::from_shape_vec((config.setting.fit.epochs.get(), data.train.len()), order)?;
+    let order = Array2::from_shape_vec((from.setting.fit.epochs.get(), data.train.len()), order)?;
     let validation: Array1<i64> = validation.iter().map(|&row| row as i64).collect();
 
     let mut file = NpzWriter::new(File::create(out)?);
-    let classifier = Classifier::new(cache.columns(), &config.setting.hidden, data.classes, config.seed);
+    let classifier = Classifier::new(cache.columns(), &from.setting.hidden, data.classes, from.seed);
     for (k, layer) in classifier.layers().iter().enumerate() {
         let kernel = layer.kernel();
         let kernel = ArrayView2::from_shape((layer.inputs(), layer.outputs()), &kernel)?;

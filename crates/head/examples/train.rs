@@ -10,13 +10,15 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use feature_cache::{FeatureCache, Split};
+use head::calibration::Familiar;
 use head::data::{Rows, TrainingData};
 use head::fit::{HeadSpec, TrainData, fit};
 use head::layers::Classifier;
 use head::metrics::SplitMetrics;
+use head::prediction::Predictor;
 use head::run::{Run, Training};
 use head::sampler::EpochOrder;
-use head::settings::{FitConfig, Positive, Setting};
+use head::settings::{CalibrationConfig, FitConfig, Positive, Setting};
 
 /// Everything random is drawn from it: the initial weights, the order of the rows, a held-out part.
 const SEED: u64 = 42;
@@ -57,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     })?;
 
     // Loss, accuracy and its interval, the confusion matrix, precision and recall of each class, calibration.
-    let metrics = SplitMetrics::measure(&trained.classifier, &data.validation, cache.classes());
+    let metrics = SplitMetrics::measure(&trained.classifier, &data.validation, cache.classes(), None);
     let interval = metrics.accuracy_interval;
     println!("accuracy {:.4}, on other photos {:.3} to {:.3}", metrics.accuracy, interval.low, interval.high);
     for class in metrics.weakest_classes().into_iter().take(3) {
@@ -66,12 +68,26 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The test split is only looked at here, at the end.
     let test = Rows::of_split(&cache, Split::Test)?;
-    let training = Training { cache: &cache, data: &data, test: test.as_ref(), setting: &setting, seed: SEED };
+    // What makes predictions honest: probabilities that are as confident as the head is right, and a score for photos unlike
+    // the training photos. Both are measured on the validation rows.
+    let training = Training {
+        cache: &cache,
+        data: &data,
+        test: test.as_ref(),
+        setting: &setting,
+        seed: SEED,
+        familiar: &Familiar::measure(&data),
+        calibration: CalibrationConfig::default(),
+    };
     Run::new(&training, trained).save(&out)?;
 
-    // A run is enough to use its head: the logits of a row, here of the first one.
-    let run = Run::load(&out)?;
-    let logits = run.classifier.logits(&data.validation.features[..1]);
-    println!("run in {}; the first validation row's logits: {logits:.2?}", out.display());
+    // A run is enough to use its head: the prediction for a row, here for the first one.
+    let predictor = Predictor::new(&Run::load(&out)?);
+    for prediction in predictor.predict(&data.validation.features[..1]) {
+        let class = predictor.classes().name(prediction.class).unwrap_or_default();
+        let probability = prediction.probabilities[prediction.class];
+        println!("run in {}; the first validation row: {class} with probability {probability:.3}", out.display());
+        println!("unlike the training rows: {:?}", prediction.unfamiliar);
+    }
     Ok(())
 }

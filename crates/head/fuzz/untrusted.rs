@@ -4,16 +4,19 @@
 use std::fs;
 use std::path::Path;
 
-use head::report::{of_run, of_sweep};
+use head::prediction::Predictor;
+use head::report::{Gallery, of_run, of_sweep};
 use head::run::Run;
 use head::summary::SweepResults;
 
 /// The files of a whole run that are read.
-pub const RUN: [(&str, &[u8]); 4] = [
+pub const RUN: [(&str, &[u8]); 6] = [
     ("config.json", include_bytes!("run/config.json")),
     ("history.json", include_bytes!("run/history.json")),
     ("metrics.json", include_bytes!("run/metrics.json")),
     ("head.safetensors", include_bytes!("run/head.safetensors")),
+    ("calibration.json", include_bytes!("run/calibration.json")),
+    ("familiar.safetensors", include_bytes!("run/familiar.safetensors")),
 ];
 
 /// Replaces one file of a run in `folder`, which the first byte names, or config.json and head.safetensors with a zero byte
@@ -21,11 +24,11 @@ pub const RUN: [(&str, &[u8]); 4] = [
 /// elsewhere and loads that.
 pub fn run(folder: &Path, bytes: &[u8]) {
     let Some((&which, content)) = bytes.split_first() else { return };
-    let mut files: [(&str, &[u8]); 4] = RUN;
+    let mut files: [(&str, &[u8]); RUN.len()] = RUN;
     if let Some((_, file)) = files.get_mut(usize::from(which) % (RUN.len() + 1)) {
         *file = content;
     } else if let Some(end) = content.iter().position(|&byte| byte == 0) {
-        let [(_, config), _, _, (_, head)] = &mut files;
+        let [(_, config), _, _, (_, head), ..] = &mut files;
         (*config, *head) = (&content[..end], &content[end + 1..]);
     }
     let (original, copy) = (folder.join("original"), folder.join("copy"));
@@ -36,9 +39,11 @@ pub fn run(folder: &Path, bytes: &[u8]) {
 
     let Ok(run) = Run::load(&original) else { return };
     let row = vec![0.5; run.classifier.inputs()];
-    assert_eq!(run.classifier.logits(&[&row]).len(), run.classifier.classes());
+    let predictions = Predictor::new(&run).predict(&[&row, &row]);
+    assert_eq!(predictions[0].top(3).len(), run.classifier.classes().min(3));
+    assert!(predictions.iter().all(|prediction| prediction.unfamiliar.is_some()), "both files are there");
     let _ = run.metrics.validation().map(|validation| validation.weakest_classes());
-    assert!(of_run(&run, "fuzzed", &[], None).ends_with("</html>\n"));
+    assert!(of_run(&run, "fuzzed", &Gallery::default()).ends_with("</html>\n"));
     run.save(&copy).expect("what can be read can be written");
     Run::load(&copy).expect("what is written can be read");
     fs::remove_dir_all(copy).expect("removed");

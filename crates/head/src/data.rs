@@ -324,7 +324,7 @@ impl<'a> Rows<'a> {
     fn of(cached: &'a CachedSplit) -> Self {
         // Labels are class indices: the cache has checked it.
         let labels = cached.labels().iter().map(|&label| label as usize).collect();
-        let (features, views) = (cached.each_row().collect(), cached.views_by_row().collect());
+        let (features, views) = (cached.iter_rows().collect(), cached.views_by_row().collect());
         Self { features, views, labels, mapped: Some(cached) }
     }
 

@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 
+use crate::cosine::{inverse_length, unit};
 use crate::data::Rows;
 use crate::kernels::{Cores, dots};
 
@@ -53,18 +54,6 @@ fn compare(
             }
         }
     }
-}
-
-/// One over the row's Euclidean length; 0 for a row of zeros, which is similar to none.
-fn inverse_length(row: &[f32]) -> f32 {
-    let length = row.iter().map(|value| value * value).sum::<f32>().sqrt();
-    if length > 0.0 { 1.0 / length } else { 0.0 }
-}
-
-/// The row at length 1.
-fn unit(row: &[f32]) -> impl Iterator<Item = f32> {
-    let scale = inverse_length(row);
-    row.iter().map(move |value| value * scale)
 }
 
 /// The training rows nearest to a row among those seen so far, the nearest first.

@@ -99,6 +99,19 @@ impl Dense {
         self.bias.len()
     }
 
+    /// The layer whose output k is this one's output `order[k]`.
+    ///
+    /// # Panics
+    /// When an element of `order` is not less than the number of outputs.
+    pub fn reordered(&self, order: &[usize]) -> Self {
+        let mut reordered = Self { inputs: self.inputs, weights: Vec::new(), bias: Vec::new() };
+        for &output in order {
+            reordered.weights.extend_from_slice(&self.weights[output * self.inputs..][..self.inputs]);
+            reordered.bias.push(self.bias[output]);
+        }
+        reordered
+    }
+
     /// The outputs of these rows, (rows, outputs), without an activation.
     fn forward(&self, cores: Cores, rows: &[&[f32]], out: &mut Vec<f32>) {
         out.resize(rows.len() * self.outputs(), 0.0);

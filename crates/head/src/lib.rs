@@ -1,7 +1,8 @@
 //! `head`: dense classifiers trained on cached feature rows, in milliseconds.
 //!
 //! ```text
-//! feature cache ─ data ─ layers ─ loss ─ adam ─ fit, sweep ─ metrics ─ run ─▶ run directory
+//! feature cache ─ data ─ layers ─ loss ─ adam ─ fit, sweep ─ metrics, calibration ─ run ─▶ run directory
+//!                                                        row of a new photo ─ prediction ◀─┘
 //! ```
 //!
 //! The numbers are Keras's: the same start, the same order of rows and the same settings give the same losses, epoch
@@ -17,8 +18,10 @@ pub mod settings;
 pub mod data;
 mod simd;
 pub mod kernels;
+mod cosine;
 pub mod dropout;
 pub mod loss;
+pub mod probability;
 pub mod layers;
 pub mod adam;
 pub mod sampler;
@@ -28,11 +31,17 @@ pub mod sweep;
 pub mod interval;
 pub mod confusion;
 pub mod metrics;
+pub mod text;
 pub mod summary;
 pub mod knn;
 pub mod logistic;
 pub mod mislabels;
+pub mod centroids;
+pub mod temperature;
+pub mod calibration;
 pub mod charts;
 pub mod run;
+pub mod prediction;
+pub mod evaluation;
 pub mod report;
 pub mod tensorboard;

@@ -9,6 +9,7 @@ use crate::fit::each_batch;
 use crate::interval::{Interval, wilson};
 use crate::layers::Classifier;
 use crate::loss::{CrossEntropy, largest};
+use crate::probability::confidence;
 
 /// Bins of confidence for the calibration error.
 const BINS: usize = 15;
@@ -26,8 +27,12 @@ pub struct SplitMetrics {
     pub accuracy_interval: Interval,
     /// Top-3 accuracy: fraction of rows whose class is among the three with the largest probabilities.
     pub top_3: f64,
-    /// Expected calibration error (Guo et al. 2017): how far confidence is from accuracy, over 15 bins.
+    /// Expected calibration error (Guo et al. 2017): how far confidence is from accuracy, over 15 bins; of the plain
+    /// softmax.
     pub calibration_error: f64,
+    /// The same of the probabilities at the head's temperature; none where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration_error_with_temperature: Option<f64>,
     /// By class, in the order of the class indices.
     pub classes: Vec<ClassMetrics>,
     /// Rows by class and predicted class.
@@ -49,38 +54,82 @@ pub struct ClassMetrics {
     pub support: usize,
 }
 
+/// Counts a head's results row by row: [`SplitMetrics`] in the making.
+#[derive(Debug)]
+pub struct MetricsBuilder<'a> {
+    names: &'a ClassNames,
+    temperature: Option<f32>,
+    cross_entropy: CrossEntropy,
+    rows: usize,
+    /// The sum over the rows.
+    loss: f64,
+    correct: usize,
+    in_top_3: usize,
+    bins: Bins,
+    bins_with_temperature: Bins,
+    confusion: Confusion,
+}
+
+impl<'a> MetricsBuilder<'a> {
+    /// Without a row yet. The temperature of the probabilities, if there is one, counts for
+    /// [`SplitMetrics::calibration_error_with_temperature`] alone.
+    pub fn new(names: &'a ClassNames, temperature: Option<f32>) -> Self {
+        Self {
+            names,
+            temperature,
+            cross_entropy: CrossEntropy::new(names.len()),
+            rows: 0,
+            loss: 0.0,
+            correct: 0,
+            in_top_3: 0,
+            bins: Bins::default(),
+            bins_with_temperature: Bins::default(),
+            confusion: Confusion::new(names.len()),
+        }
+    }
+
+    /// Counts rows: their logits, (rows, classes) row-major, and their labels, which are indices of the names.
+    pub fn add(&mut self, logits: &[f32], labels: &[usize]) {
+        self.rows += labels.len();
+        self.loss += self.cross_entropy.loss_and_gradient(logits, labels).0 * labels.len() as f64;
+        for (logits, &label) in logits.chunks_exact(self.names.len()).zip(labels) {
+            let predicted = largest(logits);
+            let cell = Cell { class: label, predicted, rows: 1 };
+            self.confusion.add(cell).expect("labels and logits are those of the classes");
+            self.correct += usize::from(predicted == label);
+            // Of equal logits the first counts, as for the accuracy.
+            let before = (0..logits.len()).filter(|&k| (logits[k], label) > (logits[label], k)).count();
+            self.in_top_3 += usize::from(before < 3);
+            self.bins.add(confidence(logits, 1.0), predicted == label);
+            if let Some(temperature) = self.temperature {
+                self.bins_with_temperature.add(confidence(logits, temperature), predicted == label);
+            }
+        }
+    }
+
+    /// The results of the rows that were added. Without any, the means are NaN.
+    pub fn finish(self) -> SplitMetrics {
+        let rows = self.rows as f64;
+        SplitMetrics {
+            rows: self.rows,
+            loss: self.loss / rows,
+            accuracy: self.correct as f64 / rows,
+            accuracy_interval: wilson(self.correct, self.rows),
+            top_3: self.in_top_3 as f64 / rows,
+            calibration_error: self.bins.error(),
+            calibration_error_with_temperature: self.temperature.map(|_| self.bins_with_temperature.error()),
+            classes: class_metrics(&self.confusion, self.names),
+            confusion: self.confusion,
+        }
+    }
+}
+
 impl SplitMetrics {
     /// Evaluates the classifier on the rows, whose labels are indices of `names`.
-    pub fn measure(classifier: &Classifier, rows: &Rows<'_>, names: &ClassNames) -> Self {
-        let cross_entropy = CrossEntropy::new(names.len());
-        let mut loss = 0.0;
-        let mut confusion = Confusion::new(names.len());
-        let mut correct = 0;
-        let mut in_top_3 = 0;
-        let mut bins = Bins::default();
-        each_batch(classifier, rows, |logits, labels| {
-            loss += cross_entropy.loss_and_gradient(logits, labels).0 * labels.len() as f64;
-            for (logits, &label) in logits.chunks_exact(names.len()).zip(labels) {
-                let predicted = largest(logits);
-                let cell = Cell { class: label, predicted, rows: 1 };
-                confusion.add(cell).expect("labels and logits are those of the classes");
-                correct += usize::from(predicted == label);
-                // Of equal logits the first counts, as for the accuracy.
-                let before = (0..logits.len()).filter(|&k| (logits[k], label) > (logits[label], k)).count();
-                in_top_3 += usize::from(before < 3);
-                bins.add(confidence(logits), predicted == label);
-            }
-        });
-        Self {
-            rows: rows.len(),
-            loss: loss / rows.len() as f64,
-            accuracy: correct as f64 / rows.len() as f64,
-            accuracy_interval: wilson(correct, rows.len()),
-            top_3: in_top_3 as f64 / rows.len() as f64,
-            calibration_error: bins.error(),
-            classes: class_metrics(&confusion, names),
-            confusion,
-        }
+    pub fn measure(classifier: &Classifier, rows: &Rows<'_>, names: &ClassNames, temperature: Option<f32>) -> Self {
+        let mut builder = MetricsBuilder::new(names, temperature);
+        each_batch(classifier, rows, |logits, labels| builder.add(logits, labels));
+        builder.finish()
     }
 
     /// The classes, those with the lowest F1 first.
@@ -114,17 +163,11 @@ fn class_metrics(confusion: &Confusion, names: &ClassNames) -> Vec<ClassMetrics>
     classes
 }
 
-/// The probability of the predicted class: the largest value of the softmax.
-pub fn confidence(logits: &[f32]) -> f64 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    1.0 / logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum::<f64>()
-}
-
 /// Rows by the confidence of their prediction: bin k from k / 15 to (k + 1) / 15.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Bins([Bin; BINS]);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Bin {
     rows: usize,
     confidence: f64,
@@ -165,7 +208,7 @@ mod tests {
         let (classifier, names) = identity(3);
         let features: [[f32; 3]; 4] = [[1., 0., 0.], [0., 1., 0.], [1., 0., 0.], [0., 1., 0.]];
         let rows = Rows::new(features.iter().map(|row| &row[..]).collect(), vec![0, 0, 0, 1]);
-        let metrics = SplitMetrics::measure(&classifier, &rows, &names);
+        let metrics = SplitMetrics::measure(&classifier, &rows, &names, None);
         let cells: Vec<(usize, usize, usize)> =
             metrics.confusion.cells().map(|cell| (cell.class, cell.predicted, cell.rows)).collect();
         assert_eq!(cells, [(0, 0, 2), (0, 1, 1), (1, 1, 1)]);
@@ -178,6 +221,13 @@ mod tests {
         // The confidence of all four is the softmax of 1 against two 0.
         let confidence = 1f64.exp() / (1f64.exp() + 2.0);
         assert!((metrics.calibration_error - (0.75 - confidence)).abs() < 1e-9, "{metrics:?}");
+        assert_eq!(metrics.calibration_error_with_temperature, None);
+        // At a temperature of 2 it is that of 0.5; nothing else changes.
+        let confidence = 0.5f64.exp() / (0.5f64.exp() + 2.0);
+        let with_temperature = SplitMetrics::measure(&classifier, &rows, &names, Some(2.0));
+        let error = with_temperature.calibration_error_with_temperature.unwrap();
+        assert!((error - (0.75 - confidence)).abs() < 1e-9, "{with_temperature:?}");
+        assert_eq!(SplitMetrics { calibration_error_with_temperature: None, ..with_temperature }, metrics);
     }
 
     #[test]
@@ -185,6 +235,6 @@ mod tests {
         let (classifier, names) = identity(5);
         let features = [[5., 4., 3., 2., 1.], [5., 4., 3., 2., 1.], [1., 1., 1., 1., 1.], [1., 1., 1., 1., 1.]];
         let rows = Rows::new(features.iter().map(|row| &row[..]).collect(), vec![2, 3, 2, 3]);
-        assert_eq!(SplitMetrics::measure(&classifier, &rows, &names).top_3, 0.5);
+        assert_eq!(SplitMetrics::measure(&classifier, &rows, &names, None).top_3, 0.5);
     }
 }

@@ -29,6 +29,10 @@ pub struct Positive(f64);
 #[serde(try_from = "f64")]
 pub struct Fraction(f64);
 
+/// A percentile: more than 0 and at most 100.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Percentile(f64);
+
 impl Positive {
     /// Checks the value of the setting called `name`.
     ///
@@ -55,6 +59,22 @@ impl Fraction {
     pub fn new(name: &'static str, value: f64) -> Result<Self, OutOfRange> {
         let allowed = "0 or more and less than 1";
         if (0.0..1.0).contains(&value) { Ok(Self(value)) } else { Err(OutOfRange { name, value, allowed }) }
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Percentile {
+    /// Checks the value of the setting called `name`.
+    ///
+    /// # Errors
+    /// When it is not more than 0 and at most 100.
+    pub fn new(name: &'static str, value: f64) -> Result<Self, OutOfRange> {
+        let allowed = "more than 0 and at most 100";
+        if value > 0.0 && value <= 100.0 { Ok(Self(value)) } else { Err(OutOfRange { name, value, allowed }) }
     }
 
     /// The number.
@@ -100,6 +120,34 @@ named_enum! {
         ValLoss = "val_loss",
         /// The validation accuracy: higher is better.
         ValAccuracy = "val_accuracy",
+    }
+}
+
+named_enum! {
+    /// Whether probabilities are calibrated by a temperature.
+    #[derive(Default)]
+    pub enum TemperatureMode {
+        /// The temperature that fits the validation rows best.
+        #[default]
+        Auto = "auto",
+        /// None: the temperature is 1.
+        Off = "off",
+    }
+}
+
+/// How a trained head's predictions are calibrated on the validation rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CalibrationConfig {
+    /// Whether a temperature is fitted.
+    pub temperature: TemperatureMode,
+    /// A row is unfamiliar when its score is above this percentile of the validation rows' scores.
+    pub unfamiliar_above: Percentile,
+}
+
+impl Default for CalibrationConfig {
+    /// A fitted temperature, and the 99th percentile.
+    fn default() -> Self {
+        Self { temperature: TemperatureMode::Auto, unfamiliar_above: Percentile(99.0) }
     }
 }
 
@@ -198,6 +246,14 @@ mod tests {
             assert!(Fraction::new("dropout", wrong).is_err(), "{wrong}");
         }
         assert_eq!(Fraction::new("dropout", 0.5).map(Fraction::get), Ok(0.5));
+    }
+
+    #[test]
+    fn percentiles_are_above_0_and_may_be_100() {
+        for wrong in [0.0, -1.0, 100.1, f64::NAN] {
+            assert!(Percentile::new("percentile", wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(Percentile::new("percentile", 100.0).map(Percentile::get), Ok(100.0));
     }
 
     #[test]

@@ -91,14 +91,22 @@ pub fn summarise(settings: &[Setting], heads: &[HeadResult]) -> Vec<SettingResul
     results
 }
 
-/// The fields in which some of the objects differ, each with its value in every object; nested objects are one field.
+/// The fields in which some of the objects that have them differ, each with its value in every object, null where it is
+/// missing; nested objects are one field.
 pub fn differing(objects: &[Map<String, Value>]) -> Vec<(String, Vec<Value>)> {
     let mut names: Vec<&String> = objects.iter().flat_map(Map::keys).collect();
     names.sort_unstable();
     names.dedup();
-    let values = |name: &String| objects.iter().map(|object| object.get(name).cloned().unwrap_or_default()).collect();
-    let fields = names.into_iter().map(|name| (name.clone(), values(name)));
-    fields.filter(|(_, values): &(String, Vec<Value>)| values.iter().any(|value| *value != values[0])).collect()
+    let mut differing = Vec::new();
+    for name in names {
+        let mut present = objects.iter().filter_map(|object| object.get(name));
+        let first = present.next();
+        if present.any(|value| Some(value) != first) {
+            let values = objects.iter().map(|object| object.get(name).cloned().unwrap_or_default()).collect();
+            differing.push((name.clone(), values));
+        }
+    }
+    differing
 }
 
 /// A value of a setting as text: `0` for no hidden layers, `256x64` for two.
@@ -172,7 +180,7 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_a_column() {
-        let objects = [json!({"a": 1, "b": [1, 2], "c": null}), json!({"a": 1, "b": [1, 3]})];
+        let objects = [json!({"a": 1, "b": [1, 2], "c": 1}), json!({"a": 1, "b": [1, 3]})];
         let maps: Vec<_> = objects.iter().map(|object| object.as_object().unwrap().clone()).collect();
         assert_eq!(differing(&maps), [("b".to_owned(), vec![json!([1, 2]), json!([1, 3])])]);
     }

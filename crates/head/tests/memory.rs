@@ -7,10 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use end_to_end::sample_fingerprint;
 use feature_cache::{CacheContents, ClassNames, FeatureCache, IndexEntry, Split, SplitContents, write_cache};
+use head::centroids::Centroids;
 use head::data::{Rows, WINDOW};
 use head::layers::Classifier;
 use head::metrics::SplitMetrics;
 use head::mislabels::out_of_fold;
+use head::prediction::Predictor;
 use head::report::mistakes;
 use head::settings::{FitConfig, Positive};
 use head::{knn, logistic};
@@ -68,11 +70,16 @@ fn what_is_allocated_is_a_small_part_of_the_rows() {
     let rows = Rows::new(values.chunks_exact(64).collect(), labels);
     let few = rows.select(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     let classifier = Classifier::new(64, &[], 500, 1);
+    let predictor = Predictor::from_parts(names(500), classifier, None);
 
     // A copy of the training rows is 5 MB.
     within(MB, || knn::accuracy(&rows, &few));
+    // The centroids are 0.5 MB, the distances of the rows to each of them 160 MB.
+    let centroids = within(2 * MB, || Centroids::of_rows(&rows, 500));
+    assert_eq!(centroids.len(), 2000);
+    within(MB, || centroids.distances_of(&rows));
     // The logits of all rows are 40 MB, of a fold 8 MB.
-    let found = within(4 * MB, || mistakes(&classifier, &rows, 10, |class| class.to_string()));
+    let found = within(4 * MB, || mistakes(&predictor, &rows, 10));
     assert_eq!(found.len(), 10);
     let predictions = within(10 * MB, || out_of_fold(&rows, 500, config(), batch_size(), 5, 1)).unwrap();
     assert_eq!(predictions.len(), 20_000);
@@ -90,7 +97,7 @@ fn ten_thousand_classes_are_no_matrix_of_them() {
     let rows = Rows::new(values.chunks_exact(64).collect(), labels);
     let (classifier, names) = (Classifier::new(64, &[], 10_000, 1), names(10_000));
     // A matrix is 800 MB, the logits of a batch are 10.
-    let metrics = within(64 * MB, || SplitMetrics::measure(&classifier, &rows, &names));
+    let metrics = within(64 * MB, || SplitMetrics::measure(&classifier, &rows, &names, None));
     assert_eq!(metrics.confusion.cells().map(|cell| cell.rows).sum::<usize>(), 300);
     let json = within(8 * MB, || serde_json::to_vec(&metrics).unwrap());
     let read: SplitMetrics = serde_json::from_slice(&json).unwrap();
@@ -133,15 +140,19 @@ fn rows_are_given_back_once_they_are_read() {
     let rows = Rows::of_split(&cache, Split::Train).unwrap().unwrap();
     let few = rows.select(&[0, 1, 2]);
     let classifier = Classifier::new(16, &[], 3, 1);
+    let predictor = Predictor::from_parts(cache.classes().clone(), classifier.clone(), None);
 
     let read_all = |rows: &Rows<'_>| rows.features.iter().map(|row| row[0]).sum::<f32>();
     assert!(read_all(&rows) > 0.0 && resident_kb(&file) > 4000, "rows that are read stay, if nobody gives them back");
-    let works: [(&str, &dyn Fn()); 5] = [
+    let centroids = Centroids::of_rows(&few, 3);
+    let works: [(&str, &dyn Fn()); 7] = [
         ("nearest neighbours", &|| _ = knn::accuracy(&rows, &few)),
         ("logistic regression", &|| _ = logistic::fit(&rows, 3)),
-        ("mistakes", &|| _ = mistakes(&classifier, &rows, 10, |class| class.to_string())),
+        ("centroids", &|| _ = Centroids::of_rows(&rows, 3)),
+        ("distances", &|| _ = centroids.distances_of(&rows)),
+        ("mistakes", &|| _ = mistakes(&predictor, &rows, 10)),
         ("mislabels", &|| _ = out_of_fold(&rows, 3, config(), batch_size(), 2, 1)),
-        ("metrics", &|| _ = SplitMetrics::measure(&classifier, &rows, cache.classes())),
+        ("metrics", &|| _ = SplitMetrics::measure(&classifier, &rows, cache.classes(), None)),
     ];
     for (name, work) in works {
         work();

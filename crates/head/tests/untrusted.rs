@@ -37,7 +37,9 @@ fn write_run(folder: &Path) {
 fn the_whole_run_is_read() {
     let folder = temporary();
     write_run(folder.path());
-    assert_eq!(Run::load(folder.path()).unwrap().classifier.inputs(), 5);
+    let run = Run::load(folder.path()).unwrap();
+    assert_eq!(run.classifier.inputs(), 5);
+    assert_eq!(run.calibration.unwrap().centroids.len(), 2);
 }
 
 /// A cell that is listed several times has the sum of its rows, which once wrapped around.

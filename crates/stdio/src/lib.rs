@@ -1,45 +1,11 @@
-//! What the commands print: results on stdout, notes on stderr.
+//! What the commands print: results on stdout; notes and progress on stderr.
 //!
-//! The reader of a pipe may close it early, as in `head inspect CACHE | true`. That is no error: the rest of the output is
-//! dropped, and the command still finishes its work and returns its usual exit code. `println!` and `eprintln!` would panic
-//! instead, so the lints `print_stdout` and `print_stderr` forbid them.
+//! The reader of a pipe may close it early, as in `head inspect CACHE | true`. That is not an error: the rest of the
+//! output is dropped, and the command still finishes its work and returns its usual exit code. `println!` and
+//! `eprintln!` would panic instead, so the lints `print_stdout` and `print_stderr` forbid them.
 
-use std::fmt::Arguments;
-use std::io::{ErrorKind, Write, stderr, stdout};
+mod lines;
+mod progress;
 
-/// Writing to standard output failed, and not because its reader has closed the pipe: the disk is full, say.
-#[derive(Debug, thiserror::Error)]
-#[error("standard output: cannot be written: {0}")]
-pub struct OutputError(std::io::Error);
-
-/// Prints a line of the result to stdout: `output!("{rows} rows")?`.
-///
-/// # Errors
-/// [`OutputError`] when it cannot be written; a pipe that was closed is no error.
-#[macro_export]
-macro_rules! output {
-    ($($text:tt)*) => { $crate::write_output(format_args!($($text)*)) };
-}
-
-/// Prints a line for people to stderr: progress, a warning, an error. One that cannot be written is dropped.
-#[macro_export]
-macro_rules! note {
-    ($($text:tt)*) => { $crate::write_note(format_args!($($text)*)) };
-}
-
-/// What [`output!`] calls.
-///
-/// # Errors
-/// When the line cannot be written; a pipe that was closed is no error.
-pub fn write_output(line: Arguments<'_>) -> Result<(), OutputError> {
-    match writeln!(stdout(), "{line}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(OutputError(error)),
-        _ => Ok(()),
-    }
-}
-
-/// What [`note!`] calls.
-pub fn write_note(line: Arguments<'_>) {
-    // If stderr cannot be written, there is nowhere left to report that.
-    let _ = writeln!(stderr(), "{line}");
-}
+pub use lines::{OutputError, called, write_note, write_output};
+pub use progress::Progress;

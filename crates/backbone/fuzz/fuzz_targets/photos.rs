@@ -4,7 +4,7 @@
 
 mod memory;
 
-use backbone::pixels::{Interpolation, Limits, Preprocess, Variation};
+use backbone::pixels::{AugmentConfig, Interpolation, Limits, Orientation, Preprocess};
 use libfuzzer_sys::fuzz_target;
 
 use memory::most_allocated;
@@ -20,6 +20,7 @@ fuzz_target!(|photo: &[u8]| {
     let preprocess = Preprocess {
         side: u32::from(choice / 2) + 1,
         interpolation: Interpolation::Lanczos,
+        orientation: if choice % 4 < 2 { Orientation::Exif } else { Orientation::Stored },
         limits: LIMITS,
         fast_decode: choice % 2 == 1,
     };
@@ -29,10 +30,10 @@ fuzz_target!(|photo: &[u8]| {
     let Ok(picture) = decoded else { return };
     assert!(u64::from(picture.width) * u64::from(picture.height) <= LIMITS.max_pixels);
 
-    let view = Variation::new(true, 0.3, 0.2, 1).expect("a valid variation").view(&blake3::hash(photo), 0);
+    let view = AugmentConfig::new(true, 0.3, 0.2, 1).expect("valid settings").sample_view(&blake3::hash(photo), 0);
     for interpolation in Interpolation::ALL {
         let preprocess = Preprocess { interpolation, ..preprocess };
-        let mut input = vec![0; preprocess.values()];
+        let mut input = vec![0; preprocess.input_len()];
         for view in [None, Some(view)] {
             let (resized, memory) = most_allocated(|| preprocess.resize(&picture, view, &mut input));
             resized.expect("what was decoded can be resized");

@@ -1,11 +1,11 @@
-//! What a backend does: the layers that networks are made of.
+//! The trait that a backend implements: the layers that networks are made of.
 
 use crate::network::NetworkError;
 
-/// What happens to a value on its way into a layer, or out of it.
+/// The activation of a layer's input or output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Activation {
-    /// It stays as it is.
+    /// None.
     Linear,
     /// Negative values become zero.
     Relu,
@@ -34,7 +34,7 @@ pub(crate) struct ConvWeights {
     pub side: usize,
     /// Channels of its input.
     pub inputs: usize,
-    /// Channels of its result; of a depthwise kernel those of its input.
+    /// Channels of its output; of a depthwise kernel those of its input.
     pub outputs: usize,
     /// (side, side, inputs, outputs), Keras's HWIO; of a depthwise kernel (side, side, inputs).
     pub kernel: Vec<f32>,
@@ -47,29 +47,29 @@ pub(crate) struct ConvWeights {
 pub(crate) struct Conv2dParams {
     pub weights: ConvWeights,
     pub stride: usize,
-    /// Of the result.
+    /// Of the output.
     pub activation: Activation,
 }
 
-/// Keras's `SeparableConv2D(padding="same")`: a depthwise 3x3 convolution that keeps the side, then a pointwise one, with
-/// nothing between.
+/// Keras's `SeparableConv2D(padding="same")`: a depthwise 3x3 convolution that keeps the side, then a pointwise one,
+/// with nothing between.
 #[derive(Debug)]
 pub(crate) struct SeparableConv2dParams {
     /// Of the input.
     pub input_activation: Activation,
     pub depthwise: ConvWeights,
     pub pointwise: ConvWeights,
-    /// Of the result.
+    /// Of the output.
     pub activation: Activation,
 }
 
-/// Width and height of what a convolution without padding gives.
-pub(crate) fn output_side(side: usize, window: usize, stride: usize) -> usize {
-    (side - window) / stride + 1
+/// Width and height of the output of a convolution without padding.
+pub(crate) fn output_side(side: usize, kernel_size: usize, stride: usize) -> usize {
+    (side - kernel_size) / stride + 1
 }
 
-/// What a pixel's value is divided by, before 1 is subtracted, to bring it to the range from -1 to 1: Xception's input
-/// (`preprocess_input` in keras/src/applications/imagenet_utils.py, mode "tf").
+/// Xception's input is `pixel / HALF_RANGE - 1`, from -1 to 1 (`preprocess_input` in
+/// keras/src/applications/imagenet_utils.py, mode "tf").
 pub(crate) const HALF_RANGE: f32 = 127.5;
 
 /// Runs layers on one device, in one precision. A clone is for another thread.
@@ -81,11 +81,11 @@ pub(crate) trait Backend: Clone + Send + 'static {
     /// A prepared separable convolution. A clone shares the weights.
     type SeparableConv2d: Clone + Send;
 
-    /// Pictures that go through the entry flow at a time, at most. Its feature maps are the largest and its weights the
-    /// smallest: few pictures keep the maps in the caches.
+    /// Maximum number of pictures that go through the entry flow at a time. Its feature maps are the largest and its
+    /// weights the smallest, so with few pictures the maps stay in the caches.
     const ENTRY_PICTURES: usize;
 
-    /// What it is, as in `our own (AVX2, vectors of 8 floats)`.
+    /// Whose kernels, as in `icebox's own (AVX2, vectors of 8 floats)`.
     fn describe(&self) -> String;
 
     /// Packs a convolution for inputs of a shape.
@@ -98,14 +98,14 @@ pub(crate) trait Backend: Clone + Send + 'static {
         input: Shape,
     ) -> Result<Self::SeparableConv2d, NetworkError>;
 
-    /// The network's input from the pixels (NHWC, 0 to 255) of at least one picture and at most as many as the shape has;
-    /// a backend whose layers are tied to the number of pictures adds others behind them.
+    /// The network's input from the pixels (NHWC, 0 to 255) of 1 to `shape.pictures` pictures. A backend whose layers
+    /// need the full batch adds black pictures after them.
     fn input(&self, pixels: &[u8], shape: Shape) -> Result<Self::FeatureMaps, NetworkError>;
 
     /// The convolution of `x`.
     fn conv2d(&self, layer: &Self::Conv2d, x: &Self::FeatureMaps) -> Result<Self::FeatureMaps, NetworkError>;
 
-    /// The convolution of `x`, added to `sum`; for layers with no activation of the result.
+    /// The convolution of `x`, added to `sum`; for layers without an activation of the output.
     fn conv2d_accumulate(
         &self,
         layer: &Self::Conv2d,
@@ -120,7 +120,7 @@ pub(crate) trait Backend: Clone + Send + 'static {
         x: &Self::FeatureMaps,
     ) -> Result<Self::FeatureMaps, NetworkError>;
 
-    /// The separable convolution of `x`, added to `sum`; for layers with no activation of the result.
+    /// The separable convolution of `x`, added to `sum`; for layers without an activation of the output.
     fn separable_conv2d_accumulate(
         &self,
         layer: &Self::SeparableConv2d,
@@ -131,7 +131,7 @@ pub(crate) trait Backend: Clone + Send + 'static {
     /// Max pooling 3x3 with stride 2 and TensorFlow's 'same' padding: an even side is padded only right and below.
     fn max_pool(&self, x: &Self::FeatureMaps) -> Result<Self::FeatureMaps, NetworkError>;
 
-    /// The pictures of all parts, in their order. There is at least one part; all have the same side and channels.
+    /// Concatenates the pictures of the parts. There is at least one part; all have the same side and channels.
     fn concat(&self, parts: Vec<Self::FeatureMaps>) -> Result<Self::FeatureMaps, NetworkError>;
 
     /// The mean of each channel: (pictures, channels).

@@ -11,19 +11,19 @@ use self::interface::Backend;
 use self::libtorch::Libtorch;
 use crate::compute::Engine;
 
-/// What is done in a backend, whichever it is.
+/// A computation that works with any backend.
 pub(crate) trait WithBackend {
-    /// What it gives.
+    /// Its result.
     type Output;
 
-    /// Does it.
+    /// Runs it.
     fn run<B: Backend>(self, backend: B) -> Self::Output;
 }
 
-/// Does something in the backend that an engine stands for.
+/// Runs `work` in the engine's backend.
 pub(crate) fn with_backend<W: WithBackend>(engine: Engine, work: W) -> W::Output {
     match engine {
-        Engine::Own(kernels) => work.run(Cpu::new(kernels)),
+        Engine::Own(simd) => work.run(Cpu::new(simd)),
         #[cfg(feature = "libtorch")]
         Engine::Libtorch(device, precision) => work.run(Libtorch::new(device, precision)),
     }

@@ -1,4 +1,4 @@
-//! Which format it is, what decoding it takes, and formats other than JPEG.
+//! Opening a photo: its format, the memory that decoding takes, and the formats other than JPEG.
 
 use std::io::Cursor;
 
@@ -8,105 +8,146 @@ use image::codecs::png::PngDecoder;
 use image::codecs::tiff::TiffDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::error::ImageError;
+use image::metadata::Orientation as Turn;
 use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageResult};
 
 use super::limits::{Limits, PixelError};
+use super::orientation::Orientation;
 use super::picture::RgbPicture;
-use super::{color, jpeg, tiff, webp};
+use super::{color, jpeg, png, tiff, webp};
 
-/// Tables and small buffers of any decoder, in bytes.
-pub(super) const TABLES: u64 = 1 << 20;
+/// Bytes for tables and small buffers of any decoder.
+pub(super) const DECODER_OVERHEAD: u64 = 1 << 20;
 
 /// No PNG's profiles and texts come near this many bytes.
 const MAX_PNG_METADATA: u64 = 32 << 20;
 
 /// A photo whose header has been read.
-pub(super) struct Photo<'a> {
-    /// Width of the decoded picture.
-    pub width: u32,
-    /// Height of the decoded picture.
-    pub height: u32,
+pub(super) struct OpenedPhoto<'a> {
+    /// Width of the decoded picture, before it is turned.
+    width: u32,
+    /// Height of the decoded picture, before it is turned.
+    height: u32,
+    /// What is done to the decoded picture.
+    turn: Turn,
     format: ImageFormat,
     limits: Limits,
-    source: Source<'a>,
+    decoder: Decoder<'a>,
 }
 
-enum Source<'a> {
-    Jpeg { bytes: &'a [u8], at_least: Option<u32> },
+/// What decodes it.
+enum Decoder<'a> {
+    Jpeg { bytes: &'a [u8], min_side: Option<u32> },
     Other(Box<dyn ImageDecoder + 'a>),
 }
 
 /// A decoder that has read its header.
-struct Opened<'a> {
+struct OpenDecoder<'a> {
     decoder: Box<dyn ImageDecoder + 'a>,
-    /// Bytes that it takes at most beside the decoded picture.
-    beside: u64,
+    /// Most bytes that decoding takes in addition to the decoded picture.
+    extra_memory: u64,
 }
 
-impl<'a> Photo<'a> {
-    /// Reads the header, and refuses what is over the limits. The format shows in the content; the file's name does not
-    /// matter. A JPEG is scaled down to a half, a quarter or an eighth while it is decoded, as long as `at_least` pixels
-    /// are left both ways, if that is given: Pillow's pixels after `Image.draft("RGB", (at_least, at_least))`.
+impl<'a> OpenedPhoto<'a> {
+    /// Reads the header and checks the limits. The format is detected from the content, not from the file name. A JPEG
+    /// is scaled down to a half, a quarter or an eighth while it is decoded, as long as `min_side` pixels are left both
+    /// ways, if that is given: Pillow's pixels after `Image.draft("RGB", (min_side, min_side))`.
     ///
     /// # Errors
-    /// When it is no picture, a larger one than allowed, or its header is damaged.
-    pub(super) fn open(bytes: &'a [u8], limits: Limits, at_least: Option<u32>) -> Result<Self, PixelError> {
-        let format = format(bytes)?;
-        let photo = |width, height, source| Self { width, height, format, limits, source };
+    /// If it is not a picture, over a limit, or its header is damaged.
+    pub(super) fn open(
+        bytes: &'a [u8],
+        limits: Limits,
+        min_side: Option<u32>,
+        orientation: Orientation,
+    ) -> Result<Self, PixelError> {
+        let format = detect_format(bytes)?;
+        let photo = |width, height, turn, decoder| Self { width, height, turn, format, limits, decoder };
         if format == ImageFormat::Jpeg {
-            let header = jpeg::header(bytes, at_least)?;
+            let header = jpeg::header(bytes, min_side)?;
             limits.check_pixels(header.width, header.height)?;
-            limits.check_bytes(header.width, header.height, header.memory.saturating_add(TABLES))?;
-            return Ok(photo(header.decoded_width, header.decoded_height, Source::Jpeg { bytes, at_least }));
+            limits.check_bytes(header.width, header.height, header.memory.saturating_add(DECODER_OVERHEAD))?;
+            let turn = match orientation {
+                Orientation::Stored => Turn::NoTransforms,
+                Orientation::Exif => {
+                    // The decoder keeps the metadata, and those of EXIF are put together.
+                    limits.check_bytes(header.width, header.height, 2 * bytes.len() as u64 + DECODER_OVERHEAD)?;
+                    jpeg::orientation(bytes)
+                }
+            };
+            return Ok(photo(header.decoded_width, header.decoded_height, turn, Decoder::Jpeg { bytes, min_side }));
         }
-        let Opened { decoder, beside } = open(bytes, format, limits)?;
+        let OpenDecoder { mut decoder, extra_memory } = open_decoder(bytes, format, limits)?;
         let (width, height) = decoder.dimensions();
         limits.check_pixels(width, height)?;
         let pixels = u64::from(width) * u64::from(height);
         let converted = if decoder.color_type() == ColorType::Rgb8 { 0 } else { pixels.saturating_mul(3) };
-        let needed = decoder.total_bytes().saturating_add(beside.max(converted)).saturating_add(TABLES);
+        // The decoder is dropped before the picture is converted, so the larger of the two counts.
+        let needed = decoder.total_bytes().saturating_add(extra_memory.max(converted)).saturating_add(DECODER_OVERHEAD);
         limits.check_bytes(width, height, needed)?;
         if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
             return Err(PixelError::Unsupported("holds floating-point values, which have no 8-bit form"));
         }
-        Ok(photo(width, height, Source::Other(decoder)))
+        let turn = match (orientation, format) {
+            (Orientation::Exif, ImageFormat::Png) => png::orientation(bytes),
+            (Orientation::Exif, ImageFormat::WebP) => webp::orientation(bytes),
+            (Orientation::Exif, ImageFormat::Tiff) => decoder.orientation().unwrap_or(Turn::NoTransforms),
+            _ => Turn::NoTransforms,
+        };
+        Ok(photo(width, height, turn, Decoder::Other(decoder)))
     }
 
-    /// Decodes to RGB as Pillow's `Image.open(…).convert("RGB")` does; of an animation, the first frame.
+    /// Width and height of the picture that [`Self::decode`] gives.
+    pub(super) fn size(&self) -> (u32, u32) {
+        if self.is_on_its_side() { (self.height, self.width) } else { (self.width, self.height) }
+    }
+
+    /// Whether the decoded picture is turned by 90 degrees, into memory of its own.
+    pub(super) fn is_on_its_side(&self) -> bool {
+        use Turn::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+        matches!(self.turn, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
+    }
+
+    /// Decodes to RGB as Pillow's `Image.open(…).convert("RGB")` does, and turns it upright as
+    /// `ImageOps.exif_transpose` if that is asked for; of an animation, the first frame.
     ///
     /// JPEG, PNG, BMP, GIF, lossless WebP and TIFF give Pillow's pixels exactly, with these exceptions: lossy WebP
-    /// differs by a few grey levels (image-webp's arithmetic is not libwebp's), CMYK TIFF by one; TIFF with a palette or
-    /// with JPEGs within is refused, and so is a JPEG without its end-of-image marker, which Pillow takes if nothing else
-    /// is missing.
+    /// differs by a few grey levels (image-webp's arithmetic is not libwebp's), CMYK TIFF by one; TIFF with a palette
+    /// or with JPEG compression is refused, and so is a JPEG without its end-of-image marker, which Pillow takes if
+    /// nothing else is missing.
     ///
     /// # Errors
     /// When it is damaged.
     pub(super) fn decode(self) -> Result<RgbPicture, PixelError> {
-        let Self { width, height, format, limits, source } = self;
-        let picture = match source {
-            Source::Jpeg { bytes, at_least } => jpeg::decode(bytes, at_least)?,
-            Source::Other(decoder) => {
-                let picture = DynamicImage::from_decoder(decoder).map_err(|error| failed(format, &error, limits))?;
+        let Self { width, height, turn, format, limits, decoder } = self;
+        let picture = match decoder {
+            Decoder::Jpeg { bytes, min_side } => jpeg::decode(bytes, min_side)?,
+            Decoder::Other(decoder) => {
+                let picture =
+                    DynamicImage::from_decoder(decoder).map_err(|error| decoder_error(format, &error, limits))?;
                 RgbPicture { width, height, pixels: color::to_rgb(picture)? }
             }
         };
         let expected = 3 * u64::from(width) * u64::from(height);
         if (picture.width, picture.height) != (width, height) || picture.pixels.len() as u64 != expected {
-            return Err(PixelError::Damaged { format: name(format), problem: "its size changes".to_owned() });
+            return Err(PixelError::Damaged {
+                format: format_name(format),
+                problem: "decodes to another size than its header has".to_owned(),
+            });
         }
-        Ok(picture)
+        Ok(if turn == Turn::NoTransforms { picture } else { picture.turned(turn) })
     }
 }
 
-fn format(bytes: &[u8]) -> Result<ImageFormat, PixelError> {
+fn detect_format(bytes: &[u8]) -> Result<ImageFormat, PixelError> {
     match image::guess_format(bytes) {
-        Ok(format) if !name(format).is_empty() => Ok(format),
+        Ok(format) if !format_name(format).is_empty() => Ok(format),
         _ => Err(PixelError::NotAPicture),
     }
 }
 
-/// The format's name, empty for one that we do not read.
-fn name(format: ImageFormat) -> &'static str {
+/// The format's name, empty for one that is not supported.
+fn format_name(format: ImageFormat) -> &'static str {
     match format {
         ImageFormat::Jpeg => "JPEG",
         ImageFormat::Png => "PNG",
@@ -119,8 +160,8 @@ fn name(format: ImageFormat) -> &'static str {
 }
 
 /// Reads the header of any format but JPEG.
-fn open(bytes: &[u8], format: ImageFormat, limits: Limits) -> Result<Opened<'_>, PixelError> {
-    let damaged = |error: ImageError| failed(format, &error, limits);
+fn open_decoder(bytes: &[u8], format: ImageFormat, limits: Limits) -> Result<OpenDecoder<'_>, PixelError> {
+    let damaged = |error: ImageError| decoder_error(format, &error, limits);
     match format {
         ImageFormat::Png => open_png(bytes, limits).map_err(damaged),
         ImageFormat::Gif => open_gif(bytes, limits).map_err(damaged),
@@ -129,65 +170,74 @@ fn open(bytes: &[u8], format: ImageFormat, limits: Limits) -> Result<Opened<'_>,
             let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
             let (width, height) = decoder.dimensions();
             let problem = "its prefix codes are damaged".to_owned();
-            let beside =
-                webp::memory(bytes, width, height).ok_or(PixelError::Damaged { format: name(format), problem })?;
-            Ok(Opened { decoder: Box::new(decoder), beside })
+            let extra_memory = webp::memory(bytes, width, height)
+                .ok_or(PixelError::Damaged { format: format_name(format), problem })?;
+            Ok(OpenDecoder { decoder: Box::new(decoder), extra_memory })
         }
         _ => {
             let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
-            let beside = 8 * u64::from(decoder.dimensions().0);
-            Ok(Opened { decoder: Box::new(decoder), beside })
+            // Covers the row that the decoder reads: at most 4 bytes a pixel, and padding.
+            let extra_memory = 8 * u64::from(decoder.dimensions().0);
+            Ok(OpenDecoder { decoder: Box::new(decoder), extra_memory })
         }
     }
 }
 
-/// Metadata are decompressed within a limit of their own. The decoder works on some rows at a time.
-fn open_png(bytes: &[u8], limits: Limits) -> ImageResult<Opened<'_>> {
+/// Metadata have a limit of their own. The decoder holds a few rows at a time.
+fn open_png(bytes: &[u8], limits: Limits) -> ImageResult<OpenDecoder<'_>> {
     const ROWS: u64 = 12;
     const MAX_BYTES_PER_PIXEL: u64 = 8;
-    let width = bytes.get(16..20).map_or(0, |width| width.iter().fold(0, |width, &byte| width << 8 | u64::from(byte)));
     let metadata = (limits.max_bytes / 8).min(MAX_PNG_METADATA);
-    let allowed = allocation_limit(metadata + MAX_BYTES_PER_PIXEL * width);
+    let allowed = allocation_limit(metadata + MAX_BYTES_PER_PIXEL * png_width(bytes));
     let decoder = PngDecoder::with_limits(Cursor::new(bytes), allowed)?;
     let row = u64::from(decoder.dimensions().0) * u64::from(decoder.color_type().bytes_per_pixel());
-    Ok(Opened { decoder: Box::new(decoder), beside: ROWS * row + metadata })
+    Ok(OpenDecoder { decoder: Box::new(decoder), extra_memory: ROWS * row + metadata })
 }
 
-/// A frame is decoded to indices and then to RGBA, in a buffer of its own where it is not as wide as the screen. Only the
-/// decoder gets to know its size; it is given what is left.
-fn open_gif(bytes: &[u8], limits: Limits) -> ImageResult<Opened<'_>> {
+/// The width in a PNG's header; 0 if the file ends before it.
+fn png_width(bytes: &[u8]) -> u64 {
+    let width = bytes.get(16..20).and_then(|width| width.first_chunk());
+    width.map_or(0, |&width| u32::from_be_bytes(width).into())
+}
+
+/// A frame is decoded to palette indices, then to RGBA. If it is narrower than the screen it needs its own buffer,
+/// whose size only the decoder knows: the decoder gets what is left of the limit.
+fn open_gif(bytes: &[u8], limits: Limits) -> ImageResult<OpenDecoder<'_>> {
     let mut decoder = GifDecoder::new(Cursor::new(bytes))?;
+    // Twice the file covers what the decoder copies of it: palettes, extensions, compressed data.
     let metadata = 2 * bytes.len() as u64;
-    let left = limits.max_bytes.saturating_sub(4 * pixels(&decoder)).saturating_sub(metadata + TABLES);
+    let left = limits.max_bytes.saturating_sub(4 * pixel_count(&decoder)).saturating_sub(metadata + DECODER_OVERHEAD);
+    // A frame takes five bytes a pixel, one of indices and four of RGBA; the decoder's limit counts only the four.
     decoder.set_limits(allocation_limit(left / 5 * 4))?;
-    let beside = pixels(&decoder) + metadata;
-    Ok(Opened { decoder: Box::new(decoder), beside })
+    let extra_memory = pixel_count(&decoder) + metadata;
+    Ok(OpenDecoder { decoder: Box::new(decoder), extra_memory })
 }
 
 /// A TIFF is decoded to a buffer of its own, then copied.
-fn open_tiff(bytes: &[u8], limits: Limits) -> Result<Opened<'_>, PixelError> {
-    let damaged = |problem: String| PixelError::Damaged { format: name(ImageFormat::Tiff), problem };
+fn open_tiff(bytes: &[u8], limits: Limits) -> Result<OpenDecoder<'_>, PixelError> {
+    let damaged = |problem: String| PixelError::Damaged { format: format_name(ImageFormat::Tiff), problem };
     if tiff::directory_memory(bytes) > limits.max_bytes {
-        return Err(PixelError::TooMuchMemory { limit: limits.max_bytes });
+        return Err(PixelError::TooMuchOtherMemory { limit: limits.max_bytes });
     }
     let directory = tiff::directory(bytes).map_err(|error| damaged(error.to_string()))?;
     if directory.holds_jpeg {
-        return Err(PixelError::Unsupported("is a TIFF with JPEGs within, which is not supported"));
+        return Err(PixelError::Unsupported("is a TIFF with JPEG compression, which is not supported"));
     }
-    let failed = |error: ImageError| failed(ImageFormat::Tiff, &error, limits);
+    let failed = |error: ImageError| decoder_error(ImageFormat::Tiff, &error, limits);
     let mut decoder = TiffDecoder::new(Cursor::new(bytes)).map_err(failed)?;
-    // Its own limits are replaced by one for the buffer, of the buffer's size.
+    // `no_limits` replaces tiff's default limits: the decoding buffer is then limited to the picture's own size, which
+    // our limit covers.
     decoder.set_limits(image::Limits::no_limits()).map_err(failed)?;
     let bytes_per_pixel = match decoder.original_color_type() {
         ExtendedColorType::Cmyk8 => 4,
         ExtendedColorType::Cmyk16 => 8,
         _ => decoder.color_type().bytes_per_pixel().into(),
     };
-    let beside = pixels(&decoder).saturating_mul(bytes_per_pixel).saturating_add(directory.memory);
-    Ok(Opened { decoder: Box::new(decoder), beside })
+    let extra_memory = pixel_count(&decoder).saturating_mul(bytes_per_pixel).saturating_add(directory.memory);
+    Ok(OpenDecoder { decoder: Box::new(decoder), extra_memory })
 }
 
-fn pixels(decoder: &impl ImageDecoder) -> u64 {
+fn pixel_count(decoder: &impl ImageDecoder) -> u64 {
     let (width, height) = decoder.dimensions();
     u64::from(width) * u64::from(height)
 }
@@ -198,9 +248,9 @@ fn allocation_limit(bytes: u64) -> image::Limits {
     limits
 }
 
-fn failed(format: ImageFormat, error: &ImageError, limits: Limits) -> PixelError {
+fn decoder_error(format: ImageFormat, error: &ImageError, limits: Limits) -> PixelError {
     match error {
-        ImageError::Limits(_) => PixelError::TooMuchMemory { limit: limits.max_bytes },
-        _ => PixelError::Damaged { format: name(format), problem: error.to_string() },
+        ImageError::Limits(_) => PixelError::TooMuchOtherMemory { limit: limits.max_bytes },
+        _ => PixelError::Damaged { format: format_name(format), problem: error.to_string() },
     }
 }

@@ -8,35 +8,37 @@ use std::sync::Once;
 use super::limits::PixelError;
 
 thread_local! {
-    /// Within [`guarded`], where this thread's last panic was.
-    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// Within [`guarded`], file and line of this thread's last panic.
+    static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Does the work; a panic in it is an error, and is not printed. For that, the first call puts a hook before the process's
-/// panic hook, which still gets all other panics.
+/// Runs `work`; a panic in it becomes an error and is not printed. For that, the first call installs a panic hook,
+/// which passes all other panics to the previous hook.
 ///
 /// # Errors
-/// The work's, or that it panicked.
+/// Those of `work`, or that it panicked.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, PixelError>) -> Result<T, PixelError> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let hook = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            let is_guarded = PLACE.with_borrow_mut(|place| {
-                if let Some(place) = place {
-                    *place = panic.location().map_or_else(String::new, short);
+            let is_guarded = LOCATION.with_borrow_mut(|location| {
+                if let Some(location) = location {
+                    *location = panic.location().map_or_else(String::new, short);
                 }
-                place.is_some()
+                location.is_some()
             });
             if !is_guarded {
                 hook(panic);
             }
         }));
     });
-    let outer = PLACE.replace(Some(String::new()));
+    let outer = LOCATION.replace(Some(String::new()));
     let done = catch_unwind(AssertUnwindSafe(work));
-    let place = PLACE.replace(outer).unwrap_or_default();
-    done.unwrap_or_else(|panic| Err(PixelError::Panicked { problem: format!("{} ({place})", message(panic.as_ref())) }))
+    let location = LOCATION.replace(outer).unwrap_or_default();
+    done.unwrap_or_else(|panic| {
+        Err(PixelError::Panicked { problem: format!("{} ({location})", message(panic.as_ref())) })
+    })
 }
 
 /// File and line, without the folders of the machine that compiled it.
@@ -64,6 +66,6 @@ mod tests {
         assert!(problem.contains("src/pixels/guard.rs:"), "{problem}");
         assert_eq!(guarded(|| Ok(1)), Ok(1));
         assert_eq!(guarded::<()>(|| Err(PixelError::Truncated)), Err(PixelError::Truncated));
-        assert!(PLACE.with_borrow(Option::is_none), "the next panic of this thread is printed");
+        assert!(LOCATION.with_borrow(Option::is_none), "the next panic of this thread is printed");
     }
 }

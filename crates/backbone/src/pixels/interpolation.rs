@@ -21,16 +21,16 @@ pub enum Interpolation {
     Hamming,
 }
 
-/// A name that none of them has.
+/// An unknown name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no interpolation; expected nearest, bilinear, bicubic, lanczos, box or hamming")]
+#[error("{0:?} is not an interpolation; expected nearest, bilinear, bicubic, lanczos, box or hamming")]
 pub struct UnknownInterpolation(String);
 
 impl Interpolation {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Nearest, Self::Bilinear, Self::Bicubic, Self::Lanczos, Self::Box, Self::Hamming];
 
-    /// Its name in Keras and in a fingerprint.
+    /// Its name in Keras and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Nearest => "nearest",

@@ -4,9 +4,11 @@ use std::cell::Cell;
 use std::io::{self, BufRead, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mozjpeg::{ColorSpace, Decompress};
+use image::metadata::Orientation as Turn;
+use mozjpeg::{ColorSpace, Decompress, Marker};
 
 use super::color;
+use super::exif::{EXIF_PREFIX, upright};
 use super::limits::PixelError;
 use super::picture::RgbPicture;
 
@@ -21,23 +23,23 @@ pub(super) struct Header {
     pub decoded_width: u32,
     /// Height of the decoded picture.
     pub decoded_height: u32,
-    /// Bytes that decoding takes at most, the picture included.
+    /// Most bytes that decoding takes, including the picture.
     pub memory: u64,
 }
 
-/// Reads the header of a JPEG that is scaled down while decoding as far as `at_least` pixels are left both ways, if that
-/// is given.
+/// Reads the header of a JPEG that will be scaled down while it is decoded as long as `min_side` pixels are left both
+/// ways, if that is given.
 ///
 /// # Errors
 /// When the header is damaged.
-pub(super) fn header(bytes: &[u8], at_least: Option<u32>) -> Result<Header, PixelError> {
+pub(super) fn header(bytes: &[u8], min_side: Option<u32>) -> Result<Header, PixelError> {
     let several_scans = has_several_scans(bytes);
     catch_fatal(bytes, |source| {
         let jpeg = Decompress::new_reader(source)?;
         let (width, height) = (jpeg.width() as u32, jpeg.height() as u32);
-        let eighths = at_least.map_or(8, |side| eighths(jpeg.size(), side as usize).into());
+        let eighths = min_side.map_or(8, |side| eighths(jpeg.size(), side as usize).into());
         let (decoded_width, decoded_height) = ((width * eighths).div_ceil(8), (height * eighths).div_ceil(8));
-        // CMYK is decoded as such, and converted when the decoder is gone.
+        // CMYK is decoded as such, and converted after the decoder is dropped.
         let (decoded, converted) = if is_cmyk(&jpeg) { (4, 7) } else { (3, 3) };
         let pixels = u64::from(decoded_width) * u64::from(decoded_height);
         let coefficients = if several_scans { coefficients_memory(&jpeg) } else { 0 };
@@ -50,10 +52,10 @@ pub(super) fn header(bytes: &[u8], at_least: Option<u32>) -> Result<Header, Pixe
 ///
 /// # Errors
 /// When it is damaged or truncated.
-pub(super) fn decode(bytes: &[u8], at_least: Option<u32>) -> Result<RgbPicture, PixelError> {
+pub(super) fn decode(bytes: &[u8], min_side: Option<u32>) -> Result<RgbPicture, PixelError> {
     let (mut picture, is_cmyk) = catch_fatal(bytes, |source| {
         let mut jpeg = Decompress::new_reader(source)?;
-        if let Some(side) = at_least {
+        if let Some(side) = min_side {
             jpeg.scale(eighths(jpeg.size(), side as usize));
         }
         let is_cmyk = is_cmyk(&jpeg);
@@ -67,6 +69,26 @@ pub(super) fn decode(bytes: &[u8], at_least: Option<u32>) -> Result<RgbPicture, 
     Ok(picture)
 }
 
+/// What turns the picture upright, by its APP1 markers (PIL/JpegImagePlugin.py, `APP`).
+pub(super) fn orientation(bytes: &[u8]) -> Turn {
+    const XMP_PREFIX: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+    let found = catch_fatal(bytes, |source| {
+        let jpeg = Decompress::builder().with_markers(&[Marker::APP(1)]).from_reader(source)?;
+        let (mut exif, mut xmp): (Vec<u8>, &[u8]) = (Vec::new(), &[]);
+        for marker in jpeg.markers() {
+            if let Some(block) = marker.data.strip_prefix(EXIF_PREFIX) {
+                // A block of more than 64 KiB is in several markers.
+                exif.extend_from_slice(block);
+            } else if let Some(packet) = marker.data.strip_prefix(XMP_PREFIX) {
+                xmp = packet;
+            }
+        }
+        Ok(upright(&exif, xmp))
+    });
+    // Decoding says what is wrong with a damaged header.
+    found.unwrap_or(Turn::NoTransforms)
+}
+
 fn is_cmyk<R>(jpeg: &Decompress<R>) -> bool {
     matches!(jpeg.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK)
 }
@@ -78,7 +100,7 @@ fn eighths((width, height): (usize, usize), side: usize) -> u8 {
     [1, 2, 4].into_iter().find(|eighths| 8 / eighths <= times).unwrap_or(8) as u8
 }
 
-/// Bytes per pixel of a row that libjpeg takes for the rows it is working on, at most: 12 rows of blocks and 4 of pixels
+/// Most bytes per pixel of a row that libjpeg takes for the rows it is working on: 12 rows of blocks and 4 of pixels
 /// for each of 4 components.
 const ROWS: u64 = 4 * (12 * 4 + 4);
 
@@ -93,15 +115,15 @@ fn coefficients_memory<R>(jpeg: &Decompress<R>) -> u64 {
     components.sum()
 }
 
-/// Whether libjpeg holds the whole picture's coefficients: it does for progressive JPEGs, and for others whose first scan
-/// has not all components. Where the markers are not in good order, as if it did.
+/// Whether libjpeg holds the whole picture's coefficients: it does for progressive JPEGs, and for others whose first
+/// scan has not all components. If the markers are damaged, true.
 fn has_several_scans(bytes: &[u8]) -> bool {
     let mut components = None;
     let mut rest = bytes.get(2..).unwrap_or_default();
     loop {
         let [0xFF, marker, after @ ..] = rest else { return true };
         match marker {
-            // A byte of filling, and markers without a length.
+            // A fill byte, and markers without a length.
             0xFF => rest = &rest[1..],
             0x01 | 0xD0..=0xD7 => rest = after,
             _ => {
@@ -142,7 +164,7 @@ fn catch_fatal<T>(bytes: &[u8], decode: impl FnOnce(WholeFile<'_>) -> io::Result
     }
 }
 
-/// A file's bytes that fail at their end, where a plain slice would have libjpeg make up the rest in grey.
+/// A file's bytes, with an error at their end; with a plain slice libjpeg would fill the rest with grey.
 struct WholeFile<'a> {
     rest: &'a [u8],
     ended: &'a Cell<bool>,
@@ -176,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_with_a_scan_for_all_components_is_told_from_one_with_several() {
+    fn a_file_with_several_scans_is_recognised() {
         let fixture = |name: &str| {
             fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pixels").join(name)).unwrap()
         };
@@ -191,7 +213,8 @@ mod tests {
         }
         let whole = fixture("rgb_420.jpg");
         let scan = whole.windows(2).position(|marker| marker == [0xFF, 0xDA]).unwrap();
-        // A byte of filling before the marker; then fewer components in the scan; then nothing but a part of the header.
+        // A byte of filling before the marker; then fewer components in the scan; then nothing but a part of the
+        // header.
         let filled = [&whole[..scan], &[0xFF], &whole[scan..]].concat();
         assert!(!has_several_scans(&filled));
         let mut fewer = whole.clone();

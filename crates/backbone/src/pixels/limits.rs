@@ -1,12 +1,11 @@
-//! What a photo may cost, and why it cannot be used.
+//! Limits on a photo's pixels and memory, and why a photo cannot be decoded.
 
-/// What a photo may cost. A photo over a limit is refused by its header, before memory is taken for it.
+/// Limits on a photo's pixels and memory, checked after its header is read and before memory is allocated for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Width times height.
     pub max_pixels: u64,
-    /// Bytes of memory for the photo at any moment while it is decoded and resized, its file and the resized pictures
-    /// not counted.
+    /// Peak memory in bytes of decoding and resizing, without the file and the resized pictures.
     pub max_bytes: u64,
 }
 
@@ -19,11 +18,11 @@ pub enum Limit {
     Bytes,
 }
 
-/// Why a photo gives no pixels.
+/// Why a photo cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PixelError {
-    /// None of the known formats.
-    #[error("is no picture (JPEG, PNG, BMP, GIF, WebP or TIFF)")]
+    /// Not one of the known formats.
+    #[error("is not a picture (JPEG, PNG, BMP, GIF, WebP or TIFF)")]
     NotAPicture,
     /// Over the limit of pixels.
     #[error("{width} x {height} pixels, over the limit of {limit}")]
@@ -35,9 +34,9 @@ pub enum PixelError {
         /// The most that is allowed.
         limit: u64,
     },
-    /// Over the limit of memory.
+    /// Over the memory limit.
     #[error("{width} x {height} pixels may take {needed} bytes of memory, over the limit of {limit}")]
-    TooManyBytes {
+    TooMuchMemory {
         /// In pixels.
         width: u32,
         /// In pixels.
@@ -47,16 +46,16 @@ pub enum PixelError {
         /// The most that is allowed.
         limit: u64,
     },
-    /// Over the limit of memory by something else than its pixels, such as metadata.
+    /// Over the memory limit for another reason than its pixels, such as metadata.
     #[error("may take more memory than the limit of {limit} bytes")]
-    TooMuchMemory {
+    TooMuchOtherMemory {
         /// The most that is allowed.
         limit: u64,
     },
     /// A JPEG that ends before its end-of-image marker.
     #[error("is a truncated JPEG")]
     Truncated,
-    /// The decoder gave up.
+    /// The decoder failed.
     #[error("is a damaged {format}: {problem}")]
     Damaged {
         /// Which format it is.
@@ -64,11 +63,11 @@ pub enum PixelError {
         /// What the decoder said.
         problem: String,
     },
-    /// A kind of picture that is not read.
+    /// A kind of picture that is not supported.
     #[error("{0}")]
     Unsupported(&'static str),
     /// The decoder has a bug, and this photo shows it.
-    #[error("breaks the decoder: {problem}")]
+    #[error("makes the decoder panic: {problem}")]
     Panicked {
         /// The panic's message and where it happened.
         problem: String,
@@ -91,7 +90,7 @@ impl Limits {
     /// Refuses what takes more memory than allowed.
     pub(super) fn check_bytes(&self, width: u32, height: u32, needed: u64) -> Result<(), PixelError> {
         if needed > self.max_bytes {
-            return Err(PixelError::TooManyBytes { width, height, needed, limit: self.max_bytes });
+            return Err(PixelError::TooMuchMemory { width, height, needed, limit: self.max_bytes });
         }
         Ok(())
     }
@@ -102,7 +101,7 @@ impl PixelError {
     pub fn limit(&self) -> Option<Limit> {
         match self {
             Self::TooManyPixels { .. } => Some(Limit::Pixels),
-            Self::TooManyBytes { .. } | Self::TooMuchMemory { .. } => Some(Limit::Bytes),
+            Self::TooMuchMemory { .. } | Self::TooMuchOtherMemory { .. } => Some(Limit::Bytes),
             _ => None,
         }
     }

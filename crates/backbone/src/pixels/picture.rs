@@ -1,4 +1,7 @@
-//! A decoded picture, and rectangles of it.
+//! A decoded picture, turning it, and rectangles of it.
+
+use image::metadata::Orientation as Turn;
+use image::{DynamicImage, RgbImage};
 
 /// A decoded picture: 8-bit RGB, row after row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,8 +15,18 @@ pub struct RgbPicture {
 }
 
 impl RgbPicture {
-    /// The rectangle of `width` x `height` pixels whose first one is `left` and `top` pixels from the picture's; it must
-    /// lie within the picture.
+    /// The picture turned or mirrored, in memory of its own where it is turned by 90 degrees.
+    pub(super) fn turned(self, turn: Turn) -> Self {
+        let Self { width, height, pixels } = self;
+        let picture = RgbImage::from_raw(width, height, pixels).expect("a picture has width * height * 3 values");
+        let mut picture = DynamicImage::from(picture);
+        picture.apply_orientation(turn);
+        let picture = picture.into_rgb8();
+        Self { width: picture.width(), height: picture.height(), pixels: picture.into_raw() }
+    }
+
+    /// The rectangle of `width` x `height` pixels whose first one is `left` and `top` pixels from the picture's; it
+    /// must lie within the picture.
     pub(super) fn region(&self, left: u32, top: u32, width: u32, height: u32) -> Region<'_> {
         let stride = 3 * self.width as usize;
         let pixels = &self.pixels[top as usize * stride + 3 * left as usize..];

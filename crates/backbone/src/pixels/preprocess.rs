@@ -1,9 +1,10 @@
 //! From a photo's bytes to the network's input.
 
-use super::decode::{Photo, TABLES};
+use super::decode::{DECODER_OVERHEAD, OpenedPhoto};
 use super::guard::guarded;
 use super::interpolation::Interpolation;
 use super::limits::{Limits, PixelError};
+use super::orientation::Orientation;
 use super::picture::RgbPicture;
 use super::resize::{self, resize};
 use super::view::View;
@@ -15,7 +16,9 @@ pub struct Preprocess {
     pub side: u32,
     /// How photos are resized to it.
     pub interpolation: Interpolation,
-    /// Which photos are refused.
+    /// Which way up photos and their views are.
+    pub orientation: Orientation,
+    /// Limits on a photo's pixels and memory.
     pub limits: Limits,
     /// Whether JPEGs are scaled down to a half, a quarter or an eighth while they are decoded, as long as `side` pixels
     /// are left both ways: several times faster for large photos.
@@ -23,12 +26,12 @@ pub struct Preprocess {
 }
 
 impl Preprocess {
-    /// Values of an input: `side` x `side` pixels of three channels.
-    pub fn values(&self) -> usize {
+    /// Values of the network's input: `side` x `side` pixels of three channels.
+    pub fn input_len(&self) -> usize {
         3 * (self.side as usize).pow(2)
     }
 
-    /// Reads a photo's header only: is it a picture, and within the limits?
+    /// Checks from a photo's header that it is a picture and within the limits.
     ///
     /// # Errors
     /// When it is not, or its header is damaged.
@@ -39,31 +42,34 @@ impl Preprocess {
     /// Decodes a photo.
     ///
     /// # Errors
-    /// When it is no picture, a damaged one, over the limits, or breaks the decoder.
+    /// If it is not a picture, damaged, over a limit, or makes the decoder panic.
     pub fn decode(&self, photo: &[u8]) -> Result<RgbPicture, PixelError> {
         guarded(|| self.open(photo)?.decode())
     }
 
-    /// Writes the picture, or a view of it, resized, to `input`, which holds [`Self::values`].
+    /// Writes the picture, or a view of it, resized, to `input`, which has [`Self::input_len`] values.
     ///
     /// # Errors
     /// When it cannot be resized, which is a bug.
     pub fn resize(&self, picture: &RgbPicture, view: Option<View>, input: &mut [u8]) -> Result<(), PixelError> {
         guarded(|| {
             match view {
-                Some(view) => view.draw(picture, self.side, self.interpolation, input),
+                Some(view) => view.render(picture, self.side, self.interpolation, input),
                 None => resize(picture, self.side, self.interpolation, input),
             }
             Ok(())
         })
     }
 
-    fn open<'a>(&self, photo: &'a [u8]) -> Result<Photo<'a>, PixelError> {
-        let at_least = self.fast_decode.then_some(self.side);
-        let photo = Photo::open(photo, self.limits, at_least)?;
-        let picture = 3 * u64::from(photo.width) * u64::from(photo.height);
-        let resizing = resize::memory(photo.width, photo.height, self.side, self.interpolation);
-        self.limits.check_bytes(photo.width, photo.height, picture.saturating_add(resizing).saturating_add(TABLES))?;
+    fn open<'a>(&self, photo: &'a [u8]) -> Result<OpenedPhoto<'a>, PixelError> {
+        let min_side = self.fast_decode.then_some(self.side);
+        let photo = OpenedPhoto::open(photo, self.limits, min_side, self.orientation)?;
+        let (width, height) = photo.size();
+        let picture = 3 * u64::from(width) * u64::from(height);
+        let turning = if photo.is_on_its_side() { picture } else { 0 };
+        let resizing = resize::memory(width, height, self.side, self.interpolation);
+        let needed = picture.saturating_add(resizing.max(turning)).saturating_add(DECODER_OVERHEAD);
+        self.limits.check_bytes(width, height, needed)?;
         Ok(photo)
     }
 }

@@ -1,6 +1,6 @@
-//! Pillow's convolution resize (src/libImaging/Resample.c): a window per output pixel, widened when shrinking, in fixed
-//! point, across and then down. Small enough to follow exactly; resizing libraries differ at the windows' edges and in
-//! the order of the passes.
+//! Pillow's convolution resize (src/libImaging/Resample.c of Pillow 13): a window per output pixel, widened when
+//! shrinking, in fixed point, in one pass over the width and one over the height. Small enough to follow exactly;
+//! resizing libraries differ at the windows' edges and in the order of the passes.
 
 use super::interpolation::Interpolation;
 use super::picture::Region;
@@ -37,16 +37,21 @@ impl Kernel {
 
     /// Bytes that [`resample`] takes for a picture of this size or a part of it, at most.
     pub(super) fn memory(self, width: u32, height: u32, side: u32) -> u64 {
-        let across = 3 * u64::from(side) * u64::from(height);
-        let sums = 12 * u64::from(side);
-        across.saturating_add(self.windows_memory(width, side).max(self.windows_memory(height, side))) + sums
+        let (width, height, side) = (u64::from(width), u64::from(height), u64::from(side));
+        // One edge of what the first pass makes is `side`. The other is as long as the height if the width is first,
+        // and then the height is at most `side` or less than twice the width; otherwise it is the width, which is
+        // shorter.
+        let first_pass = 3 * side * height.min(side.max(2 * width));
+        let sums = 12 * side.max(width.min(height));
+        let windows = self.windows_memory(width, side).max(self.windows_memory(height, side));
+        first_pass + windows + sums
     }
 
     /// Bytes that [`windows`] takes, at most: four for each weight, and eight more for those of one window.
-    fn windows_memory(self, source: u32, side: u32) -> u64 {
-        let stretch = (f64::from(source) / f64::from(side)).max(1.0);
-        let weights = ((2.0 * self.support * stretch) as u64 + 2).min(source.into());
-        u64::from(side) * (size_of::<Window>() as u64 + 4 * weights) + 8 * weights
+    fn windows_memory(self, source: u64, side: u64) -> u64 {
+        let stretch = (source as f64 / side as f64).max(1.0);
+        let weights = ((2.0 * self.support * stretch) as u64 + 2).min(source);
+        side * (size_of::<Window>() as u64 + 4 * weights) + 8 * weights
     }
 }
 
@@ -54,31 +59,48 @@ impl Kernel {
 pub(super) fn resample(region: Region<'_>, side: usize, kernel: Kernel, out: &mut [u8]) {
     // An axis that keeps its length is left alone.
     if region.width == side {
-        resample_down(region, side, kernel, out);
+        resample_height(region, side, kernel, out);
+    } else if region.height == side {
+        resample_width(region, side, kernel, out);
+    } else if is_height_first(region.width, region.height, side) {
+        let mut low = vec![0; 3 * region.width * side];
+        resample_height(region, side, kernel, &mut low);
+        let low = Region { width: region.width, height: side, stride: 3 * region.width, pixels: &low };
+        resample_width(low, side, kernel, out);
     } else {
-        let across = resample_across(region, &windows(region.width, side, kernel));
-        let across = Region { width: side, height: region.height, stride: 3 * side, pixels: &across };
-        resample_down(across, side, kernel, out);
+        let mut narrow = vec![0; 3 * side * region.height];
+        resample_width(region, side, kernel, &mut narrow);
+        let narrow = Region { width: side, height: region.height, stride: 3 * side, pixels: &narrow };
+        resample_height(narrow, side, kernel, out);
     }
 }
 
-fn resample_across(region: Region<'_>, windows: &[Window]) -> Vec<u8> {
-    let mut across = Vec::with_capacity(3 * region.height * windows.len());
-    for row in region.rows() {
-        for window in windows {
+/// Which pass is first changes the rounding in between. Pillow 13 begins with the height where that loses more than
+/// twice as many pixels as the width, so that fewer are left for the other pass (`ImagingResampleInner`,
+/// `horizontal_first`); before, it always began with the width.
+fn is_height_first(width: usize, height: usize, side: usize) -> bool {
+    let lost = |length: usize| length as i64 - side as i64;
+    lost(height) > 0 && lost(height) > 2 * lost(width)
+}
+
+/// Resizes to `side` in width, into the 3 * side * height values of `out`.
+fn resample_width(region: Region<'_>, side: usize, kernel: Kernel, out: &mut [u8]) {
+    let windows = windows(region.width, side, kernel);
+    for (row, out) in region.rows().zip(out.chunks_exact_mut(3 * side)) {
+        for (window, out) in windows.iter().zip(out.as_chunks_mut::<3>().0) {
             let mut sums = [HALF; 3];
-            for (pixel, weight) in row[3 * window.start..].chunks_exact(3).zip(&window.weights) {
+            for (pixel, weight) in row[3 * window.start..].as_chunks::<3>().0.iter().zip(&window.weights) {
                 for (sum, value) in sums.iter_mut().zip(pixel) {
                     *sum += i32::from(*value) * weight;
                 }
             }
-            across.extend(sums.map(to_pixel));
+            *out = sums.map(to_pixel);
         }
     }
-    across
 }
 
-fn resample_down(region: Region<'_>, side: usize, kernel: Kernel, out: &mut [u8]) {
+/// Resizes to `side` in height, into the 3 * width * side values of `out`.
+fn resample_height(region: Region<'_>, side: usize, kernel: Kernel, out: &mut [u8]) {
     let out_rows = out.chunks_exact_mut(3 * region.width);
     if region.height == side {
         for (row, out) in region.rows().zip(out_rows) {
@@ -112,13 +134,15 @@ fn windows(source: usize, target: usize, kernel: Kernel) -> Vec<Window> {
     let scale = source as f64 / target as f64;
     let stretch = scale.max(1.0);
     let support = kernel.support * stretch;
+    // Times the inverse is not always what dividing gives, and a box has its edges where the two differ.
+    let inverse = 1.0 / stretch;
     let window = |position: usize| {
         let center = (position as f64 + 0.5) * scale;
         // A cast to an integer is C's: towards zero, and negative ones to 0.
         let start = (center - support + 0.5) as usize;
         let end = ((center + support + 0.5) as usize).min(source);
         let weights: Vec<f64> =
-            (start..end).map(|pixel| (kernel.weight)((pixel as f64 - center + 0.5) / stretch)).collect();
+            (start..end).map(|pixel| (kernel.weight)((pixel as f64 - center + 0.5) * inverse)).collect();
         let sum: f64 = weights.iter().sum();
         let fixed = |weight: &f64| {
             let weight = weight / sum * f64::from(1u32 << PRECISION_BITS);
@@ -137,12 +161,13 @@ fn triangle(x: f64) -> f64 {
     (1.0 - x.abs()).max(0.0)
 }
 
+/// In Pillow's C, and so here, the two constants have single precision and all else double.
 fn hamming(x: f64) -> f64 {
     let x = x.abs();
     match x {
         0.0 => 1.0,
         _ if x >= 1.0 => 0.0,
-        _ => sinc(x) * (0.54 + 0.46 * (x * std::f64::consts::PI).cos()),
+        _ => sinc(x) * (f64::from(0.54f32) + f64::from(0.46f32) * (x * std::f64::consts::PI).cos()),
     }
 }
 
@@ -163,4 +188,30 @@ fn lanczos(x: f64) -> f64 {
 fn sinc(x: f64) -> f64 {
     let x = x * std::f64::consts::PI;
     if x == 0.0 { 1.0 } else { x.sin() / x }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_between_the_passes_is_counted_for_every_part_of_a_picture() {
+        let side = 20;
+        let kernel = Kernel::of(Interpolation::Box).unwrap();
+        for (width, height) in [(23, 120), (120, 23), (60, 100), (60, 101), (1, 500), (300, 15), (15, 18)] {
+            let windows = kernel.windows_memory(width, side).max(kernel.windows_memory(height, side));
+            let counted = kernel.memory(width as u32, height as u32, side as u32) - windows;
+            for part_width in 1..=width {
+                for part_height in 1..=height {
+                    let is_height_first = is_height_first(part_width as usize, part_height as usize, side as usize);
+                    let between = 3 * side * if is_height_first { part_width } else { part_height };
+                    let sums = 12 * if is_height_first { part_width } else { side };
+                    assert!(
+                        between + sums <= counted,
+                        "{part_width} x {part_height} of {width} x {height}: {between} + {sums} > {counted}"
+                    );
+                }
+            }
+        }
+    }
 }

@@ -4,13 +4,13 @@ use super::interpolation::Interpolation;
 use super::picture::{Region, RgbPicture};
 use super::resample::{Kernel, resample};
 
-/// Resizes to `side` x `side` pixels, whatever the picture's own proportions: side * side * 3 values into `out`. The
-/// pixels are Pillow's, to the last bit.
+/// Resizes to `side` x `side` pixels, ignoring the aspect ratio: side * side * 3 values into `out`. The pixels are
+/// exactly Pillow's.
 pub fn resize(picture: &RgbPicture, side: u32, interpolation: Interpolation, out: &mut [u8]) {
     resize_region(picture.region(0, 0, picture.width, picture.height), side, interpolation, out);
 }
 
-/// The same of a part of a picture.
+/// The same for a part of a picture.
 pub(super) fn resize_region(region: Region<'_>, side: u32, interpolation: Interpolation, out: &mut [u8]) {
     let side = side as usize;
     match Kernel::of(interpolation) {
@@ -19,7 +19,8 @@ pub(super) fn resize_region(region: Region<'_>, side: u32, interpolation: Interp
     }
 }
 
-/// Bytes of memory that resizing a picture of this size, or a part of it, takes beside the picture and the output.
+/// Bytes of memory that resizing a picture of this size, or a part of it, takes in addition to the picture and the
+/// output.
 pub(super) fn memory(width: u32, height: u32, side: u32, interpolation: Interpolation) -> u64 {
     match Kernel::of(interpolation) {
         None => 2 * u64::from(side) * size_of::<usize>() as u64,
@@ -39,8 +40,8 @@ fn nearest(region: Region<'_>, side: usize, out: &mut [u8]) {
     }
 }
 
-/// Which of `source` pixels each of `side` comes from. The position is summed up step by step, as in Pillow: the
-/// rounding errors add up, and the closed form `(x + 0.5) * scale` picks other pixels.
+/// The source pixel of each of `side` output pixels. The position is accumulated step by step, as in Pillow: rounding
+/// errors add up, and the closed form `(x + 0.5) * scale` picks other pixels.
 fn positions(source: usize, side: usize) -> Vec<usize> {
     let scale = source as f64 / side as f64;
     let mut position = scale * 0.5;

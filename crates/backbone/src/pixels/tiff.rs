@@ -6,19 +6,19 @@ use tiff::TiffResult;
 use tiff::decoder::Decoder;
 use tiff::tags::Tag;
 
-/// Which compression is JPEG.
+/// The compression that is JPEG.
 const JPEG: u16 = 7;
 
 /// What a TIFF's directory says.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Directory {
-    /// Bytes that the decoder takes at most beside the picture: for the directory, and for a row of a strip or tile.
+    /// Most bytes that the decoder takes in addition to the picture: for the directory, and for a row of a strip or tile.
     pub memory: u64,
-    /// Whether there are JPEGs within it.
+    /// Whether its compression is JPEG.
     pub holds_jpeg: bool,
 }
 
-/// Bytes of memory that the directory of the first picture takes at most, by its entries alone; 0 where there is none.
+/// Most bytes of memory that the directory of the first picture takes, by its entries alone; 0 if there is none.
 /// The decoder reads all values of a tag, however many there are, before it looks at them.
 pub(super) fn directory_memory(bytes: &[u8]) -> u64 {
     memory_of_entries(bytes).unwrap_or(0)
@@ -50,7 +50,7 @@ fn memory_of_entries(bytes: &[u8]) -> Option<u64> {
     let mut memory = 0u64;
     for k in 0..usize::try_from(entries).ok()? {
         let entry = start.checked_add(count_length)?.checked_add(k.checked_mul(4 + 2 * word)?)?;
-        // Where the file ends, the decoder gives up.
+        // At the end of the file the decoder fails.
         let (Some(tag), Some(kind), Some(values)) = (number(entry, 2), number(entry + 2, 2), number(entry + 4, word))
         else {
             break;

@@ -1,8 +1,12 @@
-//! What decoding a WebP takes beside its pixels, read from its chunks before the decoder sees them.
+//! The memory that decoding a WebP takes in addition to its pixels, and its orientation, read from its chunks before
+//! the decoder sees them.
 
+use image::metadata::Orientation as Turn;
+
+use super::exif::upright;
 use super::prefix_codes;
 
-/// Bytes of memory for the frame of a lossy picture per pixel: planes of 1.5 bytes, and what is known of a macroblock.
+/// Bytes per pixel for the frame of a lossy picture: planes of 1.5 bytes, and data of each macroblock.
 const LOSSY: u64 = 2;
 /// For a lossless one: 4 bytes, and its transforms and its map of prefix codes.
 const LOSSLESS: u64 = 5;
@@ -11,8 +15,22 @@ const ALPHA: u64 = LOSSLESS + 1;
 /// For an animation: its canvas, and a frame as large as that.
 const ANIMATION: u64 = 8;
 
-/// Bytes that decoding takes at most beside a picture of `width` x `height` pixels. None where the prefix codes of a
-/// lossless picture are damaged.
+/// What turns the picture upright.
+pub(super) fn orientation(bytes: &[u8]) -> Turn {
+    let chunks = Chunks { rest: bytes.get(12..).unwrap_or_default() };
+    let (mut exif, mut xmp): (&[u8], &[u8]) = (&[], &[]);
+    for chunk in chunks {
+        match &chunk.name {
+            b"EXIF" => exif = chunk.data,
+            b"XMP " => xmp = chunk.data,
+            _ => {}
+        }
+    }
+    upright(exif, xmp)
+}
+
+/// Most bytes that decoding takes in addition to a picture of `width` x `height` pixels. None where the prefix codes of
+/// a lossless picture are damaged.
 pub(super) fn memory(bytes: &[u8], width: u32, height: u32) -> Option<u64> {
     let chunks = Chunks { rest: bytes.get(12..).unwrap_or_default() };
     let mut memory = chunks.memory(width, height)?;
@@ -34,7 +52,7 @@ fn frame_pixels(data: &[u8]) -> u64 {
 
 struct Chunk<'a> {
     name: [u8; 4],
-    /// As much as there is of it.
+    /// Shorter than the chunk's length if the file is truncated.
     data: &'a [u8],
 }
 
@@ -76,7 +94,7 @@ impl<'a> Iterator for Chunks<'a> {
         let (&name, rest) = self.rest.split_first_chunk()?;
         let (&length, rest) = rest.split_first_chunk()?;
         let length = u32::from_le_bytes(length) as usize;
-        // Chunks begin at even places.
+        // Chunks begin at even offsets.
         self.rest = rest.get(length.next_multiple_of(2)..).unwrap_or_default();
         Some(Chunk { name, data: &rest[..length.min(rest.len())] })
     }

@@ -60,6 +60,56 @@ pub enum WeightsError {
         /// The tensor.
         tensor: String,
     },
+    /// A file of weights, or none of Keras's, where a whole model is asked for.
+    #[error("{}: no model: its configuration cannot be read: {problem}", path.display())]
+    NoConfig {
+        /// The file.
+        path: PathBuf,
+        /// What its reader said.
+        problem: String,
+    },
+    /// A layer of a model does not have the variables that its configuration promises.
+    #[error("{}: layer {layer:?}: {problem}", path.display())]
+    Layer {
+        /// The file.
+        path: PathBuf,
+        /// The layer.
+        layer: String,
+        /// What is wrong with it.
+        problem: LayerProblem,
+    },
+}
+
+/// What is wrong with a layer's variables.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LayerProblem {
+    /// The file does not have the layer, or is damaged.
+    #[error("{0}")]
+    Unreadable(String),
+    /// There are more or fewer.
+    #[error("expected {expected} variables, found {found}")]
+    Count {
+        /// Variables of such a layer.
+        expected: usize,
+        /// Variables in the file.
+        found: usize,
+    },
+    /// One has another shape.
+    #[error("{variable}: expected the shape {expected:?}, found {found:?}")]
+    Shape {
+        /// The variable.
+        variable: String,
+        /// The shape that follows from the configuration.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A value is infinite or no number.
+    #[error("{variable} holds a value that is not finite")]
+    NotFinite {
+        /// The variable.
+        variable: String,
+    },
 }
 
 /// How a file's tensors differ from the network's.

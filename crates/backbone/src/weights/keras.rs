@@ -3,6 +3,8 @@
 use std::io::{Cursor, Read};
 use std::path::Path;
 
+use hdf5_reader::Hdf5File;
+use hdf5_reader::error::Error;
 use zip::ZipArchive;
 
 use super::checked::{Gathering, WeightsError};
@@ -10,38 +12,70 @@ use super::file::MAX_BYTES;
 use super::{hdf5, keras2, keras3};
 
 /// Where a `.keras` archive has its weights.
-const IN_ARCHIVE: &str = "model.weights.h5";
+const WEIGHTS: &str = "model.weights.h5";
 
 /// Reads the tensors of the content of a Keras `.h5`, `.weights.h5` or `.keras` file at `path`.
 ///
 /// # Errors
 /// When it is none, or a damaged one.
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Gathering, WeightsError> {
-    let gathering = if bytes.starts_with(b"PK") { read_hdf5(&unzip(path, bytes)?) } else { read_hdf5(bytes) };
-    let format = |error: hdf5_reader::error::Error| WeightsError::Format {
-        path: path.to_owned(),
-        format: "Keras weights (HDF5)",
-        problem: error.to_string(),
-    };
-    gathering.map_err(format)
+    let file = if Archive::is_one(bytes) { Archive::open(path, bytes)?.weights()? } else { open(path, bytes)? };
+    network(path, &file)
 }
 
-fn unzip(path: &Path, bytes: &[u8]) -> Result<Vec<u8>, WeightsError> {
-    let format = |problem| WeightsError::Format { path: path.to_owned(), format: "a Keras archive", problem };
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| format(error.to_string()))?;
-    let entry = archive.by_name(IN_ARCHIVE).map_err(|error| format(format!("{IN_ARCHIVE}: {error}")))?;
-    let mut weights = Vec::new();
-    entry.take(MAX_BYTES + 1).read_to_end(&mut weights).map_err(|error| format(error.to_string()))?;
-    match weights.len() as u64 {
-        found if found > MAX_BYTES => Err(WeightsError::TooLarge { path: path.to_owned(), found }),
-        _ => Ok(weights),
-    }
-}
-
-fn read_hdf5(bytes: &[u8]) -> hdf5_reader::error::Result<Gathering> {
-    let file = hdf5::open(bytes)?;
-    match keras2::layer_names(&file) {
+/// The tensors of the network in the file of a model.
+pub(super) fn network(path: &Path, file: &Hdf5File) -> Result<Gathering, WeightsError> {
+    let gathering = match keras2::layer_names(file) {
         Some((group, names)) => keras2::read(&group, &names),
-        None => keras3::read(&file),
+        None => keras3::read(file),
+    };
+    gathering.map_err(|error| not_hdf5(path, &error))
+}
+
+/// Opens the content of an HDF5 file.
+pub(super) fn open(path: &Path, bytes: &[u8]) -> Result<Hdf5File, WeightsError> {
+    hdf5::open(bytes).map_err(|error| not_hdf5(path, &error))
+}
+
+/// What the reader of HDF5 said about the file.
+pub(super) fn not_hdf5(path: &Path, error: &Error) -> WeightsError {
+    WeightsError::Format { path: path.to_owned(), format: "Keras weights (HDF5)", problem: error.to_string() }
+}
+
+/// A `.keras` file: a zip archive with the model's configuration and its weights.
+pub(super) struct Archive<'a> {
+    path: &'a Path,
+    zip: ZipArchive<Cursor<&'a [u8]>>,
+}
+
+impl<'a> Archive<'a> {
+    /// Whether these are the bytes of a zip archive.
+    pub(super) fn is_one(bytes: &[u8]) -> bool {
+        bytes.starts_with(b"PK")
     }
+
+    pub(super) fn open(path: &'a Path, bytes: &'a [u8]) -> Result<Self, WeightsError> {
+        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|error| not_archive(path, error.to_string()))?;
+        Ok(Self { path, zip })
+    }
+
+    pub(super) fn weights(&mut self) -> Result<Hdf5File, WeightsError> {
+        open(self.path, &self.entry(WEIGHTS, MAX_BYTES)?)
+    }
+
+    /// The content of an entry, if it is no larger than `max_bytes`.
+    pub(super) fn entry(&mut self, name: &str, max_bytes: u64) -> Result<Vec<u8>, WeightsError> {
+        let failed = |problem: String| not_archive(self.path, format!("{name}: {problem}"));
+        let entry = self.zip.by_name(name).map_err(|error| failed(error.to_string()))?;
+        let mut content = Vec::new();
+        entry.take(max_bytes + 1).read_to_end(&mut content).map_err(|error| failed(error.to_string()))?;
+        match content.len() as u64 {
+            found if found > max_bytes => Err(WeightsError::TooLarge { path: self.path.join(name), found }),
+            _ => Ok(content),
+        }
+    }
+}
+
+fn not_archive(path: &Path, problem: String) -> WeightsError {
+    WeightsError::Format { path: path.to_owned(), format: "a Keras archive", problem }
 }

@@ -2,16 +2,17 @@
 //!
 //! Layers are numbered per class in the model's order (keras/src/saving/saving_lib.py, `_save_container_state`): the
 //! k-th convolution of the file is the k-th of the network, and so with the others. The network may be a part of a
-//! larger model, whose other layers are none of our business.
+//! larger model; of its other layers only those are read that are asked for.
 
 use std::collections::BTreeSet;
 
-use hdf5_reader::Hdf5File;
 use hdf5_reader::error::Result;
 use hdf5_reader::group::Group;
+use hdf5_reader::{Dataset, Hdf5File};
 
 use super::checked::Gathering;
 use super::hdf5::add_dataset;
+use super::numbering::{class_of, numbered};
 use super::spec::{LayerKind, layers};
 
 /// Every tensor of the group of layers that holds separable convolutions, under the network's names.
@@ -37,6 +38,17 @@ pub(super) fn read(file: &Hdf5File) -> Result<Gathering> {
     Ok(gathering)
 }
 
+/// The variables of a layer, in the layer's order, given the numbered names of the models around it and its own.
+pub(super) fn variables(file: &Hdf5File, numbered_names: &[String]) -> Result<Vec<Dataset>> {
+    let mut group = file.root_group()?;
+    for name in numbered_names {
+        group = group.group("layers")?.group(name)?;
+    }
+    let vars = group.group("vars")?;
+    let count = vars.datasets()?.len();
+    (0..count).map(|k| vars.dataset(&k.to_string())).collect()
+}
+
 /// The first group with separable convolutions in it, here or further down; a group is looked at once, however many
 /// links lead to it.
 fn container(root: Group) -> Result<Option<Group>> {
@@ -54,27 +66,6 @@ fn container(root: Group) -> Result<Option<Group>> {
         groups.extend(children.into_iter().rev());
     }
     Ok(None)
-}
-
-/// A class of the network, and which of its layers: `conv2d` is the first, `conv2d_1` the second.
-fn numbered(name: &str) -> Option<(&str, usize)> {
-    let kinds = [
-        LayerKind::Convolution { side: 0, inputs: 0, outputs: 0 },
-        LayerKind::Separable { inputs: 0, outputs: 0 },
-        LayerKind::Norm { channels: 0 },
-    ];
-    kinds.map(class_of).into_iter().find_map(|class| match name.strip_prefix(class)? {
-        "" => Some((class, 0)),
-        number => Some((class, number.strip_prefix('_')?.parse().ok()?)),
-    })
-}
-
-fn class_of(kind: LayerKind) -> &'static str {
-    match kind {
-        LayerKind::Convolution { .. } => "conv2d",
-        LayerKind::Separable { .. } => "separable_conv2d",
-        LayerKind::Norm { .. } => "batch_normalization",
-    }
 }
 
 fn last(path: &str) -> &str {

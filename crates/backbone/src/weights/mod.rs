@@ -4,6 +4,8 @@
 //! .h5, .weights.h5, .keras  →  tensors by layer and place  →  Weights  →  xception.safetensors
 //! ```
 //!
+//! [`KerasModel`] is a model that has the network in it: its configuration, the network's weights, those of other layers.
+//!
 //! Keras numbers layers differently in each of its formats, and a mix-up can have all the right shapes; so whatever the
 //! source, the tensors get our names and one digest, which for the ImageNet weights is known.
 
@@ -11,13 +13,16 @@ mod spec;
 mod checked;
 mod file;
 mod hdf5;
+mod numbering;
 mod keras2;
 mod keras3;
 mod keras;
 mod canonical;
 mod load;
+mod model;
 
-pub use self::checked::{Mismatch, Weights, WeightsError};
+pub use self::checked::{LayerProblem, Mismatch, Weights, WeightsError};
+pub use self::model::{KerasModel, LayerPath};
 pub use self::spec::{LAYERS, Layer, LayerKind, TensorSpec, layers, tensors};
 
 /// The digest of the weights that Keras publishes for ImageNet, without the top.

@@ -17,9 +17,8 @@
 //!               global average pool     2048 features
 //! ```
 //!
-//! Every batch norm is folded into the convolution before it. A ReLU belongs to the layer before it, where nothing else
-//! reads that layer's result, or else to the layer after it: the blocks from 3 to 13 begin with one, but what their
-//! residuals read does not go through it.
+//! Every batch norm is folded into the convolution before it. A ReLU is applied to a layer's output, unless the block's
+//! residual reads that output too: then, at the start of blocks 3 to 13, it is applied to the next layer's input.
 
 use super::folding::FoldedWeights;
 use crate::backend::interface::{Activation, Backend, Conv2dParams, SeparableConv2dParams, Shape, output_side};
@@ -32,8 +31,8 @@ pub const COLUMNS: usize = 2048;
 /// Blocks of layers, as Keras's names number them from 1.
 pub const BLOCKS: usize = 14;
 
-/// The network in one backend, for batches of up to so many pictures. A clone is for another thread; the weights are
-/// shared.
+/// The network in one backend, for batches of up to `input.pictures` pictures. A clone is for another thread; it shares
+/// the weights.
 #[derive(Clone)]
 pub(super) struct Architecture<B: Backend> {
     backend: B,
@@ -53,8 +52,8 @@ pub(super) struct Architecture<B: Backend> {
     block14_sepconv2: B::SeparableConv2d,
 }
 
-/// Blocks 2, 3, 4 and 13: two separable convolutions and a pooling that halves the side, and a strided pointwise
-/// convolution of the same input added.
+/// Blocks 2, 3, 4 and 13: two separable convolutions and a pooling that halves the side, plus a strided 1x1 convolution
+/// of the block's input.
 #[derive(Clone)]
 struct DownsamplingBlock<B: Backend> {
     sepconv1: B::SeparableConv2d,
@@ -62,7 +61,7 @@ struct DownsamplingBlock<B: Backend> {
     residual: B::Conv2d,
 }
 
-/// Blocks 5 to 12: three separable convolutions, and their input added.
+/// Blocks 5 to 12: three separable convolutions, plus the block's input.
 #[derive(Clone)]
 struct MiddleBlock<B: Backend> {
     sepconv1: B::SeparableConv2d,
@@ -79,27 +78,27 @@ impl<B: Backend> Architecture<B> {
         entry_pictures: usize,
     ) -> Result<Self, NetworkError> {
         let entry_pictures = entry_pictures.min(input.pictures).max(1);
-        let mut prepare = Prepare {
+        let mut builder = LayerBuilder {
             backend: &backend,
             weights: FoldedWeights::new(weights),
             x: Shape { pictures: entry_pictures, ..input },
         };
         // Entry flow.
-        let block1_conv1 = prepare.conv2d("block1_conv1", 2)?;
-        let block1_conv2 = prepare.conv2d("block1_conv2", 1)?;
-        let block2 = prepare.downsampling_block(2, Activation::Linear)?;
-        let block3 = prepare.downsampling_block(3, Activation::Relu)?;
-        let block4 = prepare.downsampling_block(4, Activation::Relu)?;
+        let block1_conv1 = builder.conv2d("block1_conv1", 2)?;
+        let block1_conv2 = builder.conv2d("block1_conv2", 1)?;
+        let block2 = builder.downsampling_block(2, Activation::Linear)?;
+        let block3 = builder.downsampling_block(3, Activation::Relu)?;
+        let block4 = builder.downsampling_block(4, Activation::Relu)?;
         // Middle flow: all pictures together.
-        prepare.x.pictures = input.pictures;
+        builder.x.pictures = input.pictures;
         let mut middle_flow = Vec::new();
         for block in 5..=12 {
-            middle_flow.push(prepare.middle_block(block)?);
+            middle_flow.push(builder.middle_block(block)?);
         }
         // Exit flow.
-        let block13 = prepare.downsampling_block(13, Activation::Relu)?;
-        let block14_sepconv1 = prepare.separable_conv2d(Activation::Linear, "block14_sepconv1", Activation::Relu)?;
-        let block14_sepconv2 = prepare.separable_conv2d(Activation::Linear, "block14_sepconv2", Activation::Relu)?;
+        let block13 = builder.downsampling_block(13, Activation::Relu)?;
+        let block14_sepconv1 = builder.separable_conv2d(Activation::Linear, "block14_sepconv1", Activation::Relu)?;
+        let block14_sepconv2 = builder.separable_conv2d(Activation::Linear, "block14_sepconv2", Activation::Relu)?;
         Ok(Self {
             backend,
             input,
@@ -116,8 +115,8 @@ impl<B: Backend> Architecture<B> {
         })
     }
 
-    /// Features of 1 to `input.pictures` pictures, (pictures, [`COLUMNS`]), from their pixels (NHWC, RGB from 0 to 255).
-    /// `finished` gets the number of a block each time that pictures went through it.
+    /// Features of 1 to `input.pictures` pictures, (pictures, [`COLUMNS`]), from their pixels (NHWC, RGB from 0 to
+    /// 255). `finished(n)` is called when pictures have passed block n.
     pub(super) fn forward(&self, pixels: &[u8], finished: &mut dyn FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
         let picture_len = self.input.picture_len();
         let pictures = pixels.len() / picture_len;
@@ -133,7 +132,7 @@ impl<B: Backend> Architecture<B> {
             let x = self.backend.concat(entered)?;
             let x = self.middle_flow(x, finished)?;
             let mut rows = self.exit_flow(x, finished)?;
-            // A backend may have added pictures behind these.
+            // A backend may have added pictures after these.
             rows.truncate(pictures * COLUMNS);
             Ok(rows)
         })
@@ -141,7 +140,7 @@ impl<B: Backend> Architecture<B> {
 
     fn entry_flow(&self, pixels: &[u8], finished: &mut dyn FnMut(usize)) -> Result<B::FeatureMaps, NetworkError> {
         let backend = &self.backend;
-        // One variable for all: each layer's input is freed as soon as its result is there.
+        // One variable for all, so that each layer's input is freed as soon as its output is there.
         let mut x = backend.input(pixels, Shape { pictures: self.entry_pictures, ..self.input })?;
         x = backend.conv2d(&self.block1_conv1, &x)?;
         x = backend.conv2d(&self.block1_conv2, &x)?;
@@ -178,7 +177,7 @@ impl<B: Backend> Architecture<B> {
         Ok(rows)
     }
 
-    /// What runs it.
+    /// The backend.
     pub(super) fn backend(&self) -> &B {
         &self.backend
     }
@@ -201,15 +200,15 @@ impl<B: Backend> MiddleBlock<B> {
     }
 }
 
-/// Prepares the layers in the order of the network, knowing the shape of each one's input.
-struct Prepare<'a, B> {
+/// Prepares the layers in the order of the network, and keeps track of the shape of the next one's input.
+struct LayerBuilder<'a, B> {
     backend: &'a B,
     weights: FoldedWeights<'a>,
     /// Shape of the next layer's input.
     x: Shape,
 }
 
-impl<B: Backend> Prepare<'_, B> {
+impl<B: Backend> LayerBuilder<'_, B> {
     /// A convolution and its ReLU.
     fn conv2d(&mut self, layer: &str, stride: usize) -> Result<B::Conv2d, NetworkError> {
         let params = Conv2dParams { weights: self.weights.conv2d(layer), stride, activation: Activation::Relu };
@@ -219,7 +218,7 @@ impl<B: Backend> Prepare<'_, B> {
         Ok(prepared)
     }
 
-    /// The strided pointwise convolution beside a block; what comes next is not its result but the block's.
+    /// The strided 1x1 residual convolution; it does not change `self.x`.
     fn residual(&self, block: usize) -> Result<B::Conv2d, NetworkError> {
         let weights = self.weights.conv2d(&format!("block{block}_residual"));
         self.backend.prepare_conv2d(&Conv2dParams { weights, stride: 2, activation: Activation::Linear }, self.x)

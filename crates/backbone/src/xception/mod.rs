@@ -19,8 +19,11 @@ use crate::compute::Engine;
 use crate::network::{Network, NetworkError};
 use crate::weights::{Layer, LayerKind, Weights, layers};
 
-/// The smallest width and height of pictures that leave something to pool, as in Keras.
+/// The smallest side that Keras accepts.
 pub const MIN_SIDE: u32 = 71;
+
+/// The largest width and height that the command lines take: 1,400 times the work of the smallest.
+pub const MAX_SIDE: u32 = 2048;
 
 /// The network for batches of pictures of one side.
 pub struct Xception {
@@ -38,17 +41,17 @@ impl Xception {
             return Err(NetworkError::TooSmall { side, min_side: MIN_SIDE });
         }
         let input = Shape { pictures: batch_size, side: side as usize, channels: 3 };
-        let network = with_backend(engine, Prepare { weights, input })?;
+        let network = with_backend(engine, BuildArchitecture { weights, input })?;
         Ok(Self { network, batch_size })
     }
 
-    /// Whose kernels run the layers, as in `our own (AVX-512, vectors of 16 floats)`.
+    /// Whose kernels run the layers, as in `icebox's own (AVX-512, vectors of 16 floats)`.
     pub fn kernels(&self) -> String {
         self.network.describe()
     }
 
-    /// How long each block takes with a batch, the pooling of the last included. On a GPU, which works while others
-    /// wait, this says nothing.
+    /// The time that each block takes for a batch; the last block includes the pooling. Meaningless on a GPU, which
+    /// runs asynchronously.
     ///
     /// # Errors
     /// As [`Network::forward`].
@@ -68,23 +71,23 @@ impl Network for Xception {
         self.batch_size
     }
 
-    /// Rows of [`COLUMNS`] features. On the CPU each call uses one core: several run side by side.
+    /// Rows of [`COLUMNS`] features. On the CPU each call uses one core; several can run in parallel.
     fn forward(&self, pixels: &[u8]) -> Result<Vec<f32>, NetworkError> {
         self.network.forward(pixels, &mut |_| {})
     }
 
-    fn share(&self) -> Self {
-        Self { network: self.network.share(), batch_size: self.batch_size }
+    fn clone_for_thread(&self) -> Self {
+        Self { network: self.network.clone_for_thread(), batch_size: self.batch_size }
     }
 }
 
-/// The layers in whichever backend runs them.
+/// An [`Architecture`] of any backend.
 trait AnyArchitecture: Send {
     /// As [`Architecture::forward`].
     fn forward(&self, pixels: &[u8], finished: &mut dyn FnMut(usize)) -> Result<Vec<f32>, NetworkError>;
 
     /// The same for another thread.
-    fn share(&self) -> Box<dyn AnyArchitecture>;
+    fn clone_for_thread(&self) -> Box<dyn AnyArchitecture>;
 
     /// What runs it.
     fn describe(&self) -> String;
@@ -95,7 +98,7 @@ impl<B: Backend> AnyArchitecture for Architecture<B> {
         self.forward(pixels, finished)
     }
 
-    fn share(&self) -> Box<dyn AnyArchitecture> {
+    fn clone_for_thread(&self) -> Box<dyn AnyArchitecture> {
         Box::new(self.clone())
     }
 
@@ -104,13 +107,13 @@ impl<B: Backend> AnyArchitecture for Architecture<B> {
     }
 }
 
-/// Prepares the layers.
-struct Prepare<'a> {
+/// Builds an [`Architecture`] in a backend.
+struct BuildArchitecture<'a> {
     weights: &'a Weights,
     input: Shape,
 }
 
-impl WithBackend for Prepare<'_> {
+impl WithBackend for BuildArchitecture<'_> {
     type Output = Result<Box<dyn AnyArchitecture>, NetworkError>;
 
     fn run<B: Backend>(self, backend: B) -> Self::Output {
@@ -118,21 +121,22 @@ impl WithBackend for Prepare<'_> {
     }
 }
 
-/// Multiplications with an addition that each block takes for a picture of `side` x `side` pixels.
+/// Multiply-adds of each block for a picture of `side` x `side` pixels.
 pub fn multiply_adds(side: u32) -> [u64; BLOCKS] {
     let mut side = side as usize;
     let mut blocks = [0; BLOCKS];
     for Layer { name, block, kind } in layers() {
-        let (left, of_a_pixel) = match kind {
+        let (out_side, per_pixel) = match kind {
             LayerKind::Norm { .. } => continue,
             LayerKind::Separable { inputs, outputs } => (side, inputs * (9 + outputs)),
-            LayerKind::Convolution { side: window, inputs, outputs } => {
+            LayerKind::Convolution { side: kernel_size, inputs, outputs } => {
                 let stride = if name == "block1_conv2" { 1 } else { 2 };
-                (output_side(side, window, stride), window * window * inputs * outputs)
+                (output_side(side, kernel_size, stride), kernel_size * kernel_size * inputs * outputs)
             }
         };
-        blocks[block - 1] += (left * left * of_a_pixel) as u64;
-        side = left;
+        blocks[block - 1] += (out_side * out_side * per_pixel) as u64;
+        // A block's 1x1 residual has stride 2 and comes last, so it halves the side as the pooling does.
+        side = out_side;
     }
     blocks
 }

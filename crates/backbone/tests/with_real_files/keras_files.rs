@@ -6,7 +6,8 @@ use std::io::{Cursor, Read, Write};
 use std::path::Path;
 use std::sync::LazyLock;
 
-use backbone::pixels::{Interpolation, Limits, Preprocess};
+use backbone::EmbedSpec;
+use backbone::pixels::Limits;
 use backbone::weights::{IMAGENET_DIGEST, LayerKind, Weights, WeightsError, layers, tensors};
 use end_to_end::mangled;
 use hdf5_pure::{AttrValue, FileBuilder};
@@ -22,11 +23,11 @@ const DRAFTS: &str = "8cbf6f4ff17bb0a526b6be6b47ee146a970012e7da97aa6dba251aa2d8
 
 /// blake3 of the 18 photos' pixels, in the order of their names.
 fn digest_of_photos(side: u32, fast_decode: bool) -> String {
-    let preprocess = Preprocess { side, interpolation: Interpolation::Nearest, limits: Limits::DEFAULT, fast_decode };
+    let preprocess = EmbedSpec { side, fast_decode, ..EmbedSpec::default() }.preprocess(Limits::DEFAULT);
     let mut hasher = blake3::Hasher::new();
     for photo in photos() {
         let picture = preprocess.decode(&fs::read(photo).unwrap()).unwrap();
-        let mut pixels = vec![0; preprocess.values()];
+        let mut pixels = vec![0; preprocess.input_len()];
         preprocess.resize(&picture, None, &mut pixels).unwrap();
         hasher.update(&pixels);
     }

@@ -5,7 +5,7 @@ use std::fs;
 use backbone::compute::Engine;
 use backbone::network::Network;
 use backbone::pixels::Limits;
-use backbone::processor::Vectors;
+use backbone::processor::SimdLevel;
 use backbone::xception::{COLUMNS, MIN_SIDE, Xception};
 use backbone::{Compute, EmbedSpec, Kernels, NetworkError, Precision, relative_l2};
 
@@ -14,8 +14,8 @@ use super::{photos, weights};
 /// The first photos, one behind the other.
 fn pictures(count: usize, side: u32) -> Vec<u8> {
     let preprocess = EmbedSpec { side, ..EmbedSpec::default() }.preprocess(Limits::DEFAULT);
-    let mut pixels = vec![0; count * preprocess.values()];
-    for (path, place) in photos().iter().zip(pixels.chunks_exact_mut(preprocess.values())) {
+    let mut pixels = vec![0; count * preprocess.input_len()];
+    for (path, place) in photos().iter().zip(pixels.chunks_exact_mut(preprocess.input_len())) {
         let photo = preprocess.decode(&fs::read(path).unwrap()).unwrap();
         preprocess.resize(&photo, None, place).unwrap();
     }
@@ -49,7 +49,7 @@ fn our_kernels_give_a_picture_the_same_row_in_any_batch_and_after_any_other() {
     let pixels = pictures(11, side);
     let values = pixels.len() / 11;
     let together = network(side, 11, Kernels::Own).forward(&pixels).unwrap();
-    let alone = network(side, 1, Kernels::Own).share();
+    let alone = network(side, 1, Kernels::Own).clone_for_thread();
     for (row, pixels) in together.chunks_exact(COLUMNS).zip(pixels.chunks_exact(values)) {
         assert_eq!(alone.forward(pixels).unwrap(), row);
     }
@@ -58,10 +58,10 @@ fn our_kernels_give_a_picture_the_same_row_in_any_batch_and_after_any_other() {
 #[test]
 fn our_kernels_give_the_same_bits_with_vectors_of_every_length() {
     let (weights, pixels) = (weights(), pictures(1, MIN_SIDE));
-    let row = |vectors| Xception::new(&weights, MIN_SIDE, 1, Engine::Own(vectors)).unwrap().forward(&pixels).unwrap();
-    let longest = row(Vectors::longest());
-    for vectors in Vectors::available() {
-        assert!(row(vectors) == longest, "{vectors}");
+    let row = |simd| Xception::new(&weights, MIN_SIDE, 1, Engine::Own(simd)).unwrap().forward(&pixels).unwrap();
+    let best = row(SimdLevel::best());
+    for simd in SimdLevel::available() {
+        assert!(row(simd) == best, "{simd}");
     }
 }
 
@@ -81,16 +81,16 @@ fn a_batch_may_be_smaller_and_not_larger() {
 }
 
 #[test]
-fn pictures_that_the_strides_leave_nothing_of_are_an_error() {
-    let engine = Engine::Own(Vectors::longest());
+fn pictures_too_small_for_the_strides_are_an_error() {
+    let engine = Engine::Own(SimdLevel::best());
     let error = Xception::new(&weights(), MIN_SIDE - 1, 1, engine).err();
     assert_eq!(error, Some(NetworkError::TooSmall { side: MIN_SIDE - 1, min_side: MIN_SIDE }));
 }
 
 #[test]
 fn the_network_names_its_kernels_and_their_vectors() {
-    for vectors in Vectors::available() {
-        let network = Xception::new(&weights(), MIN_SIDE, 1, Engine::Own(vectors)).unwrap();
-        assert_eq!(network.kernels(), format!("our own ({vectors})"));
+    for simd in SimdLevel::available() {
+        let network = Xception::new(&weights(), MIN_SIDE, 1, Engine::Own(simd)).unwrap();
+        assert_eq!(network.kernels(), format!("icebox's own ({simd})"));
     }
 }

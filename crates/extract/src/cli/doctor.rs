@@ -2,15 +2,15 @@
 
 use std::process::ExitCode;
 
-use backbone::golden::{Examination, examine};
+use backbone::golden::{KerasComparison, compare_with_keras};
 use backbone::processor;
 use backbone::weights::IMAGENET_DIGEST;
 use backbone::{BatchSize, Compute, Kernels, Precision, Weights};
 use clap::Args;
+use command_line::{WeightsArg, threads};
 use stdio::output;
 
-use super::compute::{ComputeArgs, threads};
-use super::weights::WeightsArg;
+use super::compute::ComputeArgs;
 
 /// `extract doctor`.
 #[derive(Debug, Args)]
@@ -30,23 +30,22 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     output!("extract    {}", env!("CARGO_PKG_VERSION"))?;
     output!("libtorch   {}", libtorch())?;
     output!("device     {}", compute.device)?;
-    output!("processor  {threads} cores, {}", processor::features().join(" "))?;
+    output!("processor  {threads} cores, {}", processor::instruction_sets().join(" "))?;
     let weights = Weights::load(&args.weights.weights)?;
     let digest = weights.digest().to_hex();
     output!("weights    {} ({digest})", args.weights.weights.display())?;
     if digest.as_str() != IMAGENET_DIGEST {
-        output!("these are not the weights that Keras publishes for ImageNet: there is nothing to compare with")?;
+        output!("these are not Keras's ImageNet weights: no reference features to compare with")?;
         return Ok(ExitCode::FAILURE);
     }
     let tolerance = precision.tolerance();
     let mut healthy = true;
     for compute in to_check(compute, precision) {
-        let Examination { difference, kernels } = examine(&weights, precision, compute)?;
-        let right = difference <= tolerance;
-        let verdict =
-            if right { "this machine computes what it should" } else { "this machine computes something else" };
+        let KerasComparison { distance, kernels } = compare_with_keras(&weights, precision, compute)?;
+        let right = distance <= tolerance;
+        let verdict = if right { "ok" } else { "WRONG" };
         output!("kernels    {kernels}")?;
-        output!("features   {difference:.1e} from Keras's (relative; up to {tolerance:.0e} is rounding): {verdict}")?;
+        output!("features   relative L2 distance to Keras {distance:.1e} (tolerance {tolerance:.0e}): {verdict}")?;
         healthy &= right;
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -67,6 +66,6 @@ fn to_check(compute: Compute, precision: Precision) -> Vec<Compute> {
 fn libtorch() -> String {
     match backbone::libtorch() {
         Some(libtorch) => format!("{} (oneDNN {})", libtorch.version, if libtorch.onednn { "yes" } else { "no" }),
-        None => "none: this build has our own kernels alone".to_owned(),
+        None => "none: this build has only icebox's own kernels".to_owned(),
     }
 }

@@ -25,16 +25,20 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
             output!("  {count:>6}  {class}")?;
         }
     }
-    for left_out in &dataset.left_out {
-        output!("left out: {}: {}", left_out.path.display(), left_out.reason)?;
+    for ignored in &dataset.ignored {
+        output!("ignored: {}: {}", ignored.path.display(), ignored.reason)?;
     }
     let seconds = seconds_per_row(extraction)? * rows as f64;
-    output!("about {:.0} min {:02.0} s for all of them, by a trial batch", (seconds / 60.0).floor(), seconds % 60.0)?;
+    output!(
+        "about {:.0} min {:02.0} s to compute all rows, estimated from a trial batch",
+        (seconds / 60.0).floor(),
+        seconds % 60.0
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Measured with the second of two rounds of trial batches; the first one warms up. The batch size is `auto`, since a larger
-/// one would take longer to measure.
+/// Measured with the second of two rounds of trial batches; the first one warms up. The batch size is `auto`, since a
+/// larger one would take longer to measure.
 fn seconds_per_row(extraction: &Extraction) -> Result<f64> {
     let weights = Weights::load(&extraction.weights)?;
     let compute = Compute { batch_size: BatchSize::Auto, ..extraction.compute };

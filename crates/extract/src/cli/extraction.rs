@@ -3,25 +3,20 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use backbone::pixels::{Interpolation, Limits};
-use backbone::xception::MIN_SIDE;
+use backbone::pixels::{Interpolation, Orientation};
+use backbone::xception::{MAX_SIDE, MIN_SIDE};
 use backbone::{BatchSize, EmbedSpec, Times};
 use clap::Args;
+use command_line::{LimitsArgs, WeightsArg, cancel_on_signals, choice, raise_limits, threads};
 use extract::extraction::{Extraction, OnError, Summary};
 use feature_cache::WhenLocked;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
-use stdio::{OutputError, note, output};
+use stdio::{OutputError, called, note, output};
 
-use super::choice::choice;
-use super::compute::{ComputeArgs, threads};
+use super::compute::ComputeArgs;
 use super::dry_run;
-use super::hint::raise;
 use super::views::ViewsArgs;
-use super::weights::WeightsArg;
 
 /// `extract DATASET --out CACHE`.
 #[derive(Debug, Args)]
@@ -35,17 +30,21 @@ pub struct ExtractionArgs {
     #[command(flatten)]
     weights: WeightsArg,
     /// Side of the network's input in pixels, 71 or more
-    #[arg(long, value_name = "PIXELS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(i64::from(MIN_SIDE)..=2048))]
+    #[arg(long, value_name = "PIXELS", default_value_t = 150, value_parser = clap::value_parser!(u32).range(i64::from(MIN_SIDE)..=i64::from(MAX_SIDE)))]
     size: u32,
     /// How photos are resized to it
     #[arg(long, default_value = "nearest", value_parser = choice(&Interpolation::ALL, Interpolation::name))]
     interpolation: Interpolation,
-    /// Photos per forward pass: auto (8 on the CPU, on a GPU the largest of 256, 128, 64, … that fits) or a number; on the
-    /// CPU rows do not depend on it, on a GPU they differ by rounding
+    /// Which way up photos are taken: as their pixels are stored, as in Keras, or turned upright by the EXIF
+    /// orientation that phones write
+    #[arg(long, default_value = "stored", value_parser = choice(&Orientation::ALL, Orientation::name))]
+    orientation: Orientation,
+    /// Photos per forward pass: auto (8 on the CPU, on a GPU the largest of 256, 128, 64, … that fits) or a number; on
+    /// the CPU rows do not depend on it, on a GPU they differ by rounding
     #[arg(long, value_name = "PHOTOS", default_value = "auto")]
     batch_size: BatchSize,
-    /// Scale JPEGs down to 1/2, 1/4 or 1/8 while decoding, if enough pixels are left: for photos of many megapixels, where
-    /// decoding takes longer than the network; other pixels than Keras's, so other features
+    /// Scale JPEGs down to 1/2, 1/4 or 1/8 while decoding, if enough pixels are left: for photos of many megapixels,
+    /// where decoding takes longer than the network; pixels and features then differ from Keras's
     #[arg(long)]
     fast_decode: bool,
     #[command(flatten)]
@@ -58,17 +57,12 @@ pub struct ExtractionArgs {
     /// What to do about photos that cannot be read: fail with the list of all, or skip and list them in skipped.csv
     #[arg(long, default_value = "fail", value_parser = choice(&OnError::ALL, OnError::name))]
     on_error: OnError,
-    /// Refuse photos with more pixels than this before taking memory for them
-    #[arg(long, value_name = "PIXELS", default_value_t = Limits::DEFAULT.max_pixels)]
-    max_pixels: u64,
-    /// Refuse photos that may take more memory than this, decoded and while they are resized, before taking it; as many
-    /// photos are decoded at a time as cores are used
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::DEFAULT.max_bytes)]
-    max_picture_bytes: u64,
-    /// Read every photo again, also those whose size and time have not changed
+    #[command(flatten)]
+    limits: LimitsArgs,
+    /// Read every photo again, also those whose size and modification time have not changed
     #[arg(long)]
     rehash: bool,
-    /// Overwrite a cache with another fingerprint or of other photos; of a cache with other views, only the views
+    /// Overwrite a cache with another fingerprint or other photos. If only the views differ, its rows are kept
     #[arg(long)]
     replace: bool,
     /// If another extract is writing the cache, wait for it
@@ -96,11 +90,12 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
         spec: EmbedSpec {
             side: args.size,
             interpolation: args.interpolation,
+            orientation: args.orientation,
             fast_decode: args.fast_decode,
             precision: args.compute.precision,
         },
         compute: args.compute.compute(args.batch_size, threads),
-        limits: Limits { max_pixels: args.max_pixels, max_bytes: args.max_picture_bytes },
+        limits: args.limits.limits(),
         views: args.views.views()?,
         on_error: args.on_error,
         rehash: args.rehash,
@@ -110,8 +105,8 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
     if args.dry_run {
         return dry_run::run(&extraction);
     }
-    let stop = stop_on_signals()?;
-    let summary = extraction.run(&stop)?;
+    let cancel = cancel_on_signals()?;
+    let summary = extraction.run(&cancel)?;
     warn(&summary);
     if args.json {
         output!("{}", to_json(&summary))?;
@@ -124,32 +119,20 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A flag that the first Ctrl-C sets, so that finished rows are kept. The second one ends the program.
-fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    // With a handler installed, exceeding the file size limit is a write error, and no longer kills the process.
-    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-    Ok(stop)
-}
-
 fn warn(summary: &Summary) {
     const LISTED: usize = 5;
     if !summary.skipped.is_empty() {
         note!(
             "warning: {} photos skipped, listed in skipped.csv and tried again next time{}:",
             summary.skipped.len(),
-            raise(&summary.exceeded)
+            raise_limits(&summary.exceeded)
         );
         for photo in summary.skipped.iter().take(LISTED) {
             note!("  {}: {}", photo.path.display(), photo.reason);
         }
     }
-    for left_out in summary.left_out.iter().take(LISTED) {
-        note!("note: {} left out: {}", left_out.path.display(), left_out.reason);
+    for ignored in summary.ignored.iter().take(LISTED) {
+        note!("note: {} ignored: {}", ignored.path.display(), ignored.reason);
     }
     if !summary.shared.is_empty() {
         note!(
@@ -157,8 +140,8 @@ fn warn(summary: &Summary) {
             summary.shared.len()
         );
         for photo in summary.shared.iter().take(LISTED) {
-            let places: Vec<String> = photo.places.iter().map(|(_, path)| path.display().to_string()).collect();
-            note!("  {}", places.join(" = "));
+            let paths: Vec<String> = photo.paths.iter().map(|(_, path)| path.display().to_string()).collect();
+            note!("  {}", paths.join(" = "));
         }
     }
 }
@@ -179,7 +162,7 @@ fn report(summary: &Summary) -> Result<(), OutputError> {
             _ => output!("{split:<8} {rows} rows in {}", folder.join("features.npy").display())?,
         }
     }
-    output!("\nnext: cargo head train {cache}")
+    output!("\nnext: {} train {cache}", called("head"))
 }
 
 fn to_json(summary: &Summary) -> serde_json::Value {

@@ -1,10 +1,8 @@
 //! Hints for errors: the libraries state what happened, the command line adds which option helps.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Error, anyhow};
-use backbone::pixels::Limit;
 use backbone::{ComputeError, EmbedderError, Precision};
+use command_line::{compute_hint, embedder_hint, raise_limits};
 use extract::extraction::ExtractError;
 use extract::verify::VerifyError;
 use feature_cache::CacheError;
@@ -29,7 +27,7 @@ fn hint(error: &Error) -> Option<String> {
         return embedder_hint(error);
     }
     if let Some(error) = error.downcast_ref::<ComputeError>() {
-        return compute_hint(error);
+        return Some(compute_hint(error));
     }
     error.downcast_ref::<CacheError>().and_then(cache_hint)
 }
@@ -37,63 +35,31 @@ fn hint(error: &Error) -> Option<String> {
 fn extraction_hint(error: &ExtractError) -> Option<String> {
     match error {
         ExtractError::Cache(error) => cache_hint(error),
-        ExtractError::Compute(error) => compute_hint(error),
+        ExtractError::Compute(error) => Some(compute_hint(error)),
         ExtractError::Embedder(error) => embedder_hint(error),
         ExtractError::NotFinite { weights, precision: Precision::F16, .. } => {
-            Some(format!(": f16 is too narrow for them, or {} is broken; use --precision f32", weights.display()))
+            Some(format!(": they overflow f16, or {} is broken; use --precision f32", weights.display()))
         }
         ExtractError::NotFinite { weights, .. } => Some(format!(
             ": the weights or the network are broken; run: extract doctor --weights {}",
             weights.display()
         )),
         ExtractError::Broken { exceeded, .. } => {
-            Some(format!("\nmend or remove them, or leave them out with --on-error skip{}", raise(exceeded)))
+            Some(format!("\nfix or remove them, or skip them with --on-error skip{}", raise_limits(exceeded)))
         }
         ExtractError::OtherPhotos { .. } => Some("; choose another --out, or overwrite it with --replace".to_owned()),
-        ExtractError::Stopped { .. } => Some(", run the same command again to go on".to_owned()),
+        ExtractError::Cancelled { .. } => Some("; run the same command again to continue".to_owned()),
         _ => None,
     }
-}
-
-/// How to raise limits that photos are over.
-pub fn raise(exceeded: &BTreeSet<Limit>) -> String {
-    let mut options = Vec::new();
-    for limit in exceeded {
-        options.push(match limit {
-            Limit::Pixels => "--max-pixels",
-            Limit::Bytes => "--max-picture-bytes",
-        });
-    }
-    if options.is_empty() { String::new() } else { format!("; raise limits with {}", options.join(" and ")) }
 }
 
 fn verify_hint(error: &VerifyError) -> Option<String> {
     match error {
         VerifyError::Cache(error) => cache_hint(error),
-        VerifyError::UnknownRecipe { .. } | VerifyError::UnknownViews(_) => Some("; leave out --sample".to_owned()),
-        VerifyError::NotHere { .. } => Some("; leave out --sample, or check them where they were computed".to_owned()),
+        VerifyError::UnsupportedFingerprint { .. } | VerifyError::UnknownViews(_) => Some("; omit --sample".to_owned()),
+        VerifyError::CannotCompute { .. } => Some("; omit --sample, or check them where they were computed".to_owned()),
         _ => None,
     }
-}
-
-fn embedder_hint(error: &EmbedderError) -> Option<String> {
-    match error {
-        EmbedderError::Compute(error) => compute_hint(error),
-        _ => None,
-    }
-}
-
-fn compute_hint(error: &ComputeError) -> Option<String> {
-    let hint = match error {
-        ComputeError::NoLibtorch { .. } => "build with libtorch (scripts/setup), or use the defaults",
-        ComputeError::NoGpu { available: 0, .. } => {
-            "set LIBTORCH to a CUDA build and compile again, or use --device cpu"
-        }
-        ComputeError::NoGpu { .. } => "choose another --device",
-        ComputeError::NotOwn { .. } => "use --kernels auto",
-        ComputeError::NoBf16 | ComputeError::NoF16 => "use --precision f32",
-    };
-    Some(format!("; {hint}"))
 }
 
 fn cache_hint(error: &CacheError) -> Option<String> {

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use backbone::weights::{IMAGENET_DIGEST, Weights};
 use clap::Args;
+use command_line::default_weights;
 use stdio::output;
-
-use super::weights::default_weights;
 
 /// `extract import-weights FILE`.
 #[derive(Debug, Args)]

@@ -1,8 +1,6 @@
 //! The command line: what was typed, turned into the library's types. clap is used nowhere else.
 
-mod choice;
 mod compute;
-mod weights;
 mod views;
 mod hint;
 mod dry_run;
@@ -24,7 +22,7 @@ pub use self::hint::with_hint;
 ///
 /// With --views, rows of augmented views are cached as well: --views 8 --flip --crop 0.1 --brightness 0.1.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(version, long_version = command_line::long_version(), args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Then train on the cache: head train CACHE")]
 pub struct Cli {
     #[command(subcommand)]

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use command_line::{KernelsArg, WeightsArg};
 use extract::verify as check;
 use feature_cache::{CacheContents, FeatureCache, photos_in_two_splits, verify};
 use stdio::output;
-
-use super::compute::KernelsArg;
-use super::weights::WeightsArg;
 
 /// `extract verify CACHE`.
 #[derive(Debug, Args)]
@@ -20,8 +18,7 @@ pub struct VerifyArgs {
     /// Also hash the photos of this data set and compare them with the index
     #[arg(long, value_name = "DATASET")]
     against: Option<PathBuf>,
-    /// Also compute this many rows again, spread over the cache, each with one of its views if it has any, and compare
-    /// them (needs --against)
+    /// Also recompute N rows spread over the cache, with one view of each, and compare (needs --against)
     #[arg(long, value_name = "N", requires = "against")]
     sample: Option<NonZeroUsize>,
     #[command(flatten)]
@@ -36,14 +33,14 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         output!("{}: {}", finding.file.display(), finding.damage)?;
     }
     if !findings.is_empty() {
-        output!("{} things are wrong; extract again with --replace to rebuild the cache", findings.len())?;
+        output!("{} problems found; extract again with --replace to rebuild the cache", findings.len())?;
         return Ok(ExitCode::FAILURE);
     }
     let cache = FeatureCache::open(&args.cache)?;
     let contents = CacheContents::from_cache(&cache)?;
     for photo in photos_in_two_splits(contents.photos()) {
-        let places: Vec<String> = photo.places.iter().map(|(_, path)| path.display().to_string()).collect();
-        output!("in more than one split: {}", places.join(" = "))?;
+        let paths: Vec<String> = photo.paths.iter().map(|(_, path)| path.display().to_string()).collect();
+        output!("in more than one split: {}", paths.join(" = "))?;
     }
     let mut wrong = Vec::new();
     if let Some(dataset) = &args.against {
@@ -59,7 +56,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         let rows: usize = cache.splits().map(|(_, split)| split.rows()).sum();
         let views =
             cache.views().map_or_else(String::new, |views| format!(", {} views of each training photo", views.count));
-        output!("{}: {rows} rows{views}, every file as it was written", args.cache.display())?;
+        output!("{}: {rows} rows{views}, all files intact", args.cache.display())?;
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)

@@ -50,7 +50,7 @@ fn an_old_cache_is_read_and_verified() {
     let train = cache.split(Split::Train).unwrap();
     assert_eq!(train.features().shape(), [3, 5]);
     assert_eq!(train.labels(), [0, 1, 1]);
-    for (photo, (features, views)) in train.each_row().zip(train.views_by_row()).enumerate() {
+    for (photo, (features, views)) in train.iter_rows().zip(train.views_by_row()).enumerate() {
         assert_eq!(features, row(photo, 0));
         assert_eq!(views, [row(photo, 1), row(photo, 2)].concat());
     }
@@ -86,7 +86,7 @@ fn an_old_cache_is_continued() {
     let train = cache.split(Split::Train).unwrap();
     let expected = [0, 2, 7];
     assert_eq!(train.rows(), expected.len());
-    for (photo, (features, views)) in expected.into_iter().zip(train.each_row().zip(train.views_by_row())) {
+    for (photo, (features, views)) in expected.into_iter().zip(train.iter_rows().zip(train.views_by_row())) {
         assert_eq!(features, row(photo, 0));
         assert_eq!(views, [row(photo, 1), row(photo, 2)].concat());
     }

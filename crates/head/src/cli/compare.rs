@@ -6,11 +6,11 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use head::run::{Run, RunConfig, RunError, RunMetrics};
 use head::summary::{differing, plain, verdict};
+use head::text::table;
 use serde_json::{Map, Value, json};
 use stdio::output;
 
 use super::places::RUNS;
-use super::text::table;
 
 /// `head compare RUN…`.
 #[derive(Debug, Args)]
@@ -50,8 +50,9 @@ impl Shown {
         Ok(Self { path: path.to_owned(), config, metrics })
     }
 
-    fn accuracy(&self) -> f64 {
-        self.metrics.validation().map_or(0.0, |validation| validation.accuracy)
+    /// On the validation rows; none of an imported head.
+    fn accuracy(&self) -> Option<f64> {
+        self.metrics.validation().map(|validation| validation.accuracy)
     }
 }
 
@@ -85,7 +86,8 @@ fn find(folder: &Path, depth: usize, found: &mut Vec<Shown>) -> anyhow::Result<(
 }
 
 fn show(mut runs: Vec<Shown>, json: bool) -> anyhow::Result<()> {
-    runs.sort_by(|a, b| b.accuracy().total_cmp(&a.accuracy()));
+    let score = |run: &Shown| run.accuracy().unwrap_or(-1.0);
+    runs.sort_by(|a, b| score(b).total_cmp(&score(a)));
     let configs: Vec<Map<String, Value>> =
         runs.iter().filter_map(|run| serde_json::to_value(&run.config).ok()?.as_object().cloned()).collect();
     let columns = differing(&configs);
@@ -116,15 +118,18 @@ fn show(mut runs: Vec<Shown>, json: bool) -> anyhow::Result<()> {
             ]),
             None => row.extend(vec!["-".to_owned(); 3]),
         }
-        row.push(run.metrics.kept_epoch.to_string());
+        row.push(run.metrics.kept_epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string()));
         row.extend(columns.iter().map(|(_, values)| plain(&values[k])));
         rows.push(row);
     }
     output!("{}", table(&header, rows))?;
     let photos = runs.iter().filter_map(|run| Some(run.metrics.validation()?.rows)).min().unwrap_or(0);
-    let accuracies: Vec<f64> = runs.iter().map(Shown::accuracy).collect();
+    let accuracies: Vec<f64> = runs.iter().filter_map(Shown::accuracy).collect();
     if let Some(verdict) = verdict(&accuracies, photos) {
         output!("\n{verdict}")?;
+    }
+    if runs.iter().any(|run| run.config.trained().is_none()) {
+        output!("\nof imported heads no accuracy is known; evaluate them: head evaluate RUN --cache CACHE")?;
     }
     Ok(())
 }

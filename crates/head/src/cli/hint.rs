@@ -43,6 +43,7 @@ fn of_run(error: &RunError) -> Option<String> {
         RunError::Exists(_) => Some("choose another --out".to_owned()),
         RunError::NotARun(path) => Some(format!("make one with: head train CACHE --out {}", path.display())),
         RunError::Damaged { .. } => Some("train the head again".to_owned()),
+        RunError::NoBestRun(_) => Some("sweep again, with lower learning rates if every head diverged".to_owned()),
         RunError::Io { .. } | RunError::Format { .. } => None,
     }
 }

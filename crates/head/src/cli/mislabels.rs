@@ -8,10 +8,10 @@ use feature_cache::{FeatureCache, Split};
 use head::data::{DataError, Rows};
 use head::mislabels::out_of_fold;
 use head::settings::FitConfig;
+use head::text::table;
 use serde_json::json;
 use stdio::output;
 
-use super::text::table;
 use super::training::{count, learning_rate};
 
 const MIN_FOLDS: usize = 2;

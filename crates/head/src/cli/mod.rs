@@ -2,7 +2,6 @@
 
 mod hint;
 mod places;
-mod text;
 mod sparkline;
 mod training;
 mod inspect;

@@ -1,25 +1,25 @@
 //! `head report RUN`.
 
-use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::Args;
 use feature_cache::{CachedSplit, Durability, FeatureCache, write_atomically};
 use head::data::TrainingData;
-use head::report::{Mistake, mistakes, of_run, of_sweep};
-use head::run::Run;
-use head::summary::SweepResults;
+use head::prediction::Predictor;
+use head::report::{Gallery, mistakes, most_unfamiliar, of_run, of_sweep};
+use head::run::{Run, SweepFolder};
 use stdio::{note, output};
 
-use super::sweep::SWEEP;
+/// Photos that are shown as most unlike the training photos: a row of them.
+const MAX_UNFAMILIAR: usize = 6;
 
 /// `head report RUN`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// Run or sweep that head has made
     run: PathBuf,
-    /// The data set, to show the photos of the most confident mistakes
+    /// The data set, to show the photos of the most confident mistakes and the most unfamiliar ones
     #[arg(long, value_name = "DATASET")]
     photos: Option<PathBuf>,
     /// How many mistakes to show
@@ -32,22 +32,18 @@ pub struct ReportArgs {
 
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let title = args.run.display().to_string();
-    let sweep = args.run.join(SWEEP);
-    let html = if sweep.is_file() {
-        let bytes = fs::read(&sweep).with_context(|| format!("{}: cannot be read", sweep.display()))?;
-        let results: SweepResults =
-            serde_json::from_slice(&bytes).with_context(|| format!("{}: damaged; sweep again", sweep.display()))?;
-        of_sweep(&results, &title)
+    let html = if let Some(sweep) = SweepFolder::find(&args.run) {
+        of_sweep(&sweep.results()?, &title)
     } else {
         let run = Run::load(&args.run)?;
         if let Some(photos) = &args.photos {
             ensure!(photos.is_dir(), "{}: no such folder of photos", photos.display());
         }
-        let mistakes = most_confident_mistakes(&run, args.mistakes)?;
-        if args.photos.is_none() && !mistakes.is_empty() {
-            note!("note: the mistakes are listed without their photos; --photos DATASET shows them");
+        let gallery = gallery(&run, args)?;
+        if args.photos.is_none() && !(gallery.mistakes.is_empty() && gallery.unfamiliar.is_empty()) {
+            note!("note: photos are listed by their paths; --photos DATASET shows them");
         }
-        of_run(&run, &title, &mistakes, args.photos.as_deref())
+        of_run(&run, &title, &gallery)
     };
     let out = args.out.clone().unwrap_or_else(|| args.run.join("report.html"));
     write_atomically(&out, Durability::Unsynced, |file| file.write_all(html.as_bytes()))
@@ -56,31 +52,44 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The most confident mistakes among the validation rows; none, with a note, when the cache is no longer what it was.
-fn most_confident_mistakes(run: &Run, count: usize) -> anyhow::Result<Vec<Mistake>> {
-    let named = &run.config.cache;
+/// The most confident mistakes among the validation photos, and those most unlike the training photos; none, with a note,
+/// when the cache is no longer what it was.
+fn gallery<'a>(run: &Run, args: &'a ReportArgs) -> anyhow::Result<Gallery<'a>> {
+    let Some(from) = run.config.trained() else {
+        note!("note: an imported head: its training and its validation photos are not known");
+        return Ok(Gallery::default());
+    };
+    let named = &from.cache;
     let cache = match FeatureCache::open(named) {
-        Ok(cache) if cache.digest() == run.config.cache_digest => cache,
+        Ok(cache) if cache.digest() == from.cache_digest => cache,
         Ok(_) => {
-            note!("note: {} has changed since the head was trained: no mistakes are shown", named.display());
-            return Ok(Vec::new());
+            note!("note: {} has changed since the head was trained: no photos are shown", named.display());
+            return Ok(Gallery::default());
         }
         Err(error) => {
-            note!("note: no mistakes are shown: {error}");
-            return Ok(Vec::new());
+            note!("note: no photos are shown: {error}");
+            return Ok(Gallery::default());
         }
     };
     run.check_cache(&cache)?;
-    let fraction = run.config.validation_split.unwrap_or_default();
-    let data = TrainingData::from_cache(&cache, fraction, run.config.seed)?;
+    let fraction = from.validation_split.unwrap_or_default();
+    let data = TrainingData::from_cache(&cache, fraction, from.seed)?;
+    let predictor = Predictor::new(run);
+    let mut gallery = Gallery {
+        mistakes: mistakes(&predictor, &data.validation, args.mistakes),
+        unfamiliar: most_unfamiliar(&predictor, &data.validation, MAX_UNFAMILIAR),
+        photos: args.photos.as_deref(),
+    };
+
+    // The cache's index has the paths.
     let origin = &data.validation_origin;
     let index = cache.split(origin.split).map_or(Ok(&[][..]), CachedSplit::index)?;
-    let name = |label: usize| cache.classes().name(label).unwrap_or_default().to_owned();
-    let mut found = mistakes(&run.classifier, &data.validation, count, name);
-    for mistake in &mut found {
-        if let Some(entry) = origin.rows.get(mistake.row).and_then(|&row| index.get(row)) {
-            mistake.path.clone_from(&entry.path);
-        }
+    let path = |row: usize| Some(index.get(*origin.rows.get(row)?)?.path.clone());
+    for mistake in &mut gallery.mistakes {
+        mistake.path = path(mistake.row).unwrap_or_default();
     }
-    Ok(found)
+    for unfamiliar in &mut gallery.unfamiliar {
+        unfamiliar.path = path(unfamiliar.row).unwrap_or_default();
+    }
+    Ok(gallery)
 }

@@ -7,29 +7,27 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use feature_cache::{Durability, FeatureCache, Split, write_atomically};
+use feature_cache::{FeatureCache, Split};
+use head::calibration::Familiar;
 use head::data::{CheckedRows, DataError, Rows, TrainingData};
 use head::fit::{FitError, Trained, evaluate};
 use head::loss::CrossEntropy;
-use head::run::{Run, RunError, Training, check_free};
+use head::run::{Run, RunError, SharedCentroids, SweepFolder, Training, check_free};
 use head::settings::{Fraction, OutOfRange, Positive};
 use head::summary::{HeadResult, SettingResult, SweepResults, ValidationResult, differing, plain, summarise, verdict};
 use head::sweep::{Grid, HeadId, sweep};
+use head::text::table;
 use head::{knn, logistic};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use signal_hook::consts::SIGINT;
-use stdio::{OutputError, note, output};
+use stdio::{OutputError, called, note, output};
 
 use super::places::default_out;
-use super::text::table;
-use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
+use super::training::{TrainingArgs, count, hidden, learning_rate, note_few_rows, note_views, views, weight_decay};
 
 /// Each head is saved in a folder of its own.
 const MAX_HEADS: u64 = 100_000;
-
-/// The file with a sweep's results.
-pub const SWEEP: &str = "sweep.json";
 
 /// `head sweep CACHE`.
 #[derive(Debug, Args)]
@@ -86,6 +84,7 @@ pub struct SweepArgs {
 pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let grid = args.grid()?;
+    let calibration = args.training.calibration()?;
     let cache = FeatureCache::open(&args.cache)?;
     let settings = Grid { views: args.views(&cache)?, ..grid }.settings();
     let seeds = count("--seeds", args.seeds)?.get() as u64;
@@ -101,19 +100,40 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
         let seed = args.seed.wrapping_add(k);
         data.push((seed, rows.training_data(args.training.validation_split, seed)?));
     }
+    // Where no part is held out, the rows of every seed are the same, and so are their centroids.
+    let mut familiar = Vec::new();
+    for (_, data) in &data {
+        match familiar.first() {
+            Some(first) if data.held_out.is_none() => familiar.push(Familiar::clone(first)),
+            _ => familiar.push(Familiar::measure(data)),
+        }
+    }
+    if let Some((_, data)) = data.first() {
+        note_few_rows(data);
+    }
 
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&stop))?;
     signal_hook::flag::register(SIGINT, Arc::clone(&stop))?;
     let bar = ProgressBar::new((settings.len() * data.len()) as u64).with_message("heads");
+    let folder = SweepFolder::new(&out);
+    let shared = SharedCentroids::default();
     // A head is saved as a run when it is trained, unless it diverged.
     let finish = |id: HeadId, trained: Result<Trained, FitError>| -> Result<HeadResult, RunError> {
         let (setting, (seed, data)) = (&settings[id.setting], &data[id.seed]);
         let mut validation = None;
         if let Ok(trained) = trained {
-            let training = Training { cache: &cache, data, test: test.as_ref(), setting, seed: *seed };
+            let training = Training {
+                cache: &cache,
+                data,
+                test: test.as_ref(),
+                setting,
+                seed: *seed,
+                familiar: &familiar[id.seed],
+                calibration,
+            };
             let run = Run::new(&training, trained);
-            run.save(&out.join(name(id.setting, *seed)))?;
+            run.save_sharing(&folder.run_path(id.setting, *seed), &shared)?;
             let metrics = run.metrics.validation();
             validation = metrics.map(|metrics| ValidationResult { loss: metrics.loss, accuracy: metrics.accuracy });
         }
@@ -127,7 +147,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
 
     let photos = data.first().map_or(0, |(_, data)| data.validation.len());
     let results = SweepResults { photos, settings: summarise(&settings, &heads) };
-    write_results(&out, &results)?;
+    folder.write_results(&results)?;
     if stop.load(Ordering::Relaxed) {
         note!("stopped: the heads that were trained so far are saved");
     }
@@ -182,18 +202,6 @@ impl SweepArgs {
     }
 }
 
-/// A head's folder: its number in the grid, and its seed.
-fn name(setting: usize, seed: u64) -> String {
-    format!("{:03}-seed-{seed}", setting + 1)
-}
-
-fn write_results(out: &Path, results: &SweepResults) -> anyhow::Result<()> {
-    let path = out.join(SWEEP);
-    let json = serde_json::to_vec_pretty(results)?;
-    write_atomically(&path, Durability::Unsynced, |file| file.write_all(&json))
-        .with_context(|| format!("{}: cannot be written", path.display()))
-}
-
 /// Validation accuracies of classifiers without settings, on the rows of the first seed.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Baselines {
@@ -242,5 +250,7 @@ fn report(results: &SweepResults, baselines: Option<Baselines>, out: &Path, star
     }
     let heads: u64 = results.iter().map(SettingResult::heads).sum();
     output!("\n{heads} heads in {:.2} s; runs in {}", start.elapsed().as_secs_f64(), out.display())?;
-    output!("\nnext: cargo head report {0}, or cargo head runs {0}", out.display())
+    let (head, out) = (called("head"), out.display());
+    output!("\nnext: {} {out} PHOTO…, to see what new photos show by the best head", called("classify"))?;
+    output!("      {head} report {out}, or {head} runs {out}, to look at the heads")
 }

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use clap::Args;
 use feature_cache::{FeatureCache, Split};
+use head::calibration::Familiar;
 use head::data::{Rows, TrainingData};
 use head::fit::{HeadSpec, TrainData, fit};
 use head::history::Epoch;
@@ -14,12 +15,12 @@ use head::run::{Run, Training, check_free};
 use head::sampler::{EpochOrder, ViewSampler};
 use head::settings::{FitConfig, Fraction, Setting};
 use head::tensorboard;
-use stdio::{OutputError, note, output};
+use head::text::accuracy_line;
+use stdio::{OutputError, called, note, output};
 
 use super::places::default_out;
 use super::sparkline;
-use super::text::accuracy_line;
-use super::training::{TrainingArgs, count, hidden, learning_rate, note_views, views, weight_decay};
+use super::training::{TrainingArgs, count, hidden, learning_rate, note_few_rows, note_views, views, weight_decay};
 
 /// `head train CACHE`.
 #[derive(Debug, Args)]
@@ -67,6 +68,7 @@ pub struct TrainArgs {
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let setting = args.setting()?;
+    let calibration = args.training.calibration()?;
     let cache = FeatureCache::open(&args.cache)?;
     let setting = Setting { views: views(&cache, args.views)?, ..setting };
     let out = args.out.clone().unwrap_or_else(|| default_out(&args.cache, ""));
@@ -80,6 +82,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         );
     }
     note_views(setting.views);
+    note_few_rows(&data);
 
     let epochs = setting.fit.epochs.get();
     let mut number = 0;
@@ -103,8 +106,18 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         batch_size: setting.batch_size,
     };
     let trained = fit(head, train_data, print)?;
+    let kept_epoch = trained.kept_epoch;
     let test = Rows::of_split(&cache, Split::Test)?;
-    let training = Training { cache: &cache, data: &data, test: test.as_ref(), setting: &setting, seed: args.seed };
+    let familiar = Familiar::measure(&data);
+    let training = Training {
+        cache: &cache,
+        data: &data,
+        test: test.as_ref(),
+        setting: &setting,
+        seed: args.seed,
+        familiar: &familiar,
+        calibration,
+    };
     let run = Run::new(&training, trained);
     run.save(&out)?;
     if let Some(folder) = &args.tensorboard {
@@ -113,9 +126,9 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
             .with_context(|| format!("{}: cannot be written", folder.display()))?;
     }
     if args.json {
-        output!("{}", to_json(&run, &out, start))?;
+        output!("{}", to_json(&run, &setting, &out, start))?;
     } else {
-        report(&run, &out, start)?;
+        report(&run, kept_epoch, &setting, &args.cache, &out, start)?;
     }
     Ok(())
 }
@@ -142,12 +155,12 @@ fn line(number: usize, epochs: usize, epoch: Epoch) -> String {
     )
 }
 
-fn to_json(run: &Run, out: &Path, start: Instant) -> serde_json::Value {
+fn to_json(run: &Run, setting: &Setting, out: &Path, start: Instant) -> serde_json::Value {
     let (last, best) = (run.history.epochs().last(), run.history.best_epoch());
     serde_json::json!({
         "run": out,
-        "learning_rate": run.config.setting.fit.learning_rate,
-        "views": run.config.setting.views,
+        "learning_rate": setting.fit.learning_rate,
+        "views": setting.views,
         "loss": last.map(|epoch| epoch.loss),
         "accuracy": last.map(|epoch| epoch.accuracy),
         "val_loss": last.map(|epoch| epoch.val_loss),
@@ -155,14 +168,21 @@ fn to_json(run: &Run, out: &Path, start: Instant) -> serde_json::Value {
         "best_epoch": best.map(|(number, _)| number),
         "best_val_accuracy": best.map(|(_, epoch)| epoch.val_accuracy),
         "kept_epoch": run.metrics.kept_epoch,
+        "temperature": run.calibration.as_ref().map(|calibration| calibration.constants.temperature),
         "seconds": start.elapsed().as_secs_f64(),
     })
 }
 
-fn report(run: &Run, out: &Path, start: Instant) -> Result<(), OutputError> {
-    let (epochs, kept) = (run.history.loss.len(), run.metrics.kept_epoch);
-    if epochs < run.config.setting.fit.epochs.get() {
-        output!("stopped early: no better epoch since {kept}")?;
+fn report(
+    run: &Run,
+    kept_epoch: usize,
+    setting: &Setting,
+    cache: &Path,
+    out: &Path,
+    start: Instant,
+) -> Result<(), OutputError> {
+    if run.history.loss.len() < setting.fit.epochs.get() {
+        output!("stopped early: no better epoch since {kept_epoch}")?;
     }
     let history = &run.history;
     output!("\n{}", sparkline::pair("loss", &history.loss, &history.val_loss))?;
@@ -172,10 +192,11 @@ fn report(run: &Run, out: &Path, start: Instant) -> Result<(), OutputError> {
         output!("\nbest validation accuracy {:.4} in epoch {number}; {seconds:.2} s in all", epoch.val_accuracy)?;
     }
     if let Some(validation) = run.metrics.validation() {
-        output!("{}", accuracy_line(validation, &format!("the weights of epoch {kept} are kept:")))?;
+        output!("{}", accuracy_line(validation, &format!("the weights of epoch {kept_epoch} are kept:")))?;
     }
     output!("run in {}: curves.svg, metrics.json, head.safetensors", out.display())?;
-    output!("\nnext: look at it: cargo head report {}", out.display())?;
-    let cache = run.config.cache.display();
-    output!("      try several rates at once: cargo head sweep {cache} --learning-rates 0.0001,0.001,0.01,0.1")
+    let (head, out, cache) = (called("head"), out.display(), cache.display());
+    output!("\nnext: {} {out} PHOTO…, to see what new photos show", called("classify"))?;
+    output!("      {head} report {out}, to look at the run")?;
+    output!("      {head} sweep {cache} --learning-rates 0.0001,0.001,0.01,0.1, to try several rates at once")
 }

@@ -7,10 +7,13 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use feature_cache::FeatureCache;
-use head::data::{DataError, check_views};
+use head::calibration::MIN_ROWS;
+use head::data::{DataError, TrainingData, check_views};
 use head::names::UnknownName;
 use head::schedule::Schedule;
-use head::settings::{ClassWeights, FitConfig, Keep, Monitor, OutOfRange, Positive};
+use head::settings::{
+    CalibrationConfig, ClassWeights, FitConfig, Keep, Monitor, OutOfRange, Percentile, Positive, TemperatureMode,
+};
 use stdio::note;
 
 /// Settings that all heads of a command have in common.
@@ -41,6 +44,14 @@ pub struct TrainingArgs {
     /// Part of each class to hold out for validation, if the cache has no validation split
     #[arg(long, value_name = "FRACTION", default_value_t = 0.2, allow_negative_numbers = true)]
     pub validation_split: f64,
+    /// Calibrate probabilities by a temperature: auto, the one from 0.25 to 4 that fits the validation rows best (1 if they
+    /// are fewer than 100); off, plain softmax
+    #[arg(long, default_value_t, value_parser = one_of::<TemperatureMode>(TemperatureMode::NAMES))]
+    temperature: TemperatureMode,
+    /// Call a photo unfamiliar when it is more unlike the training photos than this percentage of the validation photos (if
+    /// those are fewer than 100: than all of them)
+    #[arg(long, value_name = "PERCENTILE", default_value_t = 99.0, allow_negative_numbers = true)]
+    unfamiliar_above: f64,
 }
 
 impl TrainingArgs {
@@ -60,6 +71,15 @@ impl TrainingArgs {
             keep,
             ..FitConfig::new(learning_rate, count("--epochs", self.epochs)?)
         })
+    }
+
+    /// How the heads are calibrated.
+    ///
+    /// # Errors
+    /// When a number is out of its range.
+    pub fn calibration(&self) -> Result<CalibrationConfig, OutOfRange> {
+        let unfamiliar_above = Percentile::new("--unfamiliar-above", self.unfamiliar_above)?;
+        Ok(CalibrationConfig { temperature: self.temperature, unfamiliar_above })
     }
 }
 
@@ -97,6 +117,17 @@ pub fn views(cache: &FeatureCache, typed: Option<usize>) -> Result<usize, DataEr
 pub fn note_views(views: usize) {
     if views > 0 {
         note!("training on {views} augmented views of each photo, one drawn each epoch (--views 0: on the photos)");
+    }
+}
+
+/// Says that there are too few validation rows to calibrate on.
+pub fn note_few_rows(data: &TrainingData<'_>) {
+    let rows = data.validation.len();
+    if rows < MIN_ROWS {
+        note!(
+            "note: {rows} validation photos are too few to calibrate on (fewer than {MIN_ROWS}): the temperature is 1, and \
+             photos are unfamiliar that are more unlike the training photos than all of them"
+        );
     }
 }
 

@@ -113,6 +113,7 @@ mod tests {
                 accuracy_interval: wilson(5, 9),
                 top_3: 1.0,
                 calibration_error: 0.0,
+                calibration_error_with_temperature: None,
                 classes: (0..count).map(class).collect(),
                 confusion,
             }

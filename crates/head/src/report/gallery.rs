@@ -1,6 +1,5 @@
-//! A head's most confident mistakes, with the photos if they are at hand.
+//! A head's most confident mistakes and the photos most unlike its training photos, with the photos if they are at hand.
 
-use std::fmt::Write;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +9,10 @@ use image::{ImageFormat, ImageReader, Limits};
 
 use crate::data::Rows;
 use crate::fit::each_batch;
-use crate::layers::Classifier;
 use crate::loss::largest;
 use crate::markup::escape;
-use crate::metrics::confidence;
+use crate::prediction::Predictor;
+use crate::probability::confidence;
 
 /// Side of a thumbnail in pixels: sharp on a screen with two to a point.
 const SIDE: u32 = 256;
@@ -35,32 +34,55 @@ pub struct Mistake {
     pub confidence: f64,
 }
 
-/// The `count` most confident mistakes among the rows, without their paths. `name` gives a class's name.
-pub fn mistakes(
-    classifier: &Classifier,
-    rows: &Rows<'_>,
-    count: usize,
-    name: impl Fn(usize) -> String,
-) -> Vec<Mistake> {
+/// A photo that is unlike the training photos.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unfamiliar {
+    /// Its place among the rows.
+    pub row: usize,
+    /// Relative to the data set; empty until the caller, who knows the index, fills it in.
+    pub path: PathBuf,
+    /// The class it is in.
+    pub label: String,
+    /// How unlike the training photos it is.
+    pub score: f32,
+    /// Whether the score is above the head's threshold.
+    pub above_threshold: bool,
+}
+
+/// Validation photos to show in a report.
+#[derive(Debug, Clone, Default)]
+pub struct Gallery<'a> {
+    /// The most confident mistakes, the most confident first.
+    pub mistakes: Vec<Mistake>,
+    /// The photos most unlike the training photos, the most unlike first.
+    pub unfamiliar: Vec<Unfamiliar>,
+    /// The data set to take their thumbnails from.
+    pub photos: Option<&'a Path>,
+}
+
+/// The `count` most confident mistakes among the rows, without their paths.
+pub fn mistakes(predictor: &Predictor, rows: &Rows<'_>, count: usize) -> Vec<Mistake> {
     struct Found {
         row: usize,
         label: usize,
         predicted: usize,
         confidence: f64,
     }
+    let (classifier, temperature) = (predictor.classifier(), predictor.temperature());
     let mut found = Vec::new();
     let mut row = 0;
     each_batch(classifier, rows, |logits, labels| {
         for (logits, &label) in logits.chunks_exact(classifier.classes()).zip(labels) {
             let predicted = largest(logits);
             if predicted != label {
-                found.push(Found { row, label, predicted, confidence: confidence(logits) });
+                found.push(Found { row, label, predicted, confidence: confidence(logits, temperature) });
             }
             row += 1;
         }
     });
     found.sort_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.row.cmp(&b.row)));
     found.truncate(count);
+    let name = |class: usize| predictor.classes().name(class).unwrap_or_default().to_owned();
     let mistake = |Found { row, label, predicted, confidence }| Mistake {
         row,
         path: PathBuf::new(),
@@ -71,26 +93,62 @@ pub fn mistakes(
     found.into_iter().map(mistake).collect()
 }
 
-/// The mistakes as HTML, with thumbnails where `photos`, the data set, has them.
-pub(super) fn figures(mistakes: &[Mistake], photos: Option<&Path>) -> String {
-    let mut html = "<div class=\"gallery\">".to_owned();
-    for mistake in mistakes {
-        let (label, predicted) = (escape(&mistake.label), escape(&mistake.predicted));
-        let path = escape(&mistake.path.to_string_lossy());
-        html += "<figure>";
-        if let Some(jpeg) = photos.and_then(|photos| thumbnail(&photos.join(&mistake.path))) {
-            let jpeg = STANDARD.encode(jpeg);
-            let _ =
-                write!(html, "<img alt=\"{label}, predicted as {predicted}\" src=\"data:image/jpeg;base64,{jpeg}\">");
+/// The `count` rows most unlike the training rows, without their paths; none where the head cannot tell.
+pub fn most_unfamiliar(predictor: &Predictor, rows: &Rows<'_>, count: usize) -> Vec<Unfamiliar> {
+    let (Some(calibration), Some(scores)) = (predictor.calibration(), predictor.unfamiliarity(rows)) else {
+        return Vec::new();
+    };
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+    order.truncate(count);
+    let unfamiliar = |row: usize| Unfamiliar {
+        row,
+        path: PathBuf::new(),
+        label: predictor.classes().name(rows.labels[row]).unwrap_or_default().to_owned(),
+        score: scores[row],
+        above_threshold: calibration.is_unfamiliar(scores[row]),
+    };
+    order.into_iter().map(unfamiliar).collect()
+}
+
+impl Gallery<'_> {
+    /// The mistakes as HTML; nothing where there is none.
+    pub(super) fn mistakes_section(&self) -> Option<String> {
+        let mut figures = String::new();
+        for Mistake { path, label, predicted, confidence, .. } in &self.mistakes {
+            let (label, predicted, percent) = (escape(label), escape(predicted), 100.0 * confidence);
+            let caption = format!("{label}, predicted as <strong>{predicted}</strong> with probability {percent:.1} %");
+            figures += &self.figure(path, &format!("{label}, predicted as {predicted}"), &caption);
         }
-        let _ = write!(
-            html,
-            "<figcaption>{label}, predicted as <strong>{predicted}</strong> with probability {:.1} %<small>{path}</small>\
-             </figcaption></figure>",
-            100.0 * mistake.confidence
-        );
+        (!figures.is_empty()).then(|| format!("<div class=\"gallery\">{figures}</div>"))
     }
-    html + "</div>"
+
+    /// The unfamiliar photos as HTML; nothing where there is none.
+    pub(super) fn unfamiliar_section(&self) -> Option<String> {
+        let mut figures = String::new();
+        for Unfamiliar { path, label, score, above_threshold, .. } in &self.unfamiliar {
+            let label = escape(label);
+            let mark = if *above_threshold { ", <strong>unfamiliar</strong>" } else { "" };
+            figures += &self.figure(path, &label, &format!("{label}, score {score:.2}{mark}"));
+        }
+        (!figures.is_empty()).then(|| {
+            format!(
+                "<p>The score says how unlike the training photos a photo is: 0 is usual among the validation photos. Look \
+                 here for photos that belong to no class.</p><div class=\"gallery\">{figures}</div>"
+            )
+        })
+    }
+
+    /// A photo above its caption, which is HTML, as `alt` is.
+    fn figure(&self, path: &Path, alt: &str, caption: &str) -> String {
+        let mut html = "<figure>".to_owned();
+        if let Some(jpeg) = self.photos.and_then(|photos| thumbnail(&photos.join(path))) {
+            let jpeg = STANDARD.encode(jpeg);
+            html += &format!("<img alt=\"{alt}\" src=\"data:image/jpeg;base64,{jpeg}\">");
+        }
+        let path = escape(&path.to_string_lossy());
+        html + &format!("<figcaption>{caption}<small>{path}</small></figcaption></figure>")
+    }
 }
 
 /// A small JPEG of the photo; none when it cannot be read.

@@ -10,6 +10,6 @@ mod gallery;
 mod run_page;
 mod sweep_page;
 
-pub use self::gallery::{Mistake, mistakes};
+pub use self::gallery::{Gallery, Mistake, Unfamiliar, mistakes, most_unfamiliar};
 pub use self::run_page::of_run;
 pub use self::sweep_page::of_sweep;

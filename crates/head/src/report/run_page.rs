@@ -1,33 +1,41 @@
 //! The page of a run.
 
-use std::path::Path;
-
 use feature_cache::Split;
 
 use super::classes::{class_section, confusion_section};
-use super::gallery::{Mistake, figures};
+use super::gallery::Gallery;
 use super::html::{Page, figure, table};
 use super::overfitting;
 use crate::charts::{Table, curves};
 use crate::metrics::SplitMetrics;
-use crate::run::{Run, RunConfig};
+use crate::run::{ImportedFrom, Origin, Run, RunConfig, TrainedFrom};
 use crate::summary::plain;
 
-/// The page of a run. `mistakes` are those among its validation rows, the most confident first; `photos` is the data set
-/// to take their thumbnails from.
-pub fn of_run(run: &Run, title: &str, mistakes: &[Mistake], photos: Option<&Path>) -> String {
+/// What stands in place of the result of an imported head.
+const NOT_KNOWN: &str = "<p>The head was trained by another program. How, and how well it did, is not known here, so there \
+                         are no training curves, no confusion matrix and no mistakes. To evaluate it on labelled photos, \
+                         extract them and name the cache: <code>head evaluate RUN --cache CACHE</code>.</p>";
+
+/// The page of a run, with these of its validation photos.
+pub fn of_run(run: &Run, title: &str, gallery: &Gallery<'_>) -> String {
     let mut page = Page::new(title, &about(run));
     let validation = run.metrics.validation();
     if let Some(validation) = validation {
         page.section("Result", &result(run, validation));
     }
-    page.section("Training curves", &training_curves(run));
+    match &run.config.origin {
+        Origin::Trained(_) => page.section("Training curves", &training_curves(run)),
+        Origin::Imported(_) => page.section("Result", NOT_KNOWN),
+    }
     if let Some(validation) = validation {
         page.section("Confusion matrix", &confusion_section(validation));
         page.section("Per-class metrics", &class_section(validation));
     }
-    if !mistakes.is_empty() {
-        page.section("Most confident mistakes", &figures(mistakes, photos));
+    if let Some(mistakes) = gallery.mistakes_section() {
+        page.section("Most confident mistakes", &mistakes);
+    }
+    if let Some(unfamiliar) = gallery.unfamiliar_section() {
+        page.section("Most unfamiliar photos", &unfamiliar);
     }
     page.section("Settings", &settings(&run.config));
     page.finish()
@@ -35,14 +43,22 @@ pub fn of_run(run: &Run, title: &str, mistakes: &[Mistake], photos: Option<&Path
 
 /// The head and its training in a line.
 fn about(run: &Run) -> String {
-    let RunConfig { version, setting, seed, .. } = &run.config;
-    let (fit, batch_size) = (&setting.fit, setting.batch_size);
-    let head = if setting.hidden.is_empty() {
+    let RunConfig { version, origin, .. } = &run.config;
+    let hidden = run.config.hidden();
+    let head = if hidden.is_empty() {
         "A linear head".to_owned()
     } else {
-        let widths: Vec<String> = setting.hidden.iter().map(usize::to_string).collect();
+        let widths: Vec<String> = hidden.iter().map(usize::to_string).collect();
         format!("A head with {} hidden units", widths.join(", "))
     };
+    let TrainedFrom { setting, seed, .. } = match origin {
+        Origin::Trained(from) => from,
+        Origin::Imported(ImportedFrom { model, .. }) => {
+            let keras = model.keras_version.as_ref().map_or(String::new(), |version| format!(" of Keras {version}"));
+            return format!("{head}, imported from {}{keras}; icebox {version}", model.file);
+        }
+    };
+    let (fit, batch_size) = (&setting.fit, setting.batch_size);
     let trained = run.history.loss.len();
     let epochs = if trained < fit.epochs.get() {
         format!("{trained} of {} epochs", fit.epochs)
@@ -64,7 +80,8 @@ fn result(run: &Run, validation: &SplitMetrics) -> String {
     let percent = |part: f64| format!("{:.1} %", 100.0 * part);
     let SplitMetrics { rows, accuracy, accuracy_interval, .. } = validation;
     let (accuracy, low, high) = (percent(*accuracy), percent(accuracy_interval.low), percent(accuracy_interval.high));
-    let epoch = run.metrics.kept_epoch;
+    let kept_epoch = run.metrics.kept_epoch;
+    let weights = kept_epoch.map_or_else(String::new, |epoch| format!(" with the weights of epoch {epoch}"));
     let train = run.metrics.splits.get(&Split::Train);
 
     let mut numbers = vec![("validation accuracy", accuracy.clone())];
@@ -77,19 +94,43 @@ fn result(run: &Run, validation: &SplitMetrics) -> String {
     }
     numbers.push(("top-3 accuracy", percent(validation.top_3)));
     numbers.push(("expected calibration error", format!("{:.3}", validation.calibration_error)));
+    if let Some(error) = validation.calibration_error_with_temperature {
+        numbers.push(("the same with temperature", format!("{error:.3}")));
+    }
     let mut list = String::new();
     for (name, value) in numbers {
         list += &format!("<div><dt>{name}</dt><dd>{value}</dd></div>");
     }
 
     let gap = train.map_or_else(String::new, |train| overfitting::gap(train.accuracy, validation));
-    let trend = overfitting::trend(&run.history, epoch).unwrap_or_default();
+    let trend = kept_epoch.and_then(|epoch| overfitting::trend(&run.history, epoch)).unwrap_or_default();
+    let calibration = calibration(run, validation).unwrap_or_default();
     format!(
-        "<p><strong>{accuracy}</strong> of {rows} validation photos are predicted correctly with the weights of epoch \
-         {epoch}. On other photos of this kind the accuracy is between {low} and {high}, with 95 % confidence.</p>\
-         <p>{gap} {trend}</p>\
+        "<p><strong>{accuracy}</strong> of {rows} validation photos are predicted correctly{weights}. On other photos of \
+         this kind the accuracy is between {low} and {high}, with 95 % confidence.</p>\
+         <p>{gap} {trend}</p>{calibration}\
          <dl>{list}</dl>"
     )
+}
+
+/// What the temperature does, in words; none for a head without one.
+fn calibration(run: &Run, validation: &SplitMetrics) -> Option<String> {
+    let temperature = run.calibration.as_ref()?.constants.temperature;
+    let after = validation.calibration_error_with_temperature?;
+    let before = validation.calibration_error;
+    Some(if temperature == 1.0 {
+        format!(
+            "<p>Probabilities are the softmax of the logits as they are (temperature 1): confidence and accuracy are \
+             {before:.3} apart on average (expected calibration error).</p>"
+        )
+    } else {
+        let was = if temperature > 1.0 { "too confident" } else { "not confident enough" };
+        format!(
+            "<p>By itself the head is {was}: confidence and accuracy are {before:.3} apart on average (expected calibration \
+             error). So its logits are divided by a temperature of {temperature:.2}, which changes probabilities but no \
+             prediction: with it they are {after:.3} apart.</p>"
+        )
+    })
 }
 
 fn training_curves(run: &Run) -> String {

@@ -1,32 +1,160 @@
-//! config.json: what a head was trained on and how.
+//! config.json: the classes of a head, what its rows depend on, and where the head is from.
 
 use std::path::PathBuf;
 
 use feature_cache::{ClassNames, Fingerprint};
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use crate::settings::Setting;
 
-/// What a head was trained on and how: enough to train it again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What is known about a head besides its weights.
+#[derive(Debug, Clone, PartialEq)]
 pub struct RunConfig {
     /// The program's version.
     pub version: String,
+    /// What the head's input rows depend on.
+    pub fingerprint: Fingerprint,
+    /// The classes and their indices.
+    pub class_indices: ClassNames,
+    /// Where the head is from.
+    pub origin: Origin,
+}
+
+/// Where a head is from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// It was trained here.
+    Trained(TrainedFrom),
+    /// It was trained by another program and read from that program's file.
+    Imported(ImportedFrom),
+}
+
+/// What a head was trained on and how: enough to train it again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainedFrom {
     /// The cache's folder: absolute, so that the run can be evaluated from any folder.
     pub cache: PathBuf,
     /// The cache's digest: the same for the same rows, labels and paths.
     pub cache_digest: String,
-    /// What the cache's rows depend on.
-    pub fingerprint: Fingerprint,
-    /// The classes and their indices.
-    pub class_indices: ClassNames,
-    /// The head's settings, whose fields stand among these in config.json.
-    #[serde(flatten)]
+    /// The head's settings.
     pub setting: Setting,
     /// The part of the training rows that was held out; none where the cache has a validation split.
     pub validation_split: Option<f64>,
     /// What everything random is drawn from.
     pub seed: u64,
+}
+
+/// The file that a head was read from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImportedFrom {
+    /// Which file.
+    pub model: ModelFile,
+    /// Widths of the hidden layers, the first one first; none for a linear head.
+    pub hidden: Vec<usize>,
+}
+
+/// A file with a trained model, as config.json names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// Its name, without the folder.
+    pub file: String,
+    /// The hash of its bytes, in hexadecimal.
+    pub blake3: String,
+    /// The version of Keras that wrote it, if it says so.
+    pub keras_version: Option<String>,
+}
+
+impl RunConfig {
+    /// Widths of the hidden layers, the first one first; none for a linear head.
+    pub fn hidden(&self) -> &[usize] {
+        match &self.origin {
+            Origin::Trained(from) => &from.setting.hidden,
+            Origin::Imported(from) => &from.hidden,
+        }
+    }
+
+    /// What the head was trained on and how; none where it was not trained here.
+    pub fn trained(&self) -> Option<&TrainedFrom> {
+        match &self.origin {
+            Origin::Trained(from) => Some(from),
+            Origin::Imported(_) => None,
+        }
+    }
+}
+
+/// config.json of a head that was trained here.
+#[derive(Serialize, Deserialize)]
+struct TrainedFile {
+    version: String,
+    cache: PathBuf,
+    cache_digest: String,
+    fingerprint: Fingerprint,
+    class_indices: ClassNames,
+    /// The settings' fields stand among these.
+    #[serde(flatten)]
+    setting: Setting,
+    validation_split: Option<f64>,
+    seed: u64,
+}
+
+/// config.json of an imported head.
+#[derive(Serialize, Deserialize)]
+struct ImportedFile {
+    version: String,
+    imported_from: ModelFile,
+    fingerprint: Fingerprint,
+    class_indices: ClassNames,
+    hidden: Vec<usize>,
+}
+
+/// The field that only the config.json of an imported head has.
+const IMPORTED_FROM: &str = "imported_from";
+
+impl Serialize for RunConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { version, fingerprint, class_indices, origin } = self.clone();
+        match origin {
+            Origin::Trained(TrainedFrom { cache, cache_digest, setting, validation_split, seed }) => {
+                let file = TrainedFile {
+                    version,
+                    cache,
+                    cache_digest,
+                    fingerprint,
+                    class_indices,
+                    setting,
+                    validation_split,
+                    seed,
+                };
+                file.serialize(serializer)
+            }
+            Origin::Imported(ImportedFrom { model, hidden }) => {
+                let file = ImportedFile { version, imported_from: model, fingerprint, class_indices, hidden };
+                file.serialize(serializer)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RunConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        fn parse<T: DeserializeOwned, E: Error>(fields: Map<String, Value>) -> Result<T, E> {
+            serde_json::from_value(Value::Object(fields)).map_err(E::custom)
+        }
+        let fields = Map::<String, Value>::deserialize(deserializer)?;
+        if fields.contains_key(IMPORTED_FROM) {
+            let file: ImportedFile = parse(fields)?;
+            let ImportedFile { version, imported_from: model, fingerprint, class_indices, hidden } = file;
+            let origin = Origin::Imported(ImportedFrom { model, hidden });
+            return Ok(Self { version, fingerprint, class_indices, origin });
+        }
+        let file: TrainedFile = parse(fields)?;
+        let TrainedFile { version, cache, cache_digest, fingerprint, class_indices, setting, validation_split, seed } =
+            file;
+        let origin = Origin::Trained(TrainedFrom { cache, cache_digest, setting, validation_split, seed });
+        Ok(Self { version, fingerprint, class_indices, origin })
+    }
 }
 
 #[cfg(test)]
@@ -36,26 +164,30 @@ mod tests {
     use super::*;
     use crate::settings::{Keep, Monitor};
 
-    /// Written by version 0.1.0 when the settings' fields stood in [`RunConfig`] itself.
+    /// Written by version 0.1.0, whose [`RunConfig`] was the file's own fields.
     const WITH_DEFAULTS: &str = include_str!("../../tests/fixtures/config_defaults.json");
     const WITH_EVERY_OPTION: &str = include_str!("../../tests/fixtures/config_every_option.json");
+    const IMPORTED: &str = include_str!("../../tests/fixtures/config_imported.json");
 
     #[test]
     fn the_file_stays_as_it_was_byte_for_byte() {
-        for file in [WITH_DEFAULTS, WITH_EVERY_OPTION] {
+        for file in [WITH_DEFAULTS, WITH_EVERY_OPTION, IMPORTED] {
             let config: RunConfig = serde_json::from_str(file).unwrap();
             assert_eq!(serde_json::to_string_pretty(&config).unwrap() + "\n", file);
         }
         let config: RunConfig = serde_json::from_str(WITH_EVERY_OPTION).unwrap();
-        assert_eq!((&config.setting.hidden[..], config.setting.views, config.seed), (&[33, 17][..], 2, u64::MAX));
+        let from = config.trained().unwrap();
+        assert_eq!((config.hidden(), from.setting.views, from.seed), (&[33, 17][..], 2, u64::MAX));
         let keep = Keep::Best { monitor: Monitor::ValAccuracy, patience: NonZeroUsize::new(3) };
-        assert_eq!((config.setting.fit.keep, config.validation_split), (keep, Some(0.25)));
+        assert_eq!((from.setting.fit.keep, from.validation_split), (keep, Some(0.25)));
+        let config: RunConfig = serde_json::from_str(IMPORTED).unwrap();
+        assert_eq!((config.hidden(), config.trained()), (&[3][..], None));
     }
 
     /// Written before there were views and options.
     #[test]
     fn fields_of_later_versions_may_be_missing() {
-        let mut value: serde_json::Value = serde_json::from_str(WITH_DEFAULTS).unwrap();
+        let mut value: Value = serde_json::from_str(WITH_DEFAULTS).unwrap();
         let fields = value.as_object_mut().unwrap();
         for name in ["views", "schedule", "dropout", "label_smoothing", "class_weights", "keep"] {
             assert!(fields.remove(name).is_some(), "{name}");

@@ -32,6 +32,9 @@ pub enum RunError {
         /// The error of the format's writer.
         problem: String,
     },
+    /// A sweep of which no head can be chosen: every head diverged, or the best setting's runs were removed.
+    #[error("{}: a sweep without a run of its best setting", .0.display())]
+    NoBestRun(PathBuf),
     /// A file that is not as [`Run::save`](super::Run::save) writes it.
     #[error("{}: damaged: {problem}", path.display())]
     Damaged {

@@ -1,27 +1,27 @@
 //! A finished run: how it is put together, saved and loaded.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use feature_cache::{ClassNames, FeatureCache, NewFolder, Split};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::config::RunConfig;
+use super::calibration_files::{SharedCentroids, read_calibration, write_calibration};
+use super::config::{Origin, RunConfig, TrainedFrom};
 use super::error::{CacheMismatch, RunError};
+use super::files::{damaged, not_written, read, read_json, write, write_json};
 use super::place::check_free;
 use super::weights;
+use crate::calibration::{Calibration, Familiar};
 use crate::charts::curves_svg;
 use crate::data::{Rows, TrainingData};
 use crate::fit::Trained;
 use crate::history::History;
 use crate::layers::Classifier;
 use crate::metrics::SplitMetrics;
-use crate::settings::Setting;
+use crate::settings::{CalibrationConfig, Setting};
 
-const CONFIG: &str = "config.json";
+pub(super) const CONFIG: &str = "config.json";
 const HISTORY: &str = "history.json";
 const HISTORY_TABLE: &str = "history.csv";
 const METRICS: &str = "metrics.json";
@@ -41,26 +41,32 @@ pub struct Training<'a> {
     pub setting: &'a Setting,
     /// What everything random is drawn from.
     pub seed: u64,
+    /// The centroids of the training rows, and how far the validation rows are from them.
+    pub familiar: &'a Familiar,
+    /// How the trained head's predictions are calibrated.
+    pub calibration: CalibrationConfig,
 }
 
-/// A trained head with everything that is known about it.
+/// A head with everything that is known about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
-    /// What it was trained on and how.
+    /// Its classes, and where it is from.
     pub config: RunConfig,
-    /// Loss and accuracy by epoch.
+    /// Loss and accuracy by epoch; no epochs for an imported head.
     pub history: History,
     /// The head, with the weights that were kept.
     pub classifier: Classifier,
     /// How good it is.
     pub metrics: RunMetrics,
+    /// What its predictions are calibrated with; none of a head that was not trained here, or by an older version.
+    pub calibration: Option<Calibration>,
 }
 
-/// metrics.json: how good a run's head is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// metrics.json: how good a run's head is. Nothing is known of an imported one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunMetrics {
     /// The epoch that the head's weights are from, counted from 1.
-    pub kept_epoch: usize,
+    pub kept_epoch: Option<usize>,
     /// By split; `validation` may be a held-out part of the training rows.
     #[serde(flatten)]
     pub splits: BTreeMap<Split, SplitMetrics>,
@@ -74,11 +80,14 @@ impl RunMetrics {
 }
 
 impl Run {
-    /// The run of a head after its training, evaluated on the training, validation and test rows.
+    /// The run of a head after its training: calibrated on the validation rows, and evaluated on the training, validation and
+    /// test rows.
     pub fn new(training: &Training<'_>, trained: Trained) -> Self {
-        let Training { cache, data, test, setting, seed } = *training;
+        let Training { cache, data, test, setting, seed, familiar, calibration } = *training;
         let Trained { classifier, history, kept_epoch } = trained;
-        let evaluate = |rows: &Rows<'_>| SplitMetrics::measure(&classifier, rows, cache.classes());
+        let calibration = Calibration::fit(&classifier, &data.validation, familiar, &calibration);
+        let temperature = Some(calibration.constants.temperature);
+        let evaluate = |rows: &Rows<'_>| SplitMetrics::measure(&classifier, rows, cache.classes(), temperature);
         let mut splits = BTreeMap::new();
         splits.insert(Split::Train, evaluate(&data.train));
         splits.insert(Split::Validation, evaluate(&data.validation));
@@ -87,15 +96,18 @@ impl Run {
         }
         let config = RunConfig {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            cache: std::path::absolute(cache.path()).unwrap_or_else(|_| cache.path().to_owned()),
-            cache_digest: cache.digest().to_owned(),
             fingerprint: cache.fingerprint().clone(),
             class_indices: cache.classes().clone(),
-            setting: setting.clone(),
-            validation_split: data.held_out,
-            seed,
+            origin: Origin::Trained(TrainedFrom {
+                cache: std::path::absolute(cache.path()).unwrap_or_else(|_| cache.path().to_owned()),
+                cache_digest: cache.digest().to_owned(),
+                setting: setting.clone(),
+                validation_split: data.held_out,
+                seed,
+            }),
         };
-        Self { config, history, classifier, metrics: RunMetrics { kept_epoch, splits } }
+        let metrics = RunMetrics { kept_epoch: Some(kept_epoch), splits };
+        Self { config, history, classifier, metrics, calibration: Some(calibration) }
     }
 
     /// Checks that the head can be used on a cache: its rows were made in the same way, and its classes are the same.
@@ -125,9 +137,25 @@ impl Run {
     /// # Errors
     /// When the folder is there already or cannot be written; then nothing is left of it.
     pub fn save(&self, path: &Path) -> Result<(), RunError> {
+        self.save_linked(path, None)
+    }
+
+    /// [`Run::save`], but runs with the very same centroids ([`Familiar`]), as those of a sweep, have one file for them:
+    /// the first one that is saved writes it, the others are hard links to it, or copies where there are no hard links.
+    ///
+    /// # Errors
+    /// Those of [`Run::save`].
+    pub fn save_sharing(&self, path: &Path, shared: &SharedCentroids) -> Result<(), RunError> {
+        match &self.calibration {
+            Some(calibration) => shared.saving(&calibration.centroids, path, |same| self.save_linked(path, same)),
+            None => self.save(path),
+        }
+    }
+
+    fn save_linked(&self, path: &Path, same_centroids: Option<&Path>) -> Result<(), RunError> {
         check_free(path)?;
         let folder = NewFolder::create(path).map_err(|cause| not_written(path, cause))?;
-        self.write_files(folder.path())?;
+        self.write_files(folder.path(), same_centroids)?;
         folder.publish().map_err(|cause| not_written(path, cause))
     }
 
@@ -140,28 +168,42 @@ impl Run {
             return Err(RunError::NotARun(path.to_owned()));
         }
         let config: RunConfig = read_json(&path.join(CONFIG))?;
-        let history: History = read_json(&path.join(HISTORY))?;
-        let metrics: RunMetrics = read_json(&path.join(METRICS))?;
-        let epochs = history.loss.len();
-        let others = [history.accuracy.len(), history.val_loss.len(), history.val_accuracy.len()];
-        if others != [epochs; 3] || epochs == 0 {
-            return Err(damaged(path.join(HISTORY), "its lists are not of one length".to_owned()));
-        }
+        let (history, metrics) = match &config.origin {
+            Origin::Trained(_) => (read_history(&path.join(HISTORY))?, read_json(&path.join(METRICS))?),
+            Origin::Imported(_) => (History::default(), RunMetrics::default()),
+        };
         let bytes = read(&path.join(HEAD))?;
         let classifier = weights::from_bytes(&bytes, &config).map_err(|problem| damaged(path.join(HEAD), problem))?;
-        Ok(Self { config, history, classifier, metrics })
+        let calibration = read_calibration(path, classifier.inputs())?;
+        Ok(Self { config, history, classifier, metrics, calibration })
     }
 
-    fn write_files(&self, folder: &Path) -> Result<(), RunError> {
+    /// Writes the run's files into a folder that is there, as [`Run::save`] does: for a caller that puts more files beside
+    /// them before the folder appears under its name.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save_into(&self, folder: &Path) -> Result<(), RunError> {
+        self.write_files(folder, None)
+    }
+
+    /// `same_centroids` is an earlier run whose file of the centroids is shared.
+    fn write_files(&self, folder: &Path, same_centroids: Option<&Path>) -> Result<(), RunError> {
         write_json(&folder.join(CONFIG), &self.config)?;
-        write_json(&folder.join(HISTORY), &self.history)?;
-        write_json(&folder.join(METRICS), &self.metrics)?;
-        write(&folder.join(HISTORY_TABLE), self.history_table().as_bytes())?;
         let head = folder.join(HEAD);
         let bytes = weights::to_bytes(&self.classifier, &self.config)
             .map_err(|error| RunError::Format { path: head.clone(), problem: error.to_string() })?;
         write(&head, &bytes)?;
-        write(&folder.join(CURVES), curves_svg(&self.history).as_bytes())
+        if let Some(calibration) = &self.calibration {
+            write_calibration(folder, calibration, same_centroids)?;
+        }
+        if self.config.trained().is_some() {
+            write_json(&folder.join(HISTORY), &self.history)?;
+            write_json(&folder.join(METRICS), &self.metrics)?;
+            write(&folder.join(HISTORY_TABLE), self.history_table().as_bytes())?;
+            write(&folder.join(CURVES), curves_svg(&self.history).as_bytes())?;
+        }
+        Ok(())
     }
 
     fn history_table(&self) -> String {
@@ -179,29 +221,12 @@ fn only_in(classes: &ClassNames, others: &ClassNames) -> Vec<String> {
     classes.iter().filter(|class| others.label(class).is_none()).map(str::to_owned).collect()
 }
 
-fn damaged(path: PathBuf, problem: String) -> RunError {
-    RunError::Damaged { path, problem }
-}
-
-fn not_written(path: &Path, cause: io::Error) -> RunError {
-    RunError::Io { action: "written", path: path.to_owned(), cause }
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    fs::write(path, bytes).map_err(|cause| not_written(path, cause))
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
-    let mut bytes = serde_json::to_vec_pretty(value)
-        .map_err(|error| RunError::Format { path: path.to_owned(), problem: error.to_string() })?;
-    bytes.push(b'\n');
-    write(path, &bytes)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, RunError> {
-    fs::read(path).map_err(|cause| RunError::Io { action: "read", path: path.to_owned(), cause })
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, RunError> {
-    serde_json::from_slice(&read(path)?).map_err(|error| damaged(path.to_owned(), error.to_string()))
+fn read_history(path: &Path) -> Result<History, RunError> {
+    let history: History = read_json(path)?;
+    let epochs = history.loss.len();
+    let others = [history.accuracy.len(), history.val_loss.len(), history.val_accuracy.len()];
+    if others != [epochs; 3] || epochs == 0 {
+        return Err(damaged(path.to_owned(), "its lists are not of one length".to_owned()));
+    }
+    Ok(history)
 }

@@ -30,7 +30,7 @@ fn view(shape: Vec<usize>, values: &[f32]) -> Result<TensorView<'_>, SafeTensorE
 /// The layers that the configuration asks for, and no others; the error says what is wrong with the file.
 pub(super) fn from_bytes(bytes: &[u8], config: &RunConfig) -> Result<Classifier, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-    let mut units = config.setting.hidden.clone();
+    let mut units = config.hidden().to_vec();
     units.push(config.class_indices.len());
     if file.len() != 2 * units.len() {
         return Err(format!("expected {} tensors, found {}", 2 * units.len(), file.len()));

@@ -1,7 +1,7 @@
 //! A pool of memory for feature maps and scratch.
 //!
-//! A layer's feature maps take megabytes, and it writes all of them: clearing new memory for each layer, or getting it from
-//! the operating system, would cost a tenth of the time.
+//! A layer's feature maps take megabytes, and it writes all of them: clearing new memory for each layer, or getting it
+//! from the operating system, would cost a tenth of the time.
 
 use std::marker::PhantomData;
 use std::mem;
@@ -15,11 +15,11 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
-/// Buffers that nobody needs at the moment.
+/// The pool: buffers that are not in use.
 #[derive(Debug, Default)]
 pub(super) struct Buffers(Arc<Mutex<Vec<Vec<Line>>>>);
 
-/// Values that start at a cache line. Dropped, its memory goes back to its pool.
+/// Values that start at a cache line. When it is dropped, its memory goes back to its pool.
 #[derive(Debug)]
 pub(super) struct Buffer<T> {
     lines: Vec<Line>,
@@ -29,7 +29,7 @@ pub(super) struct Buffer<T> {
 }
 
 impl Buffers {
-    /// A buffer of `length` values, which are whatever was in that memory before.
+    /// A buffer of `length` values. They are what was in that memory before.
     pub(super) fn take<T: Pod>(&self, length: usize) -> Buffer<T> {
         let needed = (length * size_of::<T>()).div_ceil(size_of::<Line>());
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,8 +44,8 @@ impl Buffers {
     }
 }
 
-/// Which of the spare buffers to use: the smallest that is large enough, or else the largest, to be replaced by a larger
-/// one. So there are never more buffers than were in use at one time, and small ones stay small.
+/// Index of the spare buffer to use: the smallest that is large enough, or else the largest, which the caller replaces
+/// by a larger one. So there are never more buffers than were in use at one time, and small ones stay small.
 fn best_fit(spare: &[Vec<Line>], needed: usize) -> Option<usize> {
     let mut best: Option<usize> = None;
     for (candidate, lines) in spare.iter().enumerate() {
@@ -61,7 +61,7 @@ fn best_fit(spare: &[Vec<Line>], needed: usize) -> Option<usize> {
     best
 }
 
-/// A pool of its own: no two threads wait for each other.
+/// A new, empty pool, so that threads do not wait for each other.
 impl Clone for Buffers {
     fn clone(&self) -> Self {
         Self::default()
@@ -70,7 +70,7 @@ impl Clone for Buffers {
 
 impl<T> Buffer<T> {
     /// Another buffer from the same pool.
-    pub(super) fn another<U: Pod>(&self, length: usize) -> Buffer<U> {
+    pub(super) fn take_from_pool<U: Pod>(&self, length: usize) -> Buffer<U> {
         self.pool.take(length)
     }
 }
@@ -107,7 +107,7 @@ mod tests {
         let buffers = Buffers::default();
         let work = || {
             let (small, large) = (buffers.take::<f32>(10), buffers.take::<f32>(10_000));
-            let panel = small.another::<[f32; 4]>(25);
+            let panel = small.take_from_pool::<[f32; 4]>(25);
             assert_eq!([small.len(), large.len(), panel.len()], [10, 10_000, 25]);
             drop((large, panel, small));
             drop(buffers.take::<u8>(360));

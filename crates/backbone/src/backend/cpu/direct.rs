@@ -1,11 +1,11 @@
-//! The product of pixels and weights as it is defined.
+//! The matrix product of pixels and weights by definition, a multiplication for each pixel, input and output.
 
 use bytemuck::cast_slice;
 
 use super::buffers::{Buffer, Buffers};
 use super::epilogue::Output;
 use super::feature_maps::GROUP;
-use super::microkernel::{MR, Microkernel, Row};
+use super::microkernel::{MR, Microkernel, PanelRow};
 use super::pack::PackPixels;
 use super::weight_matrix::{WeightMatrix, blocks};
 
@@ -17,7 +17,7 @@ pub(super) struct Direct {
     packed: Buffer<u8>,
 }
 
-/// Pixels of a panel.
+/// Pixels in a panel.
 const MC: usize = 18 * MR;
 
 impl Direct {
@@ -48,8 +48,8 @@ impl Direct {
     pub(super) fn run<K: Microkernel>(&self, kernel: K, pixels: &impl PackPixels, mut output: Output<'_>) {
         let out_pixels = output.maps.side * output.maps.side;
         let padded_outputs = output.epilogue.padded_outputs();
-        let mut panel = output.maps.values.another::<Row<K>>(MC);
-        let panel: &mut [Row<K>] = &mut panel;
+        let mut panel = output.maps.values.take_from_pool::<PanelRow<K>>(MC);
+        let panel: &mut [PanelRow<K>] = &mut panel;
         for picture in 0..output.maps.pictures {
             let picture_start = output.maps.index(picture, 0, 0);
             for first_pixel in (0..out_pixels).step_by(MC) {
@@ -66,9 +66,9 @@ impl Direct {
                         packed = rest;
                         for (rows, first_pixel) in panel.as_chunks::<MR>().0.iter().zip(band.clone().step_by(MR)) {
                             let tile = kernel.multiply(&kernel.zeros(), rows, strip);
-                            for (pixel, sums) in (first_pixel..band.end).zip(tile) {
+                            for (pixel, accumulators) in (first_pixel..band.end).zip(tile) {
                                 let index = picture_start + pixel * GROUP;
-                                target.store(kernel, index, first_output..padded_outputs, sums);
+                                target.store(kernel, index, first_output..padded_outputs, accumulators);
                             }
                         }
                     }
@@ -78,7 +78,7 @@ impl Direct {
     }
 }
 
-/// Elements of a strip with so many inputs.
+/// Elements of a strip with this many inputs.
 fn strip_len<K: Microkernel>(inputs: usize) -> usize {
     inputs.next_multiple_of(K::UNROLL) * K::NR
 }

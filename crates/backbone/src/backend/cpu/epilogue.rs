@@ -1,5 +1,5 @@
-//! What happens to the sums of a product on their way from the registers to the feature maps: bias, ReLU, addition to what
-//! is there.
+//! What happens to accumulators on their way from the registers to the feature maps: they are added to what is there,
+//! then come bias and ReLU.
 
 use std::ops::Range;
 
@@ -10,9 +10,9 @@ use crate::backend::interface::Activation;
 /// A layer's bias and activation.
 #[derive(Debug)]
 pub(super) struct Epilogue {
-    /// Channels of the result.
+    /// Channels of the output.
     pub outputs: usize,
-    /// One for each output, zeros up to a whole group.
+    /// One for each output, padded with zeros to whole groups.
     bias: Vec<f32>,
     activation: Activation,
 }
@@ -31,7 +31,7 @@ impl Epilogue {
     }
 }
 
-/// What becomes of a layer's results.
+/// A layer's output: where it goes, and what is added to it.
 pub(super) struct Output<'a> {
     pub epilogue: &'a Epilogue,
     /// Where they are written.
@@ -40,7 +40,7 @@ pub(super) struct Output<'a> {
     pub accumulate: bool,
 }
 
-/// Where the sums over one block of inputs go.
+/// Where accumulators go after one block of inputs.
 pub(super) struct Target<'a> {
     epilogue: &'a Epilogue,
     values: &'a mut [f32],
@@ -51,8 +51,9 @@ pub(super) struct Target<'a> {
 }
 
 impl Output<'_> {
-    /// For the sums over a block of inputs. Those of the first are written as the output says, those of others are added;
-    /// those of the last complete the result, and the epilogue follows.
+    /// The target of one block of inputs. Accumulators of the first block are stored, or added if the output says so.
+    /// Those of later blocks are added. After the last block the values are complete, and bias and activation are
+    /// applied.
     pub(super) fn target(&mut self, first: bool, last: bool) -> Target<'_> {
         let plane_len = self.maps.plane_len();
         let accumulate = self.accumulate || !first;
@@ -66,32 +67,32 @@ impl Target<'_> {
         self.epilogue.padded_outputs()
     }
 
-    /// Stores a pixel's sums for the outputs from `outputs.start` on, as far as there are outputs. `index` is where the
-    /// pixel's first group is ([`FeatureMaps::index`]).
+    /// Stores a pixel's accumulators of the outputs from `outputs.start` to `outputs.end`; those beyond the end are
+    /// padding. `index` is that of the pixel's first group ([`FeatureMaps::index`]).
     #[inline(always)]
     pub(super) fn store<K: Microkernel>(
         &mut self,
         kernel: K,
         index: usize,
         outputs: Range<usize>,
-        sums: [Vector<K>; NR_VECTORS],
+        accumulators: [Vector<K>; NR_VECTORS],
     ) {
-        for (n, mut sum) in sums.into_iter().enumerate() {
+        for (n, mut value) in accumulators.into_iter().enumerate() {
             let output = outputs.start + n * K::LANES;
             if output >= outputs.end {
                 return;
             }
-            let place = &mut self.values[index + output / GROUP * self.plane_len + output % GROUP..];
+            let out = &mut self.values[index + output / GROUP * self.plane_len + output % GROUP..];
             if self.accumulate {
-                sum = kernel.add(sum, kernel.load(place));
+                value = kernel.add(value, kernel.load(out));
             }
             if self.last {
-                sum = kernel.add(sum, kernel.load(&self.epilogue.bias[output..]));
+                value = kernel.add(value, kernel.load(&self.epilogue.bias[output..]));
                 if self.epilogue.activation == Activation::Relu {
-                    sum = kernel.relu(sum);
+                    value = kernel.relu(value);
                 }
             }
-            kernel.store(sum, place);
+            kernel.store(value, out);
         }
     }
 }

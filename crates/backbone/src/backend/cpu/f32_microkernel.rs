@@ -3,19 +3,19 @@
 use pulp::{Simd, WithSimd};
 
 use super::microkernel::{MR, Microkernel, NR_VECTORS, Task, Tile, Vector};
-use crate::processor::Vectors;
+use crate::processor::SimdLevel;
 
-/// Inputs per turn of the loop.
+/// Inputs per iteration of the loop.
 const UNROLL: usize = 4;
 
-/// f32 numbers, in this processor's vectors.
+/// f32 numbers, in the vectors of `S`.
 #[derive(Clone, Copy)]
 struct F32<S>(S);
 
-/// Runs a task in f32 with these vectors.
+/// Runs a task in f32 with these vector instructions.
 #[inline]
-pub(super) fn run<T: Task>(vectors: Vectors, task: T) -> T::Output {
-    vectors.dispatch(InF32(task))
+pub(super) fn run<T: Task>(simd: SimdLevel, task: T) -> T::Output {
+    simd.dispatch(InF32(task))
 }
 
 struct InF32<T>(T);
@@ -33,7 +33,7 @@ impl<S: Simd> Microkernel for F32<S> {
     type Element = f32;
     type Simd = S;
     const UNROLL: usize = UNROLL;
-    const MULTIPLIES_SUMS: bool = true;
+    const SUMS_FIT_ELEMENTS: bool = true;
 
     #[inline(always)]
     fn simd(self) -> S {
@@ -51,8 +51,8 @@ impl<S: Simd> Microkernel for F32<S> {
     }
 
     #[inline(always)]
-    fn pack(self, values: Vector<Self>, place: &mut [f32]) {
-        self.store(values, place);
+    fn pack(self, values: Vector<Self>, out: &mut [f32]) {
+        self.store(values, out);
     }
 
     #[inline(always)]
@@ -61,26 +61,27 @@ impl<S: Simd> Microkernel for F32<S> {
     }
 
     #[inline(always)]
-    fn pack_slice(values: &[f32], place: &mut [f32]) {
-        place.copy_from_slice(values);
+    fn pack_slice(values: &[f32], out: &mut [f32]) {
+        out.copy_from_slice(values);
     }
 
     #[inline(always)]
-    fn multiply<const ROW: usize>(self, sums: &Tile<Self>, pixels: &[[f32; ROW]; MR], strip: &[f32]) -> Tile<Self> {
-        let mut sums = *sums;
+    fn multiply<const ROW: usize>(self, initial: &Tile<Self>, pixels: &[[f32; ROW]; MR], strip: &[f32]) -> Tile<Self> {
+        let mut tile = *initial;
         let inputs = S::as_simd_f32s(strip).0.as_chunks::<NR_VECTORS>().0;
-        let turns = inputs.as_chunks::<UNROLL>().0;
-        // No strip has more turns than a row: said so, the compiler leaves out all checks of the pixels' indices.
-        for (turn, inputs) in turns.iter().enumerate().take(ROW / UNROLL) {
+        let iterations = inputs.as_chunks::<UNROLL>().0;
+        // No strip has more inputs than a row. `take` tells the compiler, which then omits all bounds checks of
+        // `pixel`.
+        for (iteration, inputs) in iterations.iter().enumerate().take(ROW / UNROLL) {
             for (step, weights) in inputs.iter().enumerate() {
-                for (pixel, sums) in pixels.iter().zip(&mut sums) {
-                    let value = self.splat(pixel[turn * UNROLL + step]);
-                    for (sum, &weight) in sums.iter_mut().zip(weights) {
-                        *sum = self.mul_add(value, weight, *sum);
+                for (pixel, accumulators) in pixels.iter().zip(&mut tile) {
+                    let value = self.splat(pixel[iteration * UNROLL + step]);
+                    for (accumulator, &weight) in accumulators.iter_mut().zip(weights) {
+                        *accumulator = self.mul_add(value, weight, *accumulator);
                     }
                 }
             }
         }
-        sums
+        tile
     }
 }

@@ -1,13 +1,13 @@
 //! Feature maps in memory.
 //!
-//! Channels come in groups that fill a cache line, and all pixels of a group lie one behind the other (oneDNN's layout
-//! nChw16c). Kernels go over a few channels of many pixels, so they read and write one stretch of memory. With all channels
-//! of a pixel side by side, the next pixel would be kilobytes away, and often in another page.
+//! Channels are in groups of 16 that fill a cache line, and all pixels of a group are contiguous (oneDNN's layout
+//! nChw16c). Kernels go over a few channels of many pixels, so they read and write contiguous memory. In NHWC the next
+//! pixel would be kilobytes away, and often in another page.
 
 use super::buffers::Buffer;
 
-/// Channels of a group: whole vectors on every processor. Convolutions give whole groups; behind the last channel is what
-/// rounding leaves of zero, and the next layer's weights for it are zero.
+/// Channels in a group: whole vectors on every processor. Convolutions write whole groups. The channels that pad the
+/// last group are zero up to rounding, and the next layer's weights for them are zero.
 pub(super) const GROUP: usize = 16;
 
 /// Feature maps of some pictures: (pictures, groups, side, side, channels of a group).
@@ -19,7 +19,7 @@ pub(crate) struct FeatureMaps {
     pub(super) values: Buffer<f32>,
 }
 
-/// How many channels lie side by side. The three of a photo are a group of their own, without padding: NHWC.
+/// Contiguous channels of a pixel. The three of a photo are one group without padding, which is NHWC.
 pub(super) fn group_width(channels: usize) -> usize {
     if channels <= 3 { channels } else { GROUP }
 }
@@ -27,8 +27,8 @@ pub(super) fn group_width(channels: usize) -> usize {
 impl FeatureMaps {
     /// Maps of the same pictures with another side and number of channels (more than three), not yet written.
     pub(super) fn new_like(&self, side: usize, channels: usize) -> Self {
-        debug_assert!(channels > 3, "only the network's input has channels in no whole group");
-        let values = self.values.another(self.pictures * channels.next_multiple_of(GROUP) * side * side);
+        debug_assert!(channels > 3, "only the network's input has less than a group of channels");
+        let values = self.values.take_from_pool(self.pictures * channels.next_multiple_of(GROUP) * side * side);
         Self { pictures: self.pictures, side, channels, values }
     }
 

@@ -1,7 +1,8 @@
-//! The innermost loop of every matrix product, and all that depends on the number format and the length of vectors.
+//! The innermost loop of every matrix product, and everything that depends on number format and vector length.
 //!
-//! Pixels times weights is multiplied as Goto and van de Geijn (2008, "Anatomy of High-Performance Matrix Multiplication")
-//! do it, with the names of BLIS (Van Zee and van de Geijn 2015):
+//! Pixels are multiplied by weights as in Goto and van de Geijn (2008, "Anatomy of High-Performance Matrix
+//! Multiplication"). MR, NR, KC and MC are named as in BLIS (Van Zee and van de Geijn 2015); a strip is its micropanel
+//! of B, a tile its microtile.
 //!
 //! ```text
 //!                          NR outputs
@@ -10,9 +11,9 @@
 //!           inputs (≤ KC) │          │
 //!          ┌────────────┐ └──────────┘
 //! MR pixels│            │ ┌──────────┐
-//!          ├── panel ───┤ │   tile   │  sums, in registers
+//!          ├── panel ───┤ │   tile   │  accumulators, in registers
 //!          │            │ └──────────┘
-//! MC pixels└────────────┘  packed pixels, each one's inputs side by side: in the second-level cache
+//! MC pixels└────────────┘  packed pixels, the inputs of each contiguous: in the second-level cache
 //! ```
 //!
 //! A number format is one implementation of [`Microkernel`]; everything else here is written in terms of it.
@@ -20,45 +21,46 @@
 use bytemuck::Pod;
 use pulp::Simd;
 
-/// Pixels of a tile. AVX2 has sixteen registers: twelve for the sums, two for weights and one for a pixel. With AVX-512,
-/// which has twice as many, larger tiles were no faster.
+/// Pixels in a tile. AVX2 has sixteen registers: twelve for accumulators, two for weights and one for a pixel. With
+/// AVX-512, which has twice as many, larger tiles were no faster.
 pub(super) const MR: usize = 6;
 
-/// Vectors of outputs of a tile.
+/// Vectors of outputs in a tile.
 pub(super) const NR_VECTORS: usize = 2;
 
-/// Inputs of a pixel in a panel, at most.
+/// Maximum number of inputs per pixel in a panel.
 pub(super) const KC: usize = 384;
 
 /// A pixel of a panel, with room for [`KC`] inputs: an odd number of cache lines, so that the pixels of a tile lie in
 /// different sets of the cache.
-pub(super) type Row<K> = [<K as Microkernel>::Element; KC + 16];
+pub(super) type PanelRow<K> = [<K as Microkernel>::Element; KC + 16];
 
 /// A vector of f32 values.
 pub(super) type Vector<K> = <<K as Microkernel>::Simd as Simd>::f32s;
 
-/// The sums of [`MR`] pixels and [`Microkernel::NR`] outputs.
+/// Accumulators of [`MR`] pixels and [`Microkernel::NR`] outputs.
 pub(super) type Tile<K> = [[Vector<K>; NR_VECTORS]; MR];
 
-/// How numbers are packed and multiplied. Sums and feature maps are f32 in all formats.
+/// How numbers are packed and multiplied. Accumulators and feature maps are f32 in all formats.
 pub(super) trait Microkernel: Copy {
-    /// What panels and strips hold.
+    /// The numbers in panels and strips.
     type Element: Pod + Send;
 
     /// The processor's vector instructions for f32.
     type Simd: Simd;
 
-    /// Values of a vector: divides a group of channels.
+    /// Values in a vector; a group of channels is a multiple of it.
     const LANES: usize = <Self::Simd as Simd>::F32_LANES;
 
-    /// Outputs of a tile.
+    /// Outputs in a tile.
     const NR: usize = NR_VECTORS * Self::LANES;
 
-    /// Inputs that the loop takes in one turn. Panels and strips have zeros behind their last input up to a whole turn.
+    /// Inputs per iteration of the inner loop. Panels and strips are padded with zeros to a multiple of it.
     const UNROLL: usize;
 
-    /// Whether sums of elements are precise enough as elements again: Strassen's and Winograd's algorithms multiply such.
-    const MULTIPLIES_SUMS: bool;
+    /// Whether the sum of two elements, rounded to an element, is still precise enough. Strassen's and Winograd's
+    /// algorithms need it.
+    const SUMS_FIT_ELEMENTS: bool;
 
     /// The vector instructions.
     fn simd(self) -> Self::Simd;
@@ -66,23 +68,23 @@ pub(super) trait Microkernel: Copy {
     /// Rounds a value to an element.
     fn element(value: f32) -> Self::Element;
 
-    /// Where a strip has the weight of an input for an output of the tile.
+    /// Index in a strip of the weight from `input` to `output`.
     fn strip_index(input: usize, output: usize) -> usize;
 
-    /// Rounds a vector of values to elements, which are written to the front of `place`.
-    fn pack(self, values: Vector<Self>, place: &mut [Self::Element]);
+    /// Rounds a vector of values to elements and writes them to the front of `out`.
+    fn pack(self, values: Vector<Self>, out: &mut [Self::Element]);
 
-    /// The values of the first elements.
+    /// Converts the first [`LANES`](Self::LANES) elements to f32.
     fn unpack(self, elements: &[Self::Element]) -> Vector<Self>;
 
-    /// Rounds values to as many elements.
-    fn pack_slice(values: &[f32], place: &mut [Self::Element]);
+    /// Rounds `values` to elements; both slices have the same length.
+    fn pack_slice(values: &[f32], out: &mut [Self::Element]);
 
-    /// `sums` and the products of some pixels with a strip, added up input after input: so a result is the same bits
-    /// whatever the length of a vector.
+    /// `initial` plus pixels times strip. Products are added input by input, so the bits do not depend on the vector
+    /// length.
     fn multiply<const ROW: usize>(
         self,
-        sums: &Tile<Self>,
+        initial: &Tile<Self>,
         pixels: &[[Self::Element; ROW]; MR],
         strip: &[Self::Element],
     ) -> Tile<Self>;
@@ -105,16 +107,16 @@ pub(super) trait Microkernel: Copy {
         [[self.zero(); NR_VECTORS]; MR]
     }
 
-    /// The first values of a slice.
+    /// Loads a vector from the front of `values`.
     #[inline(always)]
     fn load(self, values: &[f32]) -> Vector<Self> {
         Self::Simd::as_simd_f32s(values).0[0]
     }
 
-    /// Writes a vector to the front of `place`.
+    /// Writes a vector to the front of `out`.
     #[inline(always)]
-    fn store(self, values: Vector<Self>, place: &mut [f32]) {
-        Self::Simd::as_mut_simd_f32s(place).0[0] = values;
+    fn store(self, values: Vector<Self>, out: &mut [f32]) {
+        Self::Simd::as_mut_simd_f32s(out).0[0] = values;
     }
 
     /// Elementwise a + b.
@@ -135,27 +137,27 @@ pub(super) trait Microkernel: Copy {
         self.simd().mul_add_f32s(a, b, c)
     }
 
-    /// Elementwise the larger of a and b; which of them where one is NaN depends on the processor.
+    /// Elementwise max(a, b); if one is NaN, the result depends on the processor.
     #[inline(always)]
     fn max(self, a: Vector<Self>, b: Vector<Self>) -> Vector<Self> {
         self.simd().max_f32s(a, b)
     }
 
-    /// Elementwise the value, or zero where that is larger; NaN stays NaN.
+    /// Elementwise max(value, 0); NaN stays NaN.
     #[inline(always)]
     fn relu(self, values: Vector<Self>) -> Vector<Self> {
         if Self::LANES == 1 {
             // f32::max would make NaN zero.
             return self.simd().select_f32s(self.simd().less_than_f32s(values, self.zero()), self.zero(), values);
         }
-        // With NaN, x86 takes the second operand, and NEON takes NaN.
+        // If one operand is NaN, x86 returns the second, here `values`; NEON returns NaN.
         self.max(self.zero(), values)
     }
 }
 
 /// A computation that is compiled for each microkernel.
 pub(super) trait Task {
-    /// What it gives.
+    /// Its result.
     type Output;
 
     /// Runs it. Implementations are `#[inline(always)]`, and so is what they call in loops: only what is inlined is

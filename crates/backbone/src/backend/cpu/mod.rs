@@ -1,18 +1,18 @@
 //! The layers on the CPU, in our own kernels.
 //!
 //! ```text
-//! feature maps ─ pack (im2col, or the sums of a depthwise convolution) ─▶ panel ─ product ─ epilogue ─▶ feature maps
+//! feature maps ─ pack (im2col, or a depthwise convolution) ─▶ panel ─ matrix product ─ epilogue ─▶ feature maps
 //! ```
 //!
-//! A layer goes over its result band by band: what the weights multiply is packed for some pixels and multiplied there. So
-//! the sums of a depthwise convolution never go through memory, and all convolutions of the network but one (winograd) are
-//! the same product (direct, strassen). Each call uses one core.
+//! A layer computes its output in bands of pixels: it packs the inputs of a band into a panel and multiplies them
+//! there. So a depthwise convolution's output never goes through memory, and every convolution but one (winograd) is
+//! the same matrix product (direct, strassen). A call uses one core.
 //!
-//! oneDNN, which libtorch has for this, does each layer and all of its batch before the next, eight multiplications where
-//! the large layers can do with seven (strassen), and 36 where block 1 can do with 16 (winograd). Every value is calculated
-//! in one fixed order with fused multiply-adds: a row is the same bits in whatever batch it is, with whatever vectors.
+//! oneDNN, libtorch's kernels on the CPU, runs each layer for the whole batch. Large layers take it eight
+//! multiplications where Strassen's algorithm takes seven, and block 1 takes 36 where Winograd's takes 16. We add in
+//! one fixed order with fused multiply-adds, so a row has the same bits in any batch and with any vector length.
 //!
-//! Number format and vector length are the microkernel's affair (microkernel; f32_microkernel is the one there is).
+//! Only the microkernel depends on number format and vector length. There is one, f32_microkernel.
 
 mod buffers;
 mod feature_maps;
@@ -41,34 +41,35 @@ use self::im2col::Im2col;
 use self::microkernel::{Microkernel, Task};
 use self::pack::PackPixels;
 use self::pool::{MaxPool, global_average_pool};
-use self::product::Product;
+use self::product::PackedMatrix;
 use self::winograd::Winograd;
 use crate::backend::interface::{
     Activation, Backend, Conv2dParams, ConvWeights, HALF_RANGE, SeparableConv2dParams, Shape, output_side,
 };
 use crate::network::NetworkError;
-use crate::processor::Vectors;
+use crate::processor::SimdLevel;
 
 /// One core of the processor, in f32.
 #[derive(Debug, Clone)]
 pub(crate) struct Cpu {
-    vectors: Vectors,
+    simd: SimdLevel,
     buffers: Buffers,
 }
 
 /// A convolution without padding.
 #[derive(Debug, Clone)]
 pub(crate) struct Conv2d {
-    window: usize,
+    /// Width and height of the kernel.
+    kernel_size: usize,
     stride: usize,
     weights: Arc<PackedConv2d>,
     epilogue: Arc<Epilogue>,
 }
 
-/// A convolution's weights, packed for the algorithm that does it.
+/// A convolution's weights, packed for the algorithm that computes it.
 #[derive(Debug)]
 enum PackedConv2d {
-    Product(Product),
+    Product(PackedMatrix),
     Winograd(Winograd),
 }
 
@@ -76,30 +77,30 @@ enum PackedConv2d {
 #[derive(Debug, Clone)]
 pub(crate) struct SeparableConv2d {
     input_activation: Activation,
-    /// (9, channels), zeros up to a whole group.
+    /// (9, channels), padded with zeros to whole groups.
     depthwise: Arc<[f32]>,
-    pointwise: Arc<Product>,
+    pointwise: Arc<PackedMatrix>,
     epilogue: Arc<Epilogue>,
 }
 
 impl Cpu {
-    /// With these of the processor's vectors.
-    pub(crate) fn new(vectors: Vectors) -> Self {
-        Self { vectors, buffers: Buffers::default() }
+    /// Runs with these vector instructions.
+    pub(crate) fn new(simd: SimdLevel) -> Self {
+        Self { simd, buffers: Buffers::default() }
     }
 
     /// Runs a task in the microkernel. Another number format would be chosen here.
     fn run<T: Task>(&self, task: T) -> T::Output {
-        f32_microkernel::run(self.vectors, task)
+        f32_microkernel::run(self.simd, task)
     }
 
     /// The convolution of `x`, in `out` or added to what is there.
     fn run_conv2d(&self, layer: &Conv2d, x: &FeatureMaps, mut out: FeatureMaps, accumulate: bool) -> FeatureMaps {
         let output = Output { epilogue: &layer.epilogue, maps: &mut out, accumulate };
         match &*layer.weights {
-            PackedConv2d::Product(product) => {
-                let pixels = Im2col { x, window: layer.window, stride: layer.stride };
-                self.run(RunProduct { product, pixels, output });
+            PackedConv2d::Product(weights) => {
+                let pixels = Im2col { x, kernel_size: layer.kernel_size, stride: layer.stride };
+                self.run(RunProduct { weights, pixels, output });
             }
             PackedConv2d::Winograd(weights) => self.run(RunWinograd { weights, x, output }),
         }
@@ -116,7 +117,7 @@ impl Cpu {
     ) -> FeatureMaps {
         let pixels = Depthwise { x, activation: layer.input_activation, taps: &layer.depthwise };
         let output = Output { epilogue: &layer.epilogue, maps: &mut out, accumulate };
-        self.run(RunProduct { product: &layer.pointwise, pixels, output });
+        self.run(RunProduct { weights: &layer.pointwise, pixels, output });
         out
     }
 }
@@ -128,14 +129,14 @@ impl Backend for Cpu {
     const ENTRY_PICTURES: usize = 1;
 
     fn describe(&self) -> String {
-        format!("our own ({})", self.vectors)
+        format!("icebox's own ({})", self.simd)
     }
 
     fn prepare_conv2d(&self, params: &Conv2dParams, _: Shape) -> Result<Conv2d, NetworkError> {
         let &Conv2dParams { ref weights, stride, activation } = params;
         let packed = self.run(PackConv2d { weights, stride });
         let epilogue = Arc::new(Epilogue::new(&weights.bias, activation));
-        Ok(Conv2d { window: weights.side, stride, weights: Arc::new(packed), epilogue })
+        Ok(Conv2d { kernel_size: weights.side, stride, weights: Arc::new(packed), epilogue })
     }
 
     fn prepare_separable_conv2d(
@@ -144,7 +145,7 @@ impl Backend for Cpu {
         _: Shape,
     ) -> Result<SeparableConv2d, NetworkError> {
         let SeparableConv2dParams { depthwise, pointwise, .. } = params;
-        // Each tap's channels are filled up to a whole group.
+        // Each tap's channels are padded to whole groups.
         let mut taps = Vec::new();
         for channels in depthwise.kernel.chunks_exact(depthwise.inputs) {
             taps.extend_from_slice(channels);
@@ -169,7 +170,7 @@ impl Backend for Cpu {
     }
 
     fn conv2d(&self, layer: &Conv2d, x: &FeatureMaps) -> Result<FeatureMaps, NetworkError> {
-        let out = x.new_like(output_side(x.side, layer.window, layer.stride), layer.epilogue.outputs);
+        let out = x.new_like(output_side(x.side, layer.kernel_size, layer.stride), layer.epilogue.outputs);
         Ok(self.run_conv2d(layer, x, out, false))
     }
 
@@ -235,10 +236,10 @@ impl Task for PackConv2d<'_> {
 
     #[inline(always)]
     fn run<K: Microkernel>(self, _: K) -> PackedConv2d {
-        if K::MULTIPLIES_SUMS && Winograd::suits(self.weights, self.stride) {
+        if K::SUMS_FIT_ELEMENTS && Winograd::applies_to(self.weights, self.stride) {
             PackedConv2d::Winograd(Winograd::pack::<K>(self.weights))
         } else {
-            PackedConv2d::Product(Product::pack::<K>(self.weights))
+            PackedConv2d::Product(PackedMatrix::pack::<K>(self.weights))
         }
     }
 }
@@ -247,17 +248,17 @@ impl Task for PackConv2d<'_> {
 struct PackPointwise<'a>(&'a ConvWeights);
 
 impl Task for PackPointwise<'_> {
-    type Output = Product;
+    type Output = PackedMatrix;
 
     #[inline(always)]
-    fn run<K: Microkernel>(self, _: K) -> Product {
-        Product::pack::<K>(self.0)
+    fn run<K: Microkernel>(self, _: K) -> PackedMatrix {
+        PackedMatrix::pack::<K>(self.0)
     }
 }
 
-/// Runs [`Product::run`].
+/// Runs [`PackedMatrix::run`].
 struct RunProduct<'a, P> {
-    product: &'a Product,
+    weights: &'a PackedMatrix,
     pixels: P,
     output: Output<'a>,
 }
@@ -267,7 +268,7 @@ impl<P: PackPixels> Task for RunProduct<'_, P> {
 
     #[inline(always)]
     fn run<K: Microkernel>(self, kernel: K) {
-        self.product.run(kernel, &self.pixels, self.output);
+        self.weights.run(kernel, &self.pixels, self.output);
     }
 }
 

@@ -1,21 +1,22 @@
-//! How pixels get into a panel.
+//! The trait of what is packed into panels.
 
 use std::ops::Range;
 
-use super::microkernel::{Microkernel, Row};
+use super::microkernel::{Microkernel, PanelRow};
 
-/// What a layer multiplies by its weights: for each pixel of the result a list of inputs.
+/// The left factor of a layer's matrix product: for each pixel of the output, the inputs that the weights multiply.
 pub(super) trait PackPixels {
-    /// Packs the inputs number `inputs` of some pixels of a picture of the result, which are counted row by row, into the
-    /// rows of `panel`. A photo's inputs are no whole number of turns of the innermost loop: zeros come behind them.
+    /// Packs a range of the inputs of some output pixels of one picture, a pixel in each row of `panel`. Pixels are
+    /// counted row by row. The inputs are padded with zeros to a multiple of [`Microkernel::UNROLL`], which matters for
+    /// photos only.
     ///
-    /// Inputs start at a group of channels; only those of photos end within one.
+    /// `inputs` starts at a group of channels. Only that of a photo ends within one.
     fn pack<K: Microkernel>(
         &self,
         kernel: K,
         picture: usize,
         pixels: Range<usize>,
         inputs: Range<usize>,
-        panel: &mut [Row<K>],
+        panel: &mut [PanelRow<K>],
     );
 }

@@ -3,8 +3,8 @@
 use super::feature_maps::{FeatureMaps, GROUP};
 use super::microkernel::{Microkernel, Task};
 
-/// Max pooling 3x3 with stride 2 of `x`, to `out`. On an even side the first window starts at the picture's edge, on an odd
-/// one a pixel before it; what lies outside is left out.
+/// Max pooling 3x3 with stride 2 of `x`, to `out`. If the side is even, the first window starts at the picture's edge;
+/// if it is odd, a pixel before it. Pixels outside the picture are ignored.
 pub(super) struct MaxPool<'a> {
     pub x: &'a FeatureMaps,
     pub out: &'a mut FeatureMaps,

@@ -9,22 +9,22 @@ use super::strassen::Strassen;
 use super::weight_matrix::WeightMatrix;
 use crate::backend::interface::ConvWeights;
 
-/// Packed weights.
+/// A matrix of weights, packed for the algorithm that multiplies by it.
 #[derive(Debug)]
-pub(super) enum Product {
+pub(super) enum PackedMatrix {
     Direct(Direct),
     Strassen(Strassen),
 }
 
-/// Inputs and outputs from which on seven products of halves take less time than eight. Between 128 and 400 it makes no
-/// difference to the network.
+/// The smallest number of inputs and of outputs for which seven products of halves take less time than eight. Any value
+/// between 128 and 400 makes the network as fast.
 const MIN_STRASSEN: usize = 256;
 
-impl Product {
+impl PackedMatrix {
     /// Packs the weights of a convolution for a microkernel.
     pub(super) fn pack<K: Microkernel>(weights: &ConvWeights) -> Self {
         let weights = WeightMatrix::new(weights);
-        if K::MULTIPLIES_SUMS && weights.inputs().min(weights.outputs) >= MIN_STRASSEN {
+        if K::SUMS_FIT_ELEMENTS && weights.inputs().min(weights.outputs) >= MIN_STRASSEN {
             Self::Strassen(Strassen::pack::<K>(&weights))
         } else {
             Self::Direct(Direct::pack::<K>(&weights))

@@ -1,9 +1,10 @@
-//! The product of pixels and weights with seven products of halves in place of eight, for large layers.
+//! The matrix product of pixels and weights for large layers, with seven products of half the size where the definition
+//! takes eight.
 //!
-//! Pixels, inputs and outputs are each cut into two halves: A12 are the first pixels with the second inputs, B21 the
-//! weights of the second inputs for the first outputs. Strassen (1969, "Gaussian Elimination is not Optimal") found that
-//! seven products of sums of these quarters have all that is needed. Here they are as Winograd arranged them, with the
-//! fewest additions (Boyer et al. 2009, arXiv 0707.2347, section 2):
+//! Pixels, inputs and outputs are each cut into two halves: A12 holds the second half of the inputs of the first half
+//! of the pixels, B21 the weights from the second half of the inputs to the first half of the outputs. Strassen (1969,
+//! "Gaussian Elimination is not Optimal") found that seven products of sums of these quarters are enough. This is
+//! Winograd's variant, which has the fewest additions (Boyer et al. 2009, arXiv 0707.2347, section 2):
 //!
 //! ```text
 //! S1 = A21 + A22   S2 = S1 - A11    S3 = A11 - A21   S4 = A12 - S2
@@ -15,9 +16,9 @@
 //! C21 = U3 + A22 T4            C22 = U3 + S1 T1
 //! ```
 //!
-//! The sums T of weights are made once, the sums S of pixels in the panels; a tile that goes on from an earlier one starts
-//! with its sums in the registers. What a result is depends on the pixel's place in its picture alone, so rows are the same
-//! bits in any batch. By itself it takes the features of photos from 1.7e-6 of Keras's to 2.1e-6 (relative L2).
+//! Weight sums T are computed once, pixel sums S when panels are packed. A tile that adds to an earlier one starts with
+//! that tile's accumulators. An output depends only on its pixel's position in its picture, so rows have the same bits
+//! in any batch. Strassen alone raises the distance of the features from Keras's from 1.7e-6 to 2.1e-6 (relative L2).
 
 use std::ops::Range;
 
@@ -27,7 +28,7 @@ use rayon::prelude::*;
 use super::buffers::{Buffer, Buffers};
 use super::epilogue::{Output, Target};
 use super::feature_maps::GROUP;
-use super::microkernel::{MR, Microkernel, Row, Tile};
+use super::microkernel::{MR, Microkernel, PanelRow, Tile};
 use super::pack::PackPixels;
 use super::weight_matrix::{WeightMatrix, blocks};
 
@@ -45,7 +46,7 @@ pub(super) struct Strassen {
 
 /// One of the seven products.
 #[derive(Debug, Clone, Copy)]
-enum Product {
+enum SubProduct {
     A11B11,
     A12B21,
     S2T2,
@@ -55,26 +56,29 @@ enum Product {
     S4B22,
 }
 
-/// In the order in which they are multiplied, and in which panels and weights lie: those that others go on from come first.
-const PRODUCTS: [Product; 7] = {
-    use Product::{A11B11, A12B21, A22T4, S1T1, S2T2, S3T3, S4B22};
+/// Order of multiplication, and of panels and weights in memory. A product comes after those that it adds to.
+const SUB_PRODUCTS: [SubProduct; 7] = {
+    use SubProduct::{A11B11, A12B21, A22T4, S1T1, S2T2, S3T3, S4B22};
     [A11B11, A12B21, S2T2, S3T3, A22T4, S1T1, S4B22]
 };
 
-/// Pairs of pixels in a panel, one of each half: whenever so many are done, all of the weights come from memory again.
-const MC: usize = 28 * MR;
+/// Pairs of pixels in a panel, one pixel of each half. For every MC pairs all weights are read from memory again.
+const MC: usize = TILES * MR;
+
+/// Tiles of a panel's pairs.
+const TILES: usize = 28;
 
 /// The left factors of the products.
-type Panels<K> = [[Row<K>; MC]; PRODUCTS.len()];
+type Panels<K> = [[PanelRow<K>; MC]; SUB_PRODUCTS.len()];
 
-/// Sums that several results go on from: first A11 B11, then U2, then U4; and U3.
+/// Tiles that later products add to, `[u, u3]`: `u` holds A11 B11, then U2, then U4.
 type Partial<K> = [Tile<K>; 2];
 
-/// Where the first group of channels of either pixel of a pair is in the result (`FeatureMaps::index`). A picture's
-/// second half may have a pixel less.
+/// Where the output has the first group of channels of each pixel of a pair (`FeatureMaps::index`). A picture's second
+/// half may have one pixel less.
 type PairIndex = [Option<usize>; 2];
 
-/// A pair's pixels.
+/// Indices of a pair's pixels.
 const FIRST: usize = 0;
 const SECOND: usize = 1;
 
@@ -82,19 +86,20 @@ impl Strassen {
     /// Packs weights for a microkernel.
     pub(super) fn pack<K: Microkernel>(weights: &WeightMatrix<'_>) -> Self {
         let inputs = weights.inputs();
-        // Halves are whole groups, not vectors of this processor's: what is in which half decides about the last bits.
+        // Halves are whole groups, not whole vectors of this processor, since the last bits depend on what is in which
+        // half.
         let half_inputs = inputs.div_ceil(2).next_multiple_of(GROUP);
         let half_outputs = weights.outputs.div_ceil(2).next_multiple_of(GROUP);
         let strips = half_outputs.div_ceil(K::NR);
-        let elements = PRODUCTS.len() * half_inputs * strips * K::NR;
+        let elements = SUB_PRODUCTS.len() * half_inputs * strips * K::NR;
         let mut packed = Buffers::default().take::<u8>(elements * size_of::<K::Element>());
-        let mut places: &mut [K::Element] = cast_slice_mut(&mut packed);
+        let mut unfilled: &mut [K::Element] = cast_slice_mut(&mut packed);
         for block in blocks(half_inputs) {
             let strip_len = block.len() * K::NR;
-            let (block_places, rest) = places.split_at_mut(PRODUCTS.len() * strips * strip_len);
-            places = rest;
-            block_places.par_chunks_exact_mut(strip_len).enumerate().for_each(|(n, strip)| {
-                let (product, first_output) = (PRODUCTS[n / strips], n % strips * K::NR);
+            let (strips_of_block, rest) = unfilled.split_at_mut(SUB_PRODUCTS.len() * strips * strip_len);
+            unfilled = rest;
+            strips_of_block.par_chunks_exact_mut(strip_len).enumerate().for_each(|(n, strip)| {
+                let (product, first_output) = (SUB_PRODUCTS[n / strips], n % strips * K::NR);
                 for input in block.clone() {
                     // The last strip may have fewer outputs than it has room for.
                     for output in first_output..half_outputs.min(first_output + K::NR) {
@@ -119,9 +124,9 @@ impl Strassen {
         let half_pixels = out_pixels.div_ceil(2);
         let pairs = output.maps.pictures * half_pixels;
         let strips = self.half_outputs.div_ceil(K::NR);
-        let mut panels = output.maps.values.another::<Panels<K>>(1);
+        let mut panels = output.maps.values.take_from_pool::<Panels<K>>(1);
         let panels = &mut panels[0];
-        let mut partial = output.maps.values.another::<Partial<K>>(strips * MC / MR);
+        let mut partials = output.maps.values.take_from_pool::<Partial<K>>(strips * TILES);
         for first_pair in (0..pairs).step_by(MC) {
             let band = first_pair..pairs.min(first_pair + MC);
             let mut indices: Vec<PairIndex> = Vec::with_capacity(MC);
@@ -134,12 +139,12 @@ impl Strassen {
             for block in blocks(self.half_inputs) {
                 self.pack_pixels(kernel, pixels, out_pixels, band.clone(), block.clone(), panels);
                 let target = output.target(block.start == 0, block.end == self.half_inputs);
-                self.multiply(kernel, block, panels, &mut partial, &indices, target);
+                self.multiply(kernel, block, panels, &mut partials, &indices, target);
             }
         }
     }
 
-    /// Packs the quarters of a band's pairs for a block of inputs, and adds them up.
+    /// Packs the left factors for a band's pairs and a block of inputs: the quarters of A, and their sums S.
     #[inline(always)]
     fn pack_pixels<K: Microkernel>(
         &self,
@@ -150,26 +155,26 @@ impl Strassen {
         block: Range<usize>,
         panels: &mut Panels<K>,
     ) {
-        // In the order of `PRODUCTS`. A21 is no product's factor: its place is where S2 will be.
+        // In the order of `SUB_PRODUCTS`. No product uses A21 itself: it is packed where S2 will be, and overwritten.
         let [a11, a12, a21, s3, a22, s1, s4] = panels;
         let half_pixels = out_pixels.div_ceil(2);
         // The second half may have fewer inputs.
         let second_block =
             self.inputs.min(self.half_inputs + block.start)..self.inputs.min(self.half_inputs + block.end);
         for picture in band.start / half_pixels..band.end.div_ceil(half_pixels) {
-            // The picture's pairs in the band, as its pixels of either half, and as rows of the panels.
+            // The picture's pairs in the band, as pixels of the two halves, and as rows of the panels.
             let first_pair = picture * half_pixels;
             let pairs = band.start.max(first_pair)..band.end.min(first_pair + half_pixels);
-            let upper = pairs.start - first_pair..pairs.end - first_pair;
-            let lower = upper.start + half_pixels..out_pixels.min(upper.end + half_pixels);
+            let first_pixels = pairs.start - first_pair..pairs.end - first_pair;
+            let second_pixels = first_pixels.start + half_pixels..out_pixels.min(first_pixels.end + half_pixels);
             let rows = pairs.start - band.start..pairs.end - band.start;
             // The quarters.
-            pixels.pack(kernel, picture, upper.clone(), block.clone(), &mut a11[rows.clone()]);
-            pixels.pack(kernel, picture, upper, second_block.clone(), &mut a12[rows.clone()]);
-            pixels.pack(kernel, picture, lower.clone(), block.clone(), &mut a21[rows.clone()]);
-            pixels.pack(kernel, picture, lower.clone(), second_block.clone(), &mut a22[rows.clone()]);
-            // Zeros stand for the pixel and the inputs that the second halves may lack.
-            for missing in rows.start + lower.len()..rows.end {
+            pixels.pack(kernel, picture, first_pixels.clone(), block.clone(), &mut a11[rows.clone()]);
+            pixels.pack(kernel, picture, first_pixels, second_block.clone(), &mut a12[rows.clone()]);
+            pixels.pack(kernel, picture, second_pixels.clone(), block.clone(), &mut a21[rows.clone()]);
+            pixels.pack(kernel, picture, second_pixels.clone(), second_block.clone(), &mut a22[rows.clone()]);
+            // Zeros for the pixel and the inputs that the second halves may lack.
+            for missing in rows.start + second_pixels.len()..rows.end {
                 a21[missing].fill(K::element(0.0));
                 a22[missing].fill(K::element(0.0));
             }
@@ -179,70 +184,71 @@ impl Strassen {
             }
         }
         // Their sums.
-        let s2 = a21;
+        let a21_and_s2 = a21;
         for pair in 0..band.len() {
             for input in (0..block.len()).step_by(K::LANES) {
-                let first = kernel.unpack(&a11[pair][input..]);
-                let second = kernel.unpack(&a12[pair][input..]);
-                let third = kernel.unpack(&s2[pair][input..]);
-                let fourth = kernel.unpack(&a22[pair][input..]);
-                let sum1 = kernel.add(third, fourth);
-                let sum2 = kernel.sub(sum1, first);
+                let a11 = kernel.unpack(&a11[pair][input..]);
+                let a12 = kernel.unpack(&a12[pair][input..]);
+                let a21 = kernel.unpack(&a21_and_s2[pair][input..]);
+                let a22 = kernel.unpack(&a22[pair][input..]);
+                let sum1 = kernel.add(a21, a22);
+                let sum2 = kernel.sub(sum1, a11);
                 kernel.pack(sum1, &mut s1[pair][input..]);
-                kernel.pack(sum2, &mut s2[pair][input..]);
-                kernel.pack(kernel.sub(first, third), &mut s3[pair][input..]);
-                kernel.pack(kernel.sub(second, sum2), &mut s4[pair][input..]);
+                kernel.pack(sum2, &mut a21_and_s2[pair][input..]);
+                kernel.pack(kernel.sub(a11, a21), &mut s3[pair][input..]);
+                kernel.pack(kernel.sub(a12, sum2), &mut s4[pair][input..]);
             }
         }
     }
 
-    /// Multiplies the panels of a block of inputs, one product after the other, and adds up the results.
+    /// Multiplies the panels of a block of inputs, one product after the other, and adds the products up to the output.
     #[inline(always)]
     fn multiply<K: Microkernel>(
         &self,
         kernel: K,
         block: Range<usize>,
         panels: &Panels<K>,
-        partial: &mut [Partial<K>],
+        partials: &mut [Partial<K>],
         indices: &[PairIndex],
         mut target: Target<'_>,
     ) {
         let strips = self.half_outputs.div_ceil(K::NR);
         let strip_len = block.len() * K::NR;
         let packed: &[K::Element] = cast_slice(&self.packed);
-        let mut packed = &packed[PRODUCTS.len() * strips * block.start * K::NR..];
-        // A strip stays in the first-level cache while all pixels of the band pass, and a panel in the second-level cache
-        // while all strips of a product do.
-        for (product, panel) in PRODUCTS.into_iter().zip(panels) {
-            let panel = panel.as_chunks::<MR>().0;
-            for (n, partial) in partial.chunks_exact_mut(MC / MR).enumerate() {
+        let mut packed = &packed[SUB_PRODUCTS.len() * strips * block.start * K::NR..];
+        // A strip stays in the first-level cache while all pixels of the band pass, and a panel in the second-level
+        // cache while all strips of a product do.
+        for (product, panel) in SUB_PRODUCTS.into_iter().zip(panels) {
+            let pixel_tiles = panel.as_chunks::<MR>().0;
+            for strip_number in 0..strips {
                 let (strip, rest) = packed.split_at(strip_len);
                 packed = rest;
-                let left = n * K::NR..self.half_outputs;
-                let right = self.half_outputs + left.start..target.padded_outputs();
-                for (n, indices) in indices.chunks(MR).enumerate() {
-                    let [u, u3] = &mut partial[n];
-                    // What it goes on from.
-                    let from = match product {
-                        Product::A11B11 | Product::S1T1 => &kernel.zeros(),
-                        Product::A12B21 | Product::S2T2 | Product::S3T3 | Product::S4B22 => &*u,
-                        Product::A22T4 => &*u3,
+                let first_outputs = strip_number * K::NR..self.half_outputs;
+                let second_outputs = self.half_outputs + first_outputs.start..target.padded_outputs();
+                let partials_of_strip = &mut partials[strip_number * TILES..][..TILES];
+                for (tile_number, pairs) in indices.chunks(MR).enumerate() {
+                    let [u, u3] = &mut partials_of_strip[tile_number];
+                    let initial = match product {
+                        SubProduct::A11B11 | SubProduct::S1T1 => &kernel.zeros(),
+                        SubProduct::A12B21 | SubProduct::S2T2 | SubProduct::S3T3 | SubProduct::S4B22 => &*u,
+                        SubProduct::A22T4 => &*u3,
                     };
-                    let sums = kernel.multiply(from, &panel[n], strip);
+                    let tile = kernel.multiply(initial, &pixel_tiles[tile_number], strip);
                     match product {
-                        Product::A11B11 | Product::S2T2 => *u = sums,
-                        Product::S3T3 => *u3 = sums,
+                        SubProduct::A11B11 | SubProduct::S2T2 => *u = tile,
+                        SubProduct::S3T3 => *u3 = tile,
                         // C11
-                        Product::A12B21 => store(kernel, &mut target, indices, FIRST, left.clone(), sums),
+                        SubProduct::A12B21 => store(kernel, &mut target, pairs, FIRST, first_outputs.clone(), tile),
                         // C21
-                        Product::A22T4 => store(kernel, &mut target, indices, SECOND, left.clone(), sums),
-                        // U4 and C22
-                        Product::S1T1 => {
-                            *u = add_tiles(kernel, u, &sums);
-                            store(kernel, &mut target, indices, SECOND, right.clone(), add_tiles(kernel, u3, &sums));
+                        SubProduct::A22T4 => store(kernel, &mut target, pairs, SECOND, first_outputs.clone(), tile),
+                        // U4 = U2 + S1 T1 is kept for C12; C22 = U3 + S1 T1 is stored.
+                        SubProduct::S1T1 => {
+                            *u = add_tiles(kernel, u, &tile);
+                            let c22 = add_tiles(kernel, u3, &tile);
+                            store(kernel, &mut target, pairs, SECOND, second_outputs.clone(), c22);
                         }
                         // C12
-                        Product::S4B22 => store(kernel, &mut target, indices, FIRST, right.clone(), sums),
+                        SubProduct::S4B22 => store(kernel, &mut target, pairs, FIRST, second_outputs.clone(), tile),
                     }
                 }
             }
@@ -250,8 +256,8 @@ impl Strassen {
     }
 }
 
-impl Product {
-    /// A value of the product's factor that is made of weights, from the values at its place in B11, B12, B21 and B22.
+impl SubProduct {
+    /// One weight of the right factor, from the weights at the same position in B11, B12, B21, B22.
     fn right_factor(self, quarters: [f32; 4]) -> f32 {
         let [b11, b12, b21, b22] = quarters.map(f64::from);
         let factor = match self {
@@ -279,7 +285,7 @@ fn add_tiles<K: Microkernel>(kernel: K, a: &Tile<K>, b: &Tile<K>) -> Tile<K> {
     sum
 }
 
-/// Stores a tile's results for the first or the second pixels of some pairs.
+/// Stores a tile for the first or the second pixels of some pairs.
 #[inline(always)]
 fn store<K: Microkernel>(
     kernel: K,
@@ -287,11 +293,11 @@ fn store<K: Microkernel>(
     pairs: &[PairIndex],
     half: usize,
     outputs: Range<usize>,
-    sums: Tile<K>,
+    tile: Tile<K>,
 ) {
-    for (indices, sums) in pairs.iter().zip(sums) {
+    for (indices, accumulators) in pairs.iter().zip(tile) {
         if let Some(index) = indices[half] {
-            target.store(kernel, index, outputs.clone(), sums);
+            target.store(kernel, index, outputs.clone(), accumulators);
         }
     }
 }

@@ -19,7 +19,7 @@ fn numbers(count: usize, seed: u32) -> Vec<f32> {
 }
 
 fn cpu() -> Cpu {
-    Cpu::new(Vectors::longest())
+    Cpu::new(SimdLevel::best())
 }
 
 /// Feature maps of numbers.
@@ -29,8 +29,8 @@ fn maps(pictures: usize, side: usize, channels: usize) -> FeatureMaps {
     let mut maps = FeatureMaps { pictures, side, channels, values };
     for (n, value) in numbers(pictures * side * side * channels, 1).into_iter().enumerate() {
         let (pixel, channel) = (n / channels, n % channels);
-        let place = index(&maps, pixel / (side * side), pixel % (side * side), channel);
-        maps.values[place] = value;
+        let start = index(&maps, pixel / (side * side), pixel % (side * side), channel);
+        maps.values[start] = value;
     }
     maps
 }
@@ -135,8 +135,8 @@ fn assert_close(found: &[f32], expected: &[f64]) {
     assert!(relative < 2e-6, "{relative:e}");
 }
 
-/// (pictures, side, inputs, outputs): sides even and odd, one pixel and more than a band; layers too small to be cut into
-/// halves, and large ones whose halves differ, fill no vector, and do not fit into one panel.
+/// (pictures, side, inputs, outputs): sides even and odd, one pixel and more than a band; layers too small to be cut
+/// into halves, and large ones whose halves differ, fill no vector, and do not fit into one panel.
 const SEPARABLE: [(usize, usize, usize, usize); 8] = [
     (2, 5, 7, 5),
     (1, 14, 40, 70),
@@ -224,7 +224,7 @@ fn a_result_is_the_same_bits_in_any_batch() {
     }
 }
 
-/// The pointwise convolution of a depthwise one's sums, by both algorithms.
+/// The pointwise convolution of a depthwise one's output, by both algorithms.
 struct BothProducts<'a> {
     pixels: Depthwise<'a>,
     weights: &'a ConvWeights,
@@ -247,21 +247,21 @@ impl Task for BothProducts<'_> {
 }
 
 #[test]
-fn a_result_is_the_same_bits_whatever_the_length_of_a_vector() {
+fn a_row_has_the_same_bits_with_any_vector_length() {
     let (x, pointwise) = (maps(2, 5, 71), weights(1, 71, 75));
-    let (few, window) = (maps(2, 9, 20), weights(3, 20, 30));
-    // Memory is used again: nothing of what is in it may be left, not even behind the last channel.
+    let (few, kernel) = (maps(2, 9, 20), weights(3, 20, 30));
+    // Memory is reused: no old value may be left in it, not even in the channels that pad the last group.
     for maps in [&x, &few] {
-        let mut used: Vec<_> = (0..8).map(|_| maps.values.another::<f32>(600_000)).collect();
+        let mut used: Vec<_> = (0..8).map(|_| maps.values.take_from_pool::<f32>(600_000)).collect();
         used.iter_mut().for_each(|buffer| buffer.fill(f32::NAN));
     }
     let taps = numbers(9 * 80, 4);
-    let results = |vectors: Vectors| {
-        let cpu = Cpu::new(vectors);
+    let results = |simd: SimdLevel| {
+        let cpu = Cpu::new(simd);
         let [mut direct, mut strassen] = [0, 1].map(|_| x.new_like(x.side, pointwise.outputs));
         let pixels = Depthwise { x: &x, activation: Activation::Relu, taps: &taps };
         cpu.run(BothProducts { pixels, weights: &pointwise, direct: &mut direct, strassen: &mut strassen });
-        let params = Conv2dParams { weights: window.clone(), stride: 1, activation: Activation::Relu };
+        let params = Conv2dParams { weights: kernel.clone(), stride: 1, activation: Activation::Relu };
         let winograd = cpu.prepare_conv2d(&params, Shape { pictures: 2, side: 9, channels: 20 }).unwrap();
         let convolved = cpu.conv2d(&winograd, &few).unwrap();
         let pooled = cpu.max_pool(&x).unwrap();
@@ -269,30 +269,30 @@ fn a_result_is_the_same_bits_whatever_the_length_of_a_vector() {
         assert!(all.iter().flat_map(|maps| &*maps.values).all(|value| value.is_finite()));
         all.map(|maps| nhwc(&maps))
     };
-    let longest = results(Vectors::longest());
-    for vectors in Vectors::available() {
-        assert!(results(vectors) == longest, "{vectors}");
+    let best = results(SimdLevel::best());
+    for simd in SimdLevel::available() {
+        assert!(results(simd) == best, "{simd}");
     }
 }
 
 #[test]
 fn nan_stays_nan() {
     let mut x = maps(1, 5, 300);
-    let place = index(&x, 0, 12, 7);
-    for vectors in Vectors::available() {
-        let cpu = Cpu::new(vectors);
+    let start = index(&x, 0, 12, 7);
+    for simd in SimdLevel::available() {
+        let cpu = Cpu::new(simd);
         let layer = separable(&cpu, 300, 280, [Activation::Relu, Activation::Relu]);
-        x.values[place] = 0.5;
+        x.values[start] = 0.5;
         assert!(nhwc(&cpu.separable_conv2d(&layer, &x).unwrap()).iter().all(|value| value.is_finite()));
-        x.values[place] = f32::NAN;
+        x.values[start] = f32::NAN;
         let pixel = &nhwc(&cpu.separable_conv2d(&layer, &x).unwrap())[280 * 12..280 * 13];
-        assert!(pixel.iter().all(|value| value.is_nan()), "{vectors}");
+        assert!(pixel.iter().all(|value| value.is_nan()), "{simd}");
     }
 }
 
 #[test]
 fn max_pooling_takes_the_largest_value_inside_the_picture() {
-    // On an odd side the first window starts a pixel outside.
+    // If the side is odd, the first window starts a pixel outside.
     for (side, padding) in [(6, 0), (7, 1), (1, 1), (2, 0)] {
         let x = maps(2, side, 11);
         let mut expected = Vec::new();

@@ -6,10 +6,10 @@ use super::feature_maps::{GROUP, group_width};
 use super::microkernel::KC;
 use crate::backend::interface::ConvWeights;
 
-/// The matrix. Its rows are in the order in which pixels are packed: row after row of the window, group after group of
-/// channels, pixel after pixel.
+/// The matrix. Its rows are in the order in which `PackPixels` packs a pixel's inputs: rows of the kernel, in each row
+/// groups of channels, in each group pixels.
 pub(super) struct WeightMatrix<'a> {
-    /// The weights of each input for all outputs; none where a group is filled up.
+    /// The weights of each input for all outputs; empty where a channel is padding.
     rows: Vec<&'a [f32]>,
     /// Columns.
     pub outputs: usize,
@@ -33,7 +33,7 @@ impl<'a> WeightMatrix<'a> {
         Self { rows, outputs }
     }
 
-    /// Rows: those that fill up a group included.
+    /// Rows, including those of channels that are padding.
     pub(super) fn inputs(&self) -> usize {
         self.rows.len()
     }
@@ -44,7 +44,8 @@ impl<'a> WeightMatrix<'a> {
     }
 }
 
-/// Cuts inputs into as few blocks of at most [`KC`] as may be, all but the last as long, of whole groups of channels.
+/// Cuts inputs into as few blocks of at most [`KC`] as possible. All but the last have the same length, a multiple of
+/// [`GROUP`].
 pub(super) fn blocks(inputs: usize) -> impl Iterator<Item = Range<usize>> {
     let length = inputs.div_ceil(inputs.div_ceil(KC)).next_multiple_of(GROUP);
     (0..inputs).step_by(length).map(move |start| start..inputs.min(start + length))

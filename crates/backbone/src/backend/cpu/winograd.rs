@@ -1,10 +1,11 @@
-//! 3x3 convolutions with stride 1, in 16 multiplications for each block of 2x2 results in place of 36.
+//! 3x3 convolutions with stride 1 that take 16 multiplications for each block of 2x2 outputs, where the definition
+//! takes 36.
 //!
-//! Winograd's minimal filtering as Lavin and Gray (2015, arXiv 1509.09308, section 4.1) nest it: of the 4x4 inputs d of a
-//! block and the weights g
+//! F(2x2, 3x3) of Lavin and Gray (2015, arXiv 1509.09308, section 4.1): the 2x2 outputs Y of a block, from its 4x4
+//! inputs d and the 3x3 weights g, are
 //!
 //! ```text
-//! Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A        ⊙: place by place
+//! Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A        ⊙: elementwise
 //!
 //!      1  0 -1  0          1    0    0
 //! Bᵀ = 0  1  1  0      G = 1/2  1/2  1/2      Aᵀ = 1  1  1  0
@@ -12,7 +13,7 @@
 //!      0  1  0 -1          0    0    1
 //! ```
 //!
-//! Over all channels, each of the 4x4 places is a matrix product of its own, (blocks, inputs) x (inputs, outputs).
+//! Over all channels, each of the 4x4 positions is a matrix product of its own, (blocks, inputs) x (inputs, outputs).
 
 use bytemuck::{cast_slice, cast_slice_mut};
 
@@ -28,42 +29,42 @@ use crate::backend::interface::output_side;
 pub(super) struct Winograd {
     /// In whole groups.
     inputs: usize,
-    /// The transformed weights, as the microkernel's elements: by strip, then by place.
+    /// The transformed weights, as the microkernel's elements: by strip, then by position.
     packed: Buffer<u8>,
 }
 
-/// Places of a block: 4x4.
-const PLACES: usize = 16;
+/// Positions in a block: 4x4.
+const POSITIONS: usize = 16;
 
-/// Inputs, at most: Xception has one such layer, and it has so many.
+/// Most input channels: the only such layer of Xception has 32.
 const MAX_INPUTS: usize = 32;
 
-/// A block's transformed inputs at one place. The length is an odd number of cache lines, as that of a panel's row.
-type Row<K> = [<K as Microkernel>::Element; MAX_INPUTS + 16];
+/// A block's transformed inputs at one position. The length is an odd number of cache lines, as that of a panel's row.
+type BlockRow<K> = [<K as Microkernel>::Element; MAX_INPUTS + 16];
 
-/// The transformed inputs of as many blocks as a tile has rows, place by place.
-type Panel<K> = [[Row<K>; MR]; PLACES];
+/// The transformed inputs of as many blocks as a tile has rows, by position.
+type Panel<K> = [[BlockRow<K>; MR]; POSITIONS];
 
 impl Winograd {
-    /// Whether a convolution can be done so.
-    pub(super) fn suits(weights: &ConvWeights, stride: usize) -> bool {
+    /// Whether this algorithm applies.
+    pub(super) fn applies_to(weights: &ConvWeights, stride: usize) -> bool {
         weights.side == 3 && stride == 1 && (GROUP..=MAX_INPUTS).contains(&weights.inputs)
     }
 
-    /// Packs the weights of a convolution that suits for a microkernel.
+    /// Packs weights for a microkernel. [`Self::applies_to`] must hold.
     pub(super) fn pack<K: Microkernel>(weights: &ConvWeights) -> Self {
         let inputs = weights.inputs.next_multiple_of(GROUP);
         let outputs = weights.outputs.next_multiple_of(GROUP.max(K::NR));
         let strip_len = inputs * K::NR;
-        let mut packed = Buffers::default().take::<u8>(PLACES * inputs * outputs * size_of::<K::Element>());
+        let mut packed = Buffers::default().take::<u8>(POSITIONS * inputs * outputs * size_of::<K::Element>());
         let elements: &mut [K::Element] = cast_slice_mut(&mut packed);
-        for (n, places) in elements.chunks_exact_mut(PLACES * strip_len).enumerate() {
-            let first_output = n * K::NR;
+        for (strip_number, strips) in elements.chunks_exact_mut(POSITIONS * strip_len).enumerate() {
+            let first_output = strip_number * K::NR;
             for input in 0..weights.inputs {
                 for output in first_output..weights.outputs.min(first_output + K::NR) {
                     let transformed = transform_weights(weights, input, output);
-                    for (place, strip) in places.chunks_exact_mut(strip_len).enumerate() {
-                        strip[K::strip_index(input, output - first_output)] = K::element(transformed[place]);
+                    for (position, strip) in strips.chunks_exact_mut(strip_len).enumerate() {
+                        strip[K::strip_index(input, output - first_output)] = K::element(transformed[position]);
                     }
                 }
             }
@@ -79,32 +80,32 @@ impl Winograd {
         let padded_outputs = output.epilogue.padded_outputs();
         let strip_len = self.inputs * K::NR;
         let packed: &[K::Element] = cast_slice(&self.packed);
-        let mut panels = x.values.another::<Panel<K>>(blocks.div_ceil(MR));
+        let mut panels = x.values.take_from_pool::<Panel<K>>(blocks.div_ceil(MR));
         let panels: &mut [Panel<K>] = &mut panels;
-        let mut products = [kernel.zeros(); PLACES];
+        let mut products = [kernel.zeros(); POSITIONS];
         for picture in 0..output.maps.pictures {
             let picture_start = output.maps.index(picture, 0, 0);
             let mut target = output.target(true, true);
-            // Two rows of results at a time.
+            // Two rows of outputs at a time.
             for top in (0..side).step_by(2) {
                 self.pack_blocks(kernel, x, picture, top, panels);
-                for (n, strips) in packed.chunks_exact(PLACES * strip_len).enumerate() {
-                    let outputs = n * K::NR..padded_outputs;
-                    for (n, panel) in panels.iter().enumerate() {
-                        // For a tile of blocks the products of all places …
-                        for (place, strip) in strips.chunks_exact(strip_len).enumerate() {
-                            products[place] = kernel.multiply(&kernel.zeros(), &panel[place], strip);
+                for (strip_number, strips) in packed.chunks_exact(POSITIONS * strip_len).enumerate() {
+                    let outputs = strip_number * K::NR..padded_outputs;
+                    for (panel_number, panel) in panels.iter().enumerate() {
+                        // The products at all positions of a tile of blocks …
+                        for (position, strip) in strips.chunks_exact(strip_len).enumerate() {
+                            products[position] = kernel.multiply(&kernel.zeros(), &panel[position], strip);
                         }
-                        // … and from them the results, block by block.
-                        let first_block = n * MR;
+                        // … and from them the outputs, block by block.
+                        let first_block = panel_number * MR;
                         for block in first_block..blocks.min(first_block + MR) {
                             let results = transform_products(kernel, &products, block - first_block);
-                            for (n, sums) in results.into_iter().enumerate() {
+                            for (n, result) in results.into_iter().enumerate() {
                                 let (row, column) = (top + n / 2, 2 * block + n % 2);
-                                // An odd side cuts the last blocks.
+                                // If the side is odd, the last blocks have outputs outside the picture.
                                 if row < side && column < side {
                                     let index = picture_start + (row * side + column) * GROUP;
-                                    target.store(kernel, index, outputs.clone(), sums);
+                                    target.store(kernel, index, outputs.clone(), result);
                                 }
                             }
                         }
@@ -114,8 +115,8 @@ impl Winograd {
         }
     }
 
-    /// Packs the transformed inputs of a row of blocks, whose first inputs are in row `top` of the picture. What lies
-    /// outside the picture is zero.
+    /// Packs the transformed inputs of a row of blocks, whose first inputs are in row `top` of the picture. Inputs
+    /// outside the picture are zero.
     #[inline(always)]
     fn pack_blocks<K: Microkernel>(
         &self,
@@ -154,7 +155,7 @@ impl Winograd {
 }
 
 /// G g Gᵀ of the weights of an input for an output, row by row.
-fn transform_weights(weights: &ConvWeights, input: usize, output: usize) -> [f32; PLACES] {
+fn transform_weights(weights: &ConvWeights, input: usize, output: usize) -> [f32; POSITIONS] {
     let weight = |row: usize, column: usize| {
         f64::from(weights.kernel[((row * 3 + column) * weights.inputs + input) * weights.outputs + output])
     };
@@ -164,7 +165,7 @@ fn transform_weights(weights: &ConvWeights, input: usize, output: usize) -> [f32
         *row = transform_filter([weight(n, 0), weight(n, 1), weight(n, 2)]);
     }
     // G (g Gᵀ)
-    let mut transformed = [0.0; PLACES];
+    let mut transformed = [0.0; POSITIONS];
     for column in 0..4 {
         let values = transform_filter([rows[0][column], rows[1][column], rows[2][column]]);
         for (row, value) in values.into_iter().enumerate() {
@@ -187,15 +188,15 @@ fn transform_inputs<K: Microkernel>(kernel: K, [a, b, c, d]: [Vector<K>; 4]) -> 
 
 /// Aᵀ times a vector.
 #[inline(always)]
-fn transform_sums<K: Microkernel>(kernel: K, [a, b, c, d]: [Vector<K>; 4]) -> [Vector<K>; 2] {
+fn transform_outputs<K: Microkernel>(kernel: K, [a, b, c, d]: [Vector<K>; 4]) -> [Vector<K>; 2] {
     [kernel.add(kernel.add(a, b), c), kernel.sub(kernel.sub(b, c), d)]
 }
 
-/// The 2x2 results of a block, row by row: Aᵀ m A of the products m of its places.
+/// The 2x2 outputs of a block, row by row: Aᵀ m A of the products m at its positions.
 #[inline(always)]
 fn transform_products<K: Microkernel>(
     kernel: K,
-    products: &[Tile<K>; PLACES],
+    products: &[Tile<K>; POSITIONS],
     block: usize,
 ) -> [[Vector<K>; NR_VECTORS]; 4] {
     let mut results = [[kernel.zero(); NR_VECTORS]; 4];
@@ -203,11 +204,12 @@ fn transform_products<K: Microkernel>(
         // m A
         let mut rows = [[kernel.zero(); 2]; 4];
         for (row, [a, b, c, d]) in rows.iter_mut().zip(products.as_chunks::<4>().0) {
-            *row = transform_sums(kernel, [a[block][vector], b[block][vector], c[block][vector], d[block][vector]]);
+            *row = transform_outputs(kernel, [a[block][vector], b[block][vector], c[block][vector], d[block][vector]]);
         }
         // Aᵀ (m A)
         for column in 0..2 {
-            let values = transform_sums(kernel, [rows[0][column], rows[1][column], rows[2][column], rows[3][column]]);
+            let values =
+                transform_outputs(kernel, [rows[0][column], rows[1][column], rows[2][column], rows[3][column]]);
             for (row, value) in values.into_iter().enumerate() {
                 results[2 * row + column][vector] = value;
             }

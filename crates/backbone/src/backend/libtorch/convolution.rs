@@ -1,8 +1,8 @@
 //! One convolution with everything that follows it in the same step: bias, ReLU, addition.
 //!
 //! On the CPU that is one call of oneDNN with weights packed once for their input's shape. libtorch exports it for its
-//! own compiler (torch/csrc/inductor/aoti_torch/c/shim_cpu.h); its plain convolution packs the weights at every call and
-//! goes over the output once more for each of the other steps.
+//! own compiler (torch/csrc/inductor/aoti_torch/c/shim_cpu.h); its plain convolution packs the weights at every call
+//! and goes over the output once more for each of the other steps.
 
 use tch::{TchError, Tensor};
 
@@ -21,8 +21,8 @@ pub(crate) struct Convolution {
 }
 
 impl Convolution {
-    /// `weight` is OIHW, on the device that it will run on. With the shape of its inputs in `packed_for`, it is packed for
-    /// oneDNN.
+    /// `weight` is OIHW, on the device that it will run on. With the shape of its inputs in `packed_for`, it is packed
+    /// for oneDNN.
     pub(super) fn new(
         weight: Tensor,
         bias: Option<Tensor>,
@@ -57,8 +57,8 @@ impl Convolution {
         sum.f_add_(&self.plain(x)?)
     }
 
-    /// What `conv2d` does, but that f32 means f32: cuDNN would otherwise round what it multiplies to 10 bits (TF32). And
-    /// cuDNN has to choose an algorithm that sums in one order only.
+    /// `conv2d`, except that f32 means f32: cuDNN would otherwise round the factors to 10 bits (TF32). And cuDNN has to
+    /// choose a deterministic algorithm.
     fn plain(&self, x: &Tensor) -> Result<Tensor, TchError> {
         const TRANSPOSED: bool = false;
         const BENCHMARK: bool = false;
@@ -90,9 +90,9 @@ impl Clone for Convolution {
     }
 }
 
-/// Weights are packed for at least so many pictures. oneDNN is asked for the layout without what follows the convolution;
-/// for fewer than these it may then run with another, and convert the weights at every call: 20 times the time of a
-/// picture of 150x150 pixels alone.
+/// Weights are packed for at least this many pictures. The layout is asked for without the fused steps; for fewer
+/// pictures oneDNN may then run with another layout and convert the weights at every call, which takes 20 times as long
+/// for a single picture of 150x150 pixels.
 const MIN_PACKED_PICTURES: usize = 4;
 
 /// oneDNN's own layout for this weight and input.

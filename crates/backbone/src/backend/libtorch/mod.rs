@@ -1,4 +1,4 @@
-//! The layers in libtorch: on GPUs, in bf16 and f16, and in f32 where our own kernels do not suit the processor.
+//! The layers in libtorch: on GPUs, in bf16 and f16, and in f32 on CPUs where our own kernels are slower.
 //!
 //! Tensors are channels_last throughout, which to libtorch is an NHWC buffer seen through a permutation.
 
@@ -20,12 +20,12 @@ use crate::backend::interface::{
 use crate::compute::{self, Precision};
 use crate::network::NetworkError;
 
-/// A device of libtorch and the numbers that it calculates with.
+/// A device of libtorch and the number format that it computes in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Libtorch {
     device: Device,
     kind: Kind,
-    /// Whether oneDNN does a convolution and what follows it in one step.
+    /// Whether oneDNN runs a convolution, its activation and addition in one fused step.
     fused: bool,
 }
 
@@ -66,8 +66,8 @@ impl Backend for Libtorch {
         })
     }
 
-    /// Always as many pictures as the shape has, black ones behind those that are given: weights are packed for that many,
-    /// and on a GPU rows depend by rounding on how many there are.
+    /// Always as many pictures as the shape has: black ones are added after those that are given. Weights are packed
+    /// for that many, and on a GPU the rounding of rows depends on how many there are.
     fn input(&self, pixels: &[u8], shape: Shape) -> Result<Tensor, NetworkError> {
         let Shape { pictures, side, channels } = shape;
         let mut pixels = Cow::Borrowed(pixels);
@@ -167,8 +167,8 @@ impl Libtorch {
         self.fused.then_some(input)
     }
 
-    /// Pixels on the device: as bytes, so that few have to get there. A GPU fetches them itself, from memory that stays in
-    /// place (pinned), while its kernels are still being called.
+    /// Sends pixels to the device as bytes, a quarter of what f32 takes. To a GPU they are copied asynchronously, from
+    /// pinned memory.
     fn sent(self, pixels: Tensor) -> Result<Tensor, TchError> {
         match self.device {
             Device::Cpu => Ok(pixels),
@@ -177,7 +177,7 @@ impl Libtorch {
         }
     }
 
-    /// A weight in the layout, precision and place that it runs in.
+    /// A weight in the layout, the precision and on the device that it is used with.
     fn to_run(self, tensor: &Tensor) -> Result<Tensor, TchError> {
         tensor.f_contiguous()?.f_to_kind(self.kind)?.f_to_device(self.device)
     }
@@ -199,7 +199,7 @@ impl SeparableConv2d {
     }
 }
 
-/// The first line: libtorch goes on with where in its own code it happened.
+/// Only the first line: libtorch's backtrace follows it.
 impl From<TchError> for NetworkError {
     fn from(error: TchError) -> Self {
         Self::Backend(error.to_string().lines().next().unwrap_or_default().to_owned())

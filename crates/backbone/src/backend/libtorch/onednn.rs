@@ -112,7 +112,7 @@ pub(super) fn convolution_accumulate(
     let Geometry { stride, padding, groups } = geometry;
     let bias = bias.map(handle);
     let mut result = ptr::null_mut();
-    // SAFETY: as above; `sum` is ours alone, so writing to it surprises nobody.
+    // SAFETY: as above; `sum` is owned here, so nobody else sees that it is overwritten.
     let failed = unsafe {
         aoti_torch_cpu_mkldnn__convolution_pointwise_binary_(
             handle(&sum),

@@ -1,0 +1,93 @@
+//! What is said of a photo: its class and the next ones, or that it cannot be told.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use feature_cache::ClassNames;
+use head::prediction::{ClassProbability, Prediction};
+use serde::Serialize;
+
+/// The name in place of a class where no class is probable enough.
+pub const UNSURE: &str = "unsure";
+
+/// The name in place of a class for photos that are unlike all training photos, as a folder.
+pub const UNFAMILIAR: &str = "unfamiliar";
+
+/// How a prediction becomes an answer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wanted {
+    /// How many classes are listed, the most probable first.
+    pub top: NonZeroUsize,
+    /// Below this probability of the first class the answer is [`UNSURE`].
+    pub threshold: f32,
+}
+
+/// The answer for a photo. Its JSON is a line of `classify --json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer<'a> {
+    /// The most probable class, or [`UNSURE`].
+    pub class: &'a str,
+    /// The probability of the most probable class.
+    pub probability: f32,
+    /// The classes with the largest probabilities, the largest first.
+    pub top: Vec<Ranked<'a>>,
+    /// Whether it is unlike all training photos; `None` for a run that cannot tell.
+    pub unfamiliar: Option<bool>,
+    /// How much it is unlike them: 0 is usual for a validation photo.
+    pub unfamiliarity: Option<f32>,
+}
+
+/// A class and its probability.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Ranked<'a> {
+    /// The class.
+    pub class: &'a str,
+    /// Its probability.
+    pub probability: f32,
+}
+
+/// A line of `classify --json`.
+#[derive(Debug, Serialize)]
+pub struct Line<'a> {
+    /// The photo's path; what is not UTF-8 in it is replaced.
+    path: String,
+    #[serde(flatten)]
+    answer: Option<&'a Answer<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl<'a> Answer<'a> {
+    /// The answer that a prediction gives; `classes` are those of the head.
+    pub fn new(prediction: &Prediction, classes: &'a ClassNames, wanted: Wanted) -> Self {
+        let name = |label: usize| classes.name(label).expect("a head has a logit for each of its classes");
+        let mut top = Vec::new();
+        for ClassProbability { class, probability } in prediction.top(wanted.top.get()) {
+            top.push(Ranked { class: name(class), probability });
+        }
+        let Ranked { class, probability } = top[0];
+        Self {
+            class: if probability < wanted.threshold { UNSURE } else { class },
+            probability,
+            unfamiliar: prediction.unfamiliar,
+            unfamiliarity: prediction.unfamiliarity,
+            top,
+        }
+    }
+
+    /// The folder that a photo with this answer is sorted into.
+    pub fn folder(&self) -> &'a str {
+        if self.unfamiliar == Some(true) { UNFAMILIAR } else { self.class }
+    }
+}
+
+impl<'a> Line<'a> {
+    /// The line for a photo.
+    pub fn new<E: ToString>(photo: &Path, answer: Result<&'a Answer<'a>, &E>) -> Self {
+        let path = photo.to_string_lossy().into_owned();
+        match answer {
+            Ok(answer) => Self { path, answer: Some(answer), error: None },
+            Err(error) => Self { path, answer: None, error: Some(error.to_string()) },
+        }
+    }
+}

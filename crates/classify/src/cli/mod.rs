@@ -1,0 +1,42 @@
+//! The command line: arguments, checked and turned into library types. Clap's types stop here.
+
+mod hint;
+mod output;
+mod predict;
+mod import;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use self::hint::with_hint;
+
+/// Say what new photos show, with a head that `head train` or `head sweep` has trained.
+///
+/// RUN is the run's folder, or a sweep's: then its best head answers. Photos and folders are answered in the order given;
+/// a photo that is unlike all training photos is marked as unfamiliar, whatever its most probable class is. The network's
+/// weights are needed, but neither the cache nor the training photos.
+#[derive(Debug, Parser)]
+#[command(version, long_version = command_line::long_version(), args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    predict: predict::PredictArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a run of a model that was trained in Keras: Xception without its top, global average pooling, dense layers
+    Import(import::ImportArgs),
+}
+
+impl Cli {
+    /// Runs the command. The exit code is 1 if a photo could not be used, else 0.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            None => predict::run(&self.predict),
+            Some(Command::Import(args)) => import::run(&args),
+        }
+    }
+}

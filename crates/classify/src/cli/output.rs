@@ -1,0 +1,165 @@
+//! How answers are printed: a table, JSON a line, or CSV. Each line is written as soon as its answer is known.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use classify::answer::{Answer, Line, Ranked, UNFAMILIAR, UNSURE, Wanted};
+use classify::by_folder::{Comparison, Wrong};
+use classify::model::AnswerError;
+use csv::{Terminator, WriterBuilder};
+use feature_cache::ClassNames;
+use head::text::table;
+use stdio::{note, output};
+
+/// Paths longer than this push the rest of their line to the right.
+const MAX_PATH_WIDTH: usize = 100;
+
+/// What to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Columns for people.
+    Table,
+    /// An object a line.
+    Json,
+    /// Comma-separated values with a header.
+    Csv,
+}
+
+/// Prints answers in a format.
+pub enum Output {
+    /// With the widths of its first columns.
+    Table { photo: usize, answer: usize },
+    /// An object a line.
+    Json,
+    /// With this many classes to a line.
+    Csv { classes: usize },
+}
+
+impl Output {
+    /// Prints the header, if the format has one.
+    pub fn new(format: Format, photos: &[PathBuf], classes: &ClassNames, wanted: Wanted) -> anyhow::Result<Self> {
+        match format {
+            Format::Table => {
+                let widths = photos.iter().map(|path| path.to_string_lossy().chars().count());
+                let photo = widths.max().unwrap_or(0).clamp("photo".len(), MAX_PATH_WIDTH);
+                let names = classes.iter().chain([UNFAMILIAR, UNSURE]);
+                let answer = names.map(|name| name.chars().count()).max().unwrap_or(0);
+                output!("{:photo$}  {:answer$}  probability  other classes", "photo", "class")?;
+                Ok(Self::Table { photo, answer })
+            }
+            Format::Json => Ok(Self::Json),
+            Format::Csv => {
+                let classes = wanted.top.get().min(classes.len());
+                let mut header = vec!["path".to_owned(), "class".to_owned(), "probability".to_owned()];
+                for rank in 1..=classes {
+                    header.push(format!("class_{rank}"));
+                    header.push(format!("probability_{rank}"));
+                }
+                header.extend(["unfamiliar", "unfamiliarity", "error"].map(str::to_owned));
+                output!("{}", csv_line(&header)?)?;
+                Ok(Self::Csv { classes })
+            }
+        }
+    }
+
+    /// Prints the answer for a photo, or why there is none.
+    pub fn write(&self, photo: &Path, answer: Result<&Answer<'_>, &AnswerError>) -> anyhow::Result<()> {
+        match *self {
+            Self::Table { photo: photo_width, answer: answer_width } => {
+                let photo = photo.display().to_string();
+                match answer {
+                    Ok(answer) => {
+                        let Columns { class, probability, others } = columns(answer);
+                        output!("{photo:photo_width$}  {class:answer_width$}  {probability:>11}  {others}")?;
+                    }
+                    Err(error) => output!("{photo:photo_width$}  error: {error}")?,
+                }
+            }
+            Self::Json => output!("{}", serde_json::to_string(&Line::new(photo, answer))?)?,
+            Self::Csv { classes } => output!("{}", csv_line(&csv_values(photo, answer, classes))?)?,
+        }
+        Ok(())
+    }
+
+    /// Prints how the answers compare with the names of the folders; beside CSV it goes to stderr.
+    pub fn write_comparison(&self, comparison: &Comparison) -> anyhow::Result<()> {
+        match self {
+            Self::Table { .. } => output!("\n{}", comparison_text(comparison))?,
+            Self::Json => output!("{}", serde_json::to_string(comparison)?)?,
+            Self::Csv { .. } => note!("{}", comparison_text(comparison)),
+        }
+        Ok(())
+    }
+}
+
+/// Accuracy and the like, and the wrong photos.
+fn comparison_text(comparison: &Comparison) -> String {
+    let Comparison { evaluation, wrong, without_class } = comparison;
+    let mut text = match evaluation {
+        Some(evaluation) => evaluation.text("by folder:"),
+        None => "no photo is in a folder with a class's name".to_owned(),
+    };
+    if *without_class > 0 && evaluation.is_some() {
+        text += &format!("\n\n{without_class} photos are in no class's folder, and do not count");
+    }
+    if wrong.is_empty() {
+        return text;
+    }
+    let mut rows = Vec::new();
+    for Wrong { path, folder, class, probability, unfamiliar } in wrong {
+        let mark = if *unfamiliar == Some(true) { "unfamiliar" } else { "" };
+        let columns = [folder, class, &format!("{probability:.3}"), mark].map(str::to_owned);
+        rows.push([vec![path.clone()], columns.to_vec()].concat());
+    }
+    format!("{text}\n\n{}", table(&["wrong", "folder", "class", "probability", ""], rows))
+}
+
+/// What the table says of a photo.
+struct Columns<'a> {
+    class: &'a str,
+    probability: String,
+    others: String,
+}
+
+/// An unfamiliar photo, or an unsure one, has no class: its most probable ones are only listed.
+fn columns<'a>(answer: &'a Answer<'_>) -> Columns<'a> {
+    let class = answer.folder();
+    let is_class = class != UNFAMILIAR && class != UNSURE;
+    let (probability, others) = if is_class {
+        (format!("{:.3}", answer.probability), &answer.top[1..])
+    } else {
+        ("-".to_owned(), &answer.top[..])
+    };
+    let others: Vec<String> =
+        others.iter().map(|Ranked { class, probability }| format!("{class} {probability:.3}")).collect();
+    Columns { class, probability, others: others.join(", ") }
+}
+
+/// The values of a line of CSV; those that there are not are empty.
+fn csv_values(photo: &Path, answer: Result<&Answer<'_>, &AnswerError>, classes: usize) -> Vec<String> {
+    let mut values = vec![photo.to_string_lossy().into_owned()];
+    match answer {
+        Ok(answer) => {
+            values.extend([answer.class.to_owned(), answer.probability.to_string()]);
+            for Ranked { class, probability } in &answer.top {
+                values.extend([(*class).to_owned(), probability.to_string()]);
+            }
+            values.push(answer.unfamiliar.map_or_else(String::new, |unfamiliar| unfamiliar.to_string()));
+            values.push(answer.unfamiliarity.map_or_else(String::new, |score| score.to_string()));
+            values.push(String::new());
+        }
+        Err(error) => {
+            values.resize(1 + 2 + 2 * classes + 2, String::new());
+            values.push(error.to_string());
+        }
+    }
+    values
+}
+
+/// The values, quoted where they have to be, without the line's end.
+fn csv_line(values: &[String]) -> anyhow::Result<String> {
+    let mut writer = WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(Vec::new());
+    writer.write_record(values)?;
+    let bytes = writer.into_inner().context("CSV")?;
+    Ok(String::from_utf8(bytes)?.trim_end_matches('\n').to_owned())
+}

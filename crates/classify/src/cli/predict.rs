@@ -1,0 +1,226 @@
+//! `classify RUN PHOTO…`.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail, ensure};
+use backbone::pixels::Limit;
+use backbone::{BatchSize, Compute, EndReason, Weights};
+use clap::{ArgGroup, Args};
+use classify::answer::{Answer, Wanted};
+use classify::by_folder::ByFolder;
+use classify::model::{AnswerError, Model};
+use classify::photos::photos_at;
+use classify::sort::{Sorter, Transfer};
+use command_line::{DeviceArg, KernelsArg, LimitsArgs, WeightsArg, cancel_on_signals, raise_limits, threads};
+use head::prediction::Prediction;
+use head::run::Chosen;
+use stdio::{Progress, note};
+
+use super::output::{Format, Output};
+
+/// Names standard input in place of a photo.
+const STDIN: &str = "-";
+
+/// `classify RUN PHOTO…`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("format").args(["json", "csv"])))]
+pub struct PredictArgs {
+    /// Run that head train has made, or a sweep: then the best setting's head from the first seed
+    #[arg(required = true)]
+    run: Option<PathBuf>,
+    /// Photos, folders of photos (searched through, hidden files left out), or - for paths on standard input, one a line
+    #[arg(required = true, value_name = "PHOTO|FOLDER")]
+    photos: Vec<PathBuf>,
+    /// Paths on standard input end with NUL, as from find -print0, in place of a line's end
+    #[arg(short = '0', long)]
+    null: bool,
+    /// Classes to list for each photo, the most probable first
+    #[arg(long, value_name = "K", default_value = "3")]
+    top: NonZeroUsize,
+    /// Call a photo unsure whose most probable class has a lower probability than this, from 0 to 1
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = probability)]
+    threshold: f32,
+    /// Print a JSON object a line for each photo
+    #[arg(long)]
+    json: bool,
+    /// Print comma-separated values with a header
+    #[arg(long)]
+    csv: bool,
+    /// Where the photos' folders have the names of classes: print accuracy, confusion matrix and the wrong photos at the end
+    #[arg(long)]
+    by_folder: bool,
+    /// Copy each photo into a folder named like its class, DIR/CLASS/, or DIR/unfamiliar/ or DIR/unsure/; nothing is
+    /// overwritten
+    #[arg(long, value_name = "DIR")]
+    sort_into: Option<PathBuf>,
+    /// Hard links in place of copies (needs --sort-into)
+    #[arg(long, requires = "sort_into")]
+    link: bool,
+    #[command(flatten)]
+    weights: WeightsArg,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    kernels: KernelsArg,
+    #[command(flatten)]
+    limits: LimitsArgs,
+    /// Cores to use [default: all]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+fn probability(given: &str) -> Result<f32, String> {
+    let probability = given.parse().ok().filter(|probability| (0.0..=1.0).contains(probability));
+    probability.ok_or_else(|| "expected a probability from 0 to 1".to_owned())
+}
+
+pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
+    // clap requires it.
+    let Chosen { path, run } = Chosen::open(args.run.as_deref().unwrap_or(Path::new("")))?;
+    if Some(&path) != args.run.as_ref() {
+        note!("note: answers are from {}", path.display());
+    }
+    let photos = args.listed_photos()?;
+    let weights = Weights::load(&args.weights.weights)?;
+    let compute = Compute {
+        device: args.device.device,
+        kernels: args.kernels.kernels,
+        batch_size: BatchSize::Auto,
+        threads: threads(args.threads),
+    };
+    let model = Model::new(&run, &weights, compute, args.limits.limits())?;
+    let trained_in = &run.config.fingerprint.precision;
+    if model.precision().name() != trained_in {
+        note!("note: photos are computed in {}, the training rows were in {trained_in}", model.precision());
+    }
+    let transfer = if args.link { Transfer::HardLink } else { Transfer::Copy };
+    let mut sorter = match &args.sort_into {
+        Some(folder) => Some(Sorter::new(folder, transfer, model.classes())?),
+        None => None,
+    };
+
+    let wanted = Wanted { top: args.top, threshold: args.threshold };
+    let output = Output::new(args.format(), &photos, model.classes(), wanted)?;
+    let progress = Progress::start("classifying", photos.len(), "photos");
+    let mut tally = Tally::default();
+    let cancel = cancel_on_signals()?;
+    let mut by_folder = args.by_folder.then(|| ByFolder::new(model.predictor()));
+    let mut on_answer = |number: usize, prediction: Result<Prediction, AnswerError>| -> anyhow::Result<()> {
+        let photo = &photos[number];
+        if let (Some(by_folder), Ok(prediction)) = (&mut by_folder, &prediction) {
+            by_folder.add(photo, prediction);
+        }
+        let answer = prediction.map(|prediction| Answer::new(&prediction, model.classes(), wanted));
+        tally.count(&answer);
+        progress.suspend(|| output.write(photo, answer.as_ref()))?;
+        if let (Some(sorter), Ok(answer)) = (&mut sorter, &answer) {
+            sorter.put(photo, answer.folder())?;
+        }
+        progress.advance(1);
+        Ok(())
+    };
+    let report = model.answer(photos.iter().cloned(), &cancel, |number, prediction| {
+        match on_answer(number, prediction) {
+            Ok(()) => ControlFlow::Continue(()),
+            // Without a place to write to there is no point in going on.
+            Err(error) => ControlFlow::Break(error),
+        }
+    })?;
+    drop(progress);
+    match report.end {
+        EndReason::Finished => {}
+        EndReason::Cancelled => bail!("cancelled after {} of {} photos", tally.answered + tally.failed, photos.len()),
+        EndReason::ByCaller(error) => return Err(error),
+    }
+    if let Some(by_folder) = by_folder {
+        output.write_comparison(&by_folder.finish())?;
+    }
+    tally.report(args.sort_into.as_deref());
+    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl PredictArgs {
+    /// Every photo that was named, in order.
+    fn listed_photos(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut photos = Vec::new();
+        for path in &self.photos {
+            if path == Path::new(STDIN) {
+                for path in paths_on_stdin(if self.null { 0 } else { b'\n' })? {
+                    photos.extend(photos_at(&path)?);
+                }
+            } else {
+                photos.extend(photos_at(path)?);
+            }
+        }
+        ensure!(!photos.is_empty(), "standard input: no paths");
+        Ok(photos)
+    }
+
+    fn format(&self) -> Format {
+        if self.json {
+            Format::Json
+        } else if self.csv {
+            Format::Csv
+        } else {
+            Format::Table
+        }
+    }
+}
+
+/// The paths on standard input, each ended by this byte; empty ones are left out.
+fn paths_on_stdin(end: u8) -> anyhow::Result<Vec<PathBuf>> {
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes).context("standard input: cannot be read")?;
+    let mut paths = Vec::new();
+    for path in bytes.split(|&byte| byte == end) {
+        if !path.is_empty() {
+            paths.push(PathBuf::from(OsString::from_vec(path.to_vec())));
+        }
+    }
+    Ok(paths)
+}
+
+/// What became of the photos.
+#[derive(Debug, Default)]
+struct Tally {
+    answered: usize,
+    unfamiliar: usize,
+    failed: usize,
+    exceeded: BTreeSet<Limit>,
+}
+
+impl Tally {
+    fn count(&mut self, answer: &Result<Answer<'_>, AnswerError>) {
+        match answer {
+            Ok(answer) => {
+                self.answered += 1;
+                self.unfamiliar += usize::from(answer.unfamiliar == Some(true));
+            }
+            Err(error) => {
+                self.failed += 1;
+                self.exceeded.extend(error.limit());
+            }
+        }
+    }
+
+    /// Says on stderr what the table does not show at a glance.
+    fn report(&self, sorted_into: Option<&Path>) {
+        let total = self.answered + self.failed;
+        if self.failed > 0 {
+            note!("{} of {total} photos could not be used{}", self.failed, raise_limits(&self.exceeded));
+        }
+        if self.unfamiliar > 0 {
+            note!("{} of {total} photos are unlike all training photos: their class means little", self.unfamiliar);
+        }
+        if let Some(folder) = sorted_into {
+            note!("sorted into {}", folder.display());
+        }
+    }
+}

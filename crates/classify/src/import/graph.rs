@@ -1,0 +1,276 @@
+//! A Keras model as one graph of layers, whatever models are nested in it.
+//!
+//! A layer takes the outputs of layers that come before it, so there are no cycles. A nested model is replaced by its
+//! layers: its input layer takes what the model is given.
+
+use std::collections::HashMap;
+
+use backbone::weights::LayerPath;
+use serde_json::{Map, Value};
+
+use super::error::{LayerName, ModelProblem, Refusal};
+
+/// The layers of a model, each after those whose outputs it takes.
+#[derive(Debug)]
+pub(super) struct Graph {
+    layers: Vec<Layer>,
+    /// The layer whose output is the model's.
+    pub(super) output: LayerId,
+}
+
+/// A layer's place in the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LayerId(usize);
+
+/// A layer that is no model.
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// Keras's class.
+    pub(super) class: String,
+    /// Its settings.
+    pub(super) config: Map<String, Value>,
+    /// The layers whose outputs it takes; none of the model's input layer.
+    pub(super) inputs: Vec<LayerId>,
+    /// The number that it is called with as its second argument, as the 2 of `x / 2`.
+    pub(super) operand: Option<f64>,
+    /// Where the file has its variables.
+    pub(super) path: LayerPath,
+}
+
+impl Layer {
+    pub(super) fn name(&self) -> LayerName {
+        LayerName { name: self.path.names.join("/"), class: self.class.clone() }
+    }
+
+    /// The error that it is refused.
+    pub(super) fn refused(&self, why: Refusal) -> ModelProblem {
+        ModelProblem::Refused { layer: self.name(), why }
+    }
+
+    /// The only layer whose output it takes.
+    pub(super) fn input(&self) -> Result<LayerId, ModelProblem> {
+        match self.inputs[..] {
+            [input] => Ok(input),
+            _ => Err(self.refused(Refusal::Inputs { found: self.inputs.len() })),
+        }
+    }
+
+    /// A setting; null where it is missing.
+    pub(super) fn setting(&self, name: &str) -> &Value {
+        self.config.get(name).unwrap_or(&Value::Null)
+    }
+
+    /// Checks that a setting has the only value that is supported.
+    pub(super) fn require(&self, setting: &'static str, expected: Value) -> Result<(), ModelProblem> {
+        let found = self.setting(setting);
+        if *found == expected {
+            return Ok(());
+        }
+        let (found, expected) = (found.to_string(), expected.to_string());
+        Err(self.refused(Refusal::Setting { setting, found, expected }))
+    }
+}
+
+impl Graph {
+    /// The graph of a model's configuration, `{"class_name": …, "config": …}`.
+    pub(super) fn of_model(config: &Value) -> Result<Self, ModelProblem> {
+        let mut layers = Vec::new();
+        let output = add_model(&Entry::read(config)?, &LayerPath::default(), None, &mut layers)?;
+        Ok(Self { layers, output })
+    }
+
+    pub(super) fn layer(&self, id: LayerId) -> &Layer {
+        &self.layers[id.0]
+    }
+}
+
+/// A layer or a model in a configuration, before it is known which.
+struct Entry<'a> {
+    name: &'a str,
+    class: &'a str,
+    config: &'a Map<String, Value>,
+    /// How it is connected; null in a Sequential.
+    nodes: &'a Value,
+}
+
+impl<'a> Entry<'a> {
+    fn read(entry: &'a Value) -> Result<Self, ModelProblem> {
+        let config = |of: &str, expected| ModelProblem::Config { of: of.to_owned(), expected };
+        let class = entry["class_name"].as_str().ok_or_else(|| config("a layer", "class_name"))?;
+        let settings = entry["config"].as_object().ok_or_else(|| config(class, "config"))?;
+        let name = settings.get("name").or(entry.get("name")).and_then(Value::as_str);
+        let name = name.ok_or_else(|| config(class, "name"))?;
+        Ok(Self { name, class, config: settings, nodes: &entry["inbound_nodes"] })
+    }
+
+    fn is_model(&self) -> bool {
+        matches!(self.class, "Functional" | "Model" | "Sequential")
+    }
+
+    /// The layers of a model.
+    fn layers(&self) -> Result<Vec<Entry<'a>>, ModelProblem> {
+        let layers = self.config.get("layers").and_then(Value::as_array);
+        let missing = || ModelProblem::Config { of: self.name.to_owned(), expected: "layers" };
+        layers.ok_or_else(missing)?.iter().map(Entry::read).collect()
+    }
+
+    fn refused(&self, path: &LayerPath, why: Refusal) -> ModelProblem {
+        let layer = LayerName { name: path.names.join("/"), class: self.class.to_owned() };
+        ModelProblem::Refused { layer, why }
+    }
+}
+
+/// Adds the layers of a model, which is given the output of `input`, and says which of them gives its own output. `path`
+/// is the model's.
+fn add_model(
+    model: &Entry<'_>,
+    path: &LayerPath,
+    input: Option<LayerId>,
+    layers: &mut Vec<Layer>,
+) -> Result<LayerId, ModelProblem> {
+    let ends = |what, found| ModelProblem::Ends { model: model.name.to_owned(), what, found };
+    let sequential = model.class == "Sequential";
+    if !sequential {
+        let inputs = references(model.config.get("input_layers").unwrap_or(&Value::Null)).len();
+        if inputs != 1 {
+            return Err(ends("inputs", inputs));
+        }
+    }
+
+    let mut numbers: HashMap<String, usize> = HashMap::new();
+    // The layer that gives the output of each name.
+    let mut outputs: HashMap<&str, LayerId> = HashMap::new();
+    let mut last = input;
+    for entry in model.layers()? {
+        let mut names = path.names.clone();
+        names.push(entry.name.to_owned());
+        let mut numbered = path.numbered.clone();
+        let class = snake_case(entry.class);
+        let number = numbers.entry(class.clone()).or_default();
+        numbered.push(if *number == 0 { class } else { format!("{class}_{number}") });
+        *number += 1;
+        let path = LayerPath { names, numbered };
+
+        let call = if entry.class == "InputLayer" {
+            Call { inputs: input.into_iter().collect(), operand: None }
+        } else if sequential {
+            Call { inputs: last.into_iter().collect(), operand: None }
+        } else {
+            Call::read(&entry, &path, &outputs)?
+        };
+        let output = if entry.is_model() {
+            if call.inputs.len() > 1 {
+                return Err(entry.refused(&path, Refusal::Inputs { found: call.inputs.len() }));
+            }
+            add_model(&entry, &path, call.inputs.first().copied(), layers)?
+        } else {
+            let Call { inputs, operand } = call;
+            layers.push(Layer { class: entry.class.to_owned(), config: entry.config.clone(), inputs, operand, path });
+            LayerId(layers.len() - 1)
+        };
+        outputs.insert(entry.name, output);
+        last = Some(output);
+    }
+
+    if sequential {
+        return last.ok_or_else(|| ends("outputs", 0));
+    }
+    match references(model.config.get("output_layers").unwrap_or(&Value::Null))[..] {
+        [Reference { layer, .. }] => outputs.get(layer).copied().ok_or_else(|| ends("outputs", 0)),
+        ref several => Err(ends("outputs", several.len())),
+    }
+}
+
+/// What a layer is called with.
+struct Call {
+    inputs: Vec<LayerId>,
+    operand: Option<f64>,
+}
+
+impl Call {
+    /// From the layer's only inbound node, `{"args": …, "kwargs": …}` in Keras 3, a list of `[layer, node, tensor, kwargs]`
+    /// in Keras 2 (or such an item itself).
+    fn read(entry: &Entry<'_>, path: &LayerPath, outputs: &HashMap<&str, LayerId>) -> Result<Self, ModelProblem> {
+        let nodes = entry.nodes.as_array().map(Vec::as_slice).unwrap_or_default();
+        let [node] = nodes else {
+            return Err(entry.refused(path, Refusal::Shared { times: nodes.len() }));
+        };
+        let mut inputs = Vec::new();
+        for Reference { layer, tensor } in references(node) {
+            match outputs.get(layer) {
+                Some(&output) if tensor == 0 => inputs.push(output),
+                _ => return Err(entry.refused(path, Refusal::Unknown { of: layer.to_owned() })),
+            }
+        }
+        let operand = node["args"][1].as_f64().or(node[3]["y"].as_f64());
+        Ok(Self { inputs, operand })
+    }
+}
+
+/// An output of a layer, as a configuration refers to it.
+struct Reference<'a> {
+    layer: &'a str,
+    tensor: u64,
+}
+
+/// The outputs of layers that a part of a configuration refers to, in their order: `["dense", 0, 0]` in lists of any depth,
+/// or in Keras 3's `__keras_tensor__` objects.
+fn references(value: &Value) -> Vec<Reference<'_>> {
+    let mut found = Vec::new();
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Array(items) => match &items[..] {
+                [Value::String(layer), Value::Number(_), Value::Number(tensor), ..] => {
+                    found.push(Reference { layer, tensor: tensor.as_u64().unwrap_or(u64::MAX) });
+                }
+                _ => open.extend(items.iter().rev()),
+            },
+            Value::Object(fields) if fields.get("class_name").is_some_and(|class| class == "__keras_tensor__") => {
+                open.push(&value["config"]["keras_history"]);
+            }
+            Value::Object(fields) => {
+                // What a layer is called with; "kwargs" may hold tensors, too.
+                open.extend(["kwargs", "args"].iter().filter_map(|name| fields.get(*name)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A class's name as Keras writes it in files: `global_average_pooling2d` (keras/src/utils/naming.py, `to_snake_case`).
+fn snake_case(class: &str) -> String {
+    let letters: Vec<char> = class.chars().filter(|letter| letter.is_alphanumeric() || *letter == '_').collect();
+    let mut name = String::new();
+    for (k, letter) in letters.iter().enumerate() {
+        let after_lower = k > 0 && letters[k - 1].is_lowercase();
+        let before_lower = k > 0 && letters.get(k + 1).is_some_and(|next| next.is_lowercase());
+        if letter.is_uppercase() && (after_lower || before_lower) {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_in_snake_case_are_kerass() {
+        let classes = [
+            ("Dense", "dense"),
+            ("Conv2D", "conv2d"),
+            ("SeparableConv2D", "separable_conv2d"),
+            ("BatchNormalization", "batch_normalization"),
+            ("GlobalAveragePooling2D", "global_average_pooling2d"),
+            ("ReLU", "re_lu"),
+            ("InputLayer", "input_layer"),
+        ];
+        for (class, expected) in classes {
+            assert_eq!(snake_case(class), expected);
+        }
+    }
+}

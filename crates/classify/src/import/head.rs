@@ -1,0 +1,165 @@
+//! The head of a model: the dense layers between the pooling and the output.
+
+use backbone::weights::LayerPath;
+use serde_json::{Value, json};
+
+use super::error::{ModelProblem, Refusal};
+use super::graph::{Graph, Layer, LayerId};
+
+/// The head of a model, before its weights are read.
+#[derive(Debug)]
+pub(super) struct DenseHead {
+    /// The layer whose output is pooled.
+    pub(super) pooled: LayerId,
+    /// The first one first, at least one.
+    pub(super) layers: Vec<DenseLayer>,
+    /// All layers from the pooling on, for people.
+    pub(super) summary: Vec<String>,
+}
+
+/// A dense layer.
+#[derive(Debug)]
+pub(super) struct DenseLayer {
+    pub(super) units: usize,
+    pub(super) use_bias: bool,
+    pub(super) path: LayerPath,
+}
+
+/// What follows a dense layer's sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Activation {
+    Linear,
+    Relu,
+    Softmax,
+}
+
+impl DenseHead {
+    /// The head that gives the model's output.
+    ///
+    /// # Errors
+    /// Names the first layer that is not one of a head.
+    pub(super) fn of_model(graph: &Graph) -> Result<Self, ModelProblem> {
+        let (pooling, layers) = from_pooling(graph)?;
+        pooling.require("data_format", json!("channels_last"))?;
+        if !pooling.setting("keepdims").is_null() {
+            pooling.require("keepdims", json!(false))?;
+        }
+
+        let mut summary = vec![pooling.class.clone()];
+        let mut dense: Vec<DenseLayer> = Vec::new();
+        // The last dense layer, and what its sums have gone through so far.
+        let mut last: Option<(&Layer, Activation)> = None;
+        for layer in layers {
+            match (layer.class.as_str(), last) {
+                ("Dropout", _) => summary.push(format!("Dropout {}", layer.setting("rate"))),
+                ("Dense", before) => {
+                    if let Some((before, activation)) = before {
+                        activation.must_be(Activation::Relu, "relu", before)?;
+                    }
+                    let parsed = DenseLayer::read(layer)?;
+                    let activation = Activation::parse(layer, layer.setting("activation"))?;
+                    summary.push(match activation {
+                        Activation::Linear => format!("Dense {}", parsed.units),
+                        _ => format!("Dense {} ({})", parsed.units, activation.name()),
+                    });
+                    dense.push(parsed);
+                    last = Some((layer, activation));
+                }
+                ("Activation" | "ReLU" | "Softmax", Some((before, activation))) => {
+                    activation.must_be(Activation::Linear, "none before another one", before)?;
+                    let activation = Activation::of_layer(layer)?;
+                    summary.push(activation.name().to_owned());
+                    last = Some((before, activation));
+                }
+                _ => return Err(layer.refused(Refusal::InHead)),
+            }
+        }
+        let (layer, activation) = last.ok_or(ModelProblem::NoDense)?;
+        if activation == Activation::Relu {
+            activation.must_be(Activation::Softmax, "softmax or none", layer)?;
+        }
+        if layer.setting("units") == 1 {
+            let (found, expected) = ("1".to_owned(), "an output for each class, 2 or more,".to_owned());
+            return Err(layer.refused(Refusal::Setting { setting: "units", found, expected }));
+        }
+        Ok(Self { pooled: pooling.input()?, layers: dense, summary })
+    }
+
+    /// The number of classes.
+    pub(super) fn outputs(&self) -> usize {
+        self.layers.last().map_or(0, |layer| layer.units)
+    }
+}
+
+/// The layer that pools, and those behind it up to the model's output.
+fn from_pooling(graph: &Graph) -> Result<(&Layer, Vec<&Layer>), ModelProblem> {
+    let mut layers = Vec::new();
+    let mut layer = graph.layer(graph.output);
+    while layer.class != "GlobalAveragePooling2D" {
+        if !matches!(layer.class.as_str(), "Dense" | "Dropout" | "Activation" | "ReLU" | "Softmax") {
+            return Err(layer.refused(Refusal::InHead));
+        }
+        layers.push(layer);
+        layer = graph.layer(layer.input()?);
+    }
+    layers.reverse();
+    Ok((layer, layers))
+}
+
+impl DenseLayer {
+    fn read(layer: &Layer) -> Result<Self, ModelProblem> {
+        let config = |expected| ModelProblem::Config { of: layer.path.names.join("/"), expected };
+        let units = layer.setting("units").as_u64().and_then(|units| usize::try_from(units).ok());
+        let units = units.filter(|&units| units > 0).ok_or_else(|| config("a number of units above 0"))?;
+        let use_bias = layer.setting("use_bias").as_bool().ok_or_else(|| config("use_bias"))?;
+        Ok(Self { units, use_bias, path: layer.path.clone() })
+    }
+}
+
+impl Activation {
+    /// By the name of one of Keras's functions.
+    fn parse(layer: &Layer, name: &Value) -> Result<Self, ModelProblem> {
+        match name.as_str() {
+            Some("linear") => Ok(Self::Linear),
+            Some("relu") => Ok(Self::Relu),
+            Some("softmax") => Ok(Self::Softmax),
+            _ => {
+                let expected = "relu, softmax or linear";
+                Err(layer.refused(Refusal::Activation { found: name.to_string(), expected }))
+            }
+        }
+    }
+
+    /// That of a layer which is nothing else.
+    fn of_layer(layer: &Layer) -> Result<Self, ModelProblem> {
+        match layer.class.as_str() {
+            "ReLU" => {
+                layer.require("max_value", Value::Null)?;
+                layer.require("negative_slope", json!(0.0))?;
+                layer.require("threshold", json!(0.0))?;
+                Ok(Self::Relu)
+            }
+            "Softmax" => {
+                layer.require("axis", json!(-1))?;
+                Ok(Self::Softmax)
+            }
+            _ => Self::parse(layer, layer.setting("activation")),
+        }
+    }
+
+    /// Refuses the layer if its activation is another one than `expected`.
+    fn must_be(self, expected: Self, in_words: &'static str, layer: &Layer) -> Result<(), ModelProblem> {
+        if self == expected {
+            return Ok(());
+        }
+        Err(layer.refused(Refusal::Activation { found: self.name().to_owned(), expected: in_words }))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "no activation",
+            Self::Relu => "relu",
+            Self::Softmax => "softmax",
+        }
+    }
+}

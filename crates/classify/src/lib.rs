@@ -1,0 +1,18 @@
+//! `classify`: what a trained head says about new photos.
+//!
+//! ```text
+//! run ─ model ─┐
+//! photos ──────┴─ answers ─▶ printed, sorted into folders, compared with the folders' names
+//! ```
+//!
+//! Models that were trained in Keras become runs: [`import`].
+//!
+//! A [`model::Model`] is a run's head behind the network that its training rows came from. It needs neither the cache nor
+//! the training photos.
+
+pub mod photos;
+pub mod model;
+pub mod answer;
+pub mod by_folder;
+pub mod sort;
+pub mod import;

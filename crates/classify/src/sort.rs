@@ -1,0 +1,267 @@
+//! Sorting photos into a folder for each class: DIR/CLASS/photo.jpg.
+//!
+//! Nothing is overwritten: a photo whose name is taken gets `-2` behind it, and one whose bytes are there already is not
+//! copied again. A copy appears under its name once it is complete.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Component, Path, PathBuf};
+
+use feature_cache::ClassNames;
+use tempfile::TempPath;
+
+use crate::answer::{UNFAMILIAR, UNSURE};
+
+/// How a photo gets into its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transfer {
+    /// A copy, that shares its blocks with the photo where the file system can do that.
+    Copy,
+    /// A hard link: another name of the same file.
+    HardLink,
+}
+
+/// Puts photos into the folders of their classes.
+#[derive(Debug)]
+pub struct Sorter {
+    root: PathBuf,
+    transfer: Transfer,
+    folders: HashMap<String, Folder>,
+}
+
+/// Why photos cannot be sorted.
+#[derive(Debug, thiserror::Error)]
+pub enum SortError {
+    /// A class whose name cannot be that of a folder.
+    #[error("class {0:?}: its name cannot be a folder's")]
+    ClassName(String),
+    /// A class with the name of the folder for unfamiliar photos, or for unsure ones.
+    #[error("class {0:?}: a folder of this name is for photos that are in no class")]
+    Reserved(String),
+    /// The operating system refused.
+    #[error("{}: cannot be written: {cause}", path.display())]
+    Io {
+        /// The folder, or the photo's new name.
+        path: PathBuf,
+        /// The operating system's error.
+        cause: io::Error,
+    },
+    /// The photo and the folder are not on one file system, or it has no hard links.
+    #[error("{}: cannot be a hard link of {}: {cause}", path.display(), photo.display())]
+    Link {
+        /// The photo.
+        photo: PathBuf,
+        /// Its new name.
+        path: PathBuf,
+        /// The operating system's error.
+        cause: io::Error,
+    },
+}
+
+/// What is in a folder already.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    /// The files of each length: only those can have a photo's bytes.
+    by_length: HashMap<u64, Vec<PathBuf>>,
+}
+
+impl Sorter {
+    /// Makes the folder `root`, and checks that photos of these classes can be sorted into it.
+    ///
+    /// # Errors
+    /// When it cannot be written, or a class's name cannot be a folder's.
+    pub fn new(root: &Path, transfer: Transfer, classes: &ClassNames) -> Result<Self, SortError> {
+        for class in classes.iter() {
+            // The names are from a file: none of them may lead out of the folder.
+            let mut components = Path::new(class).components();
+            let is_name = components.next() == Some(Component::Normal(class.as_ref())) && components.next().is_none();
+            if !is_name || class.contains('\0') {
+                return Err(SortError::ClassName(class.to_owned()));
+            }
+            if [UNSURE, UNFAMILIAR].contains(&class) {
+                return Err(SortError::Reserved(class.to_owned()));
+            }
+        }
+        let written = fs::create_dir_all(root).and_then(|()| temporary_file(root));
+        written.map_err(|cause| SortError::Io { path: root.to_owned(), cause })?;
+        Ok(Self { root: root.to_owned(), transfer, folders: HashMap::new() })
+    }
+
+    /// Puts the photo into the folder of this name. The path that its bytes have there.
+    ///
+    /// # Errors
+    /// When that cannot be written; then there is no part of it.
+    pub fn put(&mut self, photo: &Path, folder: &str) -> Result<PathBuf, SortError> {
+        if !self.folders.contains_key(folder) {
+            let path = self.root.join(folder);
+            let opened = Folder::open(&path).map_err(|cause| SortError::Io { path, cause })?;
+            self.folders.insert(folder.to_owned(), opened);
+        }
+        let folder = self.folders.get_mut(folder).expect("the folder was just opened");
+        folder.put(photo, self.transfer)
+    }
+}
+
+impl Folder {
+    /// Makes the folder if it is not there, and lists its files.
+    fn open(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        let mut by_length: HashMap<u64, Vec<PathBuf>> = HashMap::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if metadata.is_file() {
+                by_length.entry(metadata.len()).or_default().push(entry.path());
+            }
+        }
+        Ok(Self { path: path.to_owned(), by_length })
+    }
+
+    fn put(&mut self, photo: &Path, transfer: Transfer) -> Result<PathBuf, SortError> {
+        let failed = |path: &Path, cause| SortError::Io { path: path.to_owned(), cause };
+        let length = fs::metadata(photo).map_err(|cause| failed(&self.path, cause))?.len();
+        let same_length = self.by_length.entry(length).or_default();
+        for path in same_length.iter() {
+            if have_same_bytes(path, photo).map_err(|cause| failed(path, cause))? {
+                return Ok(path.clone());
+            }
+        }
+
+        let mut number = 1;
+        let path = loop {
+            let path = self.path.join(numbered(photo, number));
+            // The name is taken in the same step in which the file appears there: nothing can come in between.
+            let written = match transfer {
+                Transfer::Copy => copy(photo, &path).map_err(|cause| (cause.kind(), failed(&path, cause))),
+                Transfer::HardLink => link(photo, &path).map_err(|cause| {
+                    (cause.kind(), SortError::Link { photo: photo.to_owned(), path: path.clone(), cause })
+                }),
+            };
+            match written {
+                Ok(()) => break path,
+                Err((ErrorKind::AlreadyExists, _)) => number += 1,
+                Err((_, error)) => return Err(error),
+            }
+        };
+        same_length.push(path.clone());
+        Ok(path)
+    }
+}
+
+/// The photo's name, with `-NUMBER` before its extension from 2 on.
+fn numbered(photo: &Path, number: usize) -> PathBuf {
+    let name = PathBuf::from(photo.file_name().unwrap_or_default());
+    if number == 1 {
+        return name;
+    }
+    let mut numbered = name.file_stem().unwrap_or_default().to_owned();
+    numbered.push(format!("-{number}"));
+    if let Some(extension) = name.extension() {
+        numbered.push(".");
+        numbered.push(extension);
+    }
+    numbered.into()
+}
+
+/// Copies the photo beside its place, then gives the copy its name, if that is free. On Linux `fs::copy` lets the copy
+/// share the photo's blocks on file systems that can do that.
+fn copy(photo: &Path, path: &Path) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    if path.symlink_metadata().is_ok() {
+        // Spares copying it.
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    let copied = temporary_file(folder)?;
+    fs::copy(photo, &copied)?;
+    copied.persist_noclobber(path).map_err(|error| error.error)
+}
+
+/// Gives the photo's file another name, if that is free; a symbolic link is followed.
+fn link(photo: &Path, path: &Path) -> io::Result<()> {
+    fs::hard_link(photo.canonicalize()?, path)
+}
+
+/// A hidden file that is removed when it is dropped.
+fn temporary_file(folder: &Path) -> io::Result<TempPath> {
+    Ok(tempfile::Builder::new().prefix(".icebox-").tempfile_in(folder)?.into_temp_path())
+}
+
+fn have_same_bytes(one: &Path, other: &Path) -> io::Result<bool> {
+    let hash = |path: &Path| Ok::<_, io::Error>(blake3::Hasher::new().update_reader(File::open(path)?)?.finalize());
+    Ok(hash(one)? == hash(other)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn classes(names: &[&str]) -> ClassNames {
+        ClassNames::new(names.iter().map(|&name| name.to_owned()).collect()).unwrap()
+    }
+
+    fn listed(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn taken_names_get_a_number_and_bytes_that_are_there_are_not_copied_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let photo = |folder: &str, bytes: &[u8]| {
+            let path = scratch.path().join(folder).join("photo.tar.jpg");
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, bytes).unwrap();
+            path
+        };
+        let photos = [photo("a", b"one"), photo("b", b"two"), photo("c", b"three"), photo("d", b"one")];
+        let root = scratch.path().join("sorted");
+        let expected = ["photo.tar-2.jpg", "photo.tar-3.jpg", "photo.tar.jpg"];
+        for _ in 0..2 {
+            // A second time everything is there.
+            let mut sorter = Sorter::new(&root, Transfer::Copy, &classes(&["hat", "shoe"])).unwrap();
+            for photo in &photos {
+                sorter.put(photo, "hat").unwrap();
+            }
+            assert_eq!(sorter.put(&photos[3], "hat").unwrap(), root.join("hat/photo.tar.jpg"));
+            assert_eq!(listed(&root.join("hat")), expected);
+        }
+        assert_eq!(fs::read(root.join("hat/photo.tar-2.jpg")).unwrap(), b"two");
+        assert_eq!(listed(&root), ["hat"]);
+        assert_eq!(fs::read(&photos[0]).unwrap(), b"one");
+    }
+
+    #[test]
+    fn links_are_other_names_of_the_same_file() {
+        let scratch = tempfile::tempdir().unwrap();
+        let photo = scratch.path().join("photo");
+        fs::write(&photo, "bytes").unwrap();
+        let mut sorter = Sorter::new(&scratch.path().join("sorted"), Transfer::HardLink, &classes(&["hat"])).unwrap();
+        let path = sorter.put(&photo, UNSURE).unwrap();
+        assert_eq!(path, scratch.path().join("sorted/unsure/photo"));
+        assert_eq!(path.metadata().unwrap().ino(), photo.metadata().unwrap().ino());
+        assert_eq!(sorter.put(&photo, UNSURE).unwrap(), path, "it is there already");
+    }
+
+    #[test]
+    fn class_names_do_not_lead_out_of_the_folder() {
+        let scratch = tempfile::tempdir().unwrap();
+        for name in ["..", ".", "", "a/b", "/etc", "a/", "a\0b", UNSURE, UNFAMILIAR] {
+            let sorter = Sorter::new(scratch.path(), Transfer::Copy, &classes(&["hat", name]));
+            assert!(matches!(sorter, Err(SortError::ClassName(_) | SortError::Reserved(_))), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_photo_that_is_gone_leaves_nothing() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut sorter = Sorter::new(scratch.path(), Transfer::Copy, &classes(&["hat"])).unwrap();
+        assert!(sorter.put(&scratch.path().join("gone.jpg"), "hat").is_err());
+        assert!(listed(&scratch.path().join("hat")).is_empty());
+    }
+}

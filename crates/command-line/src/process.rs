@@ -1,0 +1,48 @@
+//! How a process that runs the network begins, is cancelled, and ends.
+
+use std::io::{self, Write, stdout};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use stdio::note;
+
+/// Runs a command and ends the process: an error is printed on stderr, and its exit code is 1.
+pub fn run_command(command: impl FnOnce() -> anyhow::Result<ExitCode>) -> ! {
+    backbone::memory::keep_freed_memory();
+    let code = command().unwrap_or_else(|error| {
+        note!("error: {error:#}");
+        ExitCode::FAILURE
+    });
+    exit(code)
+}
+
+/// A flag that the first Ctrl-C sets, so that finished work is kept. The second one ends the program.
+///
+/// # Errors
+/// If the operating system refuses the signal handlers.
+pub fn cancel_on_signals() -> io::Result<Arc<AtomicBool>> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&cancel))?;
+        signal_hook::flag::register(signal, Arc::clone(&cancel))?;
+    }
+    // With a handler installed, exceeding the file size limit is a write error, and no longer kills the process.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    Ok(cancel)
+}
+
+/// Ends the process with exit code 0 or 1, without running the destructors of libtorch's static objects: they take a
+/// tenth of a second to free memory that the operating system frees anyway.
+#[allow(unsafe_code)]
+fn exit(code: ExitCode) -> ! {
+    // Fails if the reader of a pipe has gone, which is not an error.
+    let _ = stdout().flush();
+    // SAFETY: all our threads have ended and all our files are closed. `fflush` with a null pointer flushes all of C's
+    // streams, which libtorch may have printed to.
+    unsafe {
+        libc::fflush(std::ptr::null_mut());
+        libc::_exit(i32::from(code != ExitCode::SUCCESS))
+    }
+}

@@ -1,0 +1,75 @@
+//! `scripts/install`: icebox from any folder, without the checkout.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use end_to_end::{Photos, Ran, run_command, target, temporary, workspace};
+
+fn install(arguments: &[&str]) -> Ran {
+    let mut script = Command::new(workspace().join("scripts/install"));
+    // The lean build that other tests use, too.
+    run_command(script.args(arguments).env("CARGO_TARGET_DIR", target()))
+}
+
+/// The installed command in another folder, with nothing of this process's environment.
+fn icebox(prefix: &Path, folder: &Path, arguments: &[&str]) -> Ran {
+    let mut command = Command::new(prefix.join("bin/icebox"));
+    run_command(command.args(arguments).current_dir(folder).env_clear().env("PATH", "/usr/bin:/bin"))
+}
+
+/// The files below a folder, by name.
+fn names(folder: &Path) -> Vec<PathBuf> {
+    end_to_end::contents(folder).into_iter().map(|(name, _)| name).collect()
+}
+
+#[test]
+fn an_installation_works_from_any_folder_and_leaves_nothing_behind() {
+    let folder = temporary();
+    let prefix = folder.path().join("with spaces/and 'quotes'");
+    let to = prefix.to_str().unwrap();
+    let ran = install(&["--lean", to]).succeeded();
+    assert!(ran.stderr.contains("next: add "), "{ran:?}");
+    // A second time it takes the place of the first.
+    install(&["--lean", to]).succeeded();
+    let expected = ["bin/icebox", "lib/icebox/bin/classify", "lib/icebox/bin/extract", "lib/icebox/bin/head"];
+    let expected = [&expected[..], &["lib/icebox/installed-by-icebox", "lib/icebox/weights/xception.safetensors"]];
+    assert_eq!(names(&prefix), expected.concat().iter().map(PathBuf::from).collect::<Vec<_>>());
+
+    // The whole way, and what it says to do next is what the user types.
+    let photos = Photos::new(&["hat", "shoe"], 4);
+    let home = photos.path().parent().unwrap().to_owned();
+    let extracted = icebox(&prefix, &home, &["extract", "photos", "--out", "cache", "--size", "71"]).succeeded();
+    assert!(extracted.stdout.contains("next: icebox head train cache"), "{extracted:?}");
+    let trained = icebox(&prefix, &home, &["head", "train", "cache", "--out", "run"]).succeeded();
+    assert!(trained.stdout.contains("next: icebox classify run "), "{trained:?}");
+    let classified = icebox(&prefix, &home, &["classify", "run", "photos"]).succeeded();
+    assert_eq!(classified.stdout.lines().count(), 9, "{classified:?}");
+
+    // The programs name no file of the checkout's build.
+    let linked = run_command(Command::new("ldd").arg(prefix.join("lib/icebox/bin/classify"))).succeeded().stdout;
+    assert!(!linked.contains("torch") && !linked.contains(target().to_str().unwrap()), "{linked}");
+    let help = icebox(&prefix, &home, &["classify", "--help"]).succeeded().stdout;
+    assert!(help.replace(char::is_whitespace, "").contains("lib/icebox/weights/xception.safetensors"), "{help}");
+    let version = icebox(&prefix, &home, &["--version"]).succeeded().stdout;
+    assert!(version.contains("libtorch none") && version.contains("weights  blake3 bbbff5d0"), "{version}");
+    assert_eq!(icebox(&prefix, &home, &["sort"]).code, Some(2));
+
+    install(&["--uninstall", to]).succeeded();
+    assert_eq!(names(&prefix), [] as [PathBuf; 0]);
+    install(&["--uninstall", to]).failed_with("icebox is not installed there");
+}
+
+#[test]
+fn what_is_not_icebox_is_left_alone() {
+    let folder = temporary();
+    let other = folder.path().join("bin/icebox");
+    fs::create_dir(other.parent().unwrap()).unwrap();
+    fs::write(&other, "#!/bin/sh\necho mine\n").unwrap();
+    let prefix = folder.path().to_str().unwrap();
+    install(&["--lean", prefix]).failed_with("bin/icebox is not icebox's; move it away");
+    install(&["--uninstall", prefix]).failed_with("bin/icebox is not icebox's");
+    assert_eq!(fs::read_to_string(&other).unwrap(), "#!/bin/sh\necho mine\n");
+    install(&["--lean", "/proc/icebox"]).failed_with("/proc/icebox cannot be written; choose another");
+    install(&["--fat"]).failed_with("--fat: no such option");
+}
