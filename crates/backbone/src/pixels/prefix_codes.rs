@@ -53,8 +53,8 @@ pub(super) fn memory(data: &[u8], size: Option<(u32, u32)>) -> Option<u64> {
                 skip_picture(&mut bits, colors, 1)?;
                 let pixels_per_byte = match colors {
                     ..=2 => 8,
-                    ..=4 => 4,
-                    ..=16 => 2,
+                    3..=4 => 4,
+                    5..=16 => 2,
                     _ => 1,
                 };
                 width = width.div_ceil(pixels_per_byte);

@@ -293,7 +293,7 @@ fn lossless_data(groups: u32) -> Vec<u8> {
 fn webp(lossless: &[u8]) -> Vec<u8> {
     let length = |bytes: usize| (bytes as u32).to_le_bytes();
     let (file, chunk) = (length(lossless.len() + 12), length(lossless.len()));
-    [&b"RIFF"[..], &file, b"WEBPVP8L", &chunk, lossless, &[0][lossless.len() % 2 ^ 1..]].concat()
+    [&b"RIFF"[..], &file, b"WEBPVP8L", &chunk, lossless, &[0][(lossless.len() % 2) ^ 1..]].concat()
 }
 
 /// This one took 3 GB before anything was known of it.
@@ -303,7 +303,7 @@ fn the_prefix_codes_of_a_webp_are_counted_before_the_decoder_makes_tables_of_the
     assert!(data.len() < 700_000);
     let error = decode(&webp(&data), Limits::DEFAULT).unwrap_err();
     let needed = match error {
-        PixelError::TooManyBytes { width: 4, height: 4, needed, .. } => needed,
+        PixelError::TooMuchMemory { width: 4, height: 4, needed, .. } => needed,
         error => panic!("{error}"),
     };
     assert!((68 << 26..70 << 26).contains(&needed), "{needed}");
