@@ -32,9 +32,31 @@ fn an_installation_works_from_any_folder_and_leaves_nothing_behind() {
     assert!(ran.stderr.contains("next: add "), "{ran:?}");
     // A second time it takes the place of the first.
     install(&["--lean", to]).succeeded();
-    let expected = ["bin/icebox", "lib/icebox/bin/classify", "lib/icebox/bin/extract", "lib/icebox/bin/head"];
-    let expected = [&expected[..], &["lib/icebox/installed-by-icebox", "lib/icebox/weights/xception.safetensors"]];
-    assert_eq!(names(&prefix), expected.concat().iter().map(PathBuf::from).collect::<Vec<_>>());
+    let programs = ["classify", "extract", "head"].map(|program| prefix.join("lib/icebox/bin").join(program));
+    assert!(programs.iter().all(|program| program.is_file()), "{:?}", names(&prefix));
+
+    // Completions and man pages are where shells and man look.
+    let completions = prefix.join("share/bash-completion/completions/icebox");
+    let complete = |words: &str, current: usize| {
+        let script = format!(
+            "source '{}' && COMP_WORDS=({words}) COMP_CWORD={current} && _icebox && echo \"${{COMPREPLY[@]}}\"",
+            completions.to_str().unwrap().replace('\'', "'\\''")
+        );
+        run_command(Command::new("bash").args(["-c", &script])).succeeded().stdout
+    };
+    assert_eq!(complete("icebox ''", 1), "extract head classify\n");
+    assert_eq!(complete("icebox extract --fast", 2), "--fast-decode\n");
+    assert_eq!(complete("icebox head sweep --learning-ra", 3), "--learning-rates\n");
+    assert!(complete("icebox extract --interpolation ''", 3).contains("lanczos"));
+    for page in ["icebox-extract", "icebox-extract-verify", "icebox-head-train", "icebox-classify"] {
+        let text = fs::read_to_string(prefix.join(format!("share/man/man1/{page}.1"))).unwrap();
+        assert!(text.contains(".SH OPTIONS"), "{text}");
+    }
+    for file in
+        ["zsh/site-functions/_icebox", "zsh/site-functions/_icebox-head", "fish/vendor_completions.d/icebox.fish"]
+    {
+        assert!(prefix.join("share").join(file).is_file(), "{file}");
+    }
 
     // The whole way, and what it says to do next is what the user types.
     let photos = Photos::new(&["hat", "shoe"], 4);

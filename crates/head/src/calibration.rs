@@ -220,7 +220,8 @@ mod tests {
 
     /// Around one direction for each of two classes.
     fn values(count: usize, seed: usize) -> Vec<[f32; 3]> {
-        let noise = |row: usize, column: usize| ((row * 37 + column * 11 + seed) % 29) as f32 / 20.0;
+        // No two rows are the same.
+        let noise = |row: usize, column: usize| ((row * 37 + column * 11 + seed) % 409) as f32 / 300.0;
         let value = |row: usize| [noise(row, 0), noise(row, 1), noise(row, 2)];
         (0..count)
             .map(|row| {

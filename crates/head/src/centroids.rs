@@ -1,11 +1,14 @@
 //! Centroids of the training rows' directions: a row that is far from all of them is unlike every training photo.
 //!
 //! Each class has its own, by spherical k-means (Dhillon and Modha 2001): rows and centroids have length 1, and a row
-//! belongs to the centroid with the largest cosine. One iteration from rows of the class separates as well as many do.
+//! belongs to the centroid with the largest cosine. One iteration from drawn rows separates as well as many do.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use half::vec::HalfFloatVecExt;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::cosine::{inverse_length, unit};
@@ -25,10 +28,15 @@ const MAX_ROWS_PER_CENTROID: usize = 50;
 /// Rows that are read before their memory is given back. Rows that lie apart are mapped with some of their neighbours: this
 /// many take at most the memory of [`WINDOW`] neighbouring ones.
 const ROWS_AT_ONCE: usize = WINDOW / 8;
-/// Rows whose sum is one task; the sums are added in order, so the result depends on no number of threads.
-const TASK: usize = 128;
-/// Rows that are compared with centroids at a time: they stay in the second-level cache.
+/// The rows that k-means begins with are drawn by this seed, whatever the heads' own: heads on the same rows, from any
+/// seeds, then have the same centroids.
+const SEED: u64 = 0;
+/// Rows of a class whose sums are one task; they are added in order, so the result depends on no number of threads.
+const TASK: usize = 512;
+/// Rows that are compared with the centroids of a class at a time: both stay in the second-level cache.
 const BLOCK: usize = 16;
+/// Rows that are compared with all centroids at a time: they stay in the second-level cache, the centroids do not.
+const BLOCK_OF_ALL: usize = 32;
 
 /// Unit vectors that the training rows lie around, each component with the precision of a float16.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,15 +66,17 @@ pub enum CentroidsError {
 }
 
 impl Centroids {
-    /// The centroids of these training rows, whose labels are less than `classes`. Nothing is random: k-means begins at
-    /// rows that are evenly spaced over their class. The rows are read a few thousand at a time, so that however many there
-    /// are, only those are in memory.
+    /// The centroids of these training rows, whose labels are less than `classes`. They are read a few thousand at a time, so
+    /// that however many there are, only those are in memory.
     pub fn of_rows(train: &Rows<'_>, classes: usize) -> Self {
         let max_per_class = (MAX_CENTROIDS / classes.max(1)).clamp(1, MAX_PER_CLASS);
+        let mut random = ChaCha8Rng::seed_from_u64(SEED);
         let mut samples = Vec::new();
         for rows in train.by_class(classes) {
             let centroids = (rows.len() / ROWS_PER_CENTROID).clamp(1, max_per_class).min(rows.len());
-            samples.push(ClassSample { rows: evenly_spaced(&rows, centroids * MAX_ROWS_PER_CENTROID), centroids });
+            let rows = evenly_spaced(&rows, centroids * MAX_ROWS_PER_CENTROID);
+            let starts = rows.clone().partial_shuffle(&mut random, centroids).0.to_vec();
+            samples.push(ClassSample { rows, starts });
         }
 
         let mut values = Vec::new();
@@ -131,8 +141,8 @@ impl Centroids {
     /// of zeros, which has no direction, has 1. What a row gets does not depend on the other rows.
     pub fn distances(&self, rows: &[&[f32]]) -> Vec<f32> {
         let mut distances = Vec::with_capacity(rows.len());
-        let mut cosines = vec![0.0; BLOCK.min(rows.len()) * self.len()];
-        for rows in rows.chunks(BLOCK) {
+        let mut cosines = vec![0.0; BLOCK_OF_ALL.min(rows.len()) * self.len()];
+        for rows in rows.chunks(BLOCK_OF_ALL) {
             let cosines = &mut cosines[..rows.len() * self.len()];
             dots(Cores::One, rows, &self.values, cosines);
             for (k, row) in rows.iter().enumerate() {
@@ -147,34 +157,41 @@ impl Centroids {
     pub fn distances_of(&self, rows: &Rows<'_>) -> Vec<f32> {
         let mut distances = Vec::with_capacity(rows.len());
         rows.each_window(|rows, _| {
-            distances.par_extend(rows.par_chunks(BLOCK).flat_map_iter(|rows| self.distances(rows)));
+            distances.par_extend(rows.par_chunks(BLOCK_OF_ALL).flat_map_iter(|rows| self.distances(rows)));
         });
         distances
     }
 }
 
-/// Rows of one class, and how many centroids it gets.
+/// Rows of one class, by their numbers among the training rows.
 struct ClassSample {
-    /// Their numbers among the training rows.
     rows: Vec<usize>,
-    centroids: usize,
+    /// Those of them that k-means begins with, one for each centroid.
+    starts: Vec<usize>,
 }
 
 impl ClassSample {
     /// The centroids, (centroids, columns), unit vectors as float16 holds them: one iteration of k-means.
     fn centroids(&self, train: &Rows<'_>) -> Vec<f32> {
+        let columns = train.columns();
         let rows: Vec<&[f32]> = self.rows.iter().map(|&row| train.features[row]).collect();
-        let starts: Vec<&[f32]> = evenly_spaced(&rows, self.centroids);
-        let starts: Vec<f32> = starts.into_iter().flat_map(unit).collect();
+        let mut starts = Vec::with_capacity(self.starts.len() * columns);
+        for &row in &self.starts {
+            starts.extend(unit(train.features[row]));
+        }
         let parts: Vec<Vec<f32>> = rows.par_chunks(TASK).map(|rows| sums(rows, &starts)).collect();
-        let mut sums = vec![0.0; starts.len()];
+
+        // The parts are added in order, and each centroid gets length 1. One without rows is not needed: its start is as near
+        // to another one, or zero.
+        let mut parts = parts.into_iter();
+        let mut sums = parts.next().unwrap_or_default();
         for part in parts {
             add(&mut sums, 1.0, &part);
         }
-        // A centroid without rows is that of rows that are as near to another one, or of zeros: it is not needed.
-        let columns = train.columns();
-        let nonzero = sums.chunks_exact(columns).filter(|sum| inverse_length(sum) > 0.0);
-        let centroids: Vec<f32> = nonzero.flat_map(unit).collect();
+        let mut centroids = Vec::with_capacity(sums.len());
+        for sum in sums.chunks_exact(columns.max(1)).filter(|sum| inverse_length(sum) > 0.0) {
+            centroids.extend(unit(sum));
+        }
         Vec::<f16>::from_f32_slice(&centroids).to_f32_vec()
     }
 }
@@ -222,7 +239,8 @@ mod tests {
                 let direction = 4 * class + 2 * (row % 2);
                 let length = 1.0 + (row % 7) as f32;
                 for column in 0..COLUMNS {
-                    let noise = ((row * 31 + column * 17 + class * 7) % 23) as f32 / 230.0;
+                    // No two rows have the same direction.
+                    let noise = ((row * 31 + column * 17 + class * 7) % 23 + (row * row + column) % 101) as f32 / 900.0;
                     values.push(length * (noise + if column == direction { 1.0 } else { 0.0 }));
                 }
                 labels.push(class);
@@ -266,12 +284,13 @@ mod tests {
     fn one_iteration_of_spherical_k_means() {
         let (values, _) = values([40, 0, 0]);
         let rows = rows(&values, vec![0; 40]);
+        let sample = ClassSample { rows: (0..40).collect(), starts: vec![3, 30, 11, 6, 20, 37, 1, 14] };
         let unit = |row: &[f32]| -> Vec<f64> {
             let length = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
             row.iter().map(|&value| f64::from(value) / length).collect()
         };
         let units: Vec<Vec<f64>> = rows.features.iter().map(|row| unit(row)).collect();
-        let starts: Vec<&Vec<f64>> = (0..8).map(|k| &units[k * 5]).collect();
+        let starts: Vec<&Vec<f64>> = sample.starts.iter().map(|&row| &units[row]).collect();
         let mut sums = vec![vec![0.0; COLUMNS]; 8];
         for row in &units {
             let cosine = |start: &[f64]| row.iter().zip(start).map(|(a, b)| a * b).sum::<f64>();
@@ -280,9 +299,9 @@ mod tests {
                 *sum += value;
             }
         }
-        let centroids = Centroids::of_rows(&rows, 1);
-        assert_eq!(centroids.len(), 8);
-        for (found, sum) in centroids.values.chunks_exact(COLUMNS).zip(&sums) {
+        let centroids = sample.centroids(&rows);
+        assert_eq!(centroids.len(), 8 * COLUMNS);
+        for (found, sum) in centroids.chunks_exact(COLUMNS).zip(&sums) {
             let length = sum.iter().map(|value| value * value).sum::<f64>().sqrt();
             for (found, value) in found.iter().zip(sum) {
                 assert!((f64::from(*found) - value / length).abs() < 1e-3);

@@ -168,7 +168,10 @@ fn open_decoder(bytes: &[u8], format: ImageFormat, limits: Limits) -> Result<Ope
         ImageFormat::Tiff => open_tiff(bytes, limits),
         ImageFormat::WebP => {
             let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
-            let extra_memory = webp::memory(bytes, pixel_count(&decoder));
+            let (width, height) = decoder.dimensions();
+            let problem = "its prefix codes are damaged".to_owned();
+            let extra_memory = webp::memory(bytes, width, height)
+                .ok_or(PixelError::Damaged { format: format_name(format), problem })?;
             Ok(OpenDecoder { decoder: Box::new(decoder), extra_memory })
         }
         _ => {

@@ -10,6 +10,7 @@ mod exif;
 mod jpeg;
 mod png;
 mod tiff;
+mod prefix_codes;
 mod webp;
 mod orientation;
 mod decode;

@@ -256,6 +256,72 @@ fn what_a_header_claims_is_counted() {
     refused("rgb.tif with many strips", &many_strips);
 }
 
+/// The data of a lossless WebP of 4 x 4 pixels with so many groups of prefix codes. In each group, 10 bytes of the file, a
+/// code has 2048 symbols of 11 bits, whose tables are 68 KiB.
+fn lossless_data(groups: u32) -> Vec<u8> {
+    let (red, green) = ((groups - 1) >> 8, (groups - 1) & 0xFF);
+    let single = |symbol: u32| [(1, 1), (0, 1), (1, 1), (symbol, 8)];
+    // Signature, width and height less 1, no alpha, version; no transform; a cache of 2 ^ 11 colours.
+    let mut values = vec![(0x2F, 8), (3, 14), (3, 14), (0, 1), (0, 3), (0, 1), (1, 1), (11, 4)];
+    // A picture of one block, without a cache, whose pixel says how many groups there are.
+    values.extend([(1, 1), (0, 3), (0, 1)]);
+    values.extend([green, red, 0, 0, 0].into_iter().flat_map(single));
+    for _ in 0..groups {
+        // The code of lengths has the length 11 alone; so no bits say that 2048 symbols have it.
+        values.extend([(0, 1), (11, 4)]);
+        values.extend([(0, 3); 14]);
+        values.extend([(1, 3), (1, 1), (5, 3), (2046, 12)]);
+        values.extend([(0b0001, 4); 4]);
+    }
+    // 16 pixels of the first symbol.
+    values.extend([(0, 11); 16]);
+
+    let mut data = Vec::new();
+    let mut place = 0;
+    for (value, bits) in values {
+        for k in 0..bits {
+            if place % 8 == 0 {
+                data.push(0);
+            }
+            data[place / 8] |= ((value >> k & 1) as u8) << (place % 8);
+            place += 1;
+        }
+    }
+    data
+}
+
+fn webp(lossless: &[u8]) -> Vec<u8> {
+    let length = |bytes: usize| (bytes as u32).to_le_bytes();
+    let (file, chunk) = (length(lossless.len() + 12), length(lossless.len()));
+    [&b"RIFF"[..], &file, b"WEBPVP8L", &chunk, lossless, &[0][(lossless.len() % 2) ^ 1..]].concat()
+}
+
+/// This one took 3 GB before anything was known of it.
+#[test]
+fn the_prefix_codes_of_a_webp_are_counted_before_the_decoder_makes_tables_of_them() {
+    let data = lossless_data(1 << 16);
+    assert!(data.len() < 700_000);
+    let error = decode(&webp(&data), Limits::DEFAULT).unwrap_err();
+    let needed = match error {
+        PixelError::TooMuchMemory { width: 4, height: 4, needed, .. } => needed,
+        error => panic!("{error}"),
+    };
+    assert!((68 << 26..70 << 26).contains(&needed), "{needed}");
+
+    let data = lossless_data(300);
+    assert_eq!(decode(&webp(&data), Limits::DEFAULT).unwrap().pixels, [0; 3 * 16]);
+    let memory = prefix_codes::memory(&data, None).unwrap();
+    assert!((300 * (68 << 10)..300 * (70 << 10)).contains(&memory), "{memory}");
+
+    // Cut off before the pixels, and within the codes.
+    let data = lossless_data(3);
+    let codes = data.len() - 22;
+    assert!(prefix_codes::memory(&data[..codes], None).is_some());
+    for end in 0..codes {
+        assert_eq!(prefix_codes::memory(&data[..end], None), None, "{end}");
+    }
+}
+
 #[test]
 fn jpegs_within_tiffs_are_refused() {
     let mut tiff = fs::read(fixtures().join("rgb.tif")).unwrap();

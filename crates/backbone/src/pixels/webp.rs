@@ -4,6 +4,7 @@
 use image::metadata::Orientation as Turn;
 
 use super::exif::upright;
+use super::prefix_codes;
 
 /// Bytes per pixel for the frame of a lossy picture: planes of 1.5 bytes, and data of each macroblock.
 const LOSSY: u64 = 2;
@@ -28,20 +29,17 @@ pub(super) fn orientation(bytes: &[u8]) -> Turn {
     upright(exif, xmp)
 }
 
-/// Most bytes that decoding takes in addition to a picture of `pixels` pixels. The prefix codes of lossless pictures
-/// count as four times their chunk, which is what libwebp's take; crafted ones may take more.
-pub(super) fn memory(bytes: &[u8], pixels: u64) -> u64 {
-    let mut chunks = Chunks { rest: bytes.get(12..).unwrap_or_default() };
-    let frame = chunks.clone().find(|chunk| &chunk.name == b"ANMF");
-    let animation = if frame.is_some() { ANIMATION * pixels } else { 0 };
-    if let Some(frame) = frame {
-        chunks = Chunks { rest: frame.data.get(16..).unwrap_or_default() };
+/// Most bytes that decoding takes in addition to a picture of `width` x `height` pixels. None where the prefix codes of
+/// a lossless picture are damaged.
+pub(super) fn memory(bytes: &[u8], width: u32, height: u32) -> Option<u64> {
+    let chunks = Chunks { rest: bytes.get(12..).unwrap_or_default() };
+    let mut memory = chunks.memory(width, height)?;
+    // Of an animation the first frame is decoded; its header has its width and height, less 1.
+    if let Some((header, rest)) = chunks.first(b"ANMF").and_then(<[u8]>::split_first_chunk::<16>) {
+        let length = |place: usize| u32::from_le_bytes([header[place], header[place + 1], header[place + 2], 0]) + 1;
+        memory += ANIMATION * u64::from(width) * u64::from(height) + Chunks { rest }.memory(length(6), length(9))?;
     }
-    let chunk = |name: &[u8; 4]| chunks.clone().find(|chunk| &chunk.name == name).map(|chunk| chunk.data);
-    let lossy = chunk(b"VP8 ").map_or(0, |data| LOSSY * frame_pixels(data) + 2 * data.len() as u64);
-    let lossless = chunk(b"VP8L").map_or(0, |data| LOSSLESS * pixels + 4 * data.len() as u64);
-    let alpha = chunk(b"ALPH").map_or(0, |data| ALPHA * pixels + 4 * data.len() as u64);
-    animation + lossy + lossless + alpha
+    Some(memory)
 }
 
 /// The pixels of a lossy frame by its own header, in whole macroblocks: the decoder takes memory for them before it
@@ -62,6 +60,31 @@ struct Chunk<'a> {
 #[derive(Clone)]
 struct Chunks<'a> {
     rest: &'a [u8],
+}
+
+impl<'a> Chunks<'a> {
+    /// The data of the first chunk with this name.
+    fn first(&self, name: &[u8; 4]) -> Option<&'a [u8]> {
+        self.clone().find(|chunk| &chunk.name == name).map(|chunk| chunk.data)
+    }
+
+    /// Bytes for decoding the picture in these chunks.
+    fn memory(&self, width: u32, height: u32) -> Option<u64> {
+        let pixels = u64::from(width) * u64::from(height);
+        let mut memory = 0;
+        if let Some(data) = self.first(b"VP8 ") {
+            memory += LOSSY * frame_pixels(data) + 2 * data.len() as u64;
+        }
+        if let Some(data) = self.first(b"VP8L") {
+            memory += LOSSLESS * pixels + prefix_codes::memory(data, None)?;
+        }
+        if let Some((kind, data)) = self.first(b"ALPH").and_then(<[u8]>::split_first) {
+            let is_compressed = kind & 3 == 1;
+            let codes = if is_compressed { prefix_codes::memory(data, Some((width, height)))? } else { 0 };
+            memory += ALPHA * pixels + codes;
+        }
+        Some(memory)
+    }
 }
 
 impl<'a> Iterator for Chunks<'a> {

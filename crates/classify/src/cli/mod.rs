@@ -7,7 +7,8 @@ mod import;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use shell_docs::ShellDocsArgs;
 
 pub use self::hint::with_hint;
 
@@ -29,6 +30,9 @@ pub struct Cli {
 enum Command {
     /// Make a run of a model that was trained in Keras: Xception without its top, global average pooling, dense layers
     Import(import::ImportArgs),
+    /// Write completions for shells and man pages into a folder, as scripts/install does
+    #[command(hide = true)]
+    ShellDocs(ShellDocsArgs),
 }
 
 impl Cli {
@@ -37,6 +41,9 @@ impl Cli {
         match self.command {
             None => predict::run(&self.predict),
             Some(Command::Import(args)) => import::run(&args),
+            Some(Command::ShellDocs(args)) => {
+                args.write(Self::command(), "icebox-classify").map(|()| ExitCode::SUCCESS)
+            }
         }
     }
 }

@@ -11,7 +11,8 @@ mod doctor;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use shell_docs::ShellDocsArgs;
 
 pub use self::hint::with_hint;
 
@@ -39,6 +40,9 @@ enum Command {
     ImportWeights(import_weights::ImportArgs),
     /// Compare the network on a built-in picture with what Keras computes, and describe this machine
     Doctor(doctor::DoctorArgs),
+    /// Write completions for shells and man pages into a folder, as scripts/install does
+    #[command(hide = true)]
+    ShellDocs(ShellDocsArgs),
 }
 
 impl Cli {
@@ -49,6 +53,7 @@ impl Cli {
             Some(Command::Verify(args)) => verify::run(&args),
             Some(Command::ImportWeights(args)) => import_weights::run(&args),
             Some(Command::Doctor(args)) => doctor::run(&args),
+            Some(Command::ShellDocs(args)) => args.write(Self::command(), "icebox-extract").map(|()| ExitCode::SUCCESS),
         }
     }
 }

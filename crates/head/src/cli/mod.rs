@@ -12,7 +12,8 @@ mod compare;
 mod mislabels;
 mod report;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use shell_docs::ShellDocsArgs;
 
 pub use self::hint::with_hint;
 
@@ -45,6 +46,9 @@ enum Command {
     Mislabels(mislabels::MislabelsArgs),
     /// Show a cache's classes, counts and first rows
     Inspect(inspect::InspectArgs),
+    /// Write completions for shells and man pages into a folder, as scripts/install does
+    #[command(hide = true)]
+    ShellDocs(ShellDocsArgs),
 }
 
 impl Cli {
@@ -59,6 +63,7 @@ impl Cli {
             Command::Report(args) => report::run(&args),
             Command::Mislabels(args) => mislabels::run(&args),
             Command::Inspect(args) => inspect::run(&args),
+            Command::ShellDocs(args) => args.write(Self::command(), "icebox-head"),
         }
     }
 }

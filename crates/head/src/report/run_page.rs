@@ -116,19 +116,19 @@ fn result(run: &Run, validation: &SplitMetrics) -> String {
 /// What the temperature does, in words; none for a head without one.
 fn calibration(run: &Run, validation: &SplitMetrics) -> Option<String> {
     let temperature = run.calibration.as_ref()?.constants.temperature;
-    let after = validation.calibration_error_with_temperature?;
-    let before = validation.calibration_error;
+    let with_temperature = validation.calibration_error_with_temperature?;
+    let without = validation.calibration_error;
     Some(if temperature == 1.0 {
         format!(
-            "<p>Probabilities are the softmax of the logits as they are (temperature 1): confidence and accuracy are \
-             {before:.3} apart on average (expected calibration error).</p>"
+            "<p>Probabilities are the softmax of the logits as they are (temperature 1). Confidence and accuracy are \
+             {without:.3} apart (expected calibration error).</p>"
         )
     } else {
-        let was = if temperature > 1.0 { "too confident" } else { "not confident enough" };
+        let effect = if temperature > 1.0 { "less" } else { "more" };
         format!(
-            "<p>By itself the head is {was}: confidence and accuracy are {before:.3} apart on average (expected calibration \
-             error). So its logits are divided by a temperature of {temperature:.2}, which changes probabilities but no \
-             prediction: with it they are {after:.3} apart.</p>"
+            "<p>For probabilities the logits are divided by a temperature of {temperature:.2}, which fits the validation \
+             photos best: it makes the head {effect} confident and changes no prediction. Confidence and accuracy are \
+             {with_temperature:.3} apart with it, {without:.3} without (expected calibration error).</p>"
         )
     })
 }

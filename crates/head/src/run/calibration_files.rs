@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -81,8 +82,9 @@ pub(super) fn read_calibration(folder: &Path, inputs: usize) -> Result<Option<Ca
 }
 
 fn to_bytes(centroids: &Centroids) -> Result<Vec<u8>, SafeTensorError> {
-    let values: Vec<u8> = centroids.to_f16().iter().flat_map(|value| value.to_le_bytes()).collect();
-    let tensor = TensorView::new(Dtype::F16, vec![centroids.len(), centroids.columns()], &values)?;
+    let values = centroids.to_f16();
+    let bytes = bytemuck::cast_slice(values.reinterpret_cast());
+    let tensor = TensorView::new(Dtype::F16, vec![centroids.len(), centroids.columns()], bytes)?;
     safetensors::serialize([(CENTROIDS, tensor)], None)
 }
 
