@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use end_to_end::{Photos, Ran, contents, extract, run};
-use feature_cache::{FeatureCache, Split};
+use feature_cache::{CacheContents, FeatureCache, Split, write_cache};
 use serde_json::json;
 
 const CLASSES: [&str; 4] = ["train/dress", "train/hat", "validation/dress", "validation/hat"];
@@ -155,20 +156,25 @@ fn a_cache_made_differently_is_refused_with_a_table_and_replaced_on_request() {
 /// Before Pillow 13 was followed, tall photos were resized across before down, and the fingerprint said "bilinear".
 #[test]
 fn a_cache_from_before_pillow_13_can_be_trained_on_and_is_not_continued() {
-    let photos = Photos::new(&["cat", "dog"], 4);
+    let photos = Photos::new(&["cat", "dog"], 5);
     let (dataset, cache, run_folder) = (photos.path(), photos.sibling("cache"), photos.sibling("run"));
     let bilinear = ["--interpolation", "bilinear"];
-    extract(&dataset, &cache, &bilinear).succeeded();
-    let manifest = cache.join("manifest.json");
-    let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("\"bilinear as Pillow 13\"", "\"bilinear\"")).unwrap();
+    extract(&dataset, &photos.sibling("new"), &bilinear).succeeded();
+    let new = FeatureCache::open(&photos.sibling("new")).unwrap();
+    let split = new.split(Split::All).unwrap();
+    let mut old = CacheContents::from_cache(&new).unwrap();
+    old.fingerprint.interpolation = "bilinear".to_owned();
+    let columns = NonZeroUsize::new(new.columns()).unwrap();
+    let index = split.index().unwrap();
+    let rows = index.iter().enumerate().map(|(number, photo)| (photo.blake3, split.row(number).unwrap()));
+    write_cache(&cache, &old, columns, rows).unwrap();
     let before = contents(&cache);
 
     let train = [OsStr::new("train"), cache.as_os_str(), "--out".as_ref(), run_folder.as_os_str()];
     run("head", train.into_iter().chain(["--epochs", "1"].map(OsStr::new))).succeeded();
     let verify = [OsStr::new("verify"), cache.as_os_str(), "--against".as_ref(), dataset.as_os_str()];
     run("extract", verify).succeeded();
-    let unknown = "interpolation is \"bilinear\", which this version cannot compute; leave out --sample";
+    let unknown = "interpolation is \"bilinear\", which this version cannot compute; omit --sample";
     run("extract", verify.into_iter().chain(["--sample", "1"].map(OsStr::new))).failed_with(unknown);
 
     let difference = "interpolation  now: bilinear as Pillow 13  cache: bilinear";

@@ -134,7 +134,7 @@ fn windows(source: usize, target: usize, kernel: Kernel) -> Vec<Window> {
     let scale = source as f64 / target as f64;
     let stretch = scale.max(1.0);
     let support = kernel.support * stretch;
-    // Times the inverse is not always what dividing gives, and a box has its edges where the two differ.
+    // As in Pillow: times this is not always what dividing gives.
     let inverse = 1.0 / stretch;
     let window = |position: usize| {
         let center = (position as f64 + 0.5) * scale;
