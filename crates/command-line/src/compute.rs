@@ -33,7 +33,30 @@ fn device(typed: &str) -> Result<Device, String> {
     }
 }
 
-/// The number of cores to use: all, unless a number was typed.
-pub fn threads(typed: Option<NonZeroUsize>) -> NonZeroUsize {
-    typed.unwrap_or_else(|| available_parallelism().unwrap_or(NonZeroUsize::MIN))
+/// The most threads that can be asked for: each has a network's buffers of its own.
+const MAX_THREADS: usize = 1024;
+
+/// The option for the number of cores.
+#[derive(Debug, Args)]
+pub struct ThreadsArg {
+    /// Cores to use [default: all]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
+    threads: Option<NonZeroUsize>,
+}
+
+impl ThreadsArg {
+    /// The number of cores to use.
+    pub fn threads(&self) -> NonZeroUsize {
+        self.threads.unwrap_or_else(all_cores)
+    }
+}
+
+fn thread_count(given: &str) -> Result<NonZeroUsize, String> {
+    let count = given.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MAX_THREADS);
+    count.ok_or_else(|| format!("expected a number from 1 to {MAX_THREADS}"))
+}
+
+/// How many cores this process may use.
+pub fn all_cores() -> NonZeroUsize {
+    available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

@@ -10,7 +10,7 @@ mod process;
 mod version;
 
 pub use choice::choice;
-pub use compute::{DeviceArg, KernelsArg, threads};
+pub use compute::{DeviceArg, KernelsArg, ThreadsArg, all_cores};
 pub use hint::{compute_hint, embedder_hint, raise_limits};
 pub use limits::LimitsArgs;
 pub use process::{cancel_on_signals, run_command};

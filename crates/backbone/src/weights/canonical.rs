@@ -6,25 +6,25 @@ use std::path::Path;
 use feature_cache::{Durability, write_atomically};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::checked::{Gathering, Weights, WeightsError};
-use super::spec::tensors;
+use super::collect::{Weights, WeightsCollector, WeightsError};
+use super::tensors::tensors;
 
 /// Reads the tensors of a safetensors file.
 ///
 /// # Errors
 /// What is wrong with the file.
-pub(super) fn read(bytes: &[u8]) -> Result<Gathering, String> {
+pub(super) fn read(bytes: &[u8]) -> Result<WeightsCollector, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-    let mut gathering = Gathering::new();
+    let mut collector = WeightsCollector::new();
     for (name, view) in file.iter() {
         if view.dtype() != Dtype::F32 {
             return Err(format!("{name}: expected F32 values, found {:?}", view.dtype()));
         }
-        gathering.add(name.to_owned(), view.shape().to_vec(), || -> Result<_, String> {
+        collector.add(name.to_owned(), view.shape().to_vec(), || -> Result<_, String> {
             Ok(view.data().as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect())
         })?;
     }
-    Ok(gathering)
+    Ok(collector)
 }
 
 impl Weights {

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-use super::checked::WeightsError;
+use super::collect::WeightsError;
 
 /// No file with Xception's weights comes near this; a larger one is not read.
 pub(super) const MAX_BYTES: u64 = 1 << 30;
 
-/// Maps a file of weights, if it is no larger than they are.
+/// Maps a file of weights.
 ///
 /// # Errors
-/// When it cannot be opened or is too large.
+/// If it cannot be opened, or is larger than 1 GiB.
 pub(super) fn map(path: &Path) -> Result<Mmap, WeightsError> {
     let failed = |cause| WeightsError::Io { action: "read", path: path.to_owned(), cause };
     let file = File::open(path).map_err(failed)?;
@@ -23,7 +23,8 @@ pub(super) fn map(path: &Path) -> Result<Mmap, WeightsError> {
     }
     #[allow(unsafe_code)]
     // SAFETY: `Weights::save` replaces the file by a rename and never writes into it; a user who edits a weights file
-    // during the second in which it is read gets what memory maps give in that case, as with every reader of safetensors.
+    // during the second in which it is read gets what memory maps give in that case, as with every reader of
+    // safetensors.
     let bytes = unsafe { Mmap::map(&file) };
     bytes.map_err(failed)
 }

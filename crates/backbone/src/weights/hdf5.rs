@@ -3,7 +3,7 @@
 use hdf5_reader::error::Result;
 use hdf5_reader::{Dataset, Hdf5File, OpenOptions};
 
-use super::checked::Gathering;
+use super::collect::WeightsCollector;
 
 /// Bytes that one chunk or object header may have.
 const MAX_PART_BYTES: usize = 32 << 20;
@@ -21,8 +21,8 @@ pub(super) fn open(bytes: &[u8]) -> Result<Hdf5File> {
 }
 
 /// Adds a dataset under this name.
-pub(super) fn add_dataset(gathering: &mut Gathering, name: String, dataset: &Dataset) -> Result<()> {
-    gathering.add(name, shape(dataset), || values(dataset))
+pub(super) fn add_dataset(collector: &mut WeightsCollector, name: String, dataset: &Dataset) -> Result<()> {
+    collector.add(name, shape(dataset), || values(dataset))
 }
 
 /// A dataset's shape, which says nothing about the length of its values until they are read.
@@ -30,7 +30,7 @@ pub(super) fn shape(dataset: &Dataset) -> Vec<usize> {
     dataset.shape().iter().map(|&length| length as usize).collect()
 }
 
-/// Its values, row-major; an error where they are not 32-bit floats.
+/// Its values, row-major; an error if they are not 32-bit floats.
 pub(super) fn values(dataset: &Dataset) -> Result<Vec<f32>> {
     Ok(dataset.read_array::<f32>()?.into_iter().collect())
 }

@@ -1,4 +1,4 @@
-//! Telling Keras's files apart.
+//! Recognises Keras's file formats.
 
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -7,7 +7,7 @@ use hdf5_reader::Hdf5File;
 use hdf5_reader::error::Error;
 use zip::ZipArchive;
 
-use super::checked::{Gathering, WeightsError};
+use super::collect::{WeightsCollector, WeightsError};
 use super::file::MAX_BYTES;
 use super::{hdf5, keras2, keras3};
 
@@ -17,19 +17,19 @@ const WEIGHTS: &str = "model.weights.h5";
 /// Reads the tensors of the content of a Keras `.h5`, `.weights.h5` or `.keras` file at `path`.
 ///
 /// # Errors
-/// When it is none, or a damaged one.
-pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Gathering, WeightsError> {
+/// Not such a file, or damaged.
+pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<WeightsCollector, WeightsError> {
     let file = if Archive::is_one(bytes) { Archive::open(path, bytes)?.weights()? } else { open(path, bytes)? };
     network(path, &file)
 }
 
 /// The tensors of the network in the file of a model.
-pub(super) fn network(path: &Path, file: &Hdf5File) -> Result<Gathering, WeightsError> {
-    let gathering = match keras2::layer_names(file) {
+pub(super) fn network(path: &Path, file: &Hdf5File) -> Result<WeightsCollector, WeightsError> {
+    let collector = match keras2::layer_names(file) {
         Some((group, names)) => keras2::read(&group, &names),
         None => keras3::read(file),
     };
-    gathering.map_err(|error| not_hdf5(path, &error))
+    collector.map_err(|error| not_hdf5(path, &error))
 }
 
 /// Opens the content of an HDF5 file.
@@ -37,7 +37,7 @@ pub(super) fn open(path: &Path, bytes: &[u8]) -> Result<Hdf5File, WeightsError> 
     hdf5::open(bytes).map_err(|error| not_hdf5(path, &error))
 }
 
-/// What the reader of HDF5 said about the file.
+/// The error of a file that cannot be read as HDF5.
 pub(super) fn not_hdf5(path: &Path, error: &Error) -> WeightsError {
     WeightsError::Format { path: path.to_owned(), format: "Keras weights (HDF5)", problem: error.to_string() }
 }

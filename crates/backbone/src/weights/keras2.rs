@@ -2,12 +2,12 @@
 //!
 //! Keras loads such files by order, the k-th layer with weights in the file into the k-th of the model
 //! (keras/src/legacy/saving/legacy_h5_format.py, `load_weights_from_hdf5_group`): the residual convolutions have names
-//! that depend on what else the process had built. So does this with a file of the network alone, and takes care that the
-//! named layers are in place.
+//! that depend on what else the process had built. A file of the network alone is read in the same way, with a check
+//! that `blockN_...` layers are at their place.
 //!
 //! In a larger model the network may be a single layer of the model, whose tensors are listed with the trainable ones
-//! first, so that their order says nothing; or its layers stand among the model's own. There they are found by their names.
-//! The residual ones come in the order of their numbers, which is the order in which they were built.
+//! first, so that their order says nothing; or its layers stand among the model's own. There they are found by their
+//! names. The residual ones come in the order of their numbers, which is the order in which they were built.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +15,10 @@ use hdf5_reader::error::{Error, Result};
 use hdf5_reader::group::Group;
 use hdf5_reader::{Dataset, Hdf5File};
 
-use super::checked::Gathering;
+use super::collect::WeightsCollector;
 use super::hdf5::add_dataset;
 use super::numbering::{class_of, numbered};
-use super::spec::{LAYERS, Layer, LayerKind, layers};
+use super::tensors::{LAYERS, Layer, LayerKind, layers};
 
 /// More layers than any model with Xception in it has, and more tensors than a layer.
 const MAX_NAMES: u64 = 1000;
@@ -48,14 +48,16 @@ impl Tensor {
 pub(super) fn layer_names(file: &Hdf5File) -> Option<(Group, Vec<String>)> {
     let root = file.root_group().ok()?;
     let whole_model = root.group("model_weights").ok();
-    [Some(root), whole_model].into_iter().flatten().find_map(|group| {
-        let names = strings(&group, "layer_names").ok()?;
-        Some((group, names))
-    })
+    for group in [Some(root), whole_model].into_iter().flatten() {
+        if let Ok(names) = strings(&group, "layer_names") {
+            return Some((group, names));
+        }
+    }
+    None
 }
 
 /// Every tensor of the network, under its name here.
-pub(super) fn read(group: &Group, names: &[String]) -> Result<Gathering> {
+pub(super) fn read(group: &Group, names: &[String]) -> Result<WeightsCollector> {
     let mut groups = Vec::new();
     for name in names {
         let tensors = tensors(group, name)?;
@@ -97,32 +99,32 @@ struct LayerGroup<'a> {
     tensors: Vec<Tensor>,
 }
 
-/// Of a file of the network alone: every tensor, named after the layer of the network that has the same place.
-fn read_by_order(groups: &[LayerGroup<'_>]) -> Result<Gathering> {
-    let mut gathering = Gathering::new();
-    for (group, place) in groups.iter().zip(layers()) {
+/// Of a file of the network alone: every tensor, named after the layer of the network at the same position.
+fn read_by_order(groups: &[LayerGroup<'_>]) -> Result<WeightsCollector> {
+    let mut collector = WeightsCollector::new();
+    for (group, layer) in groups.iter().zip(layers()) {
         // A layer that the network does not have here keeps its own name, and shows up as extra.
-        let in_place = !group.name.starts_with("block") || place.name == group.name;
-        let parts = if in_place { place.kind.tensors() } else { Vec::new() };
+        let misplaced = group.name.starts_with("block") && layer.name != group.name;
+        let tensor_names = if misplaced { Vec::new() } else { layer.kind.tensors() };
         for (k, tensor) in group.tensors.iter().enumerate() {
-            let ours = match parts.get(k) {
-                Some((part, _)) => format!("{}.{part}", place.name),
+            let our_name = match tensor_names.get(k) {
+                Some((tensor_name, _)) => format!("{}.{tensor_name}", layer.name),
                 None => tensor.path.clone(),
             };
-            add_dataset(&mut gathering, ours, &tensor.dataset)?;
+            add_dataset(&mut collector, our_name, &tensor.dataset)?;
         }
     }
-    Ok(gathering)
+    Ok(collector)
 }
 
 /// Of a larger model: the tensors of the layers that have the names of the network's, or numbered names of its classes.
-fn read_by_name(groups: &[LayerGroup<'_>]) -> Result<Gathering> {
+fn read_by_name(groups: &[LayerGroup<'_>]) -> Result<WeightsCollector> {
     let network = layers();
     let tensors = || groups.iter().flat_map(|group| &group.tensors);
     // The numbers that the file has of each class, ascending.
     let numbers: BTreeSet<(&str, usize)> = tensors().filter_map(|tensor| numbered(tensor.layer())).collect();
 
-    let mut gathering = Gathering::new();
+    let mut collector = WeightsCollector::new();
     for tensor in tensors() {
         let place = match numbered(tensor.layer()) {
             Some((class, number)) => {
@@ -136,13 +138,13 @@ fn read_by_name(groups: &[LayerGroup<'_>]) -> Result<Gathering> {
             },
         };
         let part = variable_names(place.map(|layer| layer.kind)).iter().find(|(name, _)| *name == tensor.variable());
-        let ours = match (place, part) {
+        let our_name = match (place, part) {
             (Some(place), Some((_, part))) => format!("{}.{part}", place.name),
             _ => tensor.path.clone(),
         };
-        add_dataset(&mut gathering, ours, &tensor.dataset)?;
+        add_dataset(&mut collector, our_name, &tensor.dataset)?;
     }
-    Ok(gathering)
+    Ok(collector)
 }
 
 /// Whether it is one of the layers that Keras leaves unnamed.
@@ -150,7 +152,7 @@ fn is_residual(layer: &Layer) -> bool {
     layer.name.contains("residual")
 }
 
-/// Keras's names of a layer's tensors, each with ours.
+/// Keras's names of a layer's tensors, each with our_name.
 fn variable_names(kind: Option<LayerKind>) -> &'static [(&'static str, &'static str)] {
     match kind {
         None => &[],

@@ -10,15 +10,15 @@ use hdf5_reader::error::Result;
 use hdf5_reader::group::Group;
 use hdf5_reader::{Dataset, Hdf5File};
 
-use super::checked::Gathering;
+use super::collect::WeightsCollector;
 use super::hdf5::add_dataset;
 use super::numbering::{class_of, numbered};
-use super::spec::{LayerKind, layers};
+use super::tensors::{LayerKind, layers};
 
-/// Every tensor of the group of layers that holds separable convolutions, under the network's names.
-pub(super) fn read(file: &Hdf5File) -> Result<Gathering> {
-    let mut gathering = Gathering::new();
-    let Some(container) = container(file.root_group()?)? else { return Ok(gathering) };
+/// Every tensor of the group that holds Xception's layers, under the network's names.
+pub(super) fn read(file: &Hdf5File) -> Result<WeightsCollector> {
+    let mut collector = WeightsCollector::new();
+    let Some(container) = container(file.root_group()?)? else { return Ok(collector) };
     let network = layers();
     for group in container.groups()? {
         let name = last(group.name()).to_owned();
@@ -28,14 +28,14 @@ pub(super) fn read(file: &Hdf5File) -> Result<Gathering> {
         for dataset in group.group("vars")?.datasets()? {
             let variable = last(dataset.name()).to_owned();
             let part = variable.parse::<usize>().ok().and_then(|i| parts.get(i));
-            let ours = match (place, part) {
+            let our_name = match (place, part) {
                 (Some(place), Some((part, _))) => format!("{}.{part}", place.name),
                 _ => format!("{name}/vars/{variable}"),
             };
-            add_dataset(&mut gathering, ours, &dataset)?;
+            add_dataset(&mut collector, our_name, &dataset)?;
         }
     }
-    Ok(gathering)
+    Ok(collector)
 }
 
 /// The variables of a layer, in the layer's order, given the numbered names of the models around it and its own.

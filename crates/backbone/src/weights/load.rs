@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::checked::{Weights, WeightsError};
+use super::collect::{Weights, WeightsError};
 use super::file::map;
 use super::{canonical, keras};
 
 impl Weights {
-    /// Reads the weights from a safetensors file, known by its name, or from a Keras `.h5`, `.weights.h5` or `.keras`
-    /// file, which shows in its content.
+    /// Reads the weights from a .safetensors file (by its name), or a Keras `.h5`, `.weights.h5` or `.keras` file
+    /// (recognised by content).
     ///
     /// # Errors
     /// When the file cannot be read, or its tensors are not those of Xception without its top.
@@ -16,13 +16,13 @@ impl Weights {
         Self::from_bytes(path, &map(path)?)
     }
 
-    /// The same of the content of the file at `path`.
+    /// As [`Self::load`], from the file's bytes; `path` is for the name and for errors.
     ///
     /// # Errors
     /// As [`Self::load`].
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, WeightsError> {
         let is_canonical = path.extension().is_some_and(|extension| extension == "safetensors");
-        let gathering = if is_canonical {
+        let collector = if is_canonical {
             canonical::read(bytes).map_err(|problem| WeightsError::Format {
                 path: path.to_owned(),
                 format: "safetensors",
@@ -31,6 +31,6 @@ impl Weights {
         } else {
             keras::read(path, bytes)?
         };
-        gathering.into_weights(path)
+        collector.into_weights(path)
     }
 }

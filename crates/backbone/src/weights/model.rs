@@ -6,7 +6,7 @@ use hdf5_reader::error::Result as Hdf5Result;
 use hdf5_reader::{Dataset, Hdf5File};
 use serde_json::Value;
 
-use super::checked::{LayerProblem, Weights, WeightsError};
+use super::collect::{LayerProblem, Weights, WeightsError};
 use super::file::map;
 use super::hdf5::{shape, values};
 use super::keras::{self, Archive};

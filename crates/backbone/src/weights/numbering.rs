@@ -1,6 +1,6 @@
 //! The names that Keras gives to layers and groups by counting: `conv2d`, `conv2d_1`, ….
 
-use super::spec::LayerKind;
+use super::tensors::LayerKind;
 
 /// A class of the network, and the number behind it: 0 for `conv2d`, 1 for `conv2d_1`.
 pub(super) fn numbered(name: &str) -> Option<(&'static str, usize)> {

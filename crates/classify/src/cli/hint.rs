@@ -56,7 +56,7 @@ fn import_hint(error: &ImportError) -> Option<String> {
         ImportError::NoSide(_) => "; say with --size how many its photos had",
         ImportError::OtherSide { .. } => "; leave out --size",
         ImportError::Classes { .. } => "; name the class of each output, in their order, with --classes",
-        ImportError::Run(RunError::Exists(_)) => "; choose another --out",
+        ImportError::Run(error) => return run_hint(error),
         ImportError::Weights(WeightsError::NoConfig { .. }) => {
             "; save the whole model in Keras, with model.save, and not its weights alone"
         }
@@ -67,6 +67,7 @@ fn import_hint(error: &ImportError) -> Option<String> {
 
 fn run_hint(error: &RunError) -> Option<String> {
     match error {
+        RunError::Exists(_) => Some("; choose another --out".to_owned()),
         RunError::NotARun(_) => Some("; make one with: head train CACHE".to_owned()),
         RunError::Damaged { .. } => Some("; train the head again".to_owned()),
         _ => None,

@@ -7,6 +7,7 @@ use backbone::pixels::Interpolation;
 use clap::Args;
 use classify::import::{BACKBONE, ImportOptions, Imported};
 use command_line::choice;
+use head::run::check_free;
 use stdio::{note, output};
 
 /// `classify import MODEL`.
@@ -38,6 +39,7 @@ fn class_name(typed: &str) -> Result<String, String> {
 pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let ImportArgs { model, classes, out, size, interpolation } = args;
     let options = ImportOptions { classes: classes.clone(), side: *size, interpolation: *interpolation };
+    check_free(out)?;
     let imported = Imported::read(model, &options)?;
     imported.save(out)?;
 

@@ -18,7 +18,7 @@ use classify::by_folder::ByFolder;
 use classify::model::{AnswerError, Model};
 use classify::photos::photos_at;
 use classify::sort::{Sorter, Transfer};
-use command_line::{DeviceArg, KernelsArg, LimitsArgs, WeightsArg, cancel_on_signals, raise_limits, threads};
+use command_line::{DeviceArg, KernelsArg, LimitsArgs, ThreadsArg, WeightsArg, cancel_on_signals, raise_limits};
 use head::prediction::Prediction;
 use head::run::Chosen;
 use stdio::{Progress, note};
@@ -71,9 +71,8 @@ pub struct PredictArgs {
     kernels: KernelsArg,
     #[command(flatten)]
     limits: LimitsArgs,
-    /// Cores to use [default: all]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    threads: ThreadsArg,
 }
 
 fn probability(given: &str) -> Result<f32, String> {
@@ -93,7 +92,7 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         device: args.device.device,
         kernels: args.kernels.kernels,
         batch_size: BatchSize::Auto,
-        threads: threads(args.threads),
+        threads: args.threads.threads(),
     };
     let model = Model::new(&run, &weights, compute, args.limits.limits())?;
     let trained_in = &run.config.fingerprint.precision;

@@ -7,7 +7,7 @@ use backbone::processor;
 use backbone::weights::IMAGENET_DIGEST;
 use backbone::{BatchSize, Compute, Kernels, Precision, Weights};
 use clap::Args;
-use command_line::{WeightsArg, threads};
+use command_line::{WeightsArg, all_cores};
 use stdio::output;
 
 use super::compute::ComputeArgs;
@@ -24,7 +24,7 @@ pub struct DoctorArgs {
 
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let precision = args.compute.precision;
-    let threads = threads(None);
+    let threads = all_cores();
     let compute = args.compute.compute(BatchSize::Auto, threads);
     compute.check(precision)?;
     output!("extract    {}", env!("CARGO_PKG_VERSION"))?;

@@ -1,6 +1,5 @@
 //! `extract DATASET --out CACHE`.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +8,7 @@ use backbone::pixels::{Interpolation, Orientation};
 use backbone::xception::{MAX_SIDE, MIN_SIDE};
 use backbone::{BatchSize, EmbedSpec, Times};
 use clap::Args;
-use command_line::{LimitsArgs, WeightsArg, cancel_on_signals, choice, raise_limits, threads};
+use command_line::{LimitsArgs, ThreadsArg, WeightsArg, cancel_on_signals, choice, raise_limits};
 use extract::extraction::{Extraction, OnError, Summary};
 use feature_cache::WhenLocked;
 use stdio::{OutputError, called, note, output};
@@ -51,9 +50,8 @@ pub struct ExtractionArgs {
     views: ViewsArgs,
     #[command(flatten)]
     compute: ComputeArgs,
-    /// Cores to use [default: all]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    threads: ThreadsArg,
     /// What to do about photos that cannot be read: fail with the list of all, or skip and list them in skipped.csv
     #[arg(long, default_value = "fail", value_parser = choice(&OnError::ALL, OnError::name))]
     on_error: OnError,
@@ -80,7 +78,7 @@ pub struct ExtractionArgs {
 }
 
 pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
-    let threads = threads(args.threads);
+    let threads = args.threads.threads();
     rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global().context("cannot start threads")?;
     let extraction = Extraction {
         // clap requires both, except --out with --dry-run, which writes nothing.

@@ -1,10 +1,10 @@
-//! The network's tensors, gathered one by one from a file of any format, and what can be wrong with it.
+//! Collects the network's tensors, one by one, from a file of any format; and what can be wrong with the file.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::spec::{TensorSpec, tensors};
+use super::tensors::{TensorSpec, tensors};
 
 /// Every tensor of the network, under the names of [`tensors`] and in Keras's layout: convolutions HWIO, depthwise
 /// kernels (3, 3, channels, 1), pointwise ones (1, 1, inputs, outputs).
@@ -16,22 +16,22 @@ pub struct Weights {
 /// Why a file did not give the network's weights.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
-    /// The operating system refused.
+    /// A file operation failed.
     #[error("{}: cannot {action} the weights: {cause}", path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
         /// On which file.
         path: PathBuf,
-        /// What it answered.
+        /// The operating system's error.
         cause: std::io::Error,
     },
-    /// It is none of the formats, or a damaged one.
+    /// Not a file of these formats, or damaged.
     #[error("{}: not readable as {format}: {problem}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// What it was taken for.
+        /// The format that it was read as.
         format: &'static str,
         /// What its reader said.
         problem: String,
@@ -49,7 +49,7 @@ pub enum WeightsError {
     Mismatch {
         /// The file.
         path: PathBuf,
-        /// What is missing, extra or of another shape.
+        /// The tensors that are missing, extra or of another shape.
         mismatch: Mismatch,
     },
     /// A weight that is infinite or no number.
@@ -120,22 +120,22 @@ pub struct Mismatch {
     /// Tensors of the file that the network does not have.
     pub extra: Vec<String>,
     /// Tensors with another shape: name, expected, found.
-    pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
+    pub wrong_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
 }
 
-/// The tensors that a file turns out to have, under the network's names; what the network lacks keeps the file's own
-/// name. Only values that the network has are read: the file decides about no more memory than that.
+/// The tensors found in a file so far, under the network's names; those that the network does not have keep the file's
+/// own name. Only values of the network's tensors are read, so a file cannot make it take more memory than those.
 #[derive(Debug)]
-pub(super) struct Gathering {
+pub(super) struct WeightsCollector {
     /// Names and shapes of the tensors that have not been found yet.
-    awaited: BTreeMap<String, Vec<usize>>,
+    not_yet_found: BTreeMap<String, Vec<usize>>,
     values: BTreeMap<String, Vec<f32>>,
     extra: Vec<String>,
-    misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
+    wrong_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
 }
 
 impl Weights {
-    /// A tensor's values, row-major in the shape that [`tensors`] gives for it; none for a name that is not there.
+    /// A tensor's values, row-major in the shape that [`tensors`] gives for it; `None` for an unknown name.
     pub fn values(&self, name: &str) -> Option<&[f32]> {
         self.values.get(name).map(Vec::as_slice)
     }
@@ -152,11 +152,11 @@ impl Weights {
     }
 }
 
-impl Gathering {
+impl WeightsCollector {
     /// Nothing found yet.
     pub(super) fn new() -> Self {
-        let awaited = tensors().into_iter().map(|spec| (spec.name, spec.shape)).collect();
-        Self { awaited, values: BTreeMap::new(), extra: Vec::new(), misshapen: Vec::new() }
+        let not_yet_found = tensors().into_iter().map(|spec| (spec.name, spec.shape)).collect();
+        Self { not_yet_found, values: BTreeMap::new(), extra: Vec::new(), wrong_shape: Vec::new() }
     }
 
     /// Adds a tensor of the file, read by `read` if it is one of the network's.
@@ -169,9 +169,9 @@ impl Gathering {
         shape: Vec<usize>,
         read: impl FnOnce() -> Result<Vec<f32>, E>,
     ) -> Result<(), E> {
-        match self.awaited.remove(&name) {
+        match self.not_yet_found.remove(&name) {
             None => self.extra.push(name),
-            Some(expected) if expected != shape => self.misshapen.push((name, expected, shape)),
+            Some(expected) if expected != shape => self.wrong_shape.push((name, expected, shape)),
             Some(_) => {
                 self.values.insert(name, read()?);
             }
@@ -179,14 +179,15 @@ impl Gathering {
         Ok(())
     }
 
-    /// The weights, if every tensor of the network was found, in its shape, and no other.
+    /// The weights, if exactly the network's tensors were found, each in its shape.
     ///
     /// # Errors
-    /// When that is not so, or a value is not finite.
+    /// If tensors are missing, extra or of another shape, or a value is not finite.
     pub(super) fn into_weights(self, path: &Path) -> Result<Weights, WeightsError> {
-        let Self { awaited, values, extra, misshapen } = self;
-        let missing = tensors().into_iter().map(|spec| spec.name).filter(|name| awaited.contains_key(name)).collect();
-        let mismatch = Mismatch { missing, extra, misshapen };
+        let Self { not_yet_found, values, extra, wrong_shape } = self;
+        let missing =
+            tensors().into_iter().map(|spec| spec.name).filter(|name| not_yet_found.contains_key(name)).collect();
+        let mismatch = Mismatch { missing, extra, wrong_shape };
         if mismatch != Mismatch::default() {
             return Err(WeightsError::Mismatch { path: path.to_owned(), mismatch });
         }
@@ -202,12 +203,12 @@ impl Gathering {
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LISTED: usize = 5;
-        let misshapen: Vec<String> = self
-            .misshapen
+        let wrong_shape: Vec<String> = self
+            .wrong_shape
             .iter()
             .map(|(name, expected, found)| format!("{name} (expected {expected:?}, found {found:?})"))
             .collect();
-        let lists = [("missing", &self.missing), ("extra", &self.extra), ("of another shape", &misshapen)];
+        let lists = [("missing", &self.missing), ("extra", &self.extra), ("of another shape", &wrong_shape)];
         let mut parts = Vec::new();
         for (what, names) in lists.into_iter().filter(|(_, names)| !names.is_empty()) {
             let more = names.len().saturating_sub(LISTED);
