@@ -82,7 +82,6 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         );
     }
     note_views(setting.views);
-    note_few_rows(&data);
 
     let epochs = setting.fit.epochs.get();
     let mut number = 0;
@@ -106,6 +105,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         batch_size: setting.batch_size,
     };
     let trained = fit(head, train_data, print)?;
+    note_few_rows(&data);
     let kept_epoch = trained.kept_epoch;
     let test = Rows::of_split(&cache, Split::Test)?;
     let familiar = Familiar::measure(&data);
