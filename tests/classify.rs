@@ -176,7 +176,7 @@ fn photos_that_cannot_be_used_are_reported_in_their_place() {
     assert_eq!(ran.code, Some(1), "{ran:?}");
     let found = lines(&ran);
     assert_eq!(found.len(), 4);
-    assert!(found[0]["error"].as_str().unwrap().contains("no picture"), "{found:?}");
+    assert!(found[0]["error"].as_str().unwrap().contains("not a picture"), "{found:?}");
     assert_eq!(found[0]["path"], json!(format!("{mixed}/1.jpg")));
     assert!(found[1]["class"].is_string() && found[1].get("error").is_none(), "{found:?}");
     assert!(found[2]["error"].as_str().unwrap().contains("No such file"), "{found:?}");
@@ -308,6 +308,14 @@ fn photos_are_sorted_into_folders_and_nothing_is_lost() {
     }
     assert_eq!(contents(&trained.photos.path()), before);
 
+    // The folder itself is not looked through, even where it is among the photos.
+    let inside = trained.photos.path().join("sorted");
+    let options = [&trained.path("")[..], "--sort-into", inside.to_str().unwrap(), "--json"];
+    for _ in 0..2 {
+        assert_eq!(lines(&trained.classify(&options).succeeded()).len(), before.len());
+    }
+    fs::remove_dir_all(&inside).unwrap();
+
     let linked = trained.photos.sibling("linked");
     trained.classify(&[&trained.path(""), "--sort-into", linked.to_str().unwrap(), "--link"]).succeeded();
     assert_eq!(contents(&linked), contents(&sorted));
@@ -319,10 +327,16 @@ fn what_cannot_be_classified_is_said_in_a_line() {
     let photo = trained.path("hat/000.png");
     let path = |name: &str| trained.photos.sibling(name);
 
-    classify(&path("nothing"), &[&photo]).failed_with("nothing: no run here; make one with: head train CACHE");
+    classify(&path("nothing"), &[&photo]).failed_with("nothing: no run here; make one with: cargo head train CACHE");
     fs::create_dir(path("empty")).unwrap();
     let empty = trained.classify(&[path("empty").to_str().unwrap()]);
-    empty.failed_with("empty: no photos here; in folders, files named *.jpg");
+    assert_eq!(empty.code, Some(1), "{empty:?}");
+    assert!(
+        empty.stderr.contains("empty: no photos here\nerror: no photos; in folders, files named *.jpg"),
+        "{empty:?}"
+    );
+    // Beside photos an empty folder is only noted.
+    trained.classify(&[path("empty").to_str().unwrap(), &photo]).succeeded();
     classify_from(&trained.run, b"\n\n", &["-"]).failed_with("standard input: no paths");
     fs::write(path("file"), "").unwrap();
     let sorted = trained.classify(&[&photo, "--sort-into", path("file").to_str().unwrap()]);
@@ -344,6 +358,11 @@ fn what_cannot_be_classified_is_said_in_a_line() {
         ("\"nearest\"", "\"sinc\"", "the run's interpolation is \"sinc\", which this version cannot compute"),
         ("\"hat\"", "\"..\"", "run: damaged"),
         ("\"seed\"", "\"sead\"", "config.json: damaged"),
+        (
+            "\"size\": 71",
+            "\"size\": 4294967295",
+            "pictures of 4294967295x4294967295 pixels: the network takes 71x71 to",
+        ),
     ] {
         fs::write(trained.run.join("config.json"), config.replacen(from, to, 1)).unwrap();
         let ran = trained.classify(&[&photo, "--sort-into", path("sorted").to_str().unwrap()]);

@@ -53,7 +53,7 @@ fn an_installation_works_from_any_folder_and_leaves_nothing_behind() {
         assert!(text.contains(".SH OPTIONS"), "{text}");
     }
     for file in
-        ["zsh/site-functions/_icebox", "zsh/site-functions/_icebox-head", "fish/vendor_completions.d/icebox.fish"]
+        ["zsh/site-functions/_icebox", "zsh/site-functions/_icebox_head", "fish/vendor_completions.d/icebox.fish"]
     {
         assert!(prefix.join("share").join(file).is_file(), "{file}");
     }

@@ -539,10 +539,10 @@ fn heads_are_calibrated_on_the_validation_photos() {
             .failed_with("must be more than 0 and at most 100");
     }
 
-    let ran = train_as(&few, "few", &[]);
+    let ran = train_as(&few, "of few", &[]);
     assert!(ran.stderr.contains("note: 99 validation photos are too few to calibrate on (fewer than 100)"), "{ran:?}");
-    assert_eq!(json_of(&out("few/calibration.json"))["temperature"], 1.0);
-    let json = evaluate("few", &["--split", "validation", "--json"]).succeeded().json();
+    assert_eq!(json_of(&out("of few/calibration.json"))["temperature"], 1.0);
+    let json = evaluate("of few", &["--split", "validation", "--json"]).succeeded().json();
     assert_eq!(json["unfamiliar"], 0.0);
 
     // A run without the files, as older versions wrote it: evaluated all the same.

@@ -28,13 +28,15 @@ pub enum NetworkError {
         /// Values that were given.
         found: usize,
     },
-    /// Pictures too small for the strides.
-    #[error("pictures of {side}x{side} pixels are too small for the network, which needs {min_side}x{min_side}")]
-    TooSmall {
+    /// Pictures too small for the strides, or so large that their feature maps would not fit into memory.
+    #[error("pictures of {side}x{side} pixels: the network takes {min_side}x{min_side} to {max_side}x{max_side}")]
+    Side {
         /// Width and height of the pictures.
         side: u32,
         /// The smallest side.
         min_side: u32,
+        /// The largest side.
+        max_side: u32,
     },
     /// The backend failed, for example out of GPU memory.
     #[error("the network failed: {0}")]

@@ -1,11 +1,13 @@
 //! Photos whose folder names their class: how many answers are right, and which are wrong.
 
-use std::path::{Path, absolute};
+use std::path::Path;
 
 use feature_cache::ClassNames;
 use head::evaluation::{Evaluation, Evaluator};
 use head::prediction::{Prediction, Predictor};
 use serde::Serialize;
+
+use crate::photos::NamedPhoto;
 
 /// Compares answers with the names of the photos' folders.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl<'a> ByFolder<'a> {
     }
 
     /// Compares the prediction for a photo with the name of its folder.
-    pub fn add(&mut self, photo: &Path, prediction: &Prediction) {
+    pub fn add(&mut self, photo: &NamedPhoto, prediction: &Prediction) {
         let Some(label) = class_of_folder(photo, self.classes) else {
             self.without_class += 1;
             return;
@@ -59,7 +61,7 @@ impl<'a> ByFolder<'a> {
         if prediction.class != label {
             let name = |class| self.classes.name(class).expect("an index of a class").to_owned();
             self.wrong.push(Wrong {
-                path: photo.to_string_lossy().into_owned(),
+                path: photo.path.to_string_lossy().into_owned(),
                 folder: name(label),
                 class: name(prediction.class),
                 probability: prediction.probabilities[prediction.class],
@@ -75,10 +77,20 @@ impl<'a> ByFolder<'a> {
     }
 }
 
-/// The class with the name of the innermost folder around the photo that has a class's name.
-fn class_of_folder(photo: &Path, classes: &ClassNames) -> Option<usize> {
-    let photo = absolute(photo).ok()?;
-    photo.ancestors().skip(1).find_map(|folder| classes.label(folder.file_name()?.to_str()?))
+/// The class that names a folder of the photo: the innermost one, from the folder that the photo is in up to the one that
+/// was named.
+fn class_of_folder(photo: &NamedPhoto, classes: &ClassNames) -> Option<usize> {
+    let label = |folder: &Path| classes.label(folder.file_name()?.to_str()?);
+    let mut folder = photo.path.parent()?;
+    while folder != photo.folder {
+        if let Some(label) = label(folder) {
+            return Some(label);
+        }
+        folder = folder.parent()?;
+    }
+    // It may have been named as `.` or `../hat`; without a parent it is the current folder.
+    let named = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    label(&named.canonicalize().ok()?)
 }
 
 #[cfg(test)]
@@ -88,15 +100,24 @@ mod tests {
     #[test]
     fn the_innermost_folder_with_a_classs_name_counts() {
         let classes = ClassNames::new(["hat", "shoe"].map(str::to_owned).to_vec()).unwrap();
-        for (photo, expected) in [
-            ("/photos/hat/1.jpg", Some(0)),
-            ("/photos/hat/shoe/1.jpg", Some(1)),
-            ("/photos/shoe/old/1.jpg", Some(1)),
-            ("shoe/1.jpg", Some(1)),
-            ("/photos/hats/1.jpg", None),
-            ("/photos/hat", None),
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().join("hat");
+        for folder in ["shoe/old", "other", "x"] {
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        for (folder, photo, expected) in [
+            ("", "1.jpg", Some(0)),
+            ("", "shoe/1.jpg", Some(1)),
+            ("", "shoe/old/1.jpg", Some(1)),
+            ("", "other/1.jpg", Some(0)),
+            ("shoe", "1.jpg", Some(1)),
+            ("x/../shoe", "1.jpg", Some(1)),
+            // Folders above the one that was named do not count.
+            ("other", "1.jpg", None),
         ] {
-            assert_eq!(class_of_folder(Path::new(photo), &classes), expected, "{photo}");
+            let folder = root.join(folder);
+            let photo = NamedPhoto { path: folder.join(photo), folder };
+            assert_eq!(class_of_folder(&photo, &classes), expected, "{photo:?}");
         }
     }
 }

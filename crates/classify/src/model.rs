@@ -25,7 +25,7 @@ pub struct Model {
 pub enum ModelError {
     /// Its training rows were computed in a way that this version does not know.
     #[error("the run's {0}")]
-    UnsupportedFingerprint(#[from] UnsupportedFingerprint),
+    Fingerprint(UnsupportedFingerprint),
     /// Its training rows were computed with other weights.
     #[error(
         "these are not the weights that the head's training rows were computed with:\n{}",
@@ -54,9 +54,9 @@ pub enum AnswerError {
     /// The photo cannot be used.
     #[error(transparent)]
     Photo(#[from] PhotoError),
-    /// The network gives NaN or an infinity for it.
-    #[error("its features are not finite")]
-    NotFinite,
+    /// The network or the head gives NaN or an infinity for it.
+    #[error("its {0} are not finite: the weights or the run are broken")]
+    NotFinite(&'static str),
 }
 
 impl AnswerError {
@@ -64,7 +64,7 @@ impl AnswerError {
     pub fn limit(&self) -> Option<Limit> {
         match self {
             Self::Photo(error) => error.limit(),
-            Self::NotFinite => None,
+            Self::NotFinite(_) => None,
         }
     }
 }
@@ -77,7 +77,7 @@ impl Model {
     /// When the photos' rows would not be comparable with the training rows, or the network cannot be run.
     pub fn new(run: &Run, weights: &Weights, compute: Compute, limits: Limits) -> Result<Self, ModelError> {
         let of_run = &run.config.fingerprint;
-        let spec = spec_of_run(of_run, compute)?;
+        let spec = spec_of_run(of_run, compute).map_err(ModelError::Fingerprint)?;
         // All but the weights is as in the run: the spec was made from its fingerprint. Precision and device may differ.
         let here = spec.fingerprint(weights.digest(), compute.device);
         let here = Fingerprint { precision: of_run.precision.clone(), ..here };
@@ -127,12 +127,15 @@ impl Model {
     }
 
     fn predict(&self, row: &[f32]) -> Result<Prediction, AnswerError> {
-        if row.iter().all(|value| value.is_finite()) {
-            let mut predictions = self.predictor.predict(&[row]);
-            Ok(predictions.pop().expect("one row gives one prediction"))
-        } else {
-            Err(AnswerError::NotFinite)
+        if !row.iter().all(|value| value.is_finite()) {
+            return Err(AnswerError::NotFinite("features"));
         }
+        let prediction = self.predictor.predict(&[row]).pop().expect("one row gives one prediction");
+        let logits_are_finite = prediction.logits.iter().all(|logit| logit.is_finite());
+        if !logits_are_finite || prediction.unfamiliarity.is_some_and(|score| !score.is_finite()) {
+            return Err(AnswerError::NotFinite("logits"));
+        }
+        Ok(prediction)
     }
 }
 

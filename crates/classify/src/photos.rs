@@ -1,63 +1,58 @@
 //! The photos that were named: files, folders, and lists of them.
 
-use std::io;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use backbone::photo::has_photo_extension;
 use walkdir::{DirEntry, WalkDir};
 
-/// Why photos cannot be listed.
-#[derive(Debug, thiserror::Error)]
-pub enum ListError {
-    /// A folder without photos.
-    #[error("{}: no photos here", .0.display())]
-    NoPhotos(PathBuf),
-    /// A folder that cannot be read.
-    #[error("{}: cannot be read: {cause}", path.display())]
-    Io {
-        /// The folder.
-        path: PathBuf,
-        /// The operating system's error.
-        cause: io::Error,
-    },
+/// A photo that was named, or is in a folder that was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedPhoto {
+    /// The file.
+    pub path: PathBuf,
+    /// The folder that was named; of a file that was named, the folder that it is in.
+    pub folder: PathBuf,
 }
 
-/// The photos that a path names: of a folder all photos below it, sorted bytewise, but for hidden files and folders; of
-/// anything else the path itself, so that a file is tried whatever its name is, and one that is missing is that photo's
-/// error.
-///
-/// # Errors
-/// When a folder cannot be read or holds no photo.
-pub fn photos_at(path: &Path) -> Result<Vec<PathBuf>, ListError> {
+/// The photos that a path names: of a folder all photos below it, sorted bytewise, without hidden files and folders and
+/// without what is in the folder `leave_out` (in canonical form); of anything else the path itself, so that a file is
+/// tried whatever its name is. What is missing or cannot be read is listed, too: it is an error of that photo.
+pub fn photos_at(path: &Path, leave_out: Option<&Path>) -> Vec<NamedPhoto> {
     if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        return vec![NamedPhoto { path: path.to_owned(), folder }];
     }
-    let mut photos = Vec::new();
-    for entry in WalkDir::new(path).min_depth(1).follow_links(true).into_iter().filter_entry(is_visible) {
+    let is_wanted = |entry: &DirEntry| {
+        let is_left_out = || leave_out.is_some() && entry.path().canonicalize().ok().as_deref() == leave_out;
+        is_visible(entry) && !(entry.file_type().is_dir() && is_left_out())
+    };
+    let mut paths = Vec::new();
+    for entry in WalkDir::new(path).min_depth(1).follow_links(true).into_iter().filter_entry(is_wanted) {
         match entry {
             Ok(entry) if entry.file_type().is_file() && has_photo_extension(entry.path()) => {
-                photos.push(entry.into_path());
+                paths.push(entry.into_path());
             }
             Ok(_) => {}
             // A link that leads to a folder around it: its photos are listed there.
             Err(error) if error.loop_ancestor().is_some() => {}
             Err(error) => {
-                let failed = error.path().unwrap_or(path).to_owned();
-                // A broken link with a photo's name is reported with the photos that cannot be read.
-                if has_photo_extension(&failed) {
-                    photos.push(failed);
-                } else {
-                    return Err(ListError::Io { path: failed, cause: error.into() });
+                let failed = error.path().unwrap_or(path);
+                // A link that leads nowhere is a photo only by its name.
+                let leads_nowhere = error.io_error().is_some_and(|cause| cause.kind() == ErrorKind::NotFound);
+                if !leads_nowhere || has_photo_extension(failed) {
+                    paths.push(failed.to_owned());
                 }
             }
         }
     }
-    if photos.is_empty() {
-        return Err(ListError::NoPhotos(path.to_owned()));
+    paths.sort_unstable_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+    let mut photos = Vec::new();
+    for photo in paths {
+        photos.push(NamedPhoto { path: photo, folder: path.to_owned() });
     }
-    photos.sort_unstable_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
-    Ok(photos)
+    photos
 }
 
 fn is_visible(entry: &DirEntry) -> bool {
@@ -81,13 +76,23 @@ mod tests {
         root
     }
 
+    /// The photos at a path, relative to the folder.
+    fn listed(folder: &Path, path: &Path, leave_out: Option<&Path>) -> Vec<String> {
+        let mut names = Vec::new();
+        for photo in photos_at(path, leave_out) {
+            names.push(photo.path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned());
+        }
+        names
+    }
+
     #[test]
     fn a_folders_photos_are_listed_in_order_without_hidden_ones() {
         let files = ["b/2.PNG", "b/1.jpg", "a.webp", "notes.txt", ".hidden.jpg", ".git/1.jpg", "b.jpg/1.tif"];
         let root = folder(&files);
-        let photos = photos_at(root.path()).unwrap();
-        let names: Vec<&Path> = photos.iter().map(|path| path.strip_prefix(root.path()).unwrap()).collect();
-        assert_eq!(names, ["a.webp", "b.jpg/1.tif", "b/1.jpg", "b/2.PNG"].map(Path::new));
+        let all = ["a.webp", "b.jpg/1.tif", "b/1.jpg", "b/2.PNG"];
+        assert_eq!(listed(root.path(), root.path(), None), all);
+        let left_out = root.path().canonicalize().unwrap().join("b");
+        assert_eq!(listed(root.path(), root.path(), Some(&left_out)), all[..2]);
     }
 
     #[test]
@@ -96,20 +101,16 @@ mod tests {
         symlink(root.path().join("a"), root.path().join("a/again")).unwrap();
         symlink("nowhere.jpg", root.path().join("broken.jpg")).unwrap();
         symlink("nowhere", root.path().join("a/other")).unwrap();
-        assert!(matches!(photos_at(root.path()), Err(ListError::Io { .. })));
-        fs::remove_file(root.path().join("a/other")).unwrap();
-        let photos = photos_at(root.path()).unwrap();
-        assert_eq!(photos, ["a/1.jpg", "broken.jpg"].map(|name| root.path().join(name)));
+        assert_eq!(listed(root.path(), root.path(), None), ["a/1.jpg", "broken.jpg"]);
     }
 
     #[test]
-    fn files_are_tried_whatever_their_name_and_empty_folders_are_refused() {
+    fn files_are_tried_whatever_their_name() {
         let root = folder(&["photo", "empty/notes.txt"]);
-        let file = root.path().join("photo");
-        assert_eq!(photos_at(&file).unwrap(), [file]);
-        let missing = root.path().join("missing.jpg");
-        assert_eq!(photos_at(&missing).unwrap(), [missing]);
-        let error = photos_at(&root.path().join("empty")).unwrap_err();
-        assert!(error.to_string().ends_with("empty: no photos here"), "{error}");
+        for name in ["photo", "missing.jpg"] {
+            assert_eq!(listed(root.path(), &root.path().join(name), None), [name]);
+        }
+        assert_eq!(photos_at(&root.path().join("photo"), None)[0].folder, root.path());
+        assert_eq!(photos_at(&root.path().join("empty"), None), []);
     }
 }

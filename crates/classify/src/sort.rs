@@ -4,7 +4,7 @@
 //! copied again. A copy appears under its name once it is complete.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
@@ -39,6 +39,14 @@ pub enum SortError {
     /// A class with the name of the folder for unfamiliar photos, or for unsure ones.
     #[error("class {0:?}: a folder of this name is for photos that are in no class")]
     Reserved(String),
+    /// The photo cannot be read any more: of interest for this photo alone.
+    #[error("{}: cannot be copied: {cause}", photo.display())]
+    Photo {
+        /// The photo.
+        photo: PathBuf,
+        /// The operating system's error.
+        cause: io::Error,
+    },
     /// The operating system refused.
     #[error("{}: cannot be written: {cause}", path.display())]
     Io {
@@ -64,7 +72,15 @@ pub enum SortError {
 struct Folder {
     path: PathBuf,
     /// The files of each length: only those can have a photo's bytes.
-    by_length: HashMap<u64, Vec<PathBuf>>,
+    by_length: HashMap<u64, Vec<File>>,
+}
+
+/// A file in a folder.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    /// Of its bytes, once it was needed.
+    hash: Option<blake3::Hash>,
 }
 
 impl Sorter {
@@ -86,6 +102,12 @@ impl Sorter {
         }
         let written = fs::create_dir_all(root).and_then(|()| temporary_file(root));
         written.map_err(|cause| SortError::Io { path: root.to_owned(), cause })?;
+        for folder in classes.iter().chain([UNSURE, UNFAMILIAR]) {
+            let path = root.join(folder);
+            if path.symlink_metadata().is_ok() && !path.is_dir() {
+                return Err(SortError::Io { path, cause: ErrorKind::NotADirectory.into() });
+            }
+        }
         Ok(Self { root: root.to_owned(), transfer, folders: HashMap::new() })
     }
 
@@ -105,27 +127,36 @@ impl Sorter {
 }
 
 impl Folder {
-    /// Makes the folder if it is not there, and lists its files.
+    /// Makes the folder if it is not there, and lists its files; hidden ones may be copies that were never finished.
     fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
-        let mut by_length: HashMap<u64, Vec<PathBuf>> = HashMap::new();
+        let mut by_length: HashMap<u64, Vec<File>> = HashMap::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             let metadata = entry.metadata()?;
-            if metadata.is_file() {
-                by_length.entry(metadata.len()).or_default().push(entry.path());
+            if metadata.is_file() && !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                by_length.entry(metadata.len()).or_default().push(File { path: entry.path(), hash: None });
             }
         }
         Ok(Self { path: path.to_owned(), by_length })
     }
 
     fn put(&mut self, photo: &Path, transfer: Transfer) -> Result<PathBuf, SortError> {
-        let failed = |path: &Path, cause| SortError::Io { path: path.to_owned(), cause };
-        let length = fs::metadata(photo).map_err(|cause| failed(&self.path, cause))?.len();
+        let unreadable = |cause| SortError::Photo { photo: photo.to_owned(), cause };
+        let length = fs::metadata(photo).map_err(unreadable)?.len();
         let same_length = self.by_length.entry(length).or_default();
-        for path in same_length.iter() {
-            if have_same_bytes(path, photo).map_err(|cause| failed(path, cause))? {
-                return Ok(path.clone());
+        // Most photos are the only ones of their length, and are not read for this.
+        let mut hash = None;
+        if !same_length.is_empty() {
+            hash = Some(hash_of(photo).map_err(unreadable)?);
+            for file in same_length.iter_mut() {
+                if file.hash.is_none() {
+                    // One that has been removed meanwhile has no bytes.
+                    file.hash = hash_of(&file.path).ok();
+                }
+                if file.hash == hash && file.path.is_file() {
+                    return Ok(file.path.clone());
+                }
             }
         }
 
@@ -134,18 +165,20 @@ impl Folder {
             let path = self.path.join(numbered(photo, number));
             // The name is taken in the same step in which the file appears there: nothing can come in between.
             let written = match transfer {
-                Transfer::Copy => copy(photo, &path).map_err(|cause| (cause.kind(), failed(&path, cause))),
-                Transfer::HardLink => link(photo, &path).map_err(|cause| {
-                    (cause.kind(), SortError::Link { photo: photo.to_owned(), path: path.clone(), cause })
-                }),
+                Transfer::Copy => copy(photo, &path),
+                Transfer::HardLink => link(photo, &path),
             };
-            match written {
-                Ok(()) => break path,
-                Err((ErrorKind::AlreadyExists, _)) => number += 1,
-                Err((_, error)) => return Err(error),
+            match (written, transfer) {
+                (Ok(()), _) => break path,
+                (Err(cause), _) if cause.kind() == ErrorKind::AlreadyExists => number += 1,
+                (Err(cause), _) if fs::File::open(photo).is_err() => return Err(unreadable(cause)),
+                (Err(cause), Transfer::Copy) => return Err(SortError::Io { path, cause }),
+                (Err(cause), Transfer::HardLink) => {
+                    return Err(SortError::Link { photo: photo.to_owned(), path, cause });
+                }
             }
         };
-        same_length.push(path.clone());
+        same_length.push(File { path: path.clone(), hash });
         Ok(path)
     }
 }
@@ -188,9 +221,8 @@ fn temporary_file(folder: &Path) -> io::Result<TempPath> {
     Ok(tempfile::Builder::new().prefix(".icebox-").tempfile_in(folder)?.into_temp_path())
 }
 
-fn have_same_bytes(one: &Path, other: &Path) -> io::Result<bool> {
-    let hash = |path: &Path| Ok::<_, io::Error>(blake3::Hasher::new().update_reader(File::open(path)?)?.finalize());
-    Ok(hash(one)? == hash(other)?)
+fn hash_of(path: &Path) -> io::Result<blake3::Hash> {
+    Ok(blake3::Hasher::new().update_reader(fs::File::open(path)?)?.finalize())
 }
 
 #[cfg(test)]
@@ -261,7 +293,28 @@ mod tests {
     fn a_photo_that_is_gone_leaves_nothing() {
         let scratch = tempfile::tempdir().unwrap();
         let mut sorter = Sorter::new(scratch.path(), Transfer::Copy, &classes(&["hat"])).unwrap();
-        assert!(sorter.put(&scratch.path().join("gone.jpg"), "hat").is_err());
+        let error = sorter.put(&scratch.path().join("gone.jpg"), "hat").unwrap_err();
+        assert!(matches!(error, SortError::Photo { .. }), "{error}");
         assert!(listed(&scratch.path().join("hat")).is_empty());
+    }
+
+    #[test]
+    fn copies_that_were_not_finished_or_are_gone_do_not_count() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("sorted");
+        fs::create_dir_all(root.join("hat")).unwrap();
+        fs::write(root.join("hat/.icebox-x"), "bytes").unwrap();
+        let photos = ["1", "2"].map(|name| scratch.path().join(name));
+        for photo in &photos {
+            fs::write(photo, "bytes").unwrap();
+        }
+        let mut sorter = Sorter::new(&root, Transfer::Copy, &classes(&["hat"])).unwrap();
+        assert_eq!(sorter.put(&photos[0], "hat").unwrap(), root.join("hat/1"));
+        fs::remove_file(root.join("hat/1")).unwrap();
+        assert_eq!(sorter.put(&photos[1], "hat").unwrap(), root.join("hat/2"));
+
+        fs::write(root.join("unsure"), "no folder").unwrap();
+        let error = Sorter::new(&root, Transfer::Copy, &classes(&["hat"])).unwrap_err().to_string();
+        assert!(error.contains("unsure: cannot be written: not a directory"), "{error}");
     }
 }

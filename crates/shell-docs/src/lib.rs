@@ -21,15 +21,18 @@ impl ShellDocsArgs {
     /// When the folder cannot be written.
     pub fn write(&self, command: Command, name: &'static str) -> anyhow::Result<()> {
         let mut command = command.name(name).bin_name(name);
+        // In names with a hyphen clap_complete's script for bash does not find the subcommands again.
+        let completed = name.replace('-', "_");
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let folder = self.folder.join(shell.to_string());
             create(&folder)?;
-            clap_complete::generate_to(shell, &mut command, name, &folder)
+            clap_complete::generate_to(shell, &mut command, &completed, &folder)
                 .with_context(|| format!("{}: cannot be written", folder.display()))?;
         }
         let folder = self.folder.join("man1");
         create(&folder)?;
-        clap_mangen::generate_to(command, &folder).with_context(|| format!("{}: cannot be written", folder.display()))
+        clap_mangen::generate_to(command.bin_name(name), &folder)
+            .with_context(|| format!("{}: cannot be written", folder.display()))
     }
 }
 

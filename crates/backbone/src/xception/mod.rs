@@ -35,10 +35,10 @@ impl Xception {
     /// Prepares the network for batches of up to `batch_size` pictures of `side` x `side` pixels.
     ///
     /// # Errors
-    /// When the side is less than [`MIN_SIDE`], or libtorch cannot prepare the layers.
+    /// When the side is not from [`MIN_SIDE`] to [`MAX_SIDE`], or libtorch cannot prepare the layers.
     pub fn new(weights: &Weights, side: u32, batch_size: usize, engine: Engine) -> Result<Self, NetworkError> {
-        if side < MIN_SIDE {
-            return Err(NetworkError::TooSmall { side, min_side: MIN_SIDE });
+        if !(MIN_SIDE..=MAX_SIDE).contains(&side) {
+            return Err(NetworkError::Side { side, min_side: MIN_SIDE, max_side: MAX_SIDE });
         }
         let input = Shape { pictures: batch_size, side: side as usize, channels: 3 };
         let network = with_backend(engine, BuildArchitecture { weights, input })?;

@@ -6,7 +6,7 @@ use backbone::compute::Engine;
 use backbone::network::Network;
 use backbone::pixels::Limits;
 use backbone::processor::SimdLevel;
-use backbone::xception::{COLUMNS, MIN_SIDE, Xception};
+use backbone::xception::{COLUMNS, MAX_SIDE, MIN_SIDE, Xception};
 use backbone::{Compute, EmbedSpec, Kernels, NetworkError, Precision, relative_l2};
 
 use super::{photos, weights};
@@ -84,7 +84,7 @@ fn a_batch_may_be_smaller_and_not_larger() {
 fn pictures_too_small_for_the_strides_are_an_error() {
     let engine = Engine::Own(SimdLevel::best());
     let error = Xception::new(&weights(), MIN_SIDE - 1, 1, engine).err();
-    assert_eq!(error, Some(NetworkError::TooSmall { side: MIN_SIDE - 1, min_side: MIN_SIDE }));
+    assert_eq!(error, Some(NetworkError::Side { side: MIN_SIDE - 1, min_side: MIN_SIDE, max_side: MAX_SIDE }));
 }
 
 #[test]

@@ -4,10 +4,10 @@ use anyhow::{Error, anyhow};
 use backbone::weights::WeightsError;
 use classify::import::ImportError;
 use classify::model::ModelError;
-use classify::photos::ListError;
 use classify::sort::SortError;
 use command_line::embedder_hint;
 use head::run::RunError;
+use stdio::called;
 
 /// Adds a hint to the error, if there is one.
 pub fn with_hint(error: Error) -> Error {
@@ -28,11 +28,6 @@ fn hint(error: &Error) -> Option<String> {
     if let Some(error) = error.downcast_ref::<ImportError>() {
         return import_hint(error);
     }
-    if let Some(ListError::NoPhotos(_)) = error.downcast_ref() {
-        return Some(
-            "; in folders, files named *.jpg, .jpeg, .png, .bmp, .gif, .webp, .tif and .tiff count".to_owned(),
-        );
-    }
     match error.downcast_ref() {
         Some(SortError::Link { .. }) => Some("; leave out --link to copy".to_owned()),
         Some(SortError::ClassName(_) | SortError::Reserved(_)) => Some("; leave out --sort-into".to_owned()),
@@ -43,9 +38,7 @@ fn hint(error: &Error) -> Option<String> {
 fn model_hint(error: &ModelError) -> Option<String> {
     match error {
         ModelError::OtherWeights { .. } => Some("\nname the run's weights with --weights FILE".to_owned()),
-        ModelError::UnsupportedFingerprint(_) => {
-            Some("; use the version that made the run, or train a head again".to_owned())
-        }
+        ModelError::Fingerprint(_) => Some("; use the version that made the run, or train a head again".to_owned()),
         ModelError::Embedder(error) => embedder_hint(error),
         ModelError::Columns { .. } => None,
     }
@@ -68,7 +61,7 @@ fn import_hint(error: &ImportError) -> Option<String> {
 fn run_hint(error: &RunError) -> Option<String> {
     match error {
         RunError::Exists(_) => Some("; choose another --out".to_owned()),
-        RunError::NotARun(_) => Some("; make one with: head train CACHE".to_owned()),
+        RunError::NotARun(_) => Some(format!("; make one with: {} train CACHE", called("head"))),
         RunError::Damaged { .. } => Some("; train the head again".to_owned()),
         _ => None,
     }

@@ -8,7 +8,7 @@ use clap::Args;
 use classify::import::{BACKBONE, ImportOptions, Imported};
 use command_line::choice;
 use head::run::check_free;
-use stdio::{note, output};
+use stdio::{called, note, output};
 
 /// `classify import MODEL`.
 #[derive(Debug, Args)]
@@ -56,11 +56,11 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     if imported.is_imagenet() {
         output!("weights  Keras's ImageNet weights, {digest}")?;
         output!("run in {run}: config.json, head.safetensors")?;
-        output!("\nnext: cargo classify {run} PHOTO…")?;
+        output!("\nnext: {} {run} PHOTO…", called("classify"))?;
     } else {
         output!("weights  fine-tuned, {digest}")?;
         output!("run in {run}: config.json, head.safetensors, {BACKBONE}")?;
-        output!("\nnext: cargo classify {run} PHOTO… --weights {}", out.join(BACKBONE).display())?;
+        output!("\nnext: {} {run} PHOTO… --weights {}", called("classify"), out.join(BACKBONE).display())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,11 +1,12 @@
 //! How answers are printed: a table, JSON a line, or CSV. Each line is written as soon as its answer is known.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use classify::answer::{Answer, Line, Ranked, UNFAMILIAR, UNSURE, Wanted};
 use classify::by_folder::{Comparison, Wrong};
 use classify::model::AnswerError;
+use classify::photos::NamedPhoto;
 use csv::{Terminator, WriterBuilder};
 use feature_cache::ClassNames;
 use head::text::table;
@@ -37,10 +38,10 @@ pub enum Output {
 
 impl Output {
     /// Prints the header, if the format has one.
-    pub fn new(format: Format, photos: &[PathBuf], classes: &ClassNames, wanted: Wanted) -> anyhow::Result<Self> {
+    pub fn new(format: Format, photos: &[NamedPhoto], classes: &ClassNames, wanted: Wanted) -> anyhow::Result<Self> {
         match format {
             Format::Table => {
-                let widths = photos.iter().map(|path| path.to_string_lossy().chars().count());
+                let widths = photos.iter().map(|photo| shown(&photo.path).chars().count());
                 let photo = widths.max().unwrap_or(0).clamp("photo".len(), MAX_PATH_WIDTH);
                 let names = classes.iter().chain([UNFAMILIAR, UNSURE]);
                 let answer = names.map(|name| name.chars().count()).max().unwrap_or(0);
@@ -66,7 +67,7 @@ impl Output {
     pub fn write(&self, photo: &Path, answer: Result<&Answer<'_>, &AnswerError>) -> anyhow::Result<()> {
         match *self {
             Self::Table { photo: photo_width, answer: answer_width } => {
-                let photo = photo.display().to_string();
+                let photo = shown(photo);
                 match answer {
                     Ok(answer) => {
                         let Columns { class, probability, others } = columns(answer);
@@ -112,6 +113,11 @@ fn comparison_text(comparison: &Comparison) -> String {
         rows.push([vec![path.clone()], columns.to_vec()].concat());
     }
     format!("{text}\n\n{}", table(&["wrong", "folder", "class", "probability", ""], rows))
+}
+
+/// A path on a terminal: what is not UTF-8 in it, or would control the terminal, is replaced.
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().replace(char::is_control, "\u{fffd}")
 }
 
 /// What the table says of a photo.

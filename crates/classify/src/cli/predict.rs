@@ -16,8 +16,8 @@ use clap::{ArgGroup, Args};
 use classify::answer::{Answer, Wanted};
 use classify::by_folder::ByFolder;
 use classify::model::{AnswerError, Model};
-use classify::photos::photos_at;
-use classify::sort::{Sorter, Transfer};
+use classify::photos::{NamedPhoto, photos_at};
+use classify::sort::{SortError, Sorter, Transfer};
 use command_line::{DeviceArg, KernelsArg, LimitsArgs, ThreadsArg, WeightsArg, cancel_on_signals, raise_limits};
 use head::prediction::Prediction;
 use head::run::Chosen;
@@ -81,9 +81,9 @@ fn probability(given: &str) -> Result<f32, String> {
 }
 
 pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
-    // clap requires it.
-    let Chosen { path, run } = Chosen::open(args.run.as_deref().unwrap_or(Path::new("")))?;
-    if Some(&path) != args.run.as_ref() {
+    let named = args.run.as_ref().expect("clap requires it");
+    let Chosen { path, run } = Chosen::open(named)?;
+    if path != *named {
         note!("note: answers are from {}", path.display());
     }
     let photos = args.listed_photos()?;
@@ -118,14 +118,19 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         }
         let answer = prediction.map(|prediction| Answer::new(&prediction, model.classes(), wanted));
         tally.count(&answer);
-        progress.suspend(|| output.write(photo, answer.as_ref()))?;
+        progress.suspend(|| output.write(&photo.path, answer.as_ref()))?;
         if let (Some(sorter), Ok(answer)) = (&mut sorter, &answer) {
-            sorter.put(photo, answer.folder())?;
+            match sorter.put(&photo.path, answer.folder()) {
+                // It was answered, and is gone since.
+                Err(error @ SortError::Photo { .. }) => tally.not_sorted(&error),
+                placed => drop(placed?),
+            }
         }
         progress.advance(1);
         Ok(())
     };
-    let report = model.answer(photos.iter().cloned(), &cancel, |number, prediction| {
+    let paths = photos.iter().map(|photo| photo.path.clone());
+    let report = model.answer(paths, &cancel, |number, prediction| {
         match on_answer(number, prediction) {
             Ok(()) => ControlFlow::Continue(()),
             // Without a place to write to there is no point in going on.
@@ -142,23 +147,34 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         output.write_comparison(&by_folder.finish())?;
     }
     tally.report(args.sort_into.as_deref());
-    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if tally.failed + tally.not_sorted == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl PredictArgs {
-    /// Every photo that was named, in order.
-    fn listed_photos(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let mut photos = Vec::new();
+    /// Every photo that was named, in order; none from the folder that photos are sorted into.
+    fn listed_photos(&self) -> anyhow::Result<Vec<NamedPhoto>> {
+        let mut paths = Vec::new();
         for path in &self.photos {
             if path == Path::new(STDIN) {
-                for path in paths_on_stdin(if self.null { 0 } else { b'\n' })? {
-                    photos.extend(photos_at(&path)?);
-                }
+                paths.extend(paths_on_stdin(if self.null { 0 } else { b'\n' })?);
             } else {
-                photos.extend(photos_at(path)?);
+                paths.push(path.clone());
             }
         }
-        ensure!(!photos.is_empty(), "standard input: no paths");
+        ensure!(!paths.is_empty(), "standard input: no paths");
+        let sorted_into = self.sort_into.as_ref().and_then(|folder| folder.canonicalize().ok());
+        let mut photos = Vec::new();
+        for path in &paths {
+            let found = photos_at(path, sorted_into.as_deref());
+            if found.is_empty() {
+                note!("note: {}: no photos here", path.display());
+            }
+            photos.extend(found);
+        }
+        ensure!(
+            !photos.is_empty(),
+            "no photos; in folders, files named *.jpg, .jpeg, .png, .bmp, .gif, .webp, .tif and .tiff count"
+        );
         Ok(photos)
     }
 
@@ -192,6 +208,7 @@ struct Tally {
     answered: usize,
     unfamiliar: usize,
     failed: usize,
+    not_sorted: usize,
     exceeded: BTreeSet<Limit>,
 }
 
@@ -207,6 +224,12 @@ impl Tally {
                 self.exceeded.extend(error.limit());
             }
         }
+    }
+
+    /// Counts a photo that was answered and is not in its folder.
+    fn not_sorted(&mut self, error: &SortError) {
+        self.not_sorted += 1;
+        note!("warning: {error}");
     }
 
     /// Says on stderr what the table does not show at a glance.
