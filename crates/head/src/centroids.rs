@@ -29,8 +29,9 @@ const MAX_ROWS_PER_CENTROID: usize = 50;
 /// many take at most the memory of [`WINDOW`] neighbouring ones.
 const ROWS_AT_ONCE: usize = WINDOW / 8;
 /// The rows that k-means begins with are drawn by this seed, whatever the heads' own: heads on the same rows, from any
-/// seeds, then have the same centroids.
-const SEED: u64 = 0;
+/// seeds, then have the same centroids. The draw matters little: with 23 of 24 others 14 to 16 of 18 kitchen photos are
+/// unlike clothing, with one 13.
+const SEED: u64 = 1;
 /// Rows of a class whose sums are one task; they are added in order, so the result depends on no number of threads.
 const TASK: usize = 512;
 /// Rows that are compared with the centroids of a class at a time: both stay in the second-level cache.
