@@ -81,6 +81,10 @@ impl<'a> OpenedPhoto<'a> {
         let (width, height) = decoder.dimensions();
         limits.check_pixels(width, height)?;
         let pixels = u64::from(width) * u64::from(height);
+        if pixels == 0 {
+            let problem = format!("its size is {width} x {height}");
+            return Err(PixelError::Damaged { format: format_name(format), problem });
+        }
         let converted = if decoder.color_type() == ColorType::Rgb8 { 0 } else { pixels.saturating_mul(3) };
         // The decoder is dropped before the picture is converted, so the larger of the two counts.
         let needed = decoder.total_bytes().saturating_add(extra_memory.max(converted)).saturating_add(DECODER_OVERHEAD);

@@ -57,6 +57,20 @@ fn every_kind_of_picture_gives_pillows_pixels() {
     assert_eq!(tried, 44);
 }
 
+/// A GIF's screen may have no pixels although its frame has some; resizing such a picture panicked.
+#[test]
+fn a_picture_without_pixels_is_damaged() {
+    // Width and height of the screen, 16 bits each, follow the signature of six bytes.
+    for (at, size) in [(6, "0 x "), (8, " x 0")] {
+        for name in ["palette.gif", "animated.gif"] {
+            let mut gif = fs::read(fixtures().join(name)).unwrap();
+            gif[at..at + 2].fill(0);
+            let error = decode(&gif, Limits::DEFAULT).unwrap_err().to_string();
+            assert!(error.contains("its size is ") && error.contains(size), "{name}: {error}");
+        }
+    }
+}
+
 #[test]
 fn every_interpolation_gives_pillows_pixels() {
     let resized: [(&str, &[u32]); 5] = [
