@@ -11,7 +11,7 @@ use clap::Args;
 use command_line::{LimitsArgs, ThreadsArg, WeightsArg, cancel_on_signals, choice, raise_limits};
 use extract::extraction::{Extraction, OnError, Summary};
 use feature_cache::WhenLocked;
-use stdio::{OutputError, called, note, output};
+use stdio::{OutputError, called, note, output, shell_word};
 
 use super::compute::ComputeArgs;
 use super::dry_run;
@@ -145,7 +145,6 @@ fn warn(summary: &Summary) {
 }
 
 fn report(summary: &Summary) -> Result<(), OutputError> {
-    let cache = summary.cache.display();
     output!("photos   {}", summary.changes)?;
     output!("computed {} rows, {:.1} s", summary.computed, summary.elapsed.as_secs_f64())?;
     for (&split, rows) in &summary.rows {
@@ -160,7 +159,7 @@ fn report(summary: &Summary) -> Result<(), OutputError> {
             _ => output!("{split:<8} {rows} rows in {}", folder.join("features.npy").display())?,
         }
     }
-    output!("\nnext: {} train {cache}", called("head"))
+    output!("\nnext: {} train {}", called("head"), shell_word(&summary.cache))
 }
 
 fn to_json(summary: &Summary) -> serde_json::Value {

@@ -6,6 +6,7 @@ use command_line::{compute_hint, embedder_hint, raise_limits};
 use extract::extraction::ExtractError;
 use extract::verify::VerifyError;
 use feature_cache::CacheError;
+use stdio::{called, shell_word};
 
 /// Adds a hint to the error, if there is one.
 pub fn with_hint(error: Error) -> Error {
@@ -41,8 +42,9 @@ fn extraction_hint(error: &ExtractError) -> Option<String> {
             Some(format!(": they overflow f16, or {} is broken; use --precision f32", weights.display()))
         }
         ExtractError::NotFinite { weights, .. } => Some(format!(
-            ": the weights or the network are broken; run: extract doctor --weights {}",
-            weights.display()
+            ": the weights or the network are broken; run: {} doctor --weights {}",
+            called("extract"),
+            shell_word(weights)
         )),
         ExtractError::Broken { exceeded, .. } => {
             Some(format!("\nfix or remove them, or skip them with --on-error skip{}", raise_limits(exceeded)))
@@ -65,7 +67,7 @@ fn verify_hint(error: &VerifyError) -> Option<String> {
 fn cache_hint(error: &CacheError) -> Option<String> {
     let hint = match error {
         CacheError::NotACache(path) => {
-            return Some(format!("; make one with: extract DATASET --out {}", path.display()));
+            return Some(format!("; make one with: {} DATASET --out {}", called("extract"), shell_word(path)));
         }
         CacheError::Version { .. } => "; extract again into another --out, or with --replace",
         CacheError::Damaged { .. } => "; extract again with --replace to rebuild the cache",
