@@ -1,6 +1,6 @@
 //! Everything that a row depends on, and the fingerprint made of it.
 
-use feature_cache::{Difference, Fingerprint};
+use feature_cache::{Difference, Fingerprint, UPRIGHT_COLOR};
 
 use crate::compute::{Device, Precision};
 use crate::pixels::{Interpolation, Limits, Orientation, Preprocess};
@@ -11,11 +11,8 @@ const BACKBONE: &str = "Xception without top (Keras), block14_sepconv2_act";
 /// Xception's `preprocess_input`.
 const SCALING: &str = "x / 127.5 - 1";
 
-/// How pictures become RGB: as in Pillow.
+/// How pictures become RGB with [`Orientation::Stored`]: as in Pillow. [`UPRIGHT_COLOR`] is that with [`Orientation::Exif`].
 const COLOR: &str = "RGB as Pillow's convert, EXIF orientation ignored";
-
-/// The same with [`Orientation::Exif`].
-const UPRIGHT_COLOR: &str = "RGB as Pillow's convert, turned upright as Pillow's exif_transpose";
 
 /// The decoder: Pillow's pixels.
 const DECODER: &str = "JPEG as libjpeg-turbo (islow, fancy upsampling), others as the image crate";

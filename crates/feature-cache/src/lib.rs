@@ -65,7 +65,7 @@ pub use class_names::{ClassNames, ClassNamesError};
 pub use damage::{Damage, LineProblem};
 pub use difference::Difference;
 pub use error::CacheError;
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Fingerprint, UPRIGHT_COLOR};
 pub use hashes::{HashedPhoto, Hashes};
 pub use index::{IndexEntry, SkippedPhoto};
 pub use journal::Journal;
