@@ -140,7 +140,7 @@ fn head_takes_imported_runs_for_what_they_are() {
     let features = test.features();
     let rows: Vec<&[f32]> = features.rows().into_iter().map(|row| row.to_slice().unwrap()).collect();
     let logits = imported.classifier.logits(&rows);
-    let predicted = logits.chunks_exact(6).map(head::loss::largest);
+    let predicted = logits.chunks_exact(6).map(head::loss::argmax);
     let right = predicted.zip(test.labels()).filter(|(predicted, label)| *predicted as i64 == **label).count();
     assert_eq!(evaluated.json()["accuracy"], right as f64 / 18.0, "{evaluated:?}");
 
@@ -151,7 +151,7 @@ fn head_takes_imported_runs_for_what_they_are() {
     assert!(
         compared
             .stdout
-            .contains("of imported heads no accuracy is known; evaluate them: head evaluate RUN --cache CACHE"),
+            .contains("imported heads have no accuracy yet; evaluate them: cargo head evaluate RUN --cache CACHE"),
         "{compared:?}"
     );
     let compared = run("head", ["compare", path, "--json"]).succeeded().json();

@@ -162,7 +162,7 @@ fn a_trained_keras_head_gives_the_same_logits_and_the_right_classes() {
         let name = photo.file_stem().unwrap().to_str().unwrap();
         let Some(line) = labels.lines().find(|line| line.starts_with(&format!("{name},"))) else { continue };
         let class = line.split(',').nth(1).unwrap().trim();
-        assert_eq!(classes[head::loss::largest(logits)], class, "{name}");
+        assert_eq!(classes[head::loss::argmax(logits)], class, "{name}");
         labelled += 1;
     }
     assert_eq!(labelled, 9);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use end_to_end::{relative_distance, shared_folder};
 use head::data::Rows;
-use head::fit::{HeadSpec, TrainData, fit};
+use head::fit::{FitData, HeadSpec, fit};
 use head::history::History;
 use head::layers::{Classifier, Dense};
 use head::sampler::EpochOrder;
@@ -97,7 +97,8 @@ fn follow(name: &str, accuracies_exact: bool) {
     let keras = Trajectory::read(&reference, name);
     let (train, validation) = (train.rows(), validation.rows());
     let order = EpochOrder::Fixed(keras.order.clone());
-    let data = TrainData { train: &train, validation: &validation, order, views: None, batch_size: keras.batch_size };
+    let data =
+        FitData { train: &train, validation: &validation, order, view_sampler: None, batch_size: keras.batch_size };
     let head = HeadSpec { classifier: keras.start.clone(), config: keras.config, seed: 0 };
     let trained = fit(head, data, |_| {}).unwrap();
     let history = trained.history;
@@ -142,7 +143,7 @@ fn shuffled_runs_reach_kerass_accuracy() {
             .map(|seed| {
                 let (train, validation) = (train.rows(), validation.rows());
                 let (order, batch_size) = (EpochOrder::Shuffled { seed }, NonZeroUsize::new(32).unwrap());
-                let data = TrainData { train: &train, validation: &validation, order, views: None, batch_size };
+                let data = FitData { train: &train, validation: &validation, order, view_sampler: None, batch_size };
                 let classifier = Classifier::new(2048, &[], 10, seed);
                 let head = HeadSpec { classifier, config: config(learning_rate, 10), seed };
                 *fit(head, data, |_| {}).unwrap().history.val_accuracy.last().unwrap()

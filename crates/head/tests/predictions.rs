@@ -10,8 +10,8 @@ use std::path::Path;
 use end_to_end::shared_folder;
 use feature_cache::{ClassNames, Split};
 use head::calibration::{Calibration, Familiar};
-use head::data::{HoldOut, Origin, Rows, TrainingData};
-use head::fit::{HeadSpec, TrainData, fit};
+use head::data::{HoldOut, Origin, Rows, TrainValSplit};
+use head::fit::{FitData, HeadSpec, fit};
 use head::layers::Classifier;
 use head::metrics::SplitMetrics;
 use head::prediction::{Prediction, Predictor};
@@ -55,22 +55,22 @@ fn names() -> ClassNames {
 }
 
 /// A linear head as `head train` trains it.
-fn trained(data: &TrainingData<'_>, learning_rate: f64) -> Classifier {
+fn trained(data: &TrainValSplit<'_>, learning_rate: f64) -> Classifier {
     let config = FitConfig::new(Positive::new("learning rate", learning_rate).unwrap(), NonZeroUsize::new(10).unwrap());
     let classifier = Classifier::new(COLUMNS, &[], CLASSES, 42);
-    let train_data = TrainData {
+    let fit_data = FitData {
         train: &data.train,
         validation: &data.validation,
         order: EpochOrder::Shuffled { seed: 42 },
-        views: None,
+        view_sampler: None,
         batch_size: NonZeroUsize::new(32).unwrap(),
     };
-    fit(HeadSpec { classifier, config, seed: 42 }, train_data, |_| {}).unwrap().classifier
+    fit(HeadSpec { classifier, config, seed: 42 }, fit_data, |_| {}).unwrap().classifier
 }
 
-fn training_data<'a>(train: Rows<'a>, validation: Rows<'a>) -> TrainingData<'a> {
-    let validation_origin = Origin { split: Split::Validation, rows: (0..validation.len()).collect() };
-    TrainingData { train, validation, validation_origin, held_out: None, classes: CLASSES }
+fn train_val_split<'a>(train: Rows<'a>, validation: Rows<'a>) -> TrainValSplit<'a> {
+    let validation_origin = Origin { split: Split::Validation, row_numbers: (0..validation.len()).collect() };
+    TrainValSplit { train, validation, validation_origin, held_out: None, classes: CLASSES }
 }
 
 /// How often one of the `unknown` has a higher score than one of the `known`: the area under the ROC curve.
@@ -105,7 +105,7 @@ fn kitchen_photos_are_unfamiliar_and_clothes_are_not() {
     let all = train.rows();
     let HoldOut { rest, held_out } = all.hold_out(CLASSES, 0.1, 42);
     let held_out = all.select(&held_out);
-    let data = training_data(all.select(&rest), validation.rows());
+    let data = train_val_split(all.select(&rest), validation.rows());
     let familiar = Familiar::measure(&data);
     assert_eq!(familiar.centroids.len(), 200);
     for learning_rate in [0.001, 0.01] {
@@ -141,7 +141,7 @@ fn kitchen_photos_are_unfamiliar_and_clothes_are_not() {
 fn a_prediction_depends_on_nothing_but_the_row() {
     let Some(shared) = shared_folder() else { return };
     let (train, validation) = (Photos::read(&shared, "train"), Photos::read(&shared, "validation"));
-    let data = training_data(train.rows(), validation.rows());
+    let data = train_val_split(train.rows(), validation.rows());
     let classifier = trained(&data, 0.01);
     let predictor = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
