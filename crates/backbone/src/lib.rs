@@ -32,5 +32,5 @@ pub use embedder::{Embedder, EmbedderError};
 pub use network::NetworkError;
 pub use photo::{Photo, PhotoError, Source};
 pub use pipeline::{EmbedReport, EndReason, Event, Times, find_broken};
-pub use spec::{EmbedSpec, UnsupportedFingerprint};
+pub use spec::{EmbedSpec, UnsupportedField, UnsupportedFingerprint};
 pub use weights::Weights;
