@@ -4,12 +4,7 @@ use feature_cache::{Difference, Fingerprint};
 
 use crate::compute::{Device, Precision};
 use crate::pixels::{Interpolation, Limits, Orientation, Preprocess};
-
-/// The network and the layer whose output is pooled.
-const BACKBONE: &str = "Xception without top (Keras), block14_sepconv2_act";
-
-/// Xception's `preprocess_input`.
-const SCALING: &str = "x / 127.5 - 1";
+use crate::xception;
 
 /// How pictures become RGB: as in Pillow.
 const COLOR: &str = "RGB as Pillow's convert, EXIF orientation ignored";
@@ -27,9 +22,6 @@ const FAST_DECODER: &str =
 /// Suffix of an interpolation other than nearest. Those without it are of rows from before Pillow 13 was followed,
 /// whose pixels differ in some photos: it resizes tall ones down before across.
 const AS_PILLOW_13: &str = " as Pillow 13";
-
-/// How the last feature map becomes a row.
-const POOLING: &str = "global average";
 
 /// Suffix of the precision of rows that a GPU computed.
 const ON_GPU: &str = " on CUDA";
@@ -96,14 +88,14 @@ impl EmbedSpec {
         };
         let on_gpu = if device == Device::Cpu { "" } else { ON_GPU };
         Fingerprint {
-            backbone: BACKBONE.to_owned(),
+            backbone: xception::NAME.to_owned(),
             weights: weights.to_hex().to_string(),
             size: self.side,
             interpolation: interpolation_word(self.interpolation),
-            scaling: SCALING.to_owned(),
+            scaling: xception::SCALING.to_owned(),
             color: color.to_owned(),
             decoder: if self.fast_decode { FAST_DECODER } else { DECODER }.to_owned(),
-            pooling: POOLING.to_owned(),
+            pooling: xception::POOLING.to_owned(),
             precision: format!("{}{on_gpu}", self.precision),
         }
     }
