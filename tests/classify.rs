@@ -98,7 +98,7 @@ fn printed(number: Option<f32>) -> Value {
 /// The clothing photos' answers are numpy's softmax of Keras's features times the kernel plus the bias, over the
 /// temperature; `head evaluate` counts as many right.
 #[test]
-fn answers_follow_kerass_features() {
+fn answers_match_those_for_features_of_keras() {
     let Some(shared) = shared_folder() else { return };
     let folder = temporary();
     let (cache, out) = (folder.path().join("cache"), folder.path().join("run"));

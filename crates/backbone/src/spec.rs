@@ -6,7 +6,8 @@ use crate::compute::{Device, Precision};
 use crate::pixels::{Interpolation, Limits, Orientation, Preprocess};
 use crate::xception;
 
-/// How pictures become RGB with [`Orientation::Stored`]: as in Pillow. [`UPRIGHT_COLOR`] is that with [`Orientation::Exif`].
+/// How pictures become RGB with [`Orientation::Stored`]: as in Pillow. [`UPRIGHT_COLOR`] is that with
+/// [`Orientation::Exif`].
 const COLOR: &str = "RGB as Pillow's convert, EXIF orientation ignored";
 
 /// The decoder: Pillow's pixels.

@@ -1,7 +1,7 @@
 //! A cache of generated rows, of any size: `cargo bench --package head --bench generate -- CACHE ROWS [CLASSES]`.
 //!
-//! Ten classes, or as many as are asked for, distinguished by one or two of the 2048 columns; a tenth of the rows are for
-//! validation.
+//! Ten classes, or as many as are asked for, distinguished by one or two of the 2048 columns; a tenth of the rows are
+//! for validation.
 
 use std::error::Error;
 use std::num::NonZeroUsize;

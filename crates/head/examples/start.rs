@@ -1,5 +1,5 @@
-//! Writes the initial weights and the row order of a run of `head train`, so that another program can train the same head: `cargo run --release
-//! --package head --example start -- RUN START.npz`.
+//! Writes the initial weights and the row order of a run of `head train`, so that another program can train the same
+//! head: `cargo run --release --package head --example start -- RUN START.npz`.
 //!
 //! START.npz holds, of each layer k from 0 on, `kernel_k` (inputs, outputs) and `bias_k` (outputs,), float32; `train`
 //! (epochs, rows), the order in which each epoch takes the rows of the cache's `train` or `all` split; and `validation`

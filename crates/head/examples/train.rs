@@ -68,8 +68,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The test split is only used here, at the end.
     let test = Rows::from_split(&cache, Split::Test)?;
-    // Calibration on the validation rows: the temperature of the probabilities, and the score of photos unlike the training
-    // photos.
+    // Calibration on the validation rows: the temperature of the probabilities, and the score of photos unlike the
+    // training photos.
     let inputs = RunInputs {
         cache: &cache,
         data: &data,

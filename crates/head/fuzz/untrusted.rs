@@ -1,4 +1,5 @@
-//! What the fuzz targets and the tests do with damaged or malicious runs: for any bytes, each function here must return.
+//! What the fuzz targets and the tests do with damaged or malicious runs: for any bytes, each function here must
+//! return.
 
 use std::fs;
 use std::path::Path;
@@ -18,9 +19,9 @@ pub const RUN: [(&str, &[u8]); 6] = [
     ("familiar.safetensors", include_bytes!("run/familiar.safetensors")),
 ];
 
-/// Replaces one file of a run in `folder`, or config.json and head.safetensors with a zero byte between them; the first byte
-/// says which. Then does everything with the run that needs no cache: loads it, predicts, makes its report, saves a copy and
-/// loads that.
+/// Replaces one file of a run in `folder`, or config.json and head.safetensors with a zero byte between them; the first
+/// byte says which. Then does everything with the run that needs no cache: loads it, predicts, makes its report, saves
+/// a copy and loads that.
 pub fn run(folder: &Path, bytes: &[u8]) {
     let Some((&which, content)) = bytes.split_first() else { return };
     let mut files: [(&str, &[u8]); RUN.len()] = RUN;

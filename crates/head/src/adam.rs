@@ -55,9 +55,9 @@ impl Adam {
 
     /// Runs the backward pass and updates the classifier's parameters.
     ///
-    /// `m += (g - m) (1 - β₁)`, `v += (g² - v) (1 - β₂)`, `p -= α m / (√v + ε)` with
-    /// `α = learning_rate √(1 - β₂ᵗ) / (1 - β₁ᵗ)`: the paper's algorithm with the bias corrections moved into α. Weight decay
-    /// comes first: `p -= p learning_rate weight_decay` (keras/src/optimizers/base_optimizer.py).
+    /// `m += (g - m) (1 - β₁)`, `v += (g² - v) (1 - β₂)`, `p -= α m / (√v + ε)` with `α = learning_rate √(1 - β₂ᵗ) / (1
+    /// - β₁ᵗ)`: the paper's algorithm with the bias corrections moved into α. Weight decay comes first: `p -= p
+    /// learning_rate weight_decay` (keras/src/optimizers/base_optimizer.py).
     ///
     /// Each strip of parameters and moments is updated while its gradient is in registers. Only clipping computes all
     /// gradients first.

@@ -1,9 +1,9 @@
-//! Calibration of a trained head on the validation rows: the temperature of its probabilities, and a score of how unlike the
-//! training rows a row is.
+//! Calibration of a trained head on the validation rows: the temperature of its probabilities, and a score of how
+//! unlike the training rows a row is.
 //!
-//! The score is the sum of the energy of the row's logits ([`energy`]) and its cosine distance to the nearest centroid of
-//! the training rows ([`Centroids`]), each standardised by its mean and standard deviation on the validation rows. The energy
-//! is high for a row that fits no class, the distance for a row that is unlike all training rows.
+//! The score is the sum of the energy of the row's logits ([`energy`]) and its cosine distance to the nearest centroid
+//! of the training rows ([`Centroids`]), each standardised by its mean and standard deviation on the validation rows.
+//! The energy is high for a row that fits no class, the distance for a row that is unlike all training rows.
 
 use std::sync::Arc;
 
@@ -19,15 +19,16 @@ use crate::probability::energy;
 use crate::settings::{CalibrationConfig, Percentile, TemperatureMode};
 use crate::temperature;
 
-/// With fewer validation rows than this the temperature is 1, and the threshold is the largest score of a validation row.
+/// With fewer validation rows than this the temperature is 1, and the threshold is the largest score of a validation
+/// row.
 pub const MIN_ROWS: usize = 100;
 /// The most logits that the temperature is fitted to; with more, evenly spaced rows are used.
 const MAX_LOGITS: usize = 1 << 22;
 /// Rows of one task.
 const TASK: usize = 32;
 
-/// The centroids of the training rows, and the distances of the validation rows to them. All heads with the same training and
-/// validation rows share it.
+/// The centroids of the training rows, and the distances of the validation rows to them. All heads with the same
+/// training and validation rows share it.
 #[derive(Debug, Clone)]
 pub struct Familiar {
     /// Centroids of the training rows.
@@ -121,8 +122,8 @@ impl Calibration {
         Self { constants, centroids: Arc::clone(&familiar.centroids) }
     }
 
-    /// The score of each row, given the rows' logits, (rows, classes) row-major: the higher, the more unlike the training rows.
-    /// Computed on the caller's core. A row's score does not depend on the other rows.
+    /// The score of each row, given the rows' logits, (rows, classes) row-major: the higher, the more unlike the
+    /// training rows. Computed on the caller's core. A row's score does not depend on the other rows.
     pub fn scores(&self, rows: &[&[f32]], logits: &[f32]) -> Vec<f32> {
         let classes = (logits.len() / rows.len().max(1)).max(1);
         let mut scores = self.centroids.distances(rows);
@@ -132,7 +133,8 @@ impl Calibration {
         scores
     }
 
-    /// [`Calibration::scores`] with the head's logits, on all threads of the rayon pool. At most a window of rows is in memory.
+    /// [`Calibration::scores`] with the head's logits, on all threads of the rayon pool. At most a window of rows is in
+    /// memory.
     pub fn par_scores(&self, classifier: &Classifier, rows: &Rows<'_>) -> Vec<f32> {
         let mut scores = Vec::with_capacity(rows.len());
         rows.for_each_window(|rows, _| {

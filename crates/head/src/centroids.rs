@@ -1,8 +1,8 @@
 //! Centroids of the training rows: a row that is far from all of them is unlike every training photo.
 //!
-//! Each class has its own centroids, by spherical k-means (Dhillon and Modha 2001): rows and centroids have length 1, and a
-//! row is assigned to the centroid with the highest cosine similarity. The initial centroids are randomly drawn rows; one
-//! iteration separates unfamiliar photos as well as many do.
+//! Each class has its own centroids, by spherical k-means (Dhillon and Modha 2001): rows and centroids have length 1,
+//! and a row is assigned to the centroid with the highest cosine similarity. The initial centroids are randomly drawn
+//! rows; one iteration separates unfamiliar photos as well as many do.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -23,15 +23,15 @@ const MAX_PER_CLASS: usize = 20;
 const MAX_CENTROIDS: usize = 2000;
 /// A class has one centroid for this many of its rows.
 const ROWS_PER_CENTROID: usize = 5;
-/// If a class has more rows for each centroid than this, only this many are used, evenly spaced over the class: a million rows
-/// take as long as a hundred thousand.
+/// If a class has more rows for each centroid than this, only this many are used, evenly spaced over the class: a
+/// million rows take as long as a hundred thousand.
 const MAX_ROWS_PER_CENTROID: usize = 50;
-/// Rows that are read before their memory is released. The operating system pages in some neighbours of each row: this many
-/// scattered rows take at most the memory of [`WINDOW`] neighbouring ones.
+/// Rows that are read before their memory is released. The operating system pages in some neighbours of each row: this
+/// many scattered rows take at most the memory of [`WINDOW`] neighbouring ones.
 const ROWS_AT_ONCE: usize = WINDOW / 8;
-/// The seed that draws the initial centroids. It does not depend on the head's seed, so that heads on the same rows have the
-/// same centroids. The seed matters little: of 24 other seeds, 23 give 14 to 16 of 18 kitchen photos as unlike clothing, and
-/// one gives 13.
+/// The seed that draws the initial centroids. It does not depend on the head's seed, so that heads on the same rows
+/// have the same centroids. The seed matters little: of 24 other seeds, 23 give 14 to 16 of 18 kitchen photos as unlike
+/// clothing, and one gives 13.
 const SEED: u64 = 1;
 /// Rows of one task. The tasks' sums are added in order, so the number of threads does not change the result.
 const TASK: usize = 512;
@@ -136,8 +136,8 @@ impl Centroids {
         self.len() == 0
     }
 
-    /// The cosine distance of each row to its nearest centroid, from 0 to 2, computed on the caller's core; 1 for a row of
-    /// zeros. A row's distance does not depend on the other rows.
+    /// The cosine distance of each row to its nearest centroid, from 0 to 2, computed on the caller's core; 1 for a row
+    /// of zeros. A row's distance does not depend on the other rows.
     pub fn distances(&self, rows: &[&[f32]]) -> Vec<f32> {
         let mut distances = Vec::with_capacity(rows.len());
         let mut products = Vec::new();
@@ -183,7 +183,8 @@ impl ClassSample {
         for part in parts {
             add(&mut sums, 1.0, &part);
         }
-        // Scale each sum to length 1, in place. Sums without rows are dropped: their initial centroid is a duplicate or zero.
+        // Scale each sum to length 1, in place. Sums without rows are dropped: their initial centroid is a duplicate or
+        // zero.
         let mut end = 0;
         for start in (0..sums.len()).step_by(columns.max(1)) {
             let scale = inverse_length(&sums[start..start + columns]);
@@ -209,8 +210,8 @@ fn round_to_f16(values: &mut [f32], factor: f32) {
 /// For each centroid, the sum of the unit vectors of the rows assigned to it, (centroids, columns).
 fn assigned_sums(rows: &[&[f32]], centroids: &Vectors) -> Vec<f32> {
     let (count, columns) = (centroids.len(), centroids.columns());
-    // Unlike `vec![0.0; n]`, this writes the zeros: pages of `calloc` would fault twice, on the first read and the first
-    // write.
+    // Unlike `vec![0.0; n]`, this writes the zeros: pages of `calloc` would fault twice, on the first read and the
+    // first write.
     let mut sums = Vec::with_capacity(count * columns);
     sums.resize(count * columns, 0.0);
     let mut products = Vec::new();

@@ -1,8 +1,9 @@
 //! The confusion matrix: how many rows of each class are predicted as each class.
 //!
-//! Only cells that are not zero are stored: there are at most as many as rows, where a dense matrix of 10,000 classes has 100
-//! million. In JSON the matrix is a list of lists, by class and predicted class, up to [`MAX_DENSE`] classes; with more it is
-//! `{"classes": n, "cells": [[class, predicted class, rows], …]}`. Both forms can be read with any number of classes.
+//! Only cells that are not zero are stored: there are at most as many as rows, where a dense matrix of 10,000 classes
+//! has 100 million. In JSON the matrix is a list of lists, by class and predicted class, up to [`MAX_DENSE`] classes;
+//! with more it is `{"classes": n, "cells": [[class, predicted class, rows], …]}`. Both forms can be read with any
+//! number of classes.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Feature rows with their labels, read from the cache, and their split into training and validation rows.
 //!
-//! Rows are read through a memory map. If there are more than [`WINDOW`], their pages are released after each window, so at
-//! most a window is resident. [`Rows::window`] is smaller with views, since a row's views are paged in together.
+//! Rows are read through a memory map. If there are more than [`WINDOW`], their pages are released after each window,
+//! so at most a window is resident. [`Rows::window`] is smaller with views, since a row's views are paged in together.
 
 use feature_cache::{CachedSplit, FeatureCache, Split};
 use rand::SeedableRng;
@@ -135,7 +135,8 @@ pub enum DataError {
     },
 }
 
-/// Checks that the training photos have at least `asked` augmented views, and that the values of these views are finite.
+/// Checks that the training photos have at least `asked` augmented views, and that the values of these views are
+/// finite.
 ///
 /// # Errors
 /// When there are too few views, or a value is not finite.
@@ -173,8 +174,8 @@ impl<'a> CheckedRows<'a> {
         Ok(Self { cache, split, train, validation: Rows::from_split(cache, Split::Validation)? })
     }
 
-    /// The training and validation rows. If the cache has no validation split, `fraction` of each class of the training rows
-    /// is held out for validation, drawn by `seed`.
+    /// The training and validation rows. If the cache has no validation split, `fraction` of each class of the training
+    /// rows is held out for validation, drawn by `seed`.
     ///
     /// # Errors
     /// When the fraction leaves no training or no validation rows.
@@ -209,8 +210,8 @@ impl<'a> TrainValSplit<'a> {
     /// [`CheckedRows::train_val_split`] of the cache's rows, for a single seed.
     ///
     /// # Errors
-    /// When there are no training rows or fewer than two classes, a row is not finite, or the fraction leaves no training or
-    /// no validation rows.
+    /// When there are no training rows or fewer than two classes, a row is not finite, or the fraction leaves no
+    /// training or no validation rows.
     pub fn from_cache(cache: &'a FeatureCache, fraction: f64, seed: u64) -> Result<Self, DataError> {
         CheckedRows::read(cache)?.train_val_split(fraction, seed)
     }
@@ -251,8 +252,8 @@ impl<'a> Rows<'a> {
         self.labels.is_empty()
     }
 
-    /// The head's input for a row, (columns,): its photo's features, or those of view number `view` of the photo, which the
-    /// cache must have ([`check_view_count`]).
+    /// The head's input for a row, (columns,): its photo's features, or those of view number `view` of the photo, which
+    /// the cache must have ([`check_view_count`]).
     pub fn input_row(&self, row: usize, view: Option<usize>) -> &'a [f32] {
         let features = self.features[row];
         match view {
@@ -297,8 +298,8 @@ impl<'a> Rows<'a> {
         HoldOut { rest, held_out }
     }
 
-    /// Calls `on_window` with the features and labels of each [`WINDOW`] of rows in order, and releases the window's memory
-    /// before the next one is read.
+    /// Calls `on_window` with the features and labels of each [`WINDOW`] of rows in order, and releases the window's
+    /// memory before the next one is read.
     pub fn for_each_window(&self, mut on_window: impl FnMut(&[&'a [f32]], &[usize])) {
         for (features, labels) in self.features.chunks(WINDOW).zip(self.labels.chunks(WINDOW)) {
             on_window(features, labels);
@@ -306,8 +307,8 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The most rows that are resident if views are read: as many as fit into the memory of [`WINDOW`] rows. All views of a
-    /// row count, since the operating system pages in the neighbours of the view that is read.
+    /// The most rows that are resident if views are read: as many as fit into the memory of [`WINDOW`] rows. All views
+    /// of a row count, since the operating system pages in the neighbours of the view that is read.
     pub fn window(&self) -> usize {
         self.rows_in_memory(self.columns() + length(&self.views))
     }
@@ -317,8 +318,8 @@ impl<'a> Rows<'a> {
         (WINDOW * self.columns() / values_per_row.max(1)).max(1)
     }
 
-    /// Releases the memory of the rows that were read, if there are more than a `window` of rows. Call it after each window.
-    /// Fewer rows stay in memory from one epoch to the next.
+    /// Releases the memory of the rows that were read, if there are more than a `window` of rows. Call it after each
+    /// window. Fewer rows stay in memory from one epoch to the next.
     pub fn release(&self, window: usize) {
         if let Some(cached) = self.mapped
             && self.len() > window
@@ -351,7 +352,8 @@ impl<'a> Rows<'a> {
 /// Whether no value is infinite or not a number.
 fn all_finite(row: &[f32]) -> bool {
     dispatch(|| {
-        // Infinities and NaN have the largest bits without the sign. The loop has no branch, so the compiler vectorises it.
+        // Infinities and NaN have the largest bits without the sign. The loop has no branch, so the compiler vectorises
+        // it.
         let mut max_bits = 0;
         for value in row {
             max_bits = max_bits.max(value.abs().to_bits());

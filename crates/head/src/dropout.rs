@@ -1,5 +1,5 @@
-//! Inverted dropout (Srivastava et al. 2014, scaled as in Keras): training sets some values to 0 and scales the others up, so
-//! that the mean stays the same. Evaluation changes nothing.
+//! Inverted dropout (Srivastava et al. 2014, scaled as in Keras): training sets some values to 0 and scales the others
+//! up, so that the mean stays the same. Evaluation changes nothing.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -47,8 +47,8 @@ impl Evaluation {
         }
     }
 
-    /// Lines for a terminal: accuracy, calibration, a table of the classes, and the confusion matrix or the most frequent
-    /// mistakes. `name` names the rows.
+    /// Lines for a terminal: accuracy, calibration, a table of the classes, and the confusion matrix or the most
+    /// frequent mistakes. `name` names the rows.
     pub fn text(&self, name: &str) -> String {
         let Self { metrics, temperature, unfamiliar } = self;
         let mut text = accuracy_line(metrics, name);

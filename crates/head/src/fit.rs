@@ -20,8 +20,8 @@ const EVALUATION_BATCH: usize = 64;
 /// How many batches for each core have their logits in memory at the same time.
 const BATCHES_PER_CORE: usize = 4;
 
-/// What [`fit`] reads: rows, and how they are batched; with PyTorch a Dataset plus a DataLoader's settings. Heads that train
-/// together share it.
+/// What [`fit`] reads: rows, and how they are batched; with PyTorch a Dataset plus a DataLoader's settings. Heads that
+/// train together share it.
 #[derive(Debug, Clone)]
 pub struct FitData<'a> {
     /// The training rows.
@@ -71,8 +71,8 @@ pub enum FitError {
 
 /// Trains one head, each step on all threads of the rayon pool, and calls `on_epoch` after each epoch.
 ///
-/// As in Keras, training loss and accuracy are means over the epoch's batches, weighted by size, each measured before its
-/// optimizer step.
+/// As in Keras, training loss and accuracy are means over the epoch's batches, weighted by size, each measured before
+/// its optimizer step.
 ///
 /// # Errors
 /// When the loss is no longer finite.
@@ -84,15 +84,16 @@ pub fn fit(head: HeadSpec, data: FitData<'_>, on_epoch: impl FnMut(Epoch) + Send
     trainer.finish()
 }
 
-/// Trains heads together on the caller's core, so that each batch is read from memory once for all of them. Each result is
-/// bit-identical to that of [`fit`] for the head alone.
+/// Trains heads together on the caller's core, so that each batch is read from memory once for all of them. Each result
+/// is bit-identical to that of [`fit`] for the head alone.
 pub fn fit_together(heads: Vec<HeadSpec>, data: FitData<'_>) -> Vec<Result<Trained, FitError>> {
     let mut trainers: Vec<Trainer> = heads.into_iter().map(|head| Trainer::new(head, &data)).collect();
     train(&mut trainers, data, Cores::One, |_| {});
     trainers.into_iter().map(Trainer::finish).collect()
 }
 
-/// Trains each head until its last epoch, until it stops early or diverges. Calls `on_epoch` after each epoch of each head.
+/// Trains each head until its last epoch, until it stops early or diverges. Calls `on_epoch` after each epoch of each
+/// head.
 fn train(trainers: &mut [Trainer], data: FitData<'_>, cores: Cores, mut on_epoch: impl FnMut(Epoch)) {
     let FitData { train, validation, order, mut view_sampler, batch_size } = data;
     // Without a view sampler the window is `WINDOW`, so the order does not depend on whether the cache has views.
@@ -160,8 +161,8 @@ pub fn evaluate(cores: Cores, classifier: &Classifier, loss: &CrossEntropy, rows
     (total_loss / count, total_correct as f64 / count)
 }
 
-/// Calls `on_batch` with the logits, (rows, classes), and the labels of each batch of rows in order. At most a window of rows
-/// is in memory.
+/// Calls `on_batch` with the logits, (rows, classes), and the labels of each batch of rows in order. At most a window
+/// of rows is in memory.
 pub fn for_each_batch(
     cores: Cores,
     classifier: &Classifier,
@@ -261,7 +262,8 @@ impl Trainer {
         self.progress.step += 1;
     }
 
-    /// Evaluates the head on the validation rows and adds the epoch to the history; `None` if a loss is no longer finite.
+    /// Evaluates the head on the validation rows and adds the epoch to the history; `None` if a loss is no longer
+    /// finite.
     fn end_epoch(&mut self, cores: Cores, row_count: usize, validation: &Rows<'_>) -> Option<Epoch> {
         let (val_loss, val_accuracy) = evaluate(cores, &self.classifier, &self.validation_loss, validation);
         let (loss, accuracy) = (self.total_loss / row_count as f64, self.total_correct as f64 / row_count as f64);

@@ -34,8 +34,8 @@ pub fn mean_and_error(values: &[f64]) -> (f64, Option<f64>) {
     (mean, (values.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt()))
 }
 
-/// Whether two accuracies, each measured on this many photos, do not differ significantly: a two-sample z-test does not reject
-/// equality at the 5 % level. For accuracies on the same photos the test is conservative.
+/// Whether two accuracies, each measured on this many photos, do not differ significantly: a two-sample z-test does not
+/// reject equality at the 5 % level. For accuracies on the same photos the test is conservative.
 pub fn not_significantly_different(one: f64, other: f64, photos: usize) -> bool {
     let variance = |rate: f64| rate * (1.0 - rate) / photos.max(1) as f64;
     (one - other).abs() <= Z * (variance(one) + variance(other)).sqrt()

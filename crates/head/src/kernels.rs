@@ -1,9 +1,10 @@
 //! The matrix products of training, on strips of 16 values.
 //!
 //! A layer stores its weights by strips of its inputs, (strips, outputs). The forward pass multiplies the rows by the
-//! transposed weights ([`matmul_transposed`]). The backward pass ([`Backward`]) multiplies the transposed gradient of the
-//! outputs by the rows; the gradient of a strip of weights stays in registers until a [`Sink`] has received it. Every sum is
-//! added in a fixed order, so the results are bit-identical on every x86-64 processor with AVX2 and on any number of cores.
+//! transposed weights ([`matmul_transposed`]). The backward pass ([`Backward`]) multiplies the transposed gradient of
+//! the outputs by the rows; the gradient of a strip of weights stays in registers until a [`Sink`] has received it.
+//! Every sum is added in a fixed order, so the results are bit-identical on every x86-64 processor with AVX2 and on any
+//! number of cores.
 
 use std::array;
 use std::ops::Range;
@@ -28,7 +29,8 @@ pub enum Cores {
 }
 
 impl Cores {
-    /// `All` for a caller outside the pool, `One` for a thread of the pool, since the other threads have work of their own.
+    /// `All` for a caller outside the pool, `One` for a thread of the pool, since the other threads have work of their
+    /// own.
     pub fn for_caller() -> Self {
         if rayon::current_thread_index().is_none() { Self::All } else { Self::One }
     }
@@ -42,11 +44,11 @@ impl Cores {
     }
 }
 
-/// `sums = rows · weightsᵀ`, (rows, outputs): `sums[r][n]` is the dot product of row r and the weights of output n. `rows` is
-/// (rows, strips), `weights` (strips, outputs).
+/// `sums = rows · weightsᵀ`, (rows, outputs): `sums[r][n]` is the dot product of row r and the weights of output n.
+/// `rows` is (rows, strips), `weights` (strips, outputs).
 ///
-/// Each group of 512 inputs is summed separately, in 16 lanes that are then added pairwise. The groups are added from the
-/// first to the last.
+/// Each group of 512 inputs is summed separately, in 16 lanes that are then added pairwise. The groups are added from
+/// the first to the last.
 pub fn matmul_transposed(cores: Cores, rows: &[&[Strip]], weights: &[Strip], outputs: usize, sums: &mut Vec<f32>) {
     let results = rows.len() * outputs;
     if results == 0 {
@@ -127,8 +129,8 @@ impl MatmulTransposed<'_> {
     }
 }
 
-/// The dot products of `R` rows and the weights of `N` outputs. Row r's go to the first `N` sums of row r in `sums`, (rows,
-/// outputs).
+/// The dot products of `R` rows and the weights of `N` outputs. Row r's go to the first `N` sums of row r in `sums`,
+/// (rows, outputs).
 #[inline(always)]
 fn block_product<S: Simd, const R: usize, const N: usize>(
     simd: S,
@@ -311,8 +313,8 @@ impl<T: Sink> Backward<'_, T> {
     }
 }
 
-/// `factorsᵀ · strips`: `Σ_i factors[i][n] strips[i][c]` for each of the `count` columns n of the factors and each of the `C`
-/// strips c. The receiver gets the results as (C, count), numbered from `first` on.
+/// `factorsᵀ · strips`: `Σ_i factors[i][n] strips[i][c]` for each of the `count` columns n of the factors and each of
+/// the `C` strips c. The receiver gets the results as (C, count), numbered from `first` on.
 #[inline(always)]
 fn matmul<'a, S: Simd, const C: usize>(
     simd: S,

@@ -1,5 +1,5 @@
-//! k nearest neighbours: predicts the class of most of the 5 training rows with the highest cosine similarity. A baseline
-//! without training.
+//! k nearest neighbours: predicts the class of most of the 5 training rows with the highest cosine similarity. A
+//! baseline without training.
 
 use rayon::prelude::*;
 
@@ -85,8 +85,8 @@ impl Nearest {
         self.neighbours.truncate(NEIGHBOURS);
     }
 
-    /// The label with the most votes; ties go to the higher sum of similarities, then to the lower label. `None` if there are
-    /// no neighbours.
+    /// The label with the most votes; ties go to the higher sum of similarities, then to the lower label. `None` if
+    /// there are no neighbours.
     fn vote(&self) -> Option<usize> {
         let mut labels: Vec<usize> = self.neighbours.iter().map(|neighbour| neighbour.label).collect();
         labels.sort_unstable();

@@ -18,8 +18,8 @@ pub struct Dense {
     pub(crate) bias: Vec<Strip>,
 }
 
-/// Dense layers with ReLU between them; the last layer's outputs are the logits. Gradients and Adam's moments, which have the
-/// same shapes, are also stored in a `Classifier`.
+/// Dense layers with ReLU between them; the last layer's outputs are the logits. Gradients and Adam's moments, which
+/// have the same shapes, are also stored in a `Classifier`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classifier {
     pub(crate) layers: Vec<Dense>,
@@ -28,11 +28,11 @@ pub struct Classifier {
 /// The results of a forward pass over a batch, for the backward pass. The next batch reuses their memory.
 #[derive(Debug, Default)]
 pub struct Activations {
-    /// (rows, strips): copies of the input rows, if dropout changes them or their length is not a multiple of 16; otherwise
-    /// empty.
+    /// (rows, strips): copies of the input rows, if dropout changes them or their length is not a multiple of 16;
+    /// otherwise empty.
     row_copies: Vec<Strip>,
-    /// The outputs of each layer. Hidden layers: after ReLU and dropout, (rows, outputs) padded to whole strips. Last layer:
-    /// (rows, classes).
+    /// The outputs of each layer. Hidden layers: after ReLU and dropout, (rows, outputs) padded to whole strips. Last
+    /// layer: (rows, classes).
     outputs: Vec<Vec<f32>>,
     /// Buffer for [`matmul_transposed`].
     sums: Vec<f32>,
@@ -98,8 +98,8 @@ impl Dense {
         Self { inputs, outputs, weights, bias }
     }
 
-    /// Keras's default initializer (GlorotUniform): weights uniform in ± sqrt(6 / (inputs + outputs)) (Glorot and Bengio
-    /// 2010), bias 0.
+    /// Keras's default initializer (GlorotUniform): weights uniform in ± sqrt(6 / (inputs + outputs)) (Glorot and
+    /// Bengio 2010), bias 0.
     pub fn glorot(inputs: usize, outputs: usize, random: &mut ChaCha8Rng) -> Self {
         let limit = (6.0 / (inputs + outputs) as f32).sqrt();
         let mut layer = Self::zeros(inputs, outputs);
@@ -186,8 +186,8 @@ impl Dense {
 }
 
 impl Classifier {
-    /// An untrained classifier of rows of `inputs` features: a layer for each width in `hidden`, then one output for each
-    /// class. The same seed gives the same weights.
+    /// An untrained classifier of rows of `inputs` features: a layer for each width in `hidden`, then one output for
+    /// each class. The same seed gives the same weights.
     pub fn new(inputs: usize, hidden: &[usize], classes: usize, seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let widths: Vec<usize> = [&[inputs], hidden, &[classes]].concat();
@@ -233,8 +233,8 @@ impl Classifier {
         activations.outputs.pop().unwrap_or_default()
     }
 
-    /// The forward pass; [`Activations::logits`] are the logits. Dropout, if any, is applied to the outputs of each hidden
-    /// layer; in a linear head, to the input rows.
+    /// The forward pass; [`Activations::logits`] are the logits. Dropout, if any, is applied to the outputs of each
+    /// hidden layer; in a linear head, to the input rows.
     pub fn forward(
         &self,
         cores: Cores,
@@ -311,7 +311,8 @@ impl Activations {
 }
 
 impl Batch<'_> {
-    /// The backward pass, from the last layer to the first: passes the gradients of each layer's parameters to its sinks.
+    /// The backward pass, from the last layer to the first: passes the gradients of each layer's parameters to its
+    /// sinks.
     pub(crate) fn backward<T: Sink>(self, cores: Cores, layers: Vec<LayerSinks<T>>) {
         let Batch { rows, activations, logits_gradient, next_rows } = self;
         let mut outputs_gradient = logits_gradient.to_vec();
@@ -348,8 +349,8 @@ impl Batch<'_> {
     }
 }
 
-/// The inputs of a layer, (rows, strips): the outputs of the previous layer; for the first layer the copies of the rows or, if
-/// there are none, the rows.
+/// The inputs of a layer, (rows, strips): the outputs of the previous layer; for the first layer the copies of the rows
+/// or, if there are none, the rows.
 fn layer_inputs<'a>(rows: &[&'a [f32]], row_copies: &'a [Strip], previous_outputs: &'a [Vec<f32>]) -> Vec<&'a [Strip]> {
     let values = match previous_outputs.last() {
         Some(hidden) => hidden.as_chunks().0,
@@ -366,8 +367,8 @@ fn apply_dropout(dropout: &mut Dropout, values: &mut [f32], length: usize) {
     }
 }
 
-/// The gradient of a hidden layer's outputs before ReLU and dropout, (rows, outputs). `gradient` is the gradient after ReLU
-/// and dropout, (strips, rows), `hidden` the outputs after them, (rows, outputs) padded to whole strips.
+/// The gradient of a hidden layer's outputs before ReLU and dropout, (rows, outputs). `gradient` is the gradient after
+/// ReLU and dropout, (strips, rows), `hidden` the outputs after them, (rows, outputs) padded to whole strips.
 fn before_activation(gradient: &[Strip], hidden: &[f32], outputs: usize, scale: f32) -> Vec<f32> {
     let stride = strips(outputs) * LANES;
     let rows = hidden.len() / stride;

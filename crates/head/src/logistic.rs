@@ -1,5 +1,5 @@
-//! Multinomial logistic regression: the optimum of a linear head on the training rows, with an L2 penalty. A baseline for what
-//! Adam reaches.
+//! Multinomial logistic regression: the optimum of a linear head on the training rows, with an L2 penalty. A baseline
+//! for what Adam reaches.
 //!
 //! The objective is the mean cross-entropy plus `‖W‖² / (2 C rows)`, scikit-learn's `LogisticRegression` at its default
 //! `C = 1`; the bias is not penalised. The optimizer is L-BFGS (Nocedal and Wright 2006, algorithms 7.4 and 7.5) with a
@@ -79,8 +79,8 @@ pub fn fit(train: &Rows<'_>, classes: usize) -> Classifier {
     point
 }
 
-/// The objective and its gradient, weights first, then the bias. One gradient for each thread and one window of rows are in
-/// memory.
+/// The objective and its gradient, weights first, then the bias. One gradient for each thread and one window of rows
+/// are in memory.
 fn objective(point: &Classifier, train: &Rows<'_>) -> (f64, Vec<f64>) {
     let loss = CrossEntropy::new(point.classes());
     let rows = train.len() as f64;

@@ -21,7 +21,8 @@ impl CrossEntropy {
         Self { classes, smoothing: 0.0, weights: Vec::new() }
     }
 
-    /// The loss with Keras's `label_smoothing`: `smoothing` of each target is spread over all classes, including the label's.
+    /// The loss with Keras's `label_smoothing`: `smoothing` of each target is spread over all classes, including the
+    /// label's.
     pub fn smoothed(classes: usize, smoothing: Fraction) -> Self {
         Self { smoothing: smoothing.get() as f32, ..Self::new(classes) }
     }
@@ -44,12 +45,12 @@ impl CrossEntropy {
         self.classes
     }
 
-    /// The mean loss over a batch of logits, (rows, classes) row-major, and its gradient with respect to the logits, of the
-    /// same shape.
+    /// The mean loss over a batch of logits, (rows, classes) row-major, and its gradient with respect to the logits, of
+    /// the same shape.
     ///
-    /// With the target `t = (1 - s) onehot(label) + s / classes` and the weight `w` of its class, a row's loss is
-    /// `w (ln Σ_k exp(z_k) - Σ_k t_k z_k)`, and its gradient is `w (softmax(z) - t) / rows`. The largest logit is subtracted
-    /// from all first, so that exp cannot overflow.
+    /// With the target `t = (1 - s) onehot(label) + s / classes` and the weight `w` of its class, a row's loss is `w
+    /// (ln Σ_k exp(z_k) - Σ_k t_k z_k)`, and its gradient is `w (softmax(z) - t) / rows`. The largest logit is
+    /// subtracted from all first, so that exp cannot overflow.
     pub fn loss_and_gradient(&self, logits: &[f32], labels: &[usize]) -> (f64, Vec<f32>) {
         let mut gradient = vec![0.0; logits.len()];
         let total = dispatch(LossAndGradient { loss: self, logits, labels, gradient: &mut gradient });
@@ -117,8 +118,8 @@ impl WithSimd for LossAndGradient<'_> {
 
 /// `exp(x)` for x ≤ 0, with a relative error of at most 2.4e-7; 0 below the smallest normal number.
 ///
-/// `exp(x) = 2ⁿ exp(r)` with the integer n nearest to x / ln 2. The polynomial and the constants are those of Cephes' `expf`
-/// (Moshier 1992).
+/// `exp(x) = 2ⁿ exp(r)` with the integer n nearest to x / ln 2. The polynomial and the constants are those of Cephes'
+/// `expf` (Moshier 1992).
 #[inline(always)]
 fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     /// 1.5 · 2²³: added to a small number, it leaves the nearest integer in the last bits.

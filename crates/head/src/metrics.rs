@@ -72,7 +72,8 @@ pub struct MetricsBuilder<'a> {
 }
 
 impl<'a> MetricsBuilder<'a> {
-    /// Begins without rows. The head's temperature is used for [`SplitMetrics::calibration_error_with_temperature`] only.
+    /// Begins without rows. The head's temperature is used for [`SplitMetrics::calibration_error_with_temperature`]
+    /// only.
     pub fn new(names: &'a ClassNames, temperature: Option<f32>) -> Self {
         Self {
             names,

@@ -1,7 +1,8 @@
 //! Doubtful labels: those that a head trained on other rows finds least probable.
 //!
-//! The rows are split into folds, each class evenly. For each fold a head is trained on the other folds and predicts the rows
-//! of this one, so no head predicts a row that it was trained on (out-of-fold predictions, as in Northcutt et al. 2021).
+//! The rows are split into folds, each class evenly. For each fold a head is trained on the other folds and predicts
+//! the rows of this one, so no head predicts a row that it was trained on (out-of-fold predictions, as in Northcutt et
+//! al. 2021).
 
 use std::num::NonZeroUsize;
 

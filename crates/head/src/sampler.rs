@@ -1,8 +1,9 @@
 //! The order of the training rows in an epoch, and which view stands in for each.
 //!
-//! Rows are shuffled for each epoch. If there are more rows than fit into memory, they are shuffled in two steps: first blocks
-//! of neighbouring rows, then, window by window, the rows of the blocks in the window. So the file is read in blocks and a
-//! window's memory is released before the next window is read, while a batch still mixes rows from the whole file.
+//! Rows are shuffled for each epoch. If there are more rows than fit into memory, they are shuffled in two steps: first
+//! blocks of neighbouring rows, then, window by window, the rows of the blocks in the window. So the file is read in
+//! blocks and a window's memory is released before the next window is read, while a batch still mixes rows from the
+//! whole file.
 
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -32,7 +33,8 @@ pub struct RowSampler {
 }
 
 impl RowSampler {
-    /// For `row_count` rows, of which at most a `window` should be in memory ([`WINDOW`](crate::data::WINDOW) without views).
+    /// For `row_count` rows, of which at most a `window` should be in memory ([`WINDOW`](crate::data::WINDOW) without
+    /// views).
     pub fn new(order: EpochOrder, row_count: usize, window: usize) -> Self {
         match order {
             EpochOrder::Fixed(row_numbers) => Self { row_numbers, random: None, window },
@@ -72,8 +74,8 @@ pub struct ViewSampler {
 }
 
 impl ViewSampler {
-    /// Draws from the first `view_count` views; `None` for 0: heads train on the photos themselves. The same seed draws the
-    /// same views.
+    /// Draws from the first `view_count` views; `None` for 0: heads train on the photos themselves. The same seed draws
+    /// the same views.
     pub fn new(view_count: usize, seed: u64) -> Option<Self> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         // Stream 0 draws the initial weights, stream 1 the order of the rows, stream 2 dropout.

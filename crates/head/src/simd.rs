@@ -1,7 +1,7 @@
 //! Strips of 16 values, and the vector instructions that training runs on them with.
 //!
-//! A strip is one vector of AVX-512 or two of AVX2. Every kernel computes with whole strips, so the order of a sum does not
-//! depend on the length of the processor's vectors: results are bit-identical on every x86-64 processor with AVX2.
+//! A strip is one vector of AVX-512 or two of AVX2. Every kernel computes with whole strips, so the order of a sum does
+//! not depend on the length of the processor's vectors: results are bit-identical on every x86-64 processor with AVX2.
 
 use pulp::{Scalar512b, Simd, WithSimd};
 

@@ -1,5 +1,5 @@
-//! The results of a sweep or of several runs: the best first, the settings in which they differ, and whether the differences
-//! are significant.
+//! The results of a sweep or of several runs: the best first, the settings in which they differ, and whether the
+//! differences are significant.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -133,8 +133,8 @@ pub fn value_text(value: &Value) -> String {
     }
 }
 
-/// A sentence that says whether the best of these accuracies, which come in descending order, is significantly better than
-/// the others; `None` for fewer than two.
+/// A sentence that says whether the best of these accuracies, which come in descending order, is significantly better
+/// than the others; `None` for fewer than two.
 pub fn significance_sentence(accuracies: &[f64], photos: usize) -> Option<String> {
     let (&best, others) = accuracies.split_first()?;
     let like_best = others.iter().filter(|&&other| not_significantly_different(best, other, photos)).count();

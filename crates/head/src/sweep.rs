@@ -1,8 +1,8 @@
 //! Many heads at once: every combination of settings, each with several seeds.
 //!
-//! Heads with the same seed, batch size and number of views train on the same batches, so they train together: each batch is
-//! read from memory once for the group. Each core trains one group at a time. Groups and cores do not change a head: it is bit
-//! for bit the one that `fit` gives.
+//! Heads with the same seed, batch size and number of views train on the same batches, so they train together: each
+//! batch is read from memory once for the group. Each core trains one group at a time. Groups and cores do not change a
+//! head: it is bit for bit the one that `fit` gives.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -81,9 +81,9 @@ pub struct SeedData<'a> {
     pub data: TrainValSplit<'a>,
 }
 
-/// Trains a head for each of the `configs` with each of the `seeds`, on all threads of the rayon pool. Calls `finished` for
-/// each head, on the thread that trained it, and returns its results in the order of the heads. When `stop` is set, groups
-/// that have begun are finished and no others begin.
+/// Trains a head for each of the `configs` with each of the `seeds`, on all threads of the rayon pool. Calls `finished`
+/// for each head, on the thread that trained it, and returns its results in the order of the heads. When `stop` is set,
+/// groups that have begun are finished and no others begin.
 pub fn sweep<T: Send>(
     configs: &[HeadConfig],
     seeds: &[SeedData<'_>],
@@ -129,7 +129,8 @@ fn train_group<T>(
     results
 }
 
-/// The heads in groups that train together: up to [`HEADS_PER_GROUP`] with the same seed, batch size and number of views.
+/// The heads in groups that train together: up to [`HEADS_PER_GROUP`] with the same seed, batch size and number of
+/// views.
 fn groups(configs: &[HeadConfig], seed_count: usize) -> Vec<Vec<HeadId>> {
     let mut same_batches: BTreeMap<(NonZeroUsize, usize), Vec<usize>> = BTreeMap::new();
     for (config_index, config) in configs.iter().enumerate() {

@@ -17,10 +17,10 @@ const TASK: usize = 64;
 /// The temperature from [`MIN`] to [`MAX`] at which the mean cross-entropy of these rows is lowest; `logits` is (rows,
 /// classes) row-major.
 ///
-/// The cross-entropy is a convex function of the inverse temperature β: its first derivative is the mean of
-/// `E[z] - z_label`, its second derivative the mean of `Var[z]`, where the class of `z` is distributed as `softmax(β z)`.
-/// Newton's method finds the zero of the first derivative; a step that would leave the interval around it is replaced by
-/// bisection.
+/// The cross-entropy is a convex function of the inverse temperature β: its first derivative is the mean of `E[z] -
+/// z_label`, its second derivative the mean of `Var[z]`, where the class of `z` is distributed as `softmax(β z)`.
+/// Newton's method finds the zero of the first derivative; a step that would leave the interval around it is replaced
+/// by bisection.
 pub fn fit(logits: &[f32], labels: &[usize]) -> f32 {
     let (mut low, mut high) = (1.0 / f64::from(MAX), 1.0 / f64::from(MIN));
     // If the minimum is outside the interval, the nearer end is the best allowed value.

@@ -1,9 +1,9 @@
-//! Event files for TensorBoard, as Keras's `TensorBoard` callback writes them: `DIR/train` and `DIR/validation`, with the
-//! scalars `epoch_loss` and `epoch_accuracy`.
+//! Event files for TensorBoard, as Keras's `TensorBoard` callback writes them: `DIR/train` and `DIR/validation`, with
+//! the scalars `epoch_loss` and `epoch_accuracy`.
 //!
 //! An event file is a list of records (tensorflow/core/lib/io/record_writer.h): length, masked CRC-32C of the length,
-//! bytes, masked CRC-32C of the bytes. The bytes are an `Event` message (tensorflow/core/util/event.proto) with up to four
-//! fields.
+//! bytes, masked CRC-32C of the bytes. The bytes are an `Event` message (tensorflow/core/util/event.proto) with up to
+//! four fields.
 
 use std::fs;
 use std::io;
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use crate::history::History;
 
-/// Writes the history into `folder/train` and `folder/validation` and returns the paths of the two files. `seconds`, since
-/// 1970, is the time of all events and part of the files' names.
+/// Writes the history into `folder/train` and `folder/validation` and returns the paths of the two files. `seconds`,
+/// since 1970, is the time of all events and part of the files' names.
 ///
 /// # Errors
 /// When a folder or a file cannot be written.

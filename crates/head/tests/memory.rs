@@ -1,5 +1,5 @@
-//! Memory does not grow with the number of rows, nor with the square of the number of classes. The tests measure allocated
-//! bytes, and resident pages of the cache's files.
+//! Memory does not grow with the number of rows, nor with the square of the number of classes. The tests measure
+//! allocated bytes, and resident pages of the cache's files.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};

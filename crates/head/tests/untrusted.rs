@@ -1,5 +1,5 @@
-//! Damaged and malicious runs and sweeps. The seeds of fuzzing and everything that it has found are tested here, as they are
-//! and mangled.
+//! Damaged and malicious runs and sweeps. The seeds of fuzzing and everything that it has found are tested here, as
+//! they are and mangled.
 
 use std::fs;
 use std::path::{Path, PathBuf};

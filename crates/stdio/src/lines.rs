@@ -30,8 +30,8 @@ pub fn called(command: &str) -> String {
     format!("{program} {command}")
 }
 
-/// The path as a word of a shell's command line, with quotes if it needs them, so that a printed command can be pasted into
-/// a shell.
+/// The path as a word of a shell's command line, with quotes if it needs them, so that a printed command can be pasted
+/// into a shell.
 pub fn shell_word(path: &Path) -> String {
     let text = path.to_string_lossy();
     match shlex::try_quote(&text) {

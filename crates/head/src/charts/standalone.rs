@@ -7,7 +7,8 @@ use super::chart::Chart;
 use super::series_style::legend_key;
 use crate::markup::escape;
 
-/// The style of the charts' elements, in light colours. It has no CSS variables, which few programs except browsers support.
+/// The style of the charts' elements, in light colours. It has no CSS variables, which few programs except browsers
+/// support.
 pub(crate) const STYLE: &str = include_str!("style.css");
 const TITLE_STYLE: &str = ".title { font-weight: 600; font-size: 15px; fill: #1c2024; }";
 

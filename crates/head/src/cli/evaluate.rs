@@ -16,11 +16,12 @@ use stdio::{note, output};
 pub struct EvaluateArgs {
     /// Run that head train has made
     run: PathBuf,
-    /// Split to evaluate on: train, validation, test or all [default: test, or validation if the cache has no test split]
+    /// Split to evaluate on: train, validation, test or all [default: test, or validation if the cache has no test
+    /// split]
     #[arg(long, value_parser = split)]
     split: Option<Split>,
-    /// Another cache with the same fingerprint and classes [default: the one that the head was trained on; an imported head
-    /// has none]
+    /// Another cache with the same fingerprint and classes [default: the one that the head was trained on; an imported
+    /// head has none]
     #[arg(long, value_name = "CACHE")]
     cache: Option<PathBuf>,
     /// Print the result as JSON

@@ -33,7 +33,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Train every combination of settings with several seeds, and show the best first
     Sweep(sweep::SweepArgs),
-    /// Evaluate a run's head on a split: accuracy with its uncertainty, per-class metrics, confusion matrix, calibration
+    /// Evaluate a run's head on a split: accuracy with its uncertainty, per-class metrics, confusion matrix,
+    /// calibration
     Evaluate(evaluate::EvaluateArgs),
     /// Show runs side by side, the best first, with what differs between them
     Compare(compare::CompareArgs),

@@ -44,12 +44,12 @@ pub struct SharedArgs {
     /// Fraction of each class to hold out for validation, if the cache has no validation split
     #[arg(long, value_name = "FRACTION", default_value_t = 0.2, allow_negative_numbers = true)]
     pub validation_split: f64,
-    /// Temperature of the probabilities: auto (from 0.25 to 4, fitted to the validation rows; 1 if there are fewer than 100)
-    /// or off (1)
+    /// Temperature of the probabilities: auto (from 0.25 to 4, fitted to the validation rows; 1 if there are fewer than
+    /// 100) or off (1)
     #[arg(long, default_value_t, value_parser = one_of::<TemperatureMode>(TemperatureMode::NAMES))]
     temperature: TemperatureMode,
-    /// A photo is unfamiliar if its score is above this percentile of the validation photos' scores (with fewer than 100
-    /// validation photos: above all of them)
+    /// A photo is unfamiliar if its score is above this percentile of the validation photos' scores (with fewer than
+    /// 100 validation photos: above all of them)
     #[arg(long, value_name = "PERCENTILE", default_value_t = 99.0, allow_negative_numbers = true)]
     unfamiliar_above: f64,
 }

@@ -1,4 +1,5 @@
-//! The most confident mistakes, and the photos most unlike the training photos, with thumbnails if the data set is given.
+//! The most confident mistakes, and the photos most unlike the training photos, with thumbnails if the data set is
+//! given.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -98,8 +99,8 @@ pub fn mistakes(predictor: &Predictor, rows: &Rows<'_>, count: usize, path: impl
     found.into_iter().map(mistake).collect()
 }
 
-/// The `count` photos most unlike the training photos; none for a head without calibration. `path` gives the path of the photo
-/// with a row number.
+/// The `count` photos most unlike the training photos; none for a head without calibration. `path` gives the path of
+/// the photo with a row number.
 pub fn most_unfamiliar(
     predictor: &Predictor,
     rows: &Rows<'_>,

@@ -1,7 +1,7 @@
 //! report.html: a run or a sweep as one self-contained page.
 //!
-//! Charts are SVG in the page's colours, light or dark. Each chart has a table of its numbers below it, for readers who cannot
-//! see the chart or its colours.
+//! Charts are SVG in the page's colours, light or dark. Each chart has a table of its numbers below it, for readers who
+//! cannot see the chart or its colours.
 
 mod html;
 mod overfitting;

@@ -6,8 +6,8 @@ use crate::metrics::SplitMetrics;
 /// Smaller relative changes of the loss are ignored.
 const MIN_CHANGE: f64 = 0.01;
 
-/// A sentence that compares the training accuracy with the validation accuracy. The head overfits if the training accuracy is
-/// above the interval of the validation accuracy.
+/// A sentence that compares the training accuracy with the validation accuracy. The head overfits if the training
+/// accuracy is above the interval of the validation accuracy.
 pub(super) fn gap(train_accuracy: f64, validation: &SplitMetrics) -> String {
     let (percent, points) = (100.0 * train_accuracy, 100.0 * (train_accuracy - validation.accuracy));
     if train_accuracy > validation.accuracy_interval.high {

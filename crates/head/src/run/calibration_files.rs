@@ -19,8 +19,8 @@ const FAMILIAR: &str = "familiar.safetensors";
 /// The only tensor of familiar.safetensors, (centroids, columns) float16.
 const CENTROIDS: &str = "centroids";
 
-/// For each `Centroids`, the first run that was saved with them by [`Run::save_sharing`](super::Run::save_sharing). Later runs
-/// share its familiar.safetensors, so that it is on disk only once.
+/// For each `Centroids`, the first run that was saved with them by [`Run::save_sharing`](super::Run::save_sharing).
+/// Later runs share its familiar.safetensors, so that it is on disk only once.
 #[derive(Debug, Default)]
 pub struct SharedCentroids(Mutex<Vec<FirstRun>>);
 
@@ -31,8 +31,8 @@ struct FirstRun {
 }
 
 impl SharedCentroids {
-    /// Calls `save` to save a run at `path`, with the path of an earlier run that has the same centroids, if there is one. While
-    /// the first run is being saved, the others wait.
+    /// Calls `save` to save a run at `path`, with the path of an earlier run that has the same centroids, if there is
+    /// one. While the first run is being saved, the others wait.
     pub(super) fn save(
         &self,
         centroids: &Arc<Centroids>,
@@ -51,8 +51,8 @@ impl SharedCentroids {
     }
 }
 
-/// Writes both files into a run's folder. `same_centroids` is a run with the same centroids: familiar.safetensors becomes a
-/// hard link to its file, if the file system supports that.
+/// Writes both files into a run's folder. `same_centroids` is a run with the same centroids: familiar.safetensors
+/// becomes a hard link to its file, if the file system supports that.
 pub(super) fn write_calibration(
     folder: &Path,
     calibration: &Calibration,

@@ -1,4 +1,5 @@
-//! config.json: the classes of a head, the fingerprint of its rows, and how the head was trained or where it was imported from.
+//! config.json: the classes of a head, the fingerprint of its rows, and how the head was trained or where it was
+//! imported from.
 
 use std::path::PathBuf;
 

@@ -19,9 +19,9 @@
 //!                         training rows share one familiar.safetensors (hard links)
 //! ```
 //!
-//! A run is written under a hidden name, then renamed. A run has both calibration.json and familiar.safetensors, or neither:
-//! an imported run and one of an older version have neither, and their probabilities are the softmax of the logits. An
-//! imported run has only config.json and head.safetensors.
+//! A run is written under a hidden name, then renamed. A run has both calibration.json and familiar.safetensors, or
+//! neither: an imported run and one of an older version have neither, and their probabilities are the softmax of the
+//! logits. An imported run has only config.json and head.safetensors.
 
 mod error;
 mod config;

@@ -80,8 +80,8 @@ impl RunMetrics {
 }
 
 impl Run {
-    /// The run of a trained head: calibrates it on the validation rows, and evaluates it on the training, validation and test
-    /// rows.
+    /// The run of a trained head: calibrates it on the validation rows, and evaluates it on the training, validation
+    /// and test rows.
     pub fn new(inputs: &RunInputs<'_>, trained: Trained) -> Self {
         let RunInputs { cache, data, test, config, seed, familiar, calibration } = *inputs;
         let Trained { classifier, history, kept_epoch } = trained;
@@ -141,8 +141,8 @@ impl Run {
         self.save_linked(path, None)
     }
 
-    /// [`Run::save`], but runs that share their centroids ([`Familiar`]), as those of a sweep, also share the file: the first
-    /// run writes it, the others have hard links to it, or copies if the file system has no hard links.
+    /// [`Run::save`], but runs that share their centroids ([`Familiar`]), as those of a sweep, also share the file: the
+    /// first run writes it, the others have hard links to it, or copies if the file system has no hard links.
     ///
     /// # Errors
     /// Those of [`Run::save`].

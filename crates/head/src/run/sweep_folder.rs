@@ -1,4 +1,5 @@
-//! A sweep on disk: a run for each head, and sweep.json with the results. [`Chosen`] is a run, or the best run of a sweep.
+//! A sweep on disk: a run for each head, and sweep.json with the results. [`Chosen`] is a run, or the best run of a
+//! sweep.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,8 @@ struct HeadName {
 }
 
 impl Chosen {
-    /// Loads a run. If `path` is a sweep, loads the run of its best settings, with the lowest seed whose head did not diverge.
+    /// Loads a run. If `path` is a sweep, loads the run of its best settings, with the lowest seed whose head did not
+    /// diverge.
     ///
     /// # Errors
     /// When there is neither, the sweep has no run of its best settings, or a file is damaged.
@@ -85,8 +87,8 @@ impl SweepFolder {
         read_json(&self.0.join(RESULTS))
     }
 
-    /// The folder of a run with the settings of the highest mean validation accuracy, and the lowest seed that has a run: a head
-    /// that diverged has none.
+    /// The folder of a run with the settings of the highest mean validation accuracy, and the lowest seed that has a
+    /// run: a head that diverged has none.
     ///
     /// # Errors
     /// When there is no such run, or a file is damaged.

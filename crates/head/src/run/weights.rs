@@ -27,7 +27,8 @@ fn view(shape: Vec<usize>, values: &[f32]) -> Result<TensorView<'_>, SafeTensorE
     TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(values))
 }
 
-/// The classifier in the file, whose layers must be those of the configuration. The error says what is wrong with the file.
+/// The classifier in the file, whose layers must be those of the configuration. The error says what is wrong with the
+/// file.
 pub(super) fn from_bytes(bytes: &[u8], config: &RunConfig) -> Result<Classifier, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let mut units = config.hidden().to_vec();
