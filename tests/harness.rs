@@ -79,7 +79,7 @@ pub struct Ran {
 
 impl Ran {
     /// The result of a finished process; streams that were not captured are empty.
-    pub fn new(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
@@ -114,12 +114,12 @@ impl Ran {
 /// Runs a binary and waits for it.
 pub fn run<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Ran {
     let mut command = command(name);
-    Ran::new(command.args(arguments).output().unwrap_or_else(|error| panic!("{name}: {error}")))
+    Ran::of(command.args(arguments).output().unwrap_or_else(|error| panic!("{name}: {error}")))
 }
 
 /// Runs any command and waits for it.
 pub fn run_command(command: &mut Command) -> Ran {
-    Ran::new(command.output().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    Ran::of(command.output().unwrap_or_else(|error| panic!("{command:?}: {error}")))
 }
 
 /// A binary with a clean environment, that sees no GPU: there, rows depend on the batch by rounding.

@@ -140,8 +140,8 @@ pub fn note_few_rows(data: &TrainValSplit<'_>) {
     let rows = data.validation.len();
     if rows < MIN_ROWS {
         note!(
-            "note: {rows} validation photos are too few to calibrate on (fewer than {MIN_ROWS}): the temperature is 1, and \
-             a photo is unfamiliar if its score is above all of theirs"
+            "note: {rows} validation photos are too few to calibrate on (fewer than {MIN_ROWS}): the temperature is \
+             1, and a photo is unfamiliar if its score is above all of theirs"
         );
     }
 }

@@ -144,8 +144,9 @@ impl Gallery<'_> {
         }
         (!figures.is_empty()).then(|| {
             format!(
-                "<p>The score says how unlike the training photos a photo is; its mean over the validation photos is 0. \
-                 Photos that belong to no class are likely to be among these.</p><div class=\"gallery\">{figures}</div>"
+                "<p>The score says how unlike the training photos a photo is; its mean over the validation photos is \
+                 0. Photos that belong to no class are likely to be among these.</p>\
+                 <div class=\"gallery\">{figures}</div>"
             )
         })
     }

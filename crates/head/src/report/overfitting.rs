@@ -39,8 +39,8 @@ pub(super) fn trend(history: &History, kept_epoch: usize) -> Option<String> {
     let training_loss_fell = history.loss.last()? < history.loss.get(epoch - 1)?;
     Some(if training_loss_fell {
         format!(
-            "{rise} while training loss kept falling: early stopping would keep better weights; dropout or weight decay \
-             can reduce overfitting."
+            "{rise} while training loss kept falling: early stopping would keep better weights; dropout or weight \
+             decay can reduce overfitting."
         )
     } else {
         format!("{rise}, and training loss did not fall either: a lower learning rate can help.")

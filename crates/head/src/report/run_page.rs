@@ -13,8 +13,8 @@ use crate::summary::value_text;
 
 /// The result section of an imported head.
 const IMPORTED: &str = "<p>The head was trained by another program, so there are no training curves and no metrics. To \
-                        evaluate it on labelled photos, extract them and name the cache: <code>head evaluate RUN --cache \
-                        CACHE</code>.</p>";
+                        evaluate it on labelled photos, extract them and name the cache: <code>head evaluate RUN \
+                        --cache CACHE</code>.</p>";
 
 /// The page of a run.
 pub fn run_page(run: &Run, title: &str, gallery: &Gallery<'_>) -> String {
@@ -127,9 +127,9 @@ fn calibration(run: &Run, validation: &SplitMetrics) -> Option<String> {
         let effect = if temperature > 1.0 { "less" } else { "more" };
         format!(
             "<p>For probabilities the logits are divided by a temperature of {temperature:.2}, which fits the validation \
-             photos best: it makes the head {effect} confident and changes no prediction. Confidence and accuracy differ by \
-             {with_temperature:.3} on average with the temperature, by {without:.3} without it (expected calibration \
-             error).</p>"
+             photos best: it makes the head {effect} confident and changes no prediction. Confidence and accuracy \
+             differ by {with_temperature:.3} on average with the temperature, by {without:.3} without it (expected \
+             calibration error).</p>"
         )
     })
 }
