@@ -8,12 +8,13 @@ use std::process::Command;
 use end_to_end::{Photos, extract, run, run_command, skip};
 use serde_json::{Value, json};
 
-const MEASURE: &str = include_str!("browser/measure.js");
-const WIDTHS: [u32; 2] = [1280, 390];
+const MEASURE: &str = concat!(include_str!("browser/contrast.js"), include_str!("browser/measure.js"));
+/// Those of a desk and of a phone.
+pub const WIDTHS: [u32; 2] = [1280, 390];
 const HEIGHT: u32 = 4000;
 
 /// The browser, if there is one; said if there is none.
-fn browser() -> Option<PathBuf> {
+pub fn browser() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("ICEBOX_CHROMIUM").filter(|named| !named.is_empty()) {
         return Some(named.into());
     }

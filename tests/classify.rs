@@ -14,14 +14,14 @@ use ndarray_npy::read_npy;
 use serde_json::{Value, json};
 
 /// Photos of three classes, a cache of them, and a run that was trained on it.
-struct Trained {
+pub struct Trained {
     photos: Photos,
     cache: PathBuf,
-    run: PathBuf,
+    pub run: PathBuf,
 }
 
 impl Trained {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let photos = Photos::new(&["hat", "shirt", "shoe"], 6);
         let (cache, run_folder) = (photos.sibling("cache"), photos.sibling("run"));
         extract(&photos.path(), &cache, &[]).succeeded();
@@ -31,11 +31,11 @@ impl Trained {
     }
 
     /// `classify RUN` with more arguments.
-    fn classify(&self, more: &[&str]) -> Ran {
+    pub fn classify(&self, more: &[&str]) -> Ran {
         classify(&self.run, more)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.photos.path().join(name).to_str().unwrap().to_owned()
     }
 }

@@ -9,11 +9,11 @@ use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use crate::compute::{BatchSize, Compute, ComputeError, Device, Engine};
 use crate::network::{Network, NetworkError};
 use crate::photo::Photo;
-use crate::pipeline::{self, EmbedReport, Event, Settings};
-use crate::pixels::{Limits, Preprocess};
+use crate::pipeline::{self, EmbedReport, Event, Settings, decode_views};
+use crate::pixels::{Limits, PixelError, Preprocess};
 use crate::spec::EmbedSpec;
 use crate::weights::Weights;
-use crate::xception::Xception;
+use crate::xception::{COLUMNS, Xception};
 
 /// The batch size on a CPU: more are no faster, since each worker has a core to itself, and take more memory.
 const CPU_BATCH: usize = 8;
@@ -92,6 +92,11 @@ impl Embedder {
         &self.fingerprint
     }
 
+    /// The limits on a photo's pixels and memory.
+    pub fn limits(&self) -> Limits {
+        self.preprocess.limits
+    }
+
     /// Pictures per forward pass.
     pub fn batch_size(&self) -> usize {
         self.network.batch_size()
@@ -105,6 +110,11 @@ impl Embedder {
     /// Whose kernels run the network, with which vectors.
     pub fn kernels(&self) -> String {
         self.network.kernels()
+    }
+
+    /// The same for another thread, with the network's buffers of its own.
+    pub fn for_thread(&self) -> ThreadEmbedder {
+        ThreadEmbedder { network: self.network.clone_for_thread(), preprocess: self.preprocess }
     }
 
     /// Computes the rows of the photos and calls `on_event` with the results in the order of the photos: a row for each
@@ -122,6 +132,56 @@ impl Embedder {
     ) -> Result<EmbedReport<B>, NetworkError> {
         let settings = Settings { preprocess: self.preprocess, workers: self.workers, pool: &self.pool };
         pipeline::run(&self.network, settings, photos.into_iter(), cancel, on_event)
+    }
+}
+
+/// An [`Embedder`] for one thread, which decodes and runs the network itself: for callers whose photos come one by one.
+/// All share the weights.
+pub struct ThreadEmbedder {
+    network: Xception,
+    preprocess: Preprocess,
+}
+
+impl ThreadEmbedder {
+    /// Pictures per forward pass: as many photos at a time are fastest.
+    pub fn batch_size(&self) -> usize {
+        self.network.batch_size()
+    }
+
+    /// The row of each picture file, or why it cannot be used, in their order. They are those of [`Embedder::embed`]: on
+    /// the CPU to the bit. Each file is dropped as soon as it is decoded.
+    ///
+    /// # Errors
+    /// If the network fails.
+    pub fn rows(
+        &self,
+        files: impl IntoIterator<Item: AsRef<[u8]>>,
+    ) -> Result<Vec<Result<Vec<f32>, PixelError>>, NetworkError> {
+        let mut files = files.into_iter().peekable();
+        let mut rows = Vec::new();
+        while files.peek().is_some() {
+            self.append_rows(files.by_ref().take(self.batch_size()), &mut rows)?;
+        }
+        Ok(rows)
+    }
+
+    /// Appends the rows of a batch.
+    fn append_rows(
+        &self,
+        files: impl Iterator<Item: AsRef<[u8]>>,
+        rows: &mut Vec<Result<Vec<f32>, PixelError>>,
+    ) -> Result<(), NetworkError> {
+        let mut decoded = Vec::with_capacity(self.batch_size());
+        let mut pixels = Vec::with_capacity(self.batch_size() * self.preprocess.input_len());
+        for file in files {
+            decoded.push(decode_views(file.as_ref(), &[None], self.preprocess).map(|picture| pixels.extend(picture)));
+        }
+        let computed = if pixels.is_empty() { Vec::new() } else { self.network.forward(&pixels)? };
+        let mut computed = computed.chunks_exact(COLUMNS);
+        for decoded in decoded {
+            rows.push(decoded.map(|()| computed.next().expect("the network gives a row for each picture").to_vec()));
+        }
+        Ok(())
     }
 }
 

@@ -28,7 +28,7 @@ pub use compute::{
     BatchSize, Compute, ComputeError, Device, Kernels, LinkedLibtorch, Precision, UnknownName, libtorch,
 };
 pub use distance::relative_l2;
-pub use embedder::{Embedder, EmbedderError};
+pub use embedder::{Embedder, EmbedderError, ThreadEmbedder};
 pub use network::NetworkError;
 pub use photo::{Photo, PhotoError, Source};
 pub use pipeline::{EmbedReport, EndReason, Event, Times, find_broken};

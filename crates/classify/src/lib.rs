@@ -5,7 +5,7 @@
 //! photos ──────┴─ answers ─▶ printed, sorted into folders, compared with the folders' names
 //! ```
 //!
-//! Models that were trained in Keras become runs: [`import`].
+//! Models that were trained in Keras become runs: [`import`]. Over HTTP answers are given by [`serve`].
 //!
 //! A [`model::Model`] is a run's head behind the network that its training rows came from. It needs neither the cache nor
 //! the training photos.
@@ -16,3 +16,4 @@ pub mod answer;
 pub mod by_folder;
 pub mod sort;
 pub mod import;
+pub mod serve;

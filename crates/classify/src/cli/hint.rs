@@ -4,6 +4,7 @@ use anyhow::{Error, anyhow};
 use backbone::weights::WeightsError;
 use classify::import::ImportError;
 use classify::model::ModelError;
+use classify::serve::ServerError;
 use classify::sort::SortError;
 use command_line::embedder_hint;
 use head::run::RunError;
@@ -27,6 +28,9 @@ fn hint(error: &Error) -> Option<String> {
     }
     if let Some(error) = error.downcast_ref::<ImportError>() {
         return import_hint(error);
+    }
+    if let Some(ServerError::Address { .. }) = error.downcast_ref() {
+        return Some("; choose another --port or --host".to_owned());
     }
     match error.downcast_ref() {
         Some(SortError::Link { .. }) => Some("; leave out --link to copy".to_owned()),

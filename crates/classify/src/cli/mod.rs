@@ -4,6 +4,7 @@ mod hint;
 mod output;
 mod predict;
 mod import;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,8 @@ pub struct Cli {
 enum Command {
     /// Make a run of a model that was trained in Keras: Xception without its top, global average pooling, dense layers
     Import(import::ImportArgs),
+    /// Answer over HTTP, for programs, and with a page for people
+    Serve(serve::ServeArgs),
     /// Write completions for shells and man pages into a folder, as scripts/install does
     #[command(hide = true)]
     ShellDocs(ShellDocsArgs),
@@ -41,6 +44,7 @@ impl Cli {
         match self.command {
             None => predict::run(&self.predict),
             Some(Command::Import(args)) => import::run(&args),
+            Some(Command::Serve(args)) => serve::run(&args),
             Some(Command::ShellDocs(args)) => {
                 args.write(Self::command(), "icebox-classify").map(|()| ExitCode::SUCCESS)
             }

@@ -1,0 +1,86 @@
+//! `classify serve RUN`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use backbone::pixels::Limits;
+use backbone::{BatchSize, Compute, Weights};
+use clap::Args;
+use classify::model::Model;
+use classify::serve::{Log, LogFormat, Server};
+use command_line::{DeviceArg, KernelsArg, ThreadsArg, WeightsArg, choice};
+use head::run::Chosen;
+use stdio::{note, output};
+
+/// The most memory that decoding and resizing one picture may take.
+const MAX_PICTURE_BYTES: u64 = 256 << 20;
+
+/// `classify serve RUN`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Run that head train has made, or a sweep: then the best setting's head from the first seed
+    run: PathBuf,
+    /// Port to listen on; 0 for any that is free
+    #[arg(long, default_value = "8080")]
+    port: u16,
+    /// Address to listen on; 0.0.0.0 for all of this machine's
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// Refuse pictures with more pixels than this
+    #[arg(long, value_name = "PIXELS", default_value = "24000000")]
+    max_pixels: u64,
+    /// Fetch pictures for {"url": …} from these hosts, separated by commas, each HOST or HOST:PORT; never from private
+    /// addresses, and without following redirects [default: none]
+    #[arg(long, value_name = "HOSTS", value_delimiter = ',', value_parser = host_name)]
+    allow_urls: Vec<String>,
+    /// How each request is logged on stderr
+    #[arg(long, default_value = "text", value_parser = choice(&LogFormat::ALL, LogFormat::name))]
+    log: LogFormat,
+    #[command(flatten)]
+    weights: WeightsArg,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    kernels: KernelsArg,
+    #[command(flatten)]
+    threads: ThreadsArg,
+}
+
+fn host_name(typed: &str) -> Result<String, String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    if typed.is_empty() || !typed.chars().all(is_name) {
+        return Err("expected HOST or HOST:PORT, without http:// and path".to_owned());
+    }
+    Ok(typed.to_owned())
+}
+
+pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    // A port that is taken is said at once.
+    let server = Server::bind(args.host, args.port)?;
+    let Chosen { path, run } = Chosen::open(&args.run)?;
+    let weights = Weights::load(&args.weights.weights)?;
+    let compute = Compute {
+        device: args.device.device,
+        kernels: args.kernels.kernels,
+        batch_size: BatchSize::Auto,
+        threads: args.threads.threads(),
+    };
+    let limits = Limits { max_pixels: args.max_pixels, max_bytes: MAX_PICTURE_BYTES };
+    let model = Model::new(&run, &weights, compute, limits)?;
+    drop(weights);
+    let format = args.log;
+    let log = Log::new(move |request| {
+        if let Some(line) = format.line(request) {
+            note!("{line}");
+        }
+    });
+    let address = server.address();
+    let mut printed = Ok(());
+    let served = server.run(&model, &args.allow_urls, log, || {
+        printed = output!("{} on http://{address}/", path.display());
+    });
+    served?;
+    printed?;
+    Ok(ExitCode::SUCCESS)
+}
