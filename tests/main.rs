@@ -12,6 +12,7 @@ mod training;
 mod classify;
 mod import;
 mod serve;
+mod deploy;
 mod pipes;
 mod browser;
 mod chromium;

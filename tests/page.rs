@@ -124,7 +124,10 @@ fn the_page_is_used_by_keyboard() {
     // On to the button that clears all; then nothing is there, and the focus is not lost.
     tab.wait_for("document.getElementById('clear').offsetWidth > 0");
     tab.evaluate("document.getElementById('clear').focus()");
-    tab.call("Input.dispatchKeyEvent", json!({"type": "keyDown", "key": "Enter", "text": "\r", "windowsVirtualKeyCode": 13}));
+    tab.call(
+        "Input.dispatchKeyEvent",
+        json!({"type": "keyDown", "key": "Enter", "text": "\r", "windowsVirtualKeyCode": 13}),
+    );
     tab.wait_for("document.querySelectorAll('#answers > li').length === 0");
     assert_eq!(tab.evaluate("document.activeElement.id"), "choose");
     assert!(tab.console().is_empty(), "{:#?}", tab.console());

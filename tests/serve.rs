@@ -55,7 +55,8 @@ impl Serving {
         Self::start_command(command("classify"), run, more)
     }
 
-    fn start_command(mut command: Command, run: &Path, more: &[&str]) -> Self {
+    /// The same with another binary.
+    pub fn start_command(mut command: Command, run: &Path, more: &[&str]) -> Self {
         let log = run.with_extension("log");
         command.arg("serve").arg(run).args(["--port", "0"]).args(more);
         command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
@@ -77,7 +78,7 @@ impl Serving {
     }
 
     /// `POST /predict`.
-    fn post(&self, content_type: &str, body: &[u8]) -> Response {
+    pub fn post(&self, content_type: &str, body: &[u8]) -> Response {
         response(self.agent.post(self.url("/predict")).header("content-type", content_type).send(body).unwrap())
     }
 
@@ -106,7 +107,7 @@ impl Serving {
     }
 
     /// Tells it to stop; how it ended, and what it logged.
-    fn stop(mut self) -> (ExitStatus, String) {
+    pub fn stop(mut self) -> (ExitStatus, String) {
         self.signal("-TERM");
         (self.child.wait().unwrap(), fs::read_to_string(&self.log).unwrap())
     }
@@ -276,7 +277,8 @@ fn bad_requests_are_told_what_is_wrong() {
     let mut pixel = bomb(1, 1);
     pixel.extend([255, 0, 0, 0]);
     assert_eq!(serving.post("application/octet-stream", &pixel).status, 200);
-    let head = format!("POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", pixel.len());
+    let head =
+        format!("POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", pixel.len());
     let answered = serving.send(&[head.as_bytes(), &pixel].concat());
     assert!(answered.starts_with("HTTP/1.1 200 OK\r\n"), "{answered}");
     // A length that is too long is refused before the body is sent.
@@ -380,7 +382,8 @@ fn what_was_accepted_is_answered_when_the_server_is_stopped() {
     let request = [head.as_bytes(), &photo].concat();
     let (address, answered) = (serving.address.clone(), AtomicUsize::new(0));
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..16).map(|_| scope.spawn(|| answers_until_the_end(&address, &request, &answered))).collect();
+        let clients: Vec<_> =
+            (0..16).map(|_| scope.spawn(|| answers_until_the_end(&address, &request, &answered))).collect();
         while answered.load(Ordering::Relaxed) < 100 {
             assert!(clients.iter().all(|client| !client.is_finished()), "a client has ended early");
             thread::sleep(Duration::from_millis(5));
@@ -467,7 +470,10 @@ fn the_server_tells_how_it_is() {
     assert_eq!(paths, ["/health", "/info", "/metrics", "/predict", "/ready"]);
     let answer = &interface["components"]["schemas"]["PictureAnswer"]["properties"];
     let found = serving.post("image/png", &photo).json();
-    assert_eq!(answer.as_object().unwrap().keys().collect::<Vec<_>>(), found.as_object().unwrap().keys().collect::<Vec<_>>());
+    assert_eq!(
+        answer.as_object().unwrap().keys().collect::<Vec<_>>(),
+        found.as_object().unwrap().keys().collect::<Vec<_>>()
+    );
 
     let page = serving.get("/");
     assert!(page.headers["content-security-policy"].starts_with("default-src 'none'"), "{page:?}");

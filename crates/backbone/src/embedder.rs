@@ -1,12 +1,14 @@
 //! The public way from photos to rows: an [`Embedder`] is made of a spec, weights and compute settings.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use feature_cache::Fingerprint;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use crate::compute::{BatchSize, Compute, ComputeError, Device, Engine};
+use crate::memory_budget::MemoryBudget;
 use crate::network::{Network, NetworkError};
 use crate::photo::Photo;
 use crate::pipeline::{self, EmbedReport, Event, Settings, decode_views};
@@ -48,6 +50,8 @@ pub struct Embedder {
     fingerprint: Fingerprint,
     workers: usize,
     pool: ThreadPool,
+    /// For the [`ThreadEmbedder`]s.
+    decode_memory: Arc<MemoryBudget>,
 }
 
 /// Why an embedder could not be made.
@@ -78,12 +82,14 @@ impl Embedder {
             fingerprint: spec.fingerprint(weights.digest(), compute.device),
             workers: compute.workers().get(),
             pool: ThreadPoolBuilder::new().num_threads(compute.threads.get()).build()?,
+            decode_memory: Arc::new(MemoryBudget::new(Limits::DEFAULT.max_bytes)),
         })
     }
 
     /// The same embedder with other limits on a photo's pixels and memory.
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.preprocess.limits = limits;
+        self.decode_memory = Arc::new(MemoryBudget::new(limits.max_bytes));
         self
     }
 
@@ -112,9 +118,14 @@ impl Embedder {
         self.network.kernels()
     }
 
-    /// The same for another thread, with the network's buffers of its own.
+    /// The same for another thread, with the network's buffers of its own. All of them together decode and resize within
+    /// the memory that one photo may take.
     pub fn for_thread(&self) -> ThreadEmbedder {
-        ThreadEmbedder { network: self.network.clone_for_thread(), preprocess: self.preprocess }
+        ThreadEmbedder {
+            network: self.network.clone_for_thread(),
+            preprocess: self.preprocess,
+            decode_memory: Arc::clone(&self.decode_memory),
+        }
     }
 
     /// Computes the rows of the photos and calls `on_event` with the results in the order of the photos: a row for each
@@ -140,6 +151,7 @@ impl Embedder {
 pub struct ThreadEmbedder {
     network: Xception,
     preprocess: Preprocess,
+    decode_memory: Arc<MemoryBudget>,
 }
 
 impl ThreadEmbedder {
@@ -174,7 +186,7 @@ impl ThreadEmbedder {
         let mut decoded = Vec::with_capacity(self.batch_size());
         let mut pixels = Vec::with_capacity(self.batch_size() * self.preprocess.input_len());
         for file in files {
-            decoded.push(decode_views(file.as_ref(), &[None], self.preprocess).map(|picture| pixels.extend(picture)));
+            decoded.push(self.decode(file.as_ref()).map(|picture| pixels.extend(picture)));
         }
         let computed = if pixels.is_empty() { Vec::new() } else { self.network.forward(&pixels)? };
         let mut computed = computed.chunks_exact(COLUMNS);
@@ -182,6 +194,12 @@ impl ThreadEmbedder {
             rows.push(decoded.map(|()| computed.next().expect("the network gives a row for each picture").to_vec()));
         }
         Ok(())
+    }
+
+    /// The resized pixels of a picture file.
+    fn decode(&self, file: &[u8]) -> Result<Vec<u8>, PixelError> {
+        let needed = self.preprocess.memory(file)?;
+        self.decode_memory.run(needed, || decode_views(file, &[None], self.preprocess))
     }
 }
 

@@ -20,6 +20,7 @@ mod backend;
 pub mod xception;
 pub mod spec;
 mod pipeline;
+mod memory_budget;
 mod embedder;
 pub mod golden;
 pub mod memory;

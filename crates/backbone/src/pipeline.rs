@@ -355,11 +355,7 @@ fn prepare(photo: &Photo, preprocess: Preprocess, buffer: &mut Vec<u8>) -> Resul
 }
 
 /// Decodes a picture file; the resized pixels of each of its views, concatenated.
-pub(crate) fn decode_views(
-    file: &[u8],
-    views: &[Option<View>],
-    preprocess: Preprocess,
-) -> Result<Vec<u8>, PixelError> {
+pub(crate) fn decode_views(file: &[u8], views: &[Option<View>], preprocess: Preprocess) -> Result<Vec<u8>, PixelError> {
     let picture = preprocess.decode(file)?;
     let mut pixels = vec![0; views.len() * preprocess.input_len()];
     for (&view, input) in views.iter().zip(pixels.chunks_exact_mut(preprocess.input_len())) {

@@ -3,6 +3,7 @@
 mod hint;
 mod output;
 mod weights;
+mod model;
 mod predict;
 mod import;
 mod serve;

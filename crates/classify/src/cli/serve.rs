@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use backbone::pixels::Limits;
-use backbone::{BatchSize, Compute, Weights};
 use clap::Args;
-use classify::model::Model;
 use classify::serve::{Log, LogFormat, Server};
-use command_line::{DeviceArg, KernelsArg, ThreadsArg, WeightsArg, choice};
+use command_line::choice;
 use head::run::Chosen;
 use stdio::{note, output};
 
-/// The most memory that decoding and resizing one picture may take.
-const MAX_PICTURE_BYTES: u64 = 256 << 20;
+use super::model::ModelArgs;
+
+/// The most memory that decoding and resizing may take, for all workers together: any photo of 24 megapixels fits but those
+/// with 16 bits a channel and transparency.
+const MAX_PICTURE_BYTES: u64 = 224 << 20;
 
 /// `classify serve RUN`.
 #[derive(Debug, Args)]
@@ -38,13 +39,7 @@ pub struct ServeArgs {
     #[arg(long, default_value = "text", value_parser = choice(&LogFormat::ALL, LogFormat::name))]
     log: LogFormat,
     #[command(flatten)]
-    weights: WeightsArg,
-    #[command(flatten)]
-    device: DeviceArg,
-    #[command(flatten)]
-    kernels: KernelsArg,
-    #[command(flatten)]
-    threads: ThreadsArg,
+    model: ModelArgs,
 }
 
 fn host_name(typed: &str) -> Result<String, String> {
@@ -58,17 +53,9 @@ fn host_name(typed: &str) -> Result<String, String> {
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     // A port that is taken is said at once.
     let server = Server::bind(args.host, args.port)?;
-    let Chosen { path, run } = Chosen::open(&args.run)?;
-    let weights = Weights::load(&args.weights.weights)?;
-    let compute = Compute {
-        device: args.device.device,
-        kernels: args.kernels.kernels,
-        batch_size: BatchSize::Auto,
-        threads: args.threads.threads(),
-    };
+    let chosen = Chosen::open(&args.run)?;
     let limits = Limits { max_pixels: args.max_pixels, max_bytes: MAX_PICTURE_BYTES };
-    let model = Model::new(&run, &weights, compute, limits)?;
-    drop(weights);
+    let model = args.model.load(&chosen, limits)?;
     let format = args.log;
     let log = Log::new(move |request| {
         if let Some(line) = format.line(request) {
@@ -78,7 +65,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let address = server.address();
     let mut printed = Ok(());
     let served = server.run(&model, &args.allow_urls, log, || {
-        printed = output!("{} on http://{address}/", path.display());
+        printed = output!("{} on http://{address}/", chosen.path.display());
     });
     served?;
     printed?;

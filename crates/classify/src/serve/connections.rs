@@ -90,12 +90,7 @@ pub async fn serve(
 
 /// Serves the requests of a connection, one after the other. A client that begins a request and does not finish its
 /// headers is told so.
-async fn serve_connection(
-    stream: TcpStream,
-    router: Router,
-    server: &ServerState,
-    mut close: watch::Receiver<bool>,
-) {
+async fn serve_connection(stream: TcpStream, router: Router, server: &ServerState, mut close: watch::Receiver<bool>) {
     // Responses are small: they are sent at once.
     let _ = stream.set_nodelay(true);
     let start = Instant::now();
@@ -103,8 +98,12 @@ async fn serve_connection(
     http.timer(TokioTimer::new()).header_read_timeout(MAX_HEADER_TIME).half_close(true);
     let mut connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let ended = tokio::select! {
-        ended = &mut connection => ended,
-        _ = close.wait_for(|&close| close) => {
+        ended = &mut connection => Some(ended),
+        () = async { drop(close.wait_for(|&close| close).await) } => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
             Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }
@@ -125,5 +124,6 @@ async fn serve_connection(
 }
 
 /// The response to headers that do not end.
-const HEADERS_TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n\
+const HEADERS_TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n\
 content-length: 47\r\n\r\n{\"error\":\"the headers did not arrive in time\"}\n";

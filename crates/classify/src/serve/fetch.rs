@@ -127,8 +127,8 @@ impl Fetcher {
 fn fetch_error(error: Error) -> FetchError {
     match error {
         Error::Timeout(_) => FetchError::Slow,
-        Error::Other(other) => match other.downcast() {
-            Ok(NotPublic(address)) => FetchError::NotPublic(address),
+        Error::Other(other) => match other.downcast::<NotPublic>() {
+            Ok(refused) => FetchError::NotPublic(refused.0),
             Err(other) => FetchError::Failed(other.to_string()),
         },
         other => FetchError::Failed(other.to_string()),
@@ -174,7 +174,7 @@ fn is_public(address: IpAddr) -> bool {
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let special = match address.octets() {
         // This network; shared between a provider's customers; protocols; benchmarks; reserved.
-        [0, ..] | [192, 0, 0, _] | [198, 18 | 19, ..] | [240.., ..] => true,
+        [0, ..] | [192, 0, 0, _] | [198, 18 | 19, ..] | [240..=255, ..] => true,
         [100, second, ..] => second & 0b1100_0000 == 64,
         _ => false,
     };
@@ -281,17 +281,53 @@ mod tests {
     #[test]
     fn only_addresses_of_the_internet_are_public() {
         for private in [
-            "127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
-            "100.64.0.1", "100.127.255.255", "192.0.0.1", "192.0.2.1", "198.18.0.1", "198.19.255.255", "203.0.113.1",
-            "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "::ffff:10.0.0.1", "::ffff:127.0.0.1", "::7f00:1",
-            "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "64:ff9b::a00:1", "2002:7f00:1::", "2001::1",
-            "2001:db8::1", "3fff::1", "100::1",
+            "127.0.0.1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.127.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "203.0.113.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:10.0.0.1",
+            "::ffff:127.0.0.1",
+            "::7f00:1",
+            "fe80::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "64:ff9b::a00:1",
+            "2002:7f00:1::",
+            "2001::1",
+            "2001:db8::1",
+            "3fff::1",
+            "100::1",
         ] {
             assert!(!is_public(private.parse().unwrap()), "{private}");
         }
         for public in [
-            "1.1.1.1", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.0.1.1", "198.20.0.1",
-            "223.255.255.255", "2606:4700::1111", "2a00:1450::1", "::ffff:1.1.1.1",
+            "1.1.1.1",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "198.20.0.1",
+            "223.255.255.255",
+            "2606:4700::1111",
+            "2a00:1450::1",
+            "::ffff:1.1.1.1",
         ] {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }

@@ -1,6 +1,8 @@
 //! `GET /`: the page for people, and its style and script. It fetches nothing from elsewhere, and may not.
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::response::IntoResponse;
 
 /// Only its own style, script and requests; pictures only from the files that were dropped on it.

@@ -1,7 +1,6 @@
 //! `POST /predict`: pictures in, answers out.
 
 use std::num::NonZeroUsize;
-use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Json;
@@ -128,11 +127,7 @@ pub async fn predict(State(server): State<Arc<ServerState>>, request: Request) -
     answered.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn answer(
-    server: &Arc<ServerState>,
-    headers: &HeaderMap,
-    incoming: &mut Incoming,
-) -> Result<Response, Refusal> {
+async fn answer(server: &Arc<ServerState>, headers: &HeaderMap, incoming: &mut Incoming) -> Result<Response, Refusal> {
     let picture = match format_of(headers)? {
         Format::Raw => incoming.read(&server.budget).await?,
         Format::Json => picture_of_json(server, incoming.read(&server.budget).await?).await?,
@@ -200,12 +195,8 @@ struct Form {
 const LIST: &str = "images";
 
 /// Reads the files of a form.
-async fn read_form(
-    server: &ServerState,
-    incoming: &mut Incoming,
-    boundary: String,
-) -> Result<Form, Refusal> {
-    let mut form = Multipart::new(pin!(incoming.stream()), boundary);
+async fn read_form(server: &ServerState, incoming: &mut Incoming, boundary: String) -> Result<Form, Refusal> {
+    let mut form = Multipart::new(incoming.stream(), boundary);
     let mut pictures = Vec::new();
     let mut is_list = false;
     while let Some(mut field) = form.next_field().await.map_err(form_error)? {

@@ -37,7 +37,7 @@ pub struct Shared {
 
 /// Every path of the server.
 pub fn router(shared: Shared) -> Router {
-    Router::new()
+    Router::<Shared>::new()
         .route("/", get(page::page))
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script))

@@ -61,7 +61,8 @@ impl Budget {
 
     /// An upload without bytes yet.
     pub fn upload(&self) -> Upload {
-        let held = Arc::clone(&self.0).try_acquire_many_owned(0).expect("nothing is always there, and it is never closed");
+        let held =
+            Arc::clone(&self.0).try_acquire_many_owned(0).expect("nothing is always there, and it is never closed");
         Upload { bytes: Vec::new(), held }
     }
 }
