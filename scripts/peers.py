@@ -8,6 +8,9 @@ from pathlib import Path
 PACKAGES = [
     "tensorflow-cpu==2.21.0",
     "keras==3.15.1",
+    "fastapi==0.163.2",
+    "kubernetes-validate==1.37.0",
+    "uvicorn==0.54.0",
     "pillow==13.0.0",
     "scipy==1.17.1",
     "openvino==2026.4.0",

@@ -79,9 +79,9 @@ impl Info {
 }
 
 impl GoldenCheck {
-    /// With the answer that the model has just given.
-    pub fn new(expected: Prediction, model: &Model) -> Self {
-        Self { expected, tolerance: model.precision().tolerance(), last_right: Mutex::new(Instant::now()) }
+    /// With the answer that the model has just given, and the largest relative distance of its logits to later ones.
+    pub fn new(expected: Prediction, tolerance: f64) -> Self {
+        Self { expected, tolerance, last_right: Mutex::new(Instant::now()) }
     }
 
     /// Checks the network again and again.
@@ -104,12 +104,14 @@ impl GoldenCheck {
         }
         let Ok(mut answers) = server.submit(vec![picture]) else { return false };
         match answers.pop().expect("one for each picture").await {
-            Ok(Ok(found)) => {
-                found.logits == self.expected.logits
-                    || relative_l2(&found.logits, &self.expected.logits) <= self.tolerance
-            }
+            Ok(Ok(found)) => self.agrees(&found),
             _ => false,
         }
+    }
+
+    fn agrees(&self, found: &Prediction) -> bool {
+        // Zeros have no relative distance.
+        found.logits == self.expected.logits || relative_l2(&found.logits, &self.expected.logits) <= self.tolerance
     }
 
     /// Whether the last right answer is recent.
@@ -153,4 +155,38 @@ pub async fn info(State(info): State<Arc<Info>>) -> Json<Info> {
 ))]
 pub async fn metrics(State(server): State<Arc<ServerState>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], server.metrics.text(server.queue.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prediction(logits: [f32; 2]) -> Prediction {
+        Prediction {
+            logits: logits.to_vec(),
+            probabilities: vec![0.5; 2],
+            class: 0,
+            unfamiliarity: None,
+            unfamiliar: None,
+        }
+    }
+
+    #[test]
+    fn another_answer_than_at_the_start_is_wrong() {
+        let check = GoldenCheck::new(prediction([1.0, 0.0]), 1e-5);
+        assert!(check.agrees(&prediction([1.0, 0.0])) && check.agrees(&prediction([1.000_001, 0.0])));
+        for wrong in [[1.001, 0.0], [0.0, 1.0], [f32::NAN, 0.0]] {
+            assert!(!check.agrees(&prediction(wrong)), "{wrong:?}");
+        }
+        assert!(GoldenCheck::new(prediction([0.0; 2]), 0.0).agrees(&prediction([0.0; 2])));
+    }
+
+    #[test]
+    fn an_old_check_says_nothing() {
+        let check = GoldenCheck::new(prediction([1.0, 0.0]), 1e-5);
+        assert!(check.is_recent());
+        let Some(before) = Instant::now().checked_sub(VALID_FOR + CHECK_EVERY) else { return };
+        *check.last_right.lock().unwrap() = before;
+        assert!(!check.is_recent());
+    }
 }

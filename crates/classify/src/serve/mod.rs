@@ -22,6 +22,7 @@ mod health;
 mod page;
 mod openapi;
 mod routes;
+mod head_timer;
 mod connections;
 
 use std::io;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
+use backbone::memory::release_freed_memory;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -111,7 +113,7 @@ impl Server {
         log: Log,
         on_start: impl FnOnce(),
     ) -> Result<(), ServerError> {
-        let golden = Arc::new(GoldenCheck::new(model.golden()?, model));
+        let golden = Arc::new(GoldenCheck::new(model.golden()?, model.precision().tolerance()));
         let server = Arc::new(ServerState {
             queue: Queue::default(),
             budget: Budget::new(),
@@ -129,6 +131,8 @@ impl Server {
             .enable_all()
             .build()
             .map_err(ServerError::Start)?;
+        // Pictures of many megapixels have no room in what the weights leave: for them there would be more memory in use.
+        release_freed_memory();
         thread::scope(|scope| {
             for _ in 0..model.threads() {
                 let (model, server) = (model.for_thread(), &server);

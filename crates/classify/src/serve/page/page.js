@@ -13,7 +13,7 @@ let underWay = 0;
 
 fetch("info").then((response) => response.json()).then(({ classes }) => {
   const named = classes.slice(0, 12).join(", ");
-  element("classes").textContent = `One of ${classes.length}: ${named}${classes.length > 12 ? ", …" : ""}`;
+  element("classes").textContent = `${classes.length} classes: ${named}${classes.length > 12 ? ", …" : ""}`;
 });
 
 function percent(probability) {
@@ -48,7 +48,7 @@ async function sendNext() {
     const answer = await ask(file);
     show(card, file, answer);
   } catch {
-    show(card, file, { error: "the server cannot be reached" });
+    show(card, file, { error: "did not reach the server" });
   }
   underWay--;
   sendNext();
@@ -56,13 +56,14 @@ async function sendNext() {
 
 // As a list of one picture, so that a picture that cannot be used is an answer as well.
 async function ask(file) {
-  if (file.size > MAX_BYTES) return { error: `more than ${MAX_BYTES / 1e6} MB` };
+  if (file.size > MAX_BYTES) return { error: `has more than ${MAX_BYTES / 1e6} MB` };
   const form = new FormData();
   form.append("images", file);
   for (let tries = 1; ; tries++) {
     const response = await fetch("predict", { method: "POST", body: form });
     const body = await response.json();
-    if (response.status !== 429 || tries === TRIES) return body.results?.[0] ?? body;
+    if (response.ok) return body.results[0];
+    if (response.status !== 429 || tries === TRIES) return { error: `was not taken: ${body.error}` };
     const seconds = Number(response.headers.get("retry-after")) || 1;
     await new Promise((wake) => setTimeout(wake, 1000 * seconds));
   }
@@ -77,7 +78,7 @@ function show(card, file, answer) {
 function showError(card, error) {
   card.classList.add("failed");
   card.querySelector(".top").textContent = "No answer";
-  note(card, `This file ${error}`.replace("This file the", "The").replace("This file more", "It has more"));
+  note(card, `${/^\d/.test(error) ? "It has" : "This file"} ${error}`);
   return `no answer, ${error}`;
 }
 
@@ -94,7 +95,7 @@ function showClasses(card, { predictions, top_class, top_probability, unfamiliar
   if (unfamiliar) {
     card.classList.add("unfamiliar");
     card.querySelector(".top").textContent = "Unfamiliar";
-    note(card, "Unlike all photos that the model has learned from: the classes mean little here.");
+    note(card, "Unlike all training photos: the classes mean little here.");
     return "unfamiliar";
   }
   card.querySelector(".top").textContent = top_class;
