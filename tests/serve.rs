@@ -258,6 +258,7 @@ fn bad_requests_are_told_what_is_wrong() {
         ("text/plain", photo.clone(), 415, "content type \"text/plain\": expected image/…"),
         ("application/json", b"{".to_vec(), 422, "expected {\"image\": base64}"),
         ("application/json", b"{\"picture\": \"\"}".to_vec(), 422, "expected {\"image\": base64}"),
+        ("application/json", b"{}".to_vec(), 422, "base64} or {\"url\": address}, one of them"),
         ("application/json", b"{\"image\": \"\"}".to_vec(), 422, "no picture in the request"),
         ("application/json", b"{\"image\": \"a$\"}".to_vec(), 422, "image is not base64"),
         ("application/json", b"{\"url\": \"http://example.org/\"}".to_vec(), 403, "this server fetches no pictures"),
@@ -297,14 +298,15 @@ fn bad_requests_are_told_what_is_wrong() {
     }
 }
 
-/// Clients that stop in the middle of their headers or body get an answer; those that are only idle do not.
+/// Clients that stop in the middle of their headers or body are told; those that are only idle may go on.
 #[test]
 fn slow_clients_are_answered() {
     let trained = Trained::new();
     let serving = Serving::start(&trained.run, &["--log", "json"]);
     let head = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 1000\r\n\r\n";
+    let mut idle = serving.connect();
     thread::scope(|scope| {
-        let [headers, body, idle] = [&head[..40], &format!("{head}half of it"), ""].map(|sent| {
+        let [headers, body] = [&head[..40], &format!("{head}half of it")].map(|sent| {
             let serving = &serving;
             let sent = sent.to_owned();
             scope.spawn(move || serving.send(sent.as_bytes()))
@@ -317,8 +319,9 @@ fn slow_clients_are_answered() {
         let body = body.join().unwrap();
         assert!(body.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{body}");
         assert!(body.ends_with("{\"error\":\"the body did not arrive in time\"}"), "{body}");
-        assert_eq!(idle.join().unwrap(), "");
     });
+    idle.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    assert!(read_all(&mut idle).starts_with("HTTP/1.1 200 OK\r\n"));
     // A client that says that nothing more will come is not waited for.
     let mut stream = serving.connect();
     stream.write_all(format!("{head}half of it").as_bytes()).unwrap();
@@ -331,8 +334,10 @@ fn slow_clients_are_answered() {
     let mut logged: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     logged.sort_by_key(|line| (line["status"].as_u64(), line["path"].as_str().map(str::to_owned)));
     let logged: Vec<_> = logged.iter().map(|line| (&line["method"], &line["path"], &line["status"])).collect();
-    let (post, predict, none) = (json!("POST"), json!("/predict"), json!("-"));
-    let expected = [(&post, &predict, &json!(400)), (&none, &none, &json!(408)), (&post, &predict, &json!(408))];
+    let [get, post, health, predict, none] = ["GET", "POST", "/health", "/predict", "-"].map(|text| json!(text));
+    let [ok, incomplete, slow] = [200, 400, 408].map(|status| json!(status));
+    let expected =
+        [(&get, &health, &ok), (&post, &predict, &incomplete), (&none, &none, &slow), (&post, &predict, &slow)];
     assert_eq!(logged, expected);
 }
 

@@ -36,20 +36,14 @@ enum Format {
     Json,
 }
 
-/// One picture as JSON: one of the two.
+/// A picture as JSON: one of the two.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub enum JsonRequest {
-    /// In the request itself.
-    Image {
-        /// The picture's file in base64.
-        image: String,
-    },
-    /// On a host that the server is allowed to fetch from.
-    Url {
-        /// http:// or https://
-        url: String,
-    },
+#[serde(deny_unknown_fields)]
+pub struct JsonRequest {
+    /// The picture's file in base64.
+    image: Option<String>,
+    /// Where to fetch it: http:// or https://, on a host that the server is allowed to fetch from.
+    url: Option<String>,
 }
 
 /// The answer for a picture: that of `classify`.
@@ -237,18 +231,19 @@ async fn picture_of_json(server: &Arc<ServerState>, json: Upload) -> Result<Uplo
     // Millions of characters: other requests go on meanwhile.
     let request = block_in_place(|| serde_json::from_slice(json.as_ref())).map_err(Refusal::Json)?;
     match request {
-        JsonRequest::Image { image } => {
+        JsonRequest { image: Some(image), url: None } => {
             let padding = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
             let base64 = GeneralPurpose::new(&STANDARD, padding);
             let picture = block_in_place(|| base64.decode(image)).map_err(Refusal::Base64)?;
             Ok(json.replace(picture))
         }
-        JsonRequest::Url { url } => {
+        JsonRequest { image: None, url: Some(url) } => {
             drop(json);
             let server = Arc::clone(server);
             let fetched = tokio::task::spawn_blocking(move || server.fetcher.fetch(&url, &server.budget));
             Ok(fetched.await.map_err(|_| Refusal::Failed)??)
         }
+        _ => Err(Refusal::NotOneOfTwo),
     }
 }
 

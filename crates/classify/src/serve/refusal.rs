@@ -41,6 +41,9 @@ pub enum Refusal {
     /// Not the JSON that is expected.
     #[error("expected {{\"image\": base64}} or {{\"url\": address}}: {0}")]
     Json(serde_json::Error),
+    /// The JSON has both a picture and where to fetch it, or neither.
+    #[error("expected {{\"image\": base64}} or {{\"url\": address}}, one of them")]
+    NotOneOfTwo,
     /// The text is not base64.
     #[error("image is not base64: {0}")]
     Base64(base64::DecodeError),
@@ -77,7 +80,7 @@ impl Refusal {
             Self::Upload(UploadError::Slow) => StatusCode::REQUEST_TIMEOUT,
             Self::Upload(UploadError::Incomplete) | Self::Form(_) => StatusCode::BAD_REQUEST,
             Self::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Empty | Self::Json(_) | Self::Base64(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Empty | Self::Json(_) | Self::NotOneOfTwo | Self::Base64(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Fetch(error) => error.status(),
             Self::Job(JobError::Picture(error)) => picture_status(error),
             Self::Job(JobError::Network(_)) | Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
