@@ -13,9 +13,9 @@ use stdio::{note, output};
 
 use super::model::ModelArgs;
 
-/// The most memory that decoding and resizing may take, for all workers together: any photo of 24 megapixels fits but those
-/// with 16 bits a channel and transparency.
-const MAX_PICTURE_BYTES: u64 = 224 << 20;
+/// The most memory that decoding and resizing may take, for all workers together: any photo of 24 megapixels fits, but for
+/// those with 16 bits a channel, and progressive JPEGs whose colours are stored at full size.
+const MAX_PICTURE_BYTES: u64 = 176 << 20;
 
 /// `classify serve RUN`.
 #[derive(Debug, Args)]

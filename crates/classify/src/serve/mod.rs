@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use backbone::memory::release_freed_memory;
+use backbone::memory::return_large_blocks;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -131,8 +131,7 @@ impl Server {
             .enable_all()
             .build()
             .map_err(ServerError::Start)?;
-        // Pictures of many megapixels have no room in what the weights leave: for them there would be more memory in use.
-        release_freed_memory();
+        return_large_blocks();
         thread::scope(|scope| {
             for _ in 0..model.threads() {
                 let (model, server) = (model.for_thread(), &server);

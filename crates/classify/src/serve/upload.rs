@@ -141,8 +141,8 @@ impl Incoming {
 
     /// The next piece, none at the end.
     async fn chunk(&mut self) -> Option<Result<Bytes, UploadError>> {
-        // The length that was announced, if it was.
-        if self.received + usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX) > MAX_BODY {
+        let announced = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
+        if self.received.saturating_add(announced) > MAX_BODY {
             return Some(Err(UploadError::TooLarge));
         }
         let chunk = self.next().await?;
