@@ -256,6 +256,17 @@ pub fn shared_folder() -> Option<PathBuf> {
     Some(shared)
 }
 
+/// The Python interpreter with Keras and ONNX Runtime. Where it is missing, the calling test is skipped.
+pub fn peers_python() -> Option<PathBuf> {
+    let folder = workspace().join("data/python-peers");
+    // Written when everything is installed.
+    if !folder.join("packages").exists() {
+        skip("no Keras and ONNX Runtime; scripts/setup --peers installs them");
+        return None;
+    }
+    Some(folder.join("bin/python"))
+}
+
 /// A folder that is gone when dropped.
 pub fn temporary() -> TempDir {
     tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"))

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use end_to_end::{Ran, run, run_command, skip, temporary, workspace};
+use end_to_end::{Ran, peers_python, run, run_command, temporary, workspace};
 use feature_cache::{FeatureCache, Split};
 use head::run::Run;
 use ndarray::Array2;
@@ -189,11 +189,7 @@ np.save(f"{out}/tuned.npy", tuned.predict(pixels.astype("float32"), verbose=0))
 
 #[test]
 fn whole_models_that_keras_saves_answer_as_in_keras() {
-    let python = workspace().join("data/bench-python/bin/python");
-    if !python.exists() {
-        skip("no Keras; scripts/parity installs it");
-        return;
-    }
+    let Some(python) = peers_python() else { return };
     let folder = temporary();
     let path = |name: &str| folder.path().join(name);
     let script = [Path::new("-c"), Path::new(KERAS), &kitchen_model(), &photos(), folder.path()];

@@ -11,6 +11,7 @@ mod damage;
 mod training;
 mod classify;
 mod import;
+mod export;
 mod pipes;
 mod browser;
 mod python;

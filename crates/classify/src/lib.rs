@@ -5,7 +5,7 @@
 //! photos ──────┴─ answers ─▶ printed, sorted into folders, compared with the folders' names
 //! ```
 //!
-//! Models that were trained in Keras become runs: [`import`].
+//! Models that were trained in Keras become runs: [`import`]. Runs become files for other programs: [`export`].
 //!
 //! A [`model::Model`] is a run's head behind the network that its training rows came from. It needs neither the cache nor
 //! the training photos.
@@ -15,4 +15,6 @@ pub mod model;
 pub mod answer;
 pub mod by_folder;
 pub mod sort;
+mod keras_xception;
 pub mod import;
+pub mod export;

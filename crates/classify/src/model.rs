@@ -76,19 +76,7 @@ impl Model {
     /// # Errors
     /// When the photos' rows would not be comparable with the training rows, or the network cannot be run.
     pub fn new(run: &Run, weights: &Weights, compute: Compute, limits: Limits) -> Result<Self, ModelError> {
-        let of_run = &run.config.fingerprint;
-        let spec = spec_of_run(of_run, compute).map_err(ModelError::Fingerprint)?;
-        // All but the weights is as in the run: the spec was made from its fingerprint. Precision and device may differ.
-        let here = spec.fingerprint(weights.digest(), compute.device);
-        let here = Fingerprint { precision: of_run.precision.clone(), ..here };
-        let differences = of_run.differences(&here);
-        if !differences.is_empty() {
-            return Err(ModelError::OtherWeights { differences });
-        }
-        let (found, expected) = (backbone::xception::COLUMNS, run.classifier.inputs());
-        if found != expected {
-            return Err(ModelError::Columns { found, expected });
-        }
+        let spec = spec_of_run(run, weights, compute)?;
         let embedder = Embedder::new(&spec, weights, compute)?.with_limits(limits);
         Ok(Self { embedder, predictor: Predictor::new(run), precision: spec.precision })
     }
@@ -139,9 +127,31 @@ impl Model {
     }
 }
 
+/// How rows for a run's head are computed with these weights: in the precision of the training rows where `compute` gives
+/// it, else in f32.
+///
+/// # Errors
+/// When the rows would not be comparable with the training rows.
+pub(crate) fn spec_of_run(run: &Run, weights: &Weights, compute: Compute) -> Result<EmbedSpec, ModelError> {
+    let of_run = &run.config.fingerprint;
+    let spec = spec_of_fingerprint(of_run, compute).map_err(ModelError::Fingerprint)?;
+    // All but the weights is as in the run: the spec was made from its fingerprint. Precision and device may differ.
+    let here = spec.fingerprint(weights.digest(), compute.device);
+    let here = Fingerprint { precision: of_run.precision.clone(), ..here };
+    let differences = of_run.differences(&here);
+    if !differences.is_empty() {
+        return Err(ModelError::OtherWeights { differences });
+    }
+    let (found, expected) = (backbone::xception::COLUMNS, run.classifier.inputs());
+    if found != expected {
+        return Err(ModelError::Columns { found, expected });
+    }
+    Ok(spec)
+}
+
 /// How rows are computed that can be compared with those of the fingerprint: in its precision, or in f32 if `compute` does
 /// not give that.
-fn spec_of_run(fingerprint: &Fingerprint, compute: Compute) -> Result<EmbedSpec, UnsupportedFingerprint> {
+fn spec_of_fingerprint(fingerprint: &Fingerprint, compute: Compute) -> Result<EmbedSpec, UnsupportedFingerprint> {
     let in_f32 = Fingerprint { precision: Precision::F32.name().to_owned(), ..fingerprint.clone() };
     let (of_f32, _) = EmbedSpec::from_fingerprint(&in_f32)?;
     Ok(match EmbedSpec::from_fingerprint(fingerprint) {

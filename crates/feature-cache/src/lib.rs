@@ -59,7 +59,7 @@ mod writer;
 #[doc(hidden)]
 pub mod fuzzing;
 
-pub use atomic_write::{Durability, NewFolder, write_atomically};
+pub use atomic_write::{Durability, NewFolder, write_atomically, write_together};
 pub use cache::{CachedSplit, FeatureCache};
 pub use class_names::{ClassNames, ClassNamesError};
 pub use damage::{Damage, LineProblem};

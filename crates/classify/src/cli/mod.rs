@@ -4,6 +4,8 @@ mod hint;
 mod output;
 mod predict;
 mod import;
+mod export;
+mod check_export;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,10 @@ pub struct Cli {
 enum Command {
     /// Make a run of a model that was trained in Keras: Xception without its top, global average pooling, dense layers
     Import(import::ImportArgs),
+    /// Write a run's model as a file for other programs, with a test of its own beside it
+    Export(export::ExportArgs),
+    /// Run an exported ONNX file through ONNX Runtime and compare its answers with classify's
+    CheckExport(check_export::CheckExportArgs),
     /// Write completions for shells and man pages into a folder, as scripts/install does
     #[command(hide = true)]
     ShellDocs(ShellDocsArgs),
@@ -41,6 +47,8 @@ impl Cli {
         match self.command {
             None => predict::run(&self.predict),
             Some(Command::Import(args)) => import::run(&args),
+            Some(Command::Export(args)) => export::run(&args),
+            Some(Command::CheckExport(args)) => check_export::run(&args),
             Some(Command::ShellDocs(args)) => {
                 args.write(Self::command(), "icebox-classify").map(|()| ExitCode::SUCCESS)
             }
