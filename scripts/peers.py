@@ -1,5 +1,5 @@
-"""The Python environment data/python-peers, with what icebox is compared with; and commands. For scripts/bench, scripts/parity
-and the tests that need Keras or ONNX Runtime.
+"""The Python environment data/python-peers, with what icebox is compared with; and commands. For scripts/bench,
+scripts/parity and the tests that need Keras or ONNX Runtime.
 
   python3 scripts/peers.py      make the environment, as scripts/setup --peers does
 """

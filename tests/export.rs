@@ -73,7 +73,8 @@ def picture(width, height):
     waves = [np.sin(x / (9 + c) + c) + np.cos(y / (7 + 2 * c)) for c in range(3)]
     noise = random.integers(0, 60, (height, width, 3))
     return Image.fromarray((np.stack(waves, -1) * 45 + 100 + noise).clip(0, 255).astype(np.uint8))
-for width, height in [(1, 1), (1, 300), (301, 467), (523, 377), (2354, 71), (149, 151), (299, 150), (71, 640), (999, 1001)]:
+sizes = [(1, 1), (1, 300), (301, 467), (523, 377), (2354, 71), (149, 151), (299, 150), (71, 640), (999, 1001)]
+for width, height in sizes:
     picture(width, height).save(f"{folder}/size_{width}x{height}.png")
 photo = picture(317, 211)
 photo.convert("L").save(f"{folder}/grey.png")
@@ -366,8 +367,10 @@ head, x = np.load("head.npz"), np.load("features.npy").astype("float64")
 logits = np.maximum(x @ head["kernel_0"] + head["bias_0"], 0) @ head["kernel_1"] + head["bias_1"]
 energy = -np.log(np.exp(logits).sum(1))
 distance = 1 - (x @ head["centroids"].T).max(1) / np.linalg.norm(x, axis=1)
-scores = [(value - mean) / deviation for value, (mean, deviation) in ((energy, head["energy"]), (distance, head["distance"]))]
-print(json.dumps((scores[0] + scores[1]).tolist()))
+score = 0
+for value, (mean, deviation) in (energy, head["energy"]), (distance, head["distance"]):
+    score += (value - mean) / deviation
+print(json.dumps(score.tolist()))
 "#;
     let ran = run_command(Command::new(&python).current_dir(folder.path()).args(["-c", SCORES])).succeeded();
     for (score, line) in ran.json().as_array().unwrap().iter().zip(&classified) {
@@ -396,7 +399,8 @@ model.fit(pixels[:2].astype("float32") / 127.5 - 1, np.array([0, 1]), verbose=0)
 print(json.dumps(probabilities.tolist()))
 "#;
 
-/// Keras loads the archive without custom code, predicts the same, and can train it; and `classify import` takes it back.
+/// Keras loads the archive without custom code, predicts the same, and can train it; and `classify import` takes it
+/// back.
 #[test]
 fn keras_opens_the_archive_and_predicts_the_same() {
     let Some(python) = peers_python() else { return };

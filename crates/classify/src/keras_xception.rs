@@ -1,5 +1,5 @@
-//! Xception without its top as Keras defines it (keras/src/applications/xception.py): its layers with their settings and
-//! connections, for reading models and for writing them.
+//! Xception without its top as Keras defines it (keras/src/applications/xception.py): its layers with their settings
+//! and connections, for reading models and for writing them.
 
 use backbone::weights::{Layer, LayerKind, layers};
 use serde_json::{Value, json};

@@ -127,8 +127,8 @@ impl Model {
     }
 }
 
-/// How rows for a run's head are computed with these weights: in the precision of the training rows where `compute` gives
-/// it, else in f32.
+/// How rows for a run's head are computed with these weights: in the precision of the training rows where `compute`
+/// gives it, else in f32.
 ///
 /// # Errors
 /// When the rows would not be comparable with the training rows.
@@ -149,8 +149,8 @@ pub(crate) fn spec_of_run(run: &Run, weights: &Weights, compute: Compute) -> Res
     Ok(spec)
 }
 
-/// How rows are computed that can be compared with those of the fingerprint: in its precision, or in f32 if `compute` does
-/// not give that.
+/// How rows are computed that can be compared with those of the fingerprint: in its precision, or in f32 if `compute`
+/// does not give that.
 fn spec_of_fingerprint(fingerprint: &Fingerprint, compute: Compute) -> Result<EmbedSpec, UnsupportedFingerprint> {
     let in_f32 = Fingerprint { precision: Precision::F32.name().to_owned(), ..fingerprint.clone() };
     let (of_f32, _) = EmbedSpec::from_fingerprint(&in_f32)?;

@@ -68,12 +68,12 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Writes several files, synced, each with its content: all of them under hidden names before the first one is renamed. So
-/// all are written or, when the disk is full, say, none; the last one appears last.
+/// Writes several files, synced, each with its content: all of them under hidden names before the first one is renamed.
+/// So all are written or, when the disk is full, say, none; the last one appears last.
 ///
 /// # Errors
-/// The first file that cannot be written, and why. If that is known only when the files are renamed, those before it are
-/// there.
+/// The first file that cannot be written, and why. If that is known only when the files are renamed, those before it
+/// are there.
 pub fn write_together(files: &[(&Path, &[u8])]) -> Result<(), (PathBuf, io::Error)> {
     let mut hidden_files = Vec::new();
     for &(path, content) in files {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::interface::{Backend, Conv2dParams, SeparableConv2dParams, Shape, output_side};
 use crate::network::NetworkError;
 
-/// An operation of a network. `x` and the like are the numbers of the operations, counted from 0, whose results it takes.
+/// An operation of a network. `x` and the like are the numbers of the operations, counted from 0, whose results it
+/// takes.
 #[derive(Debug, Clone)]
 pub enum Operation {
     /// The pixels, scaled: [`HALF_RANGE`](super::interface::HALF_RANGE) says how. (side, side, 3)

@@ -42,12 +42,12 @@ pub struct ExportArgs {
     /// File to write; beside model.onnx goes model.golden.npz, with what classify answers for some pictures
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// onnx; keras (a .keras archive, which takes the run's size, from -1 to 1, and gives probabilities); npz (numpy arrays of
-    /// the head, with --head-only)
+    /// onnx; keras (a .keras archive, which takes the run's size, from -1 to 1, and gives probabilities); npz (numpy
+    /// arrays of the head, with --head-only)
     #[arg(long, default_value = "onnx", value_parser = choice(&Format::ALL, Format::name))]
     format: Format,
-    /// What the ONNX model takes: pixels (uint8 RGB of any size, resized inside as Pillow does it) or keras (float32 of the
-    /// run's size, from -1 to 1, as after preprocess_input) [default: pixels]
+    /// What the ONNX model takes: pixels (uint8 RGB of any size, resized inside as Pillow does it) or keras (float32 of
+    /// the run's size, from -1 to 1, as after preprocess_input) [default: pixels]
     #[arg(long, conflicts_with = "head_only", value_parser = choice(&PictureInput::ALL, PictureInput::name))]
     input: Option<PictureInput>,
     /// Leave out the network: the model takes rows of features, as extract computes them
@@ -59,8 +59,8 @@ pub struct ExportArgs {
     /// Name of the ONNX model's input [default: pixels, or features with --head-only]
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     input_name: Option<String>,
-    /// Its outputs in their order, separated by commas: logits, probabilities, unfamiliarity, each under a name of its own as in
-    /// probabilities=dense_1 [default: all that the run can tell]
+    /// Its outputs in their order, separated by commas: logits, probabilities, unfamiliarity, each under a name of its
+    /// own as in probabilities=dense_1 [default: all that the run can tell]
     #[arg(long, value_name = "OUTPUTS", value_delimiter = ',')]
     outputs: Vec<NamedOutput>,
     /// Overwrite files that are there already

@@ -85,8 +85,8 @@ fn check_hint(error: &CheckError) -> Option<String> {
     match error {
         CheckError::NoPython { .. } => Some("; choose an interpreter with --python".to_owned()),
         CheckError::Missing { python, .. } => Some(format!(
-            "; install what is needed with scripts/setup --peers, or with {} -m pip install onnxruntime onnx numpy, or choose \
-             another interpreter with --python",
+            "; install what is needed with scripts/setup --peers, or with {} -m pip install onnxruntime onnx numpy, or \
+             choose another interpreter with --python",
             python.display()
         )),
         CheckError::OtherModel { .. } => Some("; export the model again".to_owned()),

@@ -1,4 +1,5 @@
-//! Proves an exported ONNX file: ONNX Runtime, in Python, has to give the answers that `classify` gave when it was written.
+//! Proves an exported ONNX file: ONNX Runtime, in Python, has to give the answers that `classify` gave when it was
+//! written.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -33,8 +34,8 @@ pub struct Checked {
 pub struct CheckedOutput {
     /// Its name in the golden file.
     pub output: &'static str,
-    /// The largest difference; of logits and unfamiliarity relative to the largest value of the input, if that is more than
-    /// 1. None if it is not finite.
+    /// The largest difference; of logits and unfamiliarity relative to the largest value of the input, if that is more
+    /// than 1. None if it is not finite.
     pub distance: Option<f64>,
     /// What rounding may make of it.
     pub allowed: f64,
@@ -109,7 +110,8 @@ pub fn golden_path(model: &Path) -> PathBuf {
 /// Runs the model through ONNX Runtime in this Python interpreter.
 ///
 /// # Errors
-/// When a file is missing or damaged, or Python or a package is not there. Answers that are wrong are not an error here.
+/// When a file is missing or damaged, or Python or a package is not there. Answers that are wrong are not an error
+/// here.
 pub fn check_onnx(python: &Path, model: &Path, golden: &Path) -> Result<Checked, CheckError> {
     let read = |path: &Path| std::fs::read(path).map_err(|cause| CheckError::Io { path: path.to_owned(), cause });
     let model_hash = blake3::hash(&read(model)?);

@@ -15,8 +15,8 @@ use super::network::{Network, in_f32};
 use super::npz::NpzWriter;
 use super::options::PictureInput;
 
-/// Width and height of the pictures: smaller than the network's input and larger, wide, tall, and a single pixel. Of some,
-/// ONNX's own `Resize` would take other pixels.
+/// Width and height of the pictures: smaller than the network's input and larger, wide, tall, and a single pixel. Of
+/// some, ONNX's own `Resize` would take other pixels.
 const SIZES: [(u32, u32); 6] = [(150, 150), (400, 300), (301, 467), (75, 200), (640, 97), (1, 1)];
 
 /// Rows of features for a head alone.

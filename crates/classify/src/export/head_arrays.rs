@@ -7,8 +7,8 @@ use zip::result::ZipResult;
 use super::npz::NpzWriter;
 
 /// The .npz file: `kernel_0` (inputs, outputs), `bias_0`, … of each layer, with ReLU between them; `temperature`,
-/// `class_names`; and where the head can tell unfamiliar photos `threshold`, `centroids` (centroids, inputs) and `energy` and
-/// `distance`, each mean and deviation.
+/// `class_names`; and where the head can tell unfamiliar photos `threshold`, `centroids` (centroids, inputs) and
+/// `energy` and `distance`, each mean and deviation.
 pub(super) fn head_npz(predictor: &Predictor) -> Vec<u8> {
     write(predictor).expect("a zip archive can be written to memory")
 }

@@ -1,8 +1,8 @@
-//! The run's model as a `.keras` archive, as Keras 3 writes it: Xception as a layer of the model, frozen, then the pooling and
-//! the head's dense layers with softmax.
+//! The run's model as a `.keras` archive, as Keras 3 writes it: Xception as a layer of the model, frozen, then the
+//! pooling and the head's dense layers with softmax.
 //!
-//! The archive has config.json (the layers and their settings), metadata.json and model.weights.h5, whose groups are named
-//! after the classes of the layers, numbered in their order (keras/src/saving/saving_lib.py).
+//! The archive has config.json (the layers and their settings), metadata.json and model.weights.h5, whose groups are
+//! named after the classes of the layers, numbered in their order (keras/src/saving/saving_lib.py).
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
@@ -29,8 +29,8 @@ const INPUT: &str = "input_layer";
 /// The name of the network in the model.
 const XCEPTION: &str = "xception";
 
-/// The bytes of the archive. The model takes (N, side, side, 3) from -1 to 1 and gives the run's probabilities: the last
-/// layer is divided by the temperature.
+/// The bytes of the archive. The model takes (N, side, side, 3) from -1 to 1 and gives the run's probabilities: the
+/// last layer is divided by the temperature.
 ///
 /// # Errors
 /// When the weights are more than the format can hold.

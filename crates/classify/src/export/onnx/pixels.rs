@@ -7,8 +7,9 @@ use super::proto::ElementType;
 
 /// (N, H, W, 3) uint8 to (N, side, side, 3) uint8: Pillow's nearest pixels.
 ///
-/// ONNX's own `Resize` picks other pixels. Pillow (src/libImaging/Geometry.c, `ImagingScaleAffine`) takes half a step for
-/// the first position and adds a step for each other one, in float64, rounding errors included; `CumSum` does the same.
+/// ONNX's own `Resize` picks other pixels. Pillow (src/libImaging/Geometry.c, `ImagingScaleAffine`) takes half a step
+/// for the first position and adds a step for each other one, in float64, rounding errors included; `CumSum` does the
+/// same.
 pub(super) fn resize_to_nearest(graph: &mut GraphBuilder, pixels: &Value, side: u32) -> Value {
     let shape = graph.node("Shape", "resize/shape", &[pixels], &[]);
     let target = graph.float64("resize/side", &[f64::from(side)]);
