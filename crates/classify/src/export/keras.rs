@@ -90,7 +90,8 @@ fn head_layers(run: &Run, predictor: &Predictor) -> Vec<HeadLayer> {
         Origin::Imported(_) => 0.0,
     };
     let pooling = "global_average_pooling2d".to_owned();
-    let mut head = vec![HeadLayer::without_weights("GlobalAveragePooling2D", pooling, json!({}))];
+    let mut head =
+        vec![HeadLayer::without_weights("GlobalAveragePooling2D", pooling, json!({ "data_format": "channels_last" }))];
     let dense_layers = predictor.classifier().layers();
     for (k, dense) in dense_layers.iter().enumerate() {
         let is_last = k + 1 == dense_layers.len();
@@ -100,7 +101,7 @@ fn head_layers(run: &Run, predictor: &Predictor) -> Vec<HeadLayer> {
         let name = numbered("dense", k);
         head.push(HeadLayer {
             class: "Dense",
-            settings: json!({ "name": name, "units": dense.outputs(), "activation": activation }),
+            settings: json!({ "name": name, "units": dense.outputs(), "activation": activation, "use_bias": true }),
             name,
             variables: vec![
                 Variable { shape: vec![dense.inputs(), dense.outputs()], values: divided(&dense.kernel()) },
