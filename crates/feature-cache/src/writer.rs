@@ -34,9 +34,9 @@ pub struct CacheWriter {
     lock: WriterLock,
 }
 
-/// Name in the working folder: the new cache, until it is complete.
+/// Name in the working folder: the new cache while it is written; where folders were exchanged, then the old one.
 const NEXT: &str = "next";
-/// Name in the working folder: the cache that is being replaced, where that takes two renames.
+/// Name in the working folder: the cache that is being replaced, on file systems that cannot exchange folders.
 const OLD: &str = "old";
 
 /// Everything that a cache holds besides the rows themselves.
@@ -153,11 +153,12 @@ impl CacheWriter {
         name.push(path.file_name().unwrap_or_default());
         name.push(".extract");
         let lock = WriterLock::acquire(&path, path.with_file_name(name), when_locked)?;
-        // A run that was killed between the first two renames of `swap_by_renames` left the cache here.
+        // A run that was killed in `swap_by_renames` or just after it has left the old cache here.
         let old = lock.folder().join(OLD);
         if old.exists() && !path.exists() {
             fs::rename(&old, &path).context("restore", &path)?;
         }
+        remove_cache(&old)?;
         Ok(Self { path, lock })
     }
 
@@ -224,7 +225,7 @@ impl CacheWriter {
         write_then_rename(&hidden, &path, Durability::Synced, |file| file.write_all(&table)).context("replace", &path)
     }
 
-    /// Ends the run: removes the journal and the working folder.
+    /// Ends the run: removes the journal, the replaced cache and the working folder.
     ///
     /// # Errors
     /// When they cannot be removed.
@@ -235,7 +236,9 @@ impl CacheWriter {
                 fs::remove_file(&file).context("remove", &file)?;
             }
         }
-        remove_cache(&folder.join(NEXT))?;
+        for replaced in [NEXT, OLD] {
+            remove_cache(&folder.join(replaced))?;
+        }
         self.lock.remove_folder();
         Ok(())
     }
@@ -349,24 +352,24 @@ fn damaged(path: &Path, damage: Damage) -> CacheError {
 
 /// Exchanges the folders `next` and `cache`; if there is no `cache` yet, renames `next` to it.
 fn swap(next: &Path, cache: &Path) -> Result<(), CacheError> {
-    let swapped = match renameat_with(CWD, next, CWD, cache, RenameFlags::EXCHANGE) {
+    let exchanged = renameat_with(CWD, next, CWD, cache, RenameFlags::EXCHANGE);
+    let swapped = match exchanged {
+        Ok(()) => Ok(()),
         // There is no cache yet.
         Err(Errno::NOENT) => fs::rename(next, cache),
-        // The file system cannot exchange (some network file systems): for a moment there is no cache, but never half
-        // of one.
+        // Some network file systems cannot exchange.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => swap_by_renames(next, cache),
-        exchanged => exchanged.map_err(Into::into),
+        Err(error) => Err(error.into()),
     };
     swapped.context("replace", cache)?;
     cache.parent().map_or(Ok(()), |folder| sync_folder(folder).context("write", folder))
 }
 
+/// Moves the old cache into the working folder, then the new one into its place: between the two there is no cache, but
+/// never half of one. [`CacheWriter::open`] repairs what a kill leaves.
 fn swap_by_renames(next: &Path, cache: &Path) -> std::io::Result<()> {
-    let old = next.with_file_name(OLD);
-    fs::rename(cache, &old)?;
-    fs::rename(next, cache)?;
-    // The old cache goes where `finish` removes it.
-    fs::rename(old, next)
+    fs::rename(cache, next.with_file_name(OLD))?;
+    fs::rename(next, cache)
 }
 
 /// Removes the cache folder, if it exists. Fails and removes nothing if the folder holds a foreign file.
@@ -376,4 +379,52 @@ fn remove_cache(folder: &Path) -> Result<(), CacheError> {
     }
     check_replaceable(folder)?;
     fs::remove_dir_all(folder).context("remove", folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::tests::fingerprint;
+
+    /// A cache of one photo whose row is this number.
+    fn write(path: &Path, value: f32) {
+        let key = blake3::hash(&value.to_le_bytes());
+        let photo = IndexEntry { path: "hat/1.jpg".into(), label: 0, blake3: key };
+        let split = SplitContents { photos: vec![photo], skipped: Vec::new() };
+        let contents = CacheContents {
+            fingerprint: fingerprint(),
+            views: None,
+            classes: ClassNames::new(vec!["hat".to_owned()]).unwrap(),
+            splits: [(Split::All, split)].into(),
+        };
+        write_cache(path, &contents, NonZeroUsize::MIN, [(key, &[value][..])]).unwrap();
+    }
+
+    fn value(path: &Path) -> f32 {
+        FeatureCache::open(path).unwrap().split(Split::All).unwrap().row(0).unwrap()[0]
+    }
+
+    /// On a file system that cannot exchange folders, killed after each of the steps.
+    #[test]
+    fn a_kill_between_renames_loses_no_cache_and_leaves_nothing() {
+        for (renames, expected) in [(0, 1.0), (1, 1.0), (2, 2.0)] {
+            let folder = tempfile::tempdir().unwrap();
+            let (cache, working) = (folder.path().join("cache"), folder.path().join(".cache.extract"));
+            let (next, old) = (working.join(NEXT), working.join(OLD));
+            write(&cache, 1.0);
+            fs::create_dir(&working).unwrap();
+            write(&next, 2.0);
+            match renames {
+                0 => {}
+                1 => fs::rename(&cache, &old).unwrap(),
+                _ => swap_by_renames(&next, &cache).unwrap(),
+            }
+
+            CacheWriter::open(&cache, WhenLocked::Fail).unwrap().finish().unwrap();
+            assert_eq!(value(&cache), expected);
+            write(&cache, 3.0);
+            assert_eq!(value(&cache), 3.0);
+            assert!(!working.exists(), "{renames}");
+        }
+    }
 }
