@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::ensure;
-use backbone::Weights;
 use clap::Args;
 use classify::export::{
     Exported, NamedOutput, OnnxOptions, Overwrite, Part, PictureInput, WeightFormat, export_keras, export_npz,
@@ -13,6 +12,8 @@ use classify::export::{
 use command_line::{WeightsArg, choice};
 use head::run::Chosen;
 use stdio::{called, note, output};
+
+use super::weights::weights_for;
 
 /// A format of exported files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +80,10 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let overwrite = if args.replace { Overwrite::Yes } else { Overwrite::No };
     let exported = match args.format {
         Format::Npz => export_npz(&run, &args.out, overwrite)?,
-        Format::Keras => export_keras(&run, &Weights::load(&args.weights.weights)?, &args.out, overwrite)?,
+        Format::Keras => export_keras(&run, &weights_for(&path, &args.weights)?, &args.out, overwrite)?,
         Format::Onnx if args.head_only => export_onnx(&run, Part::Head, &args.onnx_options(), &args.out, overwrite)?,
         Format::Onnx => {
-            let weights = Weights::load(&args.weights.weights)?;
+            let weights = weights_for(&path, &args.weights)?;
             let part = Part::Whole { weights: &weights, input: args.input.unwrap_or_default() };
             export_onnx(&run, part, &args.onnx_options(), &args.out, overwrite)?
         }
