@@ -125,7 +125,7 @@ pub fn run_command(command: &mut Command) -> Ran {
 /// A binary with a clean environment, that sees no GPU: there, rows depend on the batch by rounding.
 pub fn command(name: &str) -> Command {
     let mut command = Command::new(binary(name));
-    command.env_remove("ICEBOX_WEIGHTS").env("CUDA_VISIBLE_DEVICES", "");
+    command.env_remove("ICEBOX_WEIGHTS").env_remove("ICEBOX_PYTHON").env("CUDA_VISIBLE_DEVICES", "");
     command
 }
 

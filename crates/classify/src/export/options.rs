@@ -1,6 +1,5 @@
 //! What is exported, and how.
 
-use std::fmt;
 use std::str::FromStr;
 
 use backbone::Weights;
@@ -125,12 +124,6 @@ impl FromStr for NamedOutput {
             Some(output) if !name.is_empty() => Ok(Self { output, name: name.to_owned() }),
             _ => Err(UnknownOutput(text.to_owned())),
         }
-    }
-}
-
-impl fmt::Display for NamedOutput {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
     }
 }
 
