@@ -269,8 +269,8 @@ fn onnx_runtime_and_keras_answer_as_classify_for_the_clothing_photos() {
         assert_near(&compare(&classified, &answers));
         let archive = folder.path().join(format!("{side}.keras"));
         export(&run_folder, &archive, &["--format", "keras"]).succeeded();
-        let run = Run::load(&run_folder).unwrap();
-        let classes: Vec<&str> = run.config.class_indices.iter().collect();
+        let trained = Run::load(&run_folder).unwrap();
+        let classes: Vec<&str> = trained.config.class_indices.iter().collect();
         compare_with_keras(&python, &archive, size, &classified, &classes);
     }
 }
