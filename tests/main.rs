@@ -3,6 +3,8 @@
 mod caches;
 mod keras;
 mod incremental;
+mod shards;
+mod ray;
 mod orientation;
 mod bad_input;
 mod photos;

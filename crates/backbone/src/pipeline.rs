@@ -11,7 +11,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::mem;
-use std::ops::ControlFlow;
+use std::ops::{AddAssign, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -88,6 +88,15 @@ pub struct Times {
     pub waiting: Duration,
     /// The caller's function.
     pub write: Duration,
+}
+
+impl AddAssign for Times {
+    fn add_assign(&mut self, other: Self) {
+        self.decode += other.decode;
+        self.network += other.network;
+        self.waiting += other.waiting;
+        self.write += other.write;
+    }
 }
 
 /// How [`run`] runs.

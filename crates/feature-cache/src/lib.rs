@@ -12,6 +12,7 @@
 //!   train/labels.npy     (rows,) int64, little-endian: the index of the row's class
 //!   train/index.csv      row, path, label, blake3 of the photo's bytes
 //!   train/skipped.csv    path, reason (only if a photo was skipped)
+//!   shards/I-of-N/       caches of parts of the data set, before they are merged; shards/I-of-N.json: their ShardRecord
 //! ```
 //!
 //! with one folder per split: `train`, `validation`, `test`, or `all` for a data set without splits.
@@ -43,10 +44,12 @@ mod split;
 mod difference;
 mod fingerprint;
 mod views;
+mod shard;
 mod damage;
 mod error;
 mod durable;
 mod npy;
+mod table;
 mod index;
 mod hashes;
 mod manifest;
@@ -54,7 +57,10 @@ mod cache;
 mod verify;
 mod lock;
 mod journal;
+mod photo_marker;
+mod split_writer;
 mod writer;
+mod merge;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -70,10 +76,12 @@ pub use hashes::{HashedPhoto, Hashes};
 pub use index::{IndexEntry, SkippedPhoto};
 pub use journal::Journal;
 pub use lock::WhenLocked;
+pub use photo_marker::{Left, PhotoMarker};
+pub use shard::{Shard, ShardError, ShardRecord};
 pub use split::Split;
 pub use verify::{Finding, SharedPhoto, photos_in_two_splits, verify};
 pub use views::{Augmentation, Views};
-pub use writer::{CacheContents, CacheWriter, RowSource, SplitContents, write_cache};
+pub use writer::{CacheContents, CacheWriter, RowSource, ShardState, SplitContents, write_cache};
 
 #[cfg(target_endian = "big")]
 compile_error!("the cache's arrays are little-endian and are mapped into memory as they are");

@@ -10,11 +10,12 @@ use backbone::{BatchSize, EmbedSpec, Times};
 use clap::Args;
 use command_line::{LimitsArgs, ThreadsArg, WeightsArg, cancel_on_signals, choice, raise_limits};
 use extract::extraction::{Extraction, OnError, Summary};
-use feature_cache::WhenLocked;
+use feature_cache::{Shard, WhenLocked};
 use stdio::{OutputError, called, note, output};
 
 use super::compute::ComputeArgs;
 use super::dry_run;
+use super::shard;
 use super::views::ViewsArgs;
 
 /// `extract DATASET --out CACHE`.
@@ -26,6 +27,10 @@ pub struct ExtractionArgs {
     /// Cache to write or bring up to date
     #[arg(long, value_name = "CACHE", required_unless_present = "dry_run")]
     out: Option<PathBuf>,
+    /// Extract only shard I of N, counted from 0, into CACHE/shards/I-of-N: several machines can extract one data set.
+    /// auto: the number of this task in its Slurm job array or Kubernetes Indexed Job. Then: extract merge CACHE
+    #[arg(long, value_name = "I/N", value_parser = shard::parse)]
+    shard: Option<Shard>,
     #[command(flatten)]
     weights: WeightsArg,
     /// Side of the network's input in pixels, 71 or more
@@ -94,6 +99,7 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
         },
         compute: args.compute.compute(args.batch_size, threads),
         limits: args.limits.limits(),
+        shard: args.shard,
         views: args.views.views()?,
         on_error: args.on_error,
         rehash: args.rehash,
@@ -145,7 +151,6 @@ fn warn(summary: &Summary) {
 }
 
 fn report(summary: &Summary) -> Result<(), OutputError> {
-    let cache = summary.cache.display();
     output!("photos   {}", summary.changes)?;
     output!("computed {} rows, {:.1} s", summary.computed, summary.elapsed.as_secs_f64())?;
     for (&split, rows) in &summary.rows {
@@ -160,13 +165,17 @@ fn report(summary: &Summary) -> Result<(), OutputError> {
             _ => output!("{split:<8} {rows} rows in {}", folder.join("features.npy").display())?,
         }
     }
-    output!("\nnext: {} train {cache}", called("head"))
+    match summary.shard {
+        None => output!("\nnext: {} train {}", called("head"), summary.cache.display()),
+        Some(shard) => output!("\nnext, when all {} shards are done: {} merge CACHE", shard.count(), called("extract")),
+    }
 }
 
 fn to_json(summary: &Summary) -> serde_json::Value {
     let changes = summary.changes;
     serde_json::json!({
         "cache": summary.cache,
+        "shard": summary.shard.map(|shard| shard.to_string()),
         "rows": summary.rows,
         "views": summary.views,
         "photos": {

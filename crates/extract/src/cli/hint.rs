@@ -4,6 +4,7 @@ use anyhow::{Error, anyhow};
 use backbone::{ComputeError, EmbedderError, Precision};
 use command_line::{compute_hint, embedder_hint, raise_limits};
 use extract::extraction::ExtractError;
+use extract::merge::MergeError;
 use extract::verify::VerifyError;
 use feature_cache::CacheError;
 
@@ -22,6 +23,9 @@ fn hint(error: &Error) -> Option<String> {
     }
     if let Some(error) = error.downcast_ref::<VerifyError>() {
         return verify_hint(error);
+    }
+    if let Some(error) = error.downcast_ref::<MergeError>() {
+        return merge_hint(error);
     }
     if let Some(error) = error.downcast_ref::<EmbedderError>() {
         return embedder_hint(error);
@@ -62,6 +66,24 @@ fn verify_hint(error: &VerifyError) -> Option<String> {
     }
 }
 
+fn merge_hint(error: &MergeError) -> Option<String> {
+    let hint = match error {
+        MergeError::Cache(error) => return cache_hint(error),
+        MergeError::NoShards(_) => "; make them with extract DATASET --out CACHE --shard I/N",
+        MergeError::Incomplete { .. } | MergeError::NoRecord { .. } => "\nextract them with --shard I/N",
+        MergeError::SeveralCounts { .. } => "; remove those that are not wanted",
+        MergeError::OtherDataSet { .. } | MergeError::OtherClasses { .. } => {
+            "\nextract all shards again, which computes only what is new"
+        }
+        MergeError::Doubled { .. } => "; remove it, and extract it with --shard I/N",
+        MergeError::OtherFingerprint { .. } | MergeError::OtherViews { .. } => {
+            "\nextract one of them again with --replace"
+        }
+        MergeError::ClassWithoutPhotos { .. } => return None,
+    };
+    Some(hint.to_owned())
+}
+
 fn cache_hint(error: &CacheError) -> Option<String> {
     let hint = match error {
         CacheError::NotACache(path) => {
@@ -74,6 +96,10 @@ fn cache_hint(error: &CacheError) -> Option<String> {
             "\nto train on fewer of them: head train --views N; to drop them and keep the rows: --replace"
         }
         CacheError::Locked { .. } => "; wait for it with --wait",
+        CacheError::Unmerged(path) => {
+            return Some(format!("; merge them: extract merge {}; or remove the folder of shards", path.display()));
+        }
+        CacheError::OtherShards { .. } => "; merge those that are there, or remove their folder",
         CacheError::Foreign(_) => "; move it away, or choose another --out",
         _ => return None,
     };
