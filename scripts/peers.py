@@ -6,6 +6,8 @@ from pathlib import Path
 
 # What the numbers in README.md were measured with.
 PACKAGES = [
+    "ray==2.60.0",
+    "kubernetes-validate==1.37.0",
     "tensorflow-cpu==2.21.0",
     "keras==3.15.1",
     "pillow==13.0.0",

@@ -5,6 +5,7 @@ mod keras;
 mod incremental;
 mod shards;
 mod ray;
+mod deploy;
 mod orientation;
 mod bad_input;
 mod photos;

@@ -473,8 +473,9 @@ impl Extraction {
     }
 }
 
-/// Why a photo is not tried any more.
-const DEADLY: &str = "ends every process that computes it";
+/// Why a photo is skipped that has ended several processes while they computed nothing else: out of memory, perhaps, or
+/// by a decoder that crashes. Later runs skip it, too, as long as its bytes are the same.
+pub const DEADLY: &str = "ends every process that computes it";
 
 /// The length of a row.
 const ROW_LENGTH: NonZeroUsize = NonZeroUsize::new(COLUMNS).unwrap();

@@ -9,7 +9,7 @@ use backbone::xception::{MAX_SIDE, MIN_SIDE};
 use backbone::{BatchSize, EmbedSpec, Times};
 use clap::Args;
 use command_line::{LimitsArgs, ThreadsArg, WeightsArg, cancel_on_signals, choice, raise_limits};
-use extract::extraction::{Extraction, OnError, Summary};
+use extract::extraction::{DEADLY, Extraction, OnError, Summary};
 use feature_cache::{Shard, WhenLocked};
 use stdio::{OutputError, called, note, output};
 
@@ -133,6 +133,9 @@ fn warn(summary: &Summary) {
         );
         for photo in summary.skipped.iter().take(LISTED) {
             note!("  {}: {}", photo.path.display(), photo.reason);
+        }
+        if summary.skipped.iter().any(|photo| photo.reason == DEADLY) {
+            note!("note: a photo that {DEADLY} is tried again only with --rehash, or when it has changed");
         }
     }
     for ignored in summary.ignored.iter().take(LISTED) {
