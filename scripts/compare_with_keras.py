@@ -26,7 +26,7 @@ BATCH = 32
 # The bounds, which README.md lists: two to four times what was measured.
 MAX_FEATURE_DISTANCE = 5e-6
 MAX_FEATURE_DIFFERENCE = 5e-5
-MAX_LOSS_DIFFERENCE = 5e-5
+MAX_LOSS_DIFFERENCE = 1e-4
 # Losses below this are compared as if they were this: near 0, float32 logits leave them no relative precision.
 SMALL_LOSS = 0.01
 MAX_WEIGHT_DISTANCE = 1e-4

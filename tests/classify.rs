@@ -3,12 +3,16 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use end_to_end::{Photos, Ran, command, contents, extract, run, shared_folder, temporary, workspace};
+use end_to_end::{
+    Photos, Ran, binary, command, contents, extract, run, run_command, shared_folder, temporary, workspace,
+};
 use feature_cache::{FeatureCache, Split};
+use head::layers::Classifier;
 use head::prediction::Predictor;
 use head::run::Run;
+use image::{Rgb, RgbImage};
 use ndarray::{Array1, Array2};
 use ndarray_npy::read_npy;
 use serde_json::{Value, json};
@@ -107,6 +111,13 @@ fn answers_follow_kerass_features() {
     let features: Array2<f32> = read_npy(shared.join("reference/validation_features.npy")).unwrap();
     let labels: Array1<i64> = read_npy(shared.join("reference/validation_labels.npy")).unwrap();
     let trained = Run::load(&out).unwrap();
+    // In another order, from standard input: the same lines.
+    let mut paths: Vec<&str> = answers.iter().map(|answer| answer["path"].as_str().unwrap()).collect();
+    paths.reverse();
+    let mut backwards = lines(&classify_from(&out, paths.join("\n").as_bytes(), &["-", "--json"]).succeeded());
+    backwards.reverse();
+    assert_eq!(backwards, answers);
+
     let [layer] = trained.classifier.layers() else { panic!("a linear head") };
     let kernel = Array2::from_shape_vec((layer.inputs(), layer.outputs()), layer.kernel()).unwrap().mapv(f64::from);
     let bias = Array1::from(layer.bias().to_vec()).mapv(f64::from);
@@ -381,4 +392,43 @@ fn what_cannot_be_classified_is_said_in_a_line() {
         fs::write(trained.run.join(file), bytes).unwrap();
     }
     trained.classify(&[&photo]).succeeded();
+
+    let mut narrow = Run::load(&trained.run).unwrap();
+    narrow.classifier = Classifier::new(64, &[], 3, 1);
+    narrow.calibration = None;
+    narrow.save(&path("narrow")).unwrap();
+    classify(&path("narrow"), &[&photo]).failed_with("the head takes rows of 64 features, and the network gives 2048");
+
+    fs::create_dir(path("photos/unsure")).unwrap();
+    trained.photos.add("unsure/1.png", 3);
+    let (cache, unsure) = (path("cache-2"), path("run-2"));
+    extract(&trained.photos.path(), &cache, &[]).succeeded();
+    run("head", ["train".as_ref(), cache.as_os_str(), "--out".as_ref(), unsure.as_os_str()]).succeeded();
+    classify(&unsure, &[&photo]).succeeded();
+    classify(&unsure, &[&photo, "--threshold", "0.5"])
+        .failed_with("class \"unsure\": --threshold gives photos this name that are in no class");
+}
+
+/// The disk is full: an error, and no part of a copy. With room again the same command does the rest.
+#[test]
+fn a_full_disk_while_sorting_leaves_nothing_half_written() {
+    let trained = Trained::new();
+    // A photo larger than the limit below, behind one that fits.
+    let large = RgbImage::from_fn(300, 300, |x, y| Rgb([(x * 7 + y * 13) as u8, (x * y) as u8, (x ^ y) as u8]));
+    large.save(trained.photos.path().join("shoe/large.bmp")).unwrap();
+    let sorted = trained.photos.sibling("sorted");
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\""]).arg(binary("classify")).arg(&trained.run);
+    limited.args([&trained.path("shoe")[..], "--json", "--sort-into", sorted.to_str().unwrap()]);
+    let ran = run_command(&mut limited);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("large.bmp: cannot be written: File too large"), "{ran:?}");
+    let originals = contents(&trained.photos.path().join("shoe"));
+    let copies = contents(&sorted);
+    assert_eq!(copies.len(), 6, "{copies:?}");
+    for (path, bytes) in copies {
+        assert!(originals.iter().any(|(_, original)| *original == bytes), "{}", path.display());
+    }
+    trained.classify(&[&trained.path("shoe"), "--sort-into", sorted.to_str().unwrap()]).succeeded();
+    assert_eq!(contents(&sorted).len(), 7);
 }

@@ -224,8 +224,15 @@ fn whole_models_that_keras_saves_answer_as_in_keras() {
                 assert!((logit.exp() / sum - expected).abs() <= 1e-4, "{logits:?} {expected}");
             }
         }
-        assert_labels_are_right(&out, &weights);
-        run("classify", [out.to_str().unwrap(), photos().to_str().unwrap()])
-            .failed_with("these are not the weights that the head's training rows were computed with");
+        // The run's own weights are taken unless others are named.
+        assert_labels_are_right(&out, &[]);
+        let imagenet = workspace().join("data/weights/xception.safetensors");
+        fs::rename(out.join("backbone.safetensors"), path("elsewhere.safetensors")).unwrap();
+        let elsewhere = path("elsewhere.safetensors");
+        assert_labels_are_right(&out, &["--weights", elsewhere.to_str().unwrap()]);
+        for others in [&[][..], &["--weights", imagenet.to_str().unwrap()]] {
+            run("classify", [&[out.to_str().unwrap(), photos().to_str().unwrap()], others].concat())
+                .failed_with("these are not the weights that the head's training rows were computed with");
+        }
     }
 }

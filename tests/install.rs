@@ -89,9 +89,9 @@ fn what_is_not_icebox_is_left_alone() {
     fs::create_dir(other.parent().unwrap()).unwrap();
     fs::write(&other, "#!/bin/sh\necho mine\n").unwrap();
     let prefix = folder.path().to_str().unwrap();
-    install(&["--lean", prefix]).failed_with("bin/icebox is not icebox's; move it away");
-    install(&["--uninstall", prefix]).failed_with("bin/icebox is not icebox's");
+    install(&["--lean", prefix]).failed_with("bin/icebox was not installed by icebox; move it");
+    install(&["--uninstall", prefix]).failed_with("bin/icebox was not installed by icebox");
     assert_eq!(fs::read_to_string(&other).unwrap(), "#!/bin/sh\necho mine\n");
     install(&["--lean", "/proc/icebox"]).failed_with("/proc/icebox cannot be written; choose another");
-    install(&["--fat"]).failed_with("--fat: no such option");
+    install(&["--fat"]).failed_with("--fat: unknown option");
 }

@@ -42,6 +42,16 @@ fn photos_on_their_side_have_the_rows_of_upright_ones() {
     let verify = [OsStr::new("verify"), turned.as_os_str(), "--against".as_ref(), dataset.as_os_str()];
     run("extract", verify.into_iter().chain(["--sample", "4"].map(OsStr::new))).succeeded();
 
+    // classify follows the run.
+    let (head, photo) = (photos.sibling("run"), dataset.join("cat/000.png"));
+    let train = [OsStr::new("train"), upright.as_os_str(), "--out".as_ref(), head.as_os_str()];
+    run("head", train.into_iter().chain(["--validation-split", "0.5"].map(OsStr::new))).succeeded();
+    let answer = || run("classify", [head.as_os_str(), photo.as_os_str(), "--json".as_ref()]).succeeded().json();
+    let on_its_side = answer();
+    let turned_back = imageops::rotate90(&image::open(&photo).unwrap().to_rgb8());
+    turned_back.save(&photo).unwrap();
+    assert_eq!(on_its_side, answer());
+
     let difference = "color  now: RGB as Pillow's convert, turned upright as Pillow's exif_transpose  \
                       cache: RGB as Pillow's convert, EXIF orientation ignored";
     extract(&dataset, &stored, &UPRIGHT).failed_with(difference);

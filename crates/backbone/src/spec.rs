@@ -4,12 +4,7 @@ use feature_cache::{Difference, Fingerprint};
 
 use crate::compute::{Device, Precision};
 use crate::pixels::{Interpolation, Limits, Orientation, Preprocess};
-
-/// The network and the layer whose output is pooled.
-const BACKBONE: &str = "Xception without top (Keras), block14_sepconv2_act";
-
-/// Xception's `preprocess_input`.
-const SCALING: &str = "x / 127.5 - 1";
+use crate::xception;
 
 /// How pictures become RGB: as in Pillow.
 const COLOR: &str = "RGB as Pillow's convert, EXIF orientation ignored";
@@ -27,9 +22,6 @@ const FAST_DECODER: &str =
 /// Suffix of an interpolation other than nearest. Those without it are of rows from before Pillow 13 was followed,
 /// whose pixels differ in some photos: it resizes tall ones down before across.
 const AS_PILLOW_13: &str = " as Pillow 13";
-
-/// How the last feature map becomes a row.
-const POOLING: &str = "global average";
 
 /// Suffix of the precision of rows that a GPU computed.
 const ON_GPU: &str = " on CUDA";
@@ -64,12 +56,24 @@ impl Default for EmbedSpec {
 
 /// A fingerprint of rows that this version cannot compute.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is {found:?}, which this version cannot compute")]
+#[error("{}, which this version cannot compute", list(fields))]
 pub struct UnsupportedFingerprint {
-    /// The field of the fingerprint.
+    /// Each field that has a value of which this version does not know the meaning.
+    pub fields: Vec<UnsupportedField>,
+}
+
+/// A field of a fingerprint with a value that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsupportedField {
+    /// The field's name.
     pub field: String,
     /// Its value.
     pub found: String,
+}
+
+fn list(fields: &[UnsupportedField]) -> String {
+    let field = |UnsupportedField { field, found }: &UnsupportedField| format!("{field} is {found:?}");
+    fields.iter().map(field).collect::<Vec<_>>().join(", ")
 }
 
 impl EmbedSpec {
@@ -84,14 +88,14 @@ impl EmbedSpec {
         };
         let on_gpu = if device == Device::Cpu { "" } else { ON_GPU };
         Fingerprint {
-            backbone: BACKBONE.to_owned(),
+            backbone: xception::NAME.to_owned(),
             weights: weights.to_hex().to_string(),
             size: self.side,
             interpolation: interpolation_word(self.interpolation),
-            scaling: SCALING.to_owned(),
+            scaling: xception::SCALING.to_owned(),
             color: color.to_owned(),
             decoder: if self.fast_decode { FAST_DECODER } else { DECODER }.to_owned(),
-            pooling: POOLING.to_owned(),
+            pooling: xception::POOLING.to_owned(),
             precision: format!("{}{on_gpu}", self.precision),
         }
     }
@@ -99,27 +103,25 @@ impl EmbedSpec {
     /// The spec and device (the CPU, or the first GPU) that compute rows with this fingerprint.
     ///
     /// # Errors
-    /// Names a field whose value this version cannot compute.
+    /// Names each field whose value this version cannot compute.
     pub fn from_fingerprint(fingerprint: &Fingerprint) -> Result<(Self, Device), UnsupportedFingerprint> {
-        let unknown =
-            |field: &str, found: &str| UnsupportedFingerprint { field: field.to_owned(), found: found.to_owned() };
+        // A word without a meaning here becomes the default, whose own word then differs.
         let is_meant = |candidate: &Interpolation| interpolation_word(*candidate) == fingerprint.interpolation;
-        let interpolation = Interpolation::ALL.into_iter().find(is_meant);
-        let interpolation = interpolation.ok_or_else(|| unknown("interpolation", &fingerprint.interpolation))?;
+        let interpolation = Interpolation::ALL.into_iter().find(is_meant).unwrap_or(Self::default().interpolation);
         let (precision, device) = match fingerprint.precision.strip_suffix(ON_GPU) {
             Some(precision) => (precision, Device::Cuda(0)),
             None => (fingerprint.precision.as_str(), Device::Cpu),
         };
-        let precision = precision.parse().map_err(|_| unknown("precision", &fingerprint.precision))?;
+        let precision = precision.parse().unwrap_or(Self::default().precision);
         let orientation = if fingerprint.color == UPRIGHT_COLOR { Orientation::Exif } else { Orientation::Stored };
         let fast_decode = fingerprint.decoder == FAST_DECODER;
         let spec = Self { side: fingerprint.size, interpolation, orientation, fast_decode, precision };
-        // The fields that are not in the spec must have the values of this version.
-        let same = Fingerprint { weights: fingerprint.weights.clone(), ..spec.fingerprint(blake3::hash(b""), device) };
-        match same.differences(fingerprint).pop() {
-            None => Ok((spec, device)),
-            Some(Difference { field, other, .. }) => Err(unknown(&field, &other)),
+        let known = Fingerprint { weights: fingerprint.weights.clone(), ..spec.fingerprint(blake3::hash(b""), device) };
+        let mut fields = Vec::new();
+        for Difference { field, other, .. } in known.differences(fingerprint) {
+            fields.push(UnsupportedField { field, found: other });
         }
+        if fields.is_empty() { Ok((spec, device)) } else { Err(UnsupportedFingerprint { fields }) }
     }
 
     /// How photos become the network's input.
@@ -158,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_that_cannot_be_computed_names_its_field() {
+    fn a_fingerprint_that_cannot_be_computed_names_each_field() {
         let known = EmbedSpec::default().fingerprint(blake3::hash(b"weights"), Device::Cpu);
         type Change = fn(&mut Fingerprint);
         let changes: [(&str, Change); 9] = [
@@ -176,9 +178,11 @@ mod tests {
             let mut changed = known.clone();
             change(&mut changed);
             let error = EmbedSpec::from_fingerprint(&changed).unwrap_err();
-            assert_eq!(error.field, field);
             let (_, found) = changed.fields().into_iter().find(|(name, _)| *name == field).unwrap();
-            assert_eq!(error.to_string(), format!("{field} is {found:?}, which this version cannot compute"));
+            assert_eq!(error.fields, [UnsupportedField { field: field.to_owned(), found }]);
         }
+        let changed = Fingerprint { scaling: "none".to_owned(), interpolation: "sinc".to_owned(), ..known };
+        let message = "interpolation is \"sinc\", scaling is \"none\", which this version cannot compute";
+        assert_eq!(EmbedSpec::from_fingerprint(&changed).unwrap_err().to_string(), message);
     }
 }

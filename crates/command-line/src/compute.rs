@@ -19,44 +19,44 @@ pub struct DeviceArg {
 /// The option for the kernels.
 #[derive(Debug, Args)]
 pub struct KernelsArg {
-    /// Which kernels run the network: auto (icebox's own where they are faster), own (f32 on the CPU), libtorch; their
-    /// rows differ by rounding
+    /// Kernels that run the network: auto (the faster ones), own (icebox's, f32 on the CPU), libtorch; features differ by
+    /// rounding
     #[arg(long, default_value = "auto", value_parser = choice(&Kernels::ALL, Kernels::name))]
     pub kernels: Kernels,
 }
 
 /// Parses a device's name.
-fn device(typed: &str) -> Result<Device, String> {
-    match typed {
+fn device(value: &str) -> Result<Device, String> {
+    match value {
         "auto" => Ok(Device::auto()),
-        _ => typed.parse().map_err(|_| "expected auto, cpu or cuda:N".to_owned()),
+        _ => value.parse().map_err(|_| "expected auto, cpu or cuda:N".to_owned()),
     }
 }
 
-/// The most threads that can be asked for: each has a network's buffers of its own.
+/// Maximum of `--threads`: each thread has its own buffers for the network.
 const MAX_THREADS: usize = 1024;
 
-/// The option for the number of cores.
+/// The option for the number of threads.
 #[derive(Debug, Args)]
 pub struct ThreadsArg {
-    /// Cores to use [default: all]
+    /// CPU threads to use [default: one per core]
     #[arg(long, value_name = "N", value_parser = thread_count)]
     threads: Option<NonZeroUsize>,
 }
 
 impl ThreadsArg {
-    /// The number of cores to use.
+    /// The number of threads to use.
     pub fn threads(&self) -> NonZeroUsize {
         self.threads.unwrap_or_else(all_cores)
     }
 }
 
-fn thread_count(given: &str) -> Result<NonZeroUsize, String> {
-    let count = given.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MAX_THREADS);
+fn thread_count(value: &str) -> Result<NonZeroUsize, String> {
+    let count = value.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MAX_THREADS);
     count.ok_or_else(|| format!("expected a number from 1 to {MAX_THREADS}"))
 }
 
-/// How many cores this process may use.
+/// The number of cores that this process may use.
 pub fn all_cores() -> NonZeroUsize {
     available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

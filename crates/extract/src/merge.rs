@@ -123,6 +123,7 @@ pub enum MergeError {
 /// See [`MergeError`].
 pub fn merge(path: &Path) -> Result<Merged, MergeError> {
     let start = Instant::now();
+    CacheWriter::restore(path)?;
     // Shards that are being written are named; without this look the error would be that the cache is locked.
     complete_count(path)?;
     let writer = CacheWriter::open_merge(path, WhenLocked::Fail)?;

@@ -61,7 +61,7 @@ pub enum VerifyError {
     UnsupportedFingerprint {
         /// The cache.
         cache: PathBuf,
-        /// The field of the fingerprint that is unknown.
+        /// The fields of the fingerprint that are unknown.
         cause: UnsupportedFingerprint,
     },
     /// This version draws other views.

@@ -56,6 +56,7 @@ mod manifest;
 mod cache;
 mod verify;
 mod lock;
+mod shard_state;
 mod journal;
 mod photo_marker;
 mod split_writer;
@@ -78,10 +79,11 @@ pub use journal::Journal;
 pub use lock::WhenLocked;
 pub use photo_marker::{Left, PhotoMarker};
 pub use shard::{Shard, ShardError, ShardRecord};
+pub use shard_state::ShardState;
 pub use split::Split;
 pub use verify::{Finding, SharedPhoto, photos_in_two_splits, verify};
 pub use views::{Augmentation, Views};
-pub use writer::{CacheContents, CacheWriter, RowSource, ShardState, SplitContents, write_cache};
+pub use writer::{CacheContents, CacheWriter, RowSource, SplitContents, write_cache};
 
 #[cfg(target_endian = "big")]
 compile_error!("the cache's arrays are little-endian and are mapped into memory as they are");

@@ -120,7 +120,7 @@ fn write_owner(file: &mut File, access: Access) -> std::io::Result<()> {
 }
 
 /// The working folder of the writer of a cache: `.NAME.extract` next to the cache `NAME`.
-fn working_folder(cache: &Path) -> PathBuf {
+pub(crate) fn working_folder(cache: &Path) -> PathBuf {
     let mut name = OsString::from(WORKING_PREFIX);
     name.push(cache.file_name().unwrap_or_default());
     name.push(WORKING_SUFFIX);

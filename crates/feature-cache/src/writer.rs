@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -19,10 +19,11 @@ use crate::fingerprint::Fingerprint;
 use crate::hashes::Hashes;
 use crate::index::{IndexEntry, SkippedPhoto};
 use crate::journal::Journal;
-use crate::lock::{Access, WORKING_PREFIX, WORKING_SUFFIX, WhenLocked, WriterLock};
+use crate::lock::{Access, WhenLocked, WriterLock, working_folder};
 use crate::manifest::{HASHES, MANIFEST, Manifest, SplitManifest};
 use crate::photo_marker::PhotoMarker;
 use crate::shard::{Shard, ShardRecord};
+use crate::shard_state::ShardState;
 use crate::split::Split;
 use crate::split_writer::SplitWriter;
 use crate::views::Views;
@@ -40,9 +41,9 @@ pub struct CacheWriter {
     _whole: Option<WriterLock>,
 }
 
-/// Name in the working folder: the new cache, until it is complete.
+/// Name in the working folder: the new cache while it is written; where folders were exchanged, then the old one.
 const NEXT: &str = "next";
-/// Name in the working folder: the cache that is being replaced, where that takes two renames.
+/// Name in the working folder: the cache that is being replaced, on file systems that cannot exchange folders.
 const OLD: &str = "old";
 /// Name in the working folder: a shard's new record.
 const RECORD: &str = "record";
@@ -170,13 +171,24 @@ impl CacheWriter {
         let path = resolve(path)?;
         check_replaceable(&path, besides)?;
         let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
-        let writer = Self { path, lock, besides, _whole: None };
-        // A run that was killed between the first two renames of `swap_by_renames` left the cache here.
-        let old = writer.lock.folder().join(OLD);
-        if old.exists() && !writer.path.exists() {
-            fs::rename(&old, &writer.path).context("restore", &writer.path)?;
+        // A run that was killed in `swap_by_renames` or just after it has left the old cache here.
+        let old = lock.folder().join(OLD);
+        if old.exists() && !path.exists() {
+            fs::rename(&old, &path).context("restore", &path)?;
         }
-        Ok(writer)
+        remove_cache(&old)?;
+        Ok(Self { path, lock, besides, _whole: None })
+    }
+
+    /// Puts the cache at `path`, with its shards, back into its place, if a writer that was killed has left it elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn restore(path: &Path) -> Result<(), CacheError> {
+        if path.exists() || !working_folder(path).join(OLD).exists() {
+            return Ok(());
+        }
+        Self::open_merge(path, WhenLocked::Fail).map(drop)
     }
 
     /// Becomes the writer of one shard of the cache at `cache`. Other shards can be written at the same time, the cache
@@ -186,10 +198,7 @@ impl CacheWriter {
     /// As [`Self::open`], and when there is a shard of another number of shards.
     pub fn open_shard(cache: &Path, shard: Shard, when_locked: WhenLocked) -> Result<Self, CacheError> {
         let cache = resolve(cache)?;
-        if !cache.exists() {
-            // A merge that was killed may have left the cache in its working folder: restore it.
-            drop(Self::open_merge(&cache, when_locked));
-        }
+        Self::restore(&cache)?;
         check_replaceable(&cache, Besides::Shards)?;
         let whole = WriterLock::acquire(&cache, Access::Shared, when_locked)?;
         let folder = Shard::all_folders(&cache);
@@ -294,7 +303,7 @@ impl CacheWriter {
         PhotoMarker::open(&self.marker_path())
     }
 
-    /// Ends the run: removes the journal and the working folder.
+    /// Ends the run: removes the journal, the replaced cache and the working folder.
     ///
     /// # Errors
     /// When they cannot be removed.
@@ -305,7 +314,9 @@ impl CacheWriter {
                 fs::remove_file(&file).context("remove", &file)?;
             }
         }
-        remove_cache(&folder.join(NEXT))?;
+        for replaced in [NEXT, OLD] {
+            remove_cache(&folder.join(replaced))?;
+        }
         self.lock.remove_folder();
         Ok(())
     }
@@ -385,24 +396,24 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
 
 /// Exchanges the folders `next` and `cache`; if there is no `cache` yet, renames `next` to it.
 fn swap(next: &Path, cache: &Path) -> Result<(), CacheError> {
-    let swapped = match renameat_with(CWD, next, CWD, cache, RenameFlags::EXCHANGE) {
+    let exchanged = renameat_with(CWD, next, CWD, cache, RenameFlags::EXCHANGE);
+    let swapped = match exchanged {
+        Ok(()) => Ok(()),
         // There is no cache yet.
         Err(Errno::NOENT) => fs::rename(next, cache),
-        // The file system cannot exchange (some network file systems): for a moment there is no cache, but never half
-        // of one.
+        // Some network file systems cannot exchange.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => swap_by_renames(next, cache),
-        exchanged => exchanged.map_err(Into::into),
+        Err(error) => Err(error.into()),
     };
     swapped.context("replace", cache)?;
     cache.parent().map_or(Ok(()), |folder| sync_folder(folder).context("write", folder))
 }
 
+/// Moves the old cache into the working folder, then the new one into its place: between the two there is no cache, but
+/// never half of one. [`CacheWriter::open`] repairs what a kill leaves.
 fn swap_by_renames(next: &Path, cache: &Path) -> std::io::Result<()> {
-    let old = next.with_file_name(OLD);
-    fs::rename(cache, &old)?;
-    fs::rename(next, cache)?;
-    // The old cache goes where `finish` removes it.
-    fs::rename(old, next)
+    fs::rename(cache, next.with_file_name(OLD))?;
+    fs::rename(next, cache)
 }
 
 /// Removes the cache folder with its shards, if it exists. Fails and removes nothing if the folder holds a foreign file.
@@ -421,39 +432,50 @@ fn remove_cache(folder: &Path) -> Result<(), CacheError> {
     fs::remove_dir_all(folder).context("remove", folder)
 }
 
-/// What is there of a shard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ShardState {
-    /// A cache that no run is changing.
-    Finished,
-    /// A run is writing it, or has failed or was interrupted: it has a working folder.
-    Unfinished,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::tests::fingerprint;
 
-impl ShardState {
-    /// The shards of the cache at `cache`, finished or not, in order.
-    ///
-    /// # Errors
-    /// When the folder of shards holds anything else, or cannot be read.
-    pub fn list(cache: &Path) -> Result<BTreeMap<Shard, Self>, CacheError> {
-        let folder = Shard::all_folders(cache);
-        let mut shards = BTreeMap::new();
-        let entries = match fs::read_dir(&folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(shards),
-            entries => entries.context("open", &folder)?,
+    /// A cache of one photo whose row is this number.
+    fn write(path: &Path, value: f32) {
+        let key = blake3::hash(&value.to_le_bytes());
+        let photo = IndexEntry { path: "hat/1.jpg".into(), label: 0, blake3: key };
+        let split = SplitContents { photos: vec![photo], skipped: Vec::new() };
+        let contents = CacheContents {
+            fingerprint: fingerprint(),
+            views: None,
+            classes: ClassNames::new(vec!["hat".to_owned()]).unwrap(),
+            splits: [(Split::All, split)].into(),
         };
-        for entry in entries {
-            let path = entry.context("read", &folder)?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let working = name.strip_prefix(WORKING_PREFIX).and_then(|name| name.strip_suffix(WORKING_SUFFIX));
-            if let Some(shard) = working.and_then(|name| Shard::from_folder_name(name.as_ref())) {
-                shards.insert(shard, Self::Unfinished);
-            } else if let Some(shard) = Shard::from_folder_name(name.as_ref()) {
-                shards.entry(shard).or_insert(Self::Finished);
-            } else if name.strip_suffix(".json").and_then(|name| Shard::from_folder_name(name.as_ref())).is_none() {
-                return Err(CacheError::Foreign(path));
+        write_cache(path, &contents, NonZeroUsize::MIN, [(key, &[value][..])]).unwrap();
+    }
+
+    fn value(path: &Path) -> f32 {
+        FeatureCache::open(path).unwrap().split(Split::All).unwrap().row(0).unwrap()[0]
+    }
+
+    /// On a file system that cannot exchange folders, killed after each of the steps.
+    #[test]
+    fn a_kill_between_renames_loses_no_cache_and_leaves_nothing() {
+        for (renames, expected) in [(0, 1.0), (1, 1.0), (2, 2.0)] {
+            let folder = tempfile::tempdir().unwrap();
+            let (cache, working) = (folder.path().join("cache"), folder.path().join(".cache.extract"));
+            let (next, old) = (working.join(NEXT), working.join(OLD));
+            write(&cache, 1.0);
+            fs::create_dir(&working).unwrap();
+            write(&next, 2.0);
+            match renames {
+                0 => {}
+                1 => fs::rename(&cache, &old).unwrap(),
+                _ => swap_by_renames(&next, &cache).unwrap(),
             }
+
+            CacheWriter::open(&cache, WhenLocked::Fail).unwrap().finish().unwrap();
+            assert_eq!(value(&cache), expected);
+            write(&cache, 3.0);
+            assert_eq!(value(&cache), 3.0);
+            assert!(!working.exists(), "{renames}");
         }
-        Ok(shards)
     }
 }

@@ -1,11 +1,11 @@
 //! Adam (Kingma and Ba 2014), as Keras computes it (keras/src/optimizers/adam.py).
 
-use rayon::prelude::*;
+use pulp::Simd;
 
-use crate::kernels::Cores;
-use crate::layers::Classifier;
+use crate::kernels::{Cores, Receive, Sink, give_all};
+use crate::layers::{Batch, Classifier, LayerSinks};
 use crate::settings::Positive;
-use crate::simd::dispatch;
+use crate::simd::{Strip, load, store};
 
 /// Keras's defaults. Note the epsilon: other libraries have 1e-8.
 const BETA_1: f32 = 0.9;
@@ -15,112 +15,140 @@ const EPSILON: f32 = 1e-7;
 const REST_1: f32 = (1.0 - 0.9f64) as f32;
 const REST_2: f32 = (1.0 - 0.999f64) as f32;
 
-/// Fewer parameters are not worth another core.
-const MIN_PER_CORE: usize = 1024;
-
-/// The optimizer's state: the moments of a classifier's gradients, and the number of steps taken.
+/// Adam for one classifier.
 #[derive(Debug, Clone)]
 pub struct Adam {
+    state: State,
+    clipping: Option<Clipping>,
+}
+
+/// The number of steps taken, and the moments of the classifier's gradients.
+#[derive(Debug, Clone)]
+struct State {
     /// Steps taken: t of the paper.
     step: i32,
-    weight_decay: Option<f32>,
-    clip_norm: Option<f32>,
+    weight_decay: f32,
     /// The decaying mean of each parameter's gradient: m of the paper.
     first: Classifier,
     /// The decaying mean of its square: v of the paper.
     second: Classifier,
 }
 
-/// A tensor of parameters with its gradients and moments, all of one length.
-struct Tensor<'a> {
-    parameters: &'a mut [f32],
-    gradients: &'a [f32],
-    first: &'a mut [f32],
-    second: &'a mut [f32],
+/// Keras's `global_clipnorm`: gradients whose norm over all parameters is above the limit are scaled down to it.
+#[derive(Debug, Clone)]
+struct Clipping {
+    limit: f32,
+    /// The whole gradient, of which the norm is taken before the first parameter changes.
+    gradients: Classifier,
 }
 
 impl Adam {
     /// The state before the first step: no steps taken, all moments 0.
     pub fn new(classifier: &Classifier, weight_decay: Option<Positive>, clip_norm: Option<Positive>) -> Self {
+        let weight_decay = weight_decay.map_or(0.0, |decay| decay.get() as f32);
+        let clipping = |norm: Positive| Clipping { limit: norm.get() as f32, gradients: classifier.zeros() };
         Self {
-            step: 0,
-            weight_decay: weight_decay.map(|decay| decay.get() as f32),
-            clip_norm: clip_norm.map(|norm| norm.get() as f32),
-            first: classifier.zeros(),
-            second: classifier.zeros(),
+            state: State { step: 0, weight_decay, first: classifier.zeros(), second: classifier.zeros() },
+            clipping: clip_norm.map(clipping),
         }
     }
 
-    /// Moves the parameters one step down the gradients, which are clipped in place.
+    /// Goes backward through the classifier and moves its parameters one step down the gradients.
     ///
     /// `m += (g - m) (1 - β₁)`, `v += (g² - v) (1 - β₂)`, `p -= α m / (√v + ε)` with
     /// `α = learning_rate √(1 - β₂ᵗ) / (1 - β₁ᵗ)`: the paper's algorithm with the bias corrections moved into α. Before
-    /// it, gradients whose norm over all parameters is above the limit are scaled down to it (Keras's
-    /// `global_clipnorm`), and `p -= p learning_rate weight_decay` (keras/src/optimizers/base_optimizer.py).
-    pub fn step(&mut self, cores: Cores, learning_rate: f32, classifier: &mut Classifier, gradients: &mut Classifier) {
-        self.step += 1;
-        if let Some(limit) = self.clip_norm {
-            clip(gradients, limit);
-        }
-        if let Some(decay) = self.weight_decay {
-            for value in classifier.parameters_mut().flatten() {
-                *value -= *value * decay * learning_rate;
-            }
-        }
-        let alpha = learning_rate * (1.0 - BETA_2.powi(self.step)).sqrt() / (1.0 - BETA_1.powi(self.step));
-        for k in 0..classifier.layers.len() {
-            let (layer, gradient) = (&mut classifier.layers[k], &gradients.layers[k]);
-            let (first, second) = (&mut self.first.layers[k], &mut self.second.layers[k]);
-            let weights = Tensor {
-                parameters: &mut layer.weights,
-                gradients: &gradient.weights,
-                first: &mut first.weights,
-                second: &mut second.weights,
-            };
-            weights.update(cores, alpha);
-            let bias = Tensor {
-                parameters: &mut layer.bias,
-                gradients: &gradient.bias,
-                first: &mut first.bias,
-                second: &mut second.bias,
-            };
-            bias.update(cores, alpha);
-        }
+    /// it, `p -= p learning_rate weight_decay` (keras/src/optimizers/base_optimizer.py).
+    ///
+    /// Parameters and moments are changed while a strip's gradient is in registers. Only clipping needs the whole gradient
+    /// first.
+    pub fn step(&mut self, cores: Cores, learning_rate: f32, classifier: &mut Classifier, batch: Batch<'_>) {
+        let Some(Clipping { limit, gradients }) = &mut self.clipping else {
+            return batch.backward(cores, self.state.sinks(learning_rate, classifier));
+        };
+        classifier.gradients(cores, batch, gradients);
+        clip(gradients, *limit);
+        self.state.apply(learning_rate, classifier, gradients);
     }
 }
 
-impl Tensor<'_> {
-    fn update(self, cores: Cores, alpha: f32) {
-        let share = cores.share(self.parameters.len(), MIN_PER_CORE);
-        if share >= self.parameters.len() {
-            return dispatch(|| self.update_here(alpha));
+impl State {
+    /// Moves the parameters one step down these gradients.
+    fn apply(&mut self, learning_rate: f32, classifier: &mut Classifier, gradients: &Classifier) {
+        for (sinks, gradient) in self.sinks(learning_rate, classifier).into_iter().zip(&gradients.layers) {
+            give_all(sinks.weights, &gradient.weights);
+            give_all(sinks.bias, &gradient.bias);
         }
-        let Self { parameters, gradients, first, second } = self;
-        let shares = (
-            parameters.par_chunks_mut(share),
-            gradients.par_chunks(share),
-            first.par_chunks_mut(share),
-            second.par_chunks_mut(share),
-        );
-        shares.into_par_iter().for_each(|(parameters, gradients, first, second)| {
-            let part = Tensor { parameters, gradients, first, second };
-            dispatch(|| part.update_here(alpha));
-        });
     }
 
-    /// On the caller's core; inlined into the dispatch, so that it is compiled for the processor's vectors.
-    #[inline(always)]
-    fn update_here(self, alpha: f32) {
-        let count = self.parameters.len();
-        // Of one length for all to see: no index is checked in the loop.
-        let (parameters, gradients) = (&mut self.parameters[..count], &self.gradients[..count]);
-        let (first, second) = (&mut self.first[..count], &mut self.second[..count]);
-        for k in 0..count {
-            let gradient = gradients[k];
-            first[k] += (gradient - first[k]) * REST_1;
-            second[k] += (gradient * gradient - second[k]) * REST_2;
-            parameters[k] -= alpha * first[k] / (second[k].sqrt() + EPSILON);
+    /// Begins the next step: what each tensor of parameters does with its gradient.
+    fn sinks<'a>(&'a mut self, learning_rate: f32, classifier: &'a mut Classifier) -> Vec<LayerSinks<Update<'a>>> {
+        self.step += 1;
+        let rates = Rates {
+            alpha: learning_rate * (1.0 - BETA_2.powi(self.step)).sqrt() / (1.0 - BETA_1.powi(self.step)),
+            decay: self.weight_decay * learning_rate,
+        };
+        let moments = self.first.layers.iter_mut().zip(&mut self.second.layers);
+        let mut sinks = Vec::new();
+        for (layer, (first, second)) in classifier.layers.iter_mut().zip(moments) {
+            let (inputs, outputs) = (layer.inputs(), layer.outputs());
+            let (weights, bias) = (&mut layer.weights, &mut layer.bias);
+            sinks.push(LayerSinks {
+                weights: Update { parameters: weights, first: &mut first.weights, second: &mut second.weights, rates },
+                bias: Update { parameters: bias, first: &mut first.bias, second: &mut second.bias, rates },
+                inputs,
+                outputs,
+            });
         }
+        sinks
+    }
+}
+
+/// What a step multiplies by.
+#[derive(Debug, Clone, Copy)]
+struct Rates {
+    alpha: f32,
+    /// The part of a parameter that weight decay takes away.
+    decay: f32,
+}
+
+/// A tensor of parameters with its moments, to be changed by one step.
+struct Update<'a> {
+    parameters: &'a mut [Strip],
+    first: &'a mut [Strip],
+    second: &'a mut [Strip],
+    rates: Rates,
+}
+
+impl Sink for Update<'_> {
+    fn split_at(self, strips: usize) -> (Self, Self) {
+        let (parameters, other_parameters) = self.parameters.split_at_mut(strips);
+        let (first, other_first) = self.first.split_at_mut(strips);
+        let (second, other_second) = self.second.split_at_mut(strips);
+        let others = Self { parameters: other_parameters, first: other_first, second: other_second, rates: self.rates };
+        (Self { parameters, first, second, rates: self.rates }, others)
+    }
+
+    fn parameters(&self) -> &[Strip] {
+        self.parameters
+    }
+}
+
+impl Receive for Update<'_> {
+    #[inline(always)]
+    fn receive<S: Simd>(&mut self, simd: S, strip: usize, gradient: S::f32s) {
+        let (parameters, first, second) =
+            (&mut self.parameters[strip], &mut self.first[strip], &mut self.second[strip]);
+        let (mut p, mut m, mut v) = (load::<S>(parameters), load::<S>(first), load::<S>(second));
+        let (rest_1, rest_2) = (simd.splat_f32s(REST_1), simd.splat_f32s(REST_2));
+        let (alpha, decay) = (simd.splat_f32s(self.rates.alpha), simd.splat_f32s(-self.rates.decay));
+
+        m = simd.mul_add_f32s(simd.sub_f32s(gradient, m), rest_1, m);
+        v = simd.mul_add_f32s(simd.sub_f32s(simd.mul_f32s(gradient, gradient), v), rest_2, v);
+        p = simd.mul_add_f32s(p, decay, p);
+        let divisor = simd.add_f32s(simd.sqrt_f32s(v), simd.splat_f32s(EPSILON));
+        p = simd.sub_f32s(p, simd.div_f32s(simd.mul_f32s(alpha, m), divisor));
+
+        (*parameters, *first, *second) = (store::<S>(p), store::<S>(m), store::<S>(v));
     }
 }
 
@@ -141,28 +169,33 @@ fn clip(gradients: &mut Classifier, limit: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::Dense;
+    use crate::layers::{Activations, Dense};
 
-    /// One weight and one bias; gradients 0.5 and -2, then 1 and 1; computed by hand in double precision. float32 has
-    /// 1 - 0.999 to five digits.
+    fn positive(value: f64) -> Option<Positive> {
+        Positive::new("number", value).ok()
+    }
+
+    /// One weight and one bias.
+    fn layer(weight: f32, bias: f32) -> Classifier {
+        Classifier::from_layers(vec![Dense::from_keras(1, &[weight], &[bias]).unwrap()]).unwrap()
+    }
+
+    /// Gradients 0.5 and -2, then 1 and 1; computed by hand in double precision. float32 has 1 - 0.999 to five digits.
     #[test]
     fn two_steps_are_those_of_the_paper() {
-        let layer = |weight: f32, bias: f32| {
-            Classifier::from_layers(vec![Dense::from_keras(1, &[weight], &[bias]).unwrap()]).unwrap()
-        };
         let mut classifier = layer(1.0, 0.0);
         let mut adam = Adam::new(&classifier, None, None);
         let mut expected = [1.0f64, 0.0];
         let (mut m, mut v) = ([0.0f64; 2], [0.0f64; 2]);
         for (t, gradient) in [(1, [0.5f64, -2.0]), (2, [1.0, 1.0])] {
-            adam.step(Cores::One, 0.1, &mut classifier, &mut layer(gradient[0] as f32, gradient[1] as f32));
+            adam.state.apply(0.1, &mut classifier, &layer(gradient[0] as f32, gradient[1] as f32));
             for k in 0..2 {
                 m[k] = 0.9 * m[k] + 0.1 * gradient[k];
                 v[k] = 0.999 * v[k] + 0.001 * gradient[k] * gradient[k];
                 let corrected = (m[k] / (1.0 - 0.9f64.powi(t)), v[k] / (1.0 - 0.999f64.powi(t)));
                 expected[k] -= 0.1 * corrected.0 / (corrected.1.sqrt() + 1e-7);
             }
-            let found = [classifier.layers[0].weights[0], classifier.layers[0].bias[0]];
+            let found = [classifier.layers[0].kernel()[0], classifier.layers[0].bias()[0]];
             for k in 0..2 {
                 assert!((f64::from(found[k]) - expected[k]).abs() < 3e-6, "step {t}: {found:?}, expected {expected:?}");
             }
@@ -171,36 +204,50 @@ mod tests {
 
     #[test]
     fn decay_shrinks_the_parameters_and_clipping_the_gradients() {
-        let layer = |weight: f32, bias: f32| {
-            Classifier::from_layers(vec![Dense::from_keras(1, &[weight], &[bias]).unwrap()]).unwrap()
-        };
-        let positive = |value| Positive::new("number", value).ok();
         let mut classifier = layer(2.0, -4.0);
-        Adam::new(&classifier, positive(0.5), None).step(Cores::One, 0.1, &mut classifier, &mut layer(0.0, 0.0));
+        Adam::new(&classifier, positive(0.5), None).state.apply(0.1, &mut classifier, &layer(0.0, 0.0));
         assert_eq!(classifier, layer(1.9, -3.8));
 
         let mut gradients = layer(3.0, -4.0);
-        Adam::new(&classifier, None, positive(1.0)).step(Cores::One, 0.1, &mut classifier, &mut gradients);
-        assert!(gradients.parameters().flatten().zip([0.6, -0.8]).all(|(a, b)| (a - b).abs() < 1e-6), "{gradients:?}");
+        clip(&mut gradients, 1.0);
+        let found = [gradients.layers[0].kernel()[0], gradients.layers[0].bias()[0]];
+        assert!((found[0] - 0.6).abs() < 1e-6 && (found[1] + 0.8).abs() < 1e-6, "{found:?}");
         let mut gradients = layer(3.0, -4.0);
-        Adam::new(&classifier, None, positive(5.0)).step(Cores::One, 0.1, &mut classifier, &mut gradients);
+        clip(&mut gradients, 5.0);
         assert_eq!(gradients, layer(3.0, -4.0), "short enough");
     }
 
-    #[test]
-    fn any_number_of_cores_takes_the_same_step() {
-        let start = Classifier::new(700, &[9], 4, 1);
-        let step = |cores| {
-            let (mut classifier, mut gradients) = (start.clone(), Classifier::new(700, &[9], 4, 2));
-            let mut adam = Adam::new(&classifier, None, None);
-            adam.step(cores, 0.1, &mut classifier, &mut gradients);
-            adam.step(cores, 0.1, &mut classifier, &mut gradients);
-            classifier
-        };
-        for cores in [2, 3, 16] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(cores).build().unwrap();
-            assert_eq!(pool.install(|| step(Cores::All)), step(Cores::One), "{cores}");
+    /// Three steps of a classifier on one batch.
+    fn steps(hidden: &[usize], cores: Cores, clip_norm: Option<Positive>) -> Classifier {
+        let features: Vec<f32> = (0..24 * 1500).map(|k| ((k * 13) % 31) as f32 / 15.0 - 1.0).collect();
+        let rows: Vec<&[f32]> = features.chunks_exact(1500).collect();
+        let mut classifier = Classifier::new(1500, hidden, 70, 1);
+        let of_logits: Vec<f32> = (0..24 * 70).map(|k| ((k * 7) % 11) as f32 / 50.0 - 0.1).collect();
+        let mut adam = Adam::new(&classifier, positive(0.01), clip_norm);
+        let mut activations = Activations::default();
+        for _ in 0..3 {
+            classifier.forward(cores, &rows, None, &mut activations);
+            let batch = Batch { rows: &rows, activations: &activations, of_logits: &of_logits, next_rows: &rows };
+            adam.step(cores, 0.1, &mut classifier, batch);
         }
-        assert_ne!(step(Cores::One), start);
+        classifier
+    }
+
+    #[test]
+    fn any_number_of_cores_takes_the_same_steps() {
+        for hidden in [&[][..], &[90], &[600, 40]] {
+            let alone = steps(hidden, Cores::One, None);
+            for cores in [2, 3, 16] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(cores).build().unwrap();
+                assert!(pool.install(|| steps(hidden, Cores::All, None)) == alone, "{hidden:?} {cores}");
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_that_are_kept_first_make_the_same_steps() {
+        for hidden in [&[][..], &[90]] {
+            assert!(steps(hidden, Cores::One, positive(1e9)) == steps(hidden, Cores::One, None), "{hidden:?}");
+        }
     }
 }

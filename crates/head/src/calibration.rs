@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::centroids::Centroids;
 use crate::data::{Rows, TrainingData};
 use crate::fit::each_batch;
+use crate::kernels::Cores;
 use crate::layers::Classifier;
 use crate::probability::energy;
 use crate::settings::{CalibrationConfig, Percentile, TemperatureMode};
@@ -88,7 +89,7 @@ impl Calibration {
         let step = (validation.len() * classes).div_ceil(MAX_LOGITS).max(1);
         let mut energies = Vec::with_capacity(validation.len());
         let (mut sampled_logits, mut sampled_labels) = (Vec::new(), Vec::new());
-        each_batch(classifier, validation, |logits, labels| {
+        each_batch(Cores::of_caller(), classifier, validation, |logits, labels| {
             for (logits, &label) in logits.chunks_exact(classes).zip(labels) {
                 if energies.len().is_multiple_of(step) {
                     sampled_logits.extend_from_slice(logits);

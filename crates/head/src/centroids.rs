@@ -11,10 +11,10 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::cosine::{inverse_length, unit};
+use crate::cosine::{Vectors, inverse_length, unit};
 use crate::data::{Rows, WINDOW};
-use crate::kernels::{Cores, dots};
 use crate::loss::largest;
+use crate::simd::dispatch;
 
 /// Centroids of a class, at most.
 const MAX_PER_CLASS: usize = 20;
@@ -41,11 +41,7 @@ const BLOCK_OF_ALL: usize = 32;
 
 /// Unit vectors that the training rows lie around, each component with the precision of a float16.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Centroids {
-    columns: usize,
-    /// (centroids, columns)
-    values: Vec<f32>,
-}
+pub struct Centroids(Vectors);
 
 /// Why some numbers are no centroids.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +76,7 @@ impl Centroids {
             samples.push(ClassSample { rows, starts });
         }
 
-        let mut values = Vec::new();
+        let mut of_classes: Vec<Vec<f32>> = Vec::new();
         let mut rest = &samples[..];
         while !rest.is_empty() {
             // As many classes as may be in memory together, one at least.
@@ -90,12 +86,11 @@ impl Centroids {
                 count += 1;
             }
             let (together, later) = rest.split_at(count);
-            let found: Vec<Vec<f32>> = together.par_iter().map(|sample| sample.centroids(train)).collect();
-            found.iter().for_each(|centroids| values.extend_from_slice(centroids));
+            of_classes.par_extend(together.par_iter().map(|sample| sample.centroids(train)));
             train.release(ROWS_AT_ONCE);
             rest = later;
         }
-        Self { columns: train.columns(), values }
+        Self(Vectors::new(train.columns(), &of_classes))
     }
 
     /// Centroids of rows of `columns` features from their values, (centroids, columns).
@@ -113,39 +108,38 @@ impl Centroids {
         let wrong = values.chunks_exact(columns).position(|row| (inverse_length(row) - 1.0).abs() > TOLERANCE);
         match wrong {
             Some(centroid) => Err(CentroidsError::NotUnit { centroid }),
-            None => Ok(Self { columns, values }),
+            None => Ok(Self(Vectors::new(columns, &[values]))),
         }
     }
 
     /// The values, (centroids, columns) row-major.
     pub fn to_f16(&self) -> Vec<f16> {
         // Exact: they are rounded already.
-        Vec::from_f32_slice(&self.values)
+        Vec::from_f32_slice(&self.0.values())
     }
 
     /// The length of a row.
     pub fn columns(&self) -> usize {
-        self.columns
+        self.0.columns()
     }
 
     /// The number of centroids.
     pub fn len(&self) -> usize {
-        self.values.len() / self.columns.max(1)
+        self.0.len()
     }
 
     /// Whether there is no centroid: every training row was zero.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.len() == 0
     }
 
     /// The cosine distance of each of these rows to its nearest centroid, from 0 to 2, computed on the caller's core. A row
     /// of zeros, which has no direction, has 1. What a row gets does not depend on the other rows.
     pub fn distances(&self, rows: &[&[f32]]) -> Vec<f32> {
         let mut distances = Vec::with_capacity(rows.len());
-        let mut cosines = vec![0.0; BLOCK_OF_ALL.min(rows.len()) * self.len()];
+        let mut cosines = Vec::new();
         for rows in rows.chunks(BLOCK_OF_ALL) {
-            let cosines = &mut cosines[..rows.len() * self.len()];
-            dots(Cores::One, rows, &self.values, cosines);
+            self.0.products(rows, &mut cosines);
             for (k, row) in rows.iter().enumerate() {
                 let nearest = cosines[k * self.len()..][..self.len()].iter().copied().reduce(f32::max);
                 distances.push(1.0 - nearest.unwrap_or(0.0) * inverse_length(row));
@@ -176,48 +170,64 @@ impl ClassSample {
     fn centroids(&self, train: &Rows<'_>) -> Vec<f32> {
         let columns = train.columns();
         let rows: Vec<&[f32]> = self.rows.iter().map(|&row| train.features[row]).collect();
-        let mut starts = Vec::with_capacity(self.starts.len() * columns);
-        for &row in &self.starts {
-            starts.extend(unit(train.features[row]));
-        }
+        let starts: Vec<Vec<f32>> = self.starts.iter().map(|&row| unit(train.features[row]).collect()).collect();
+        let starts = Vectors::new(columns, &starts);
         let parts: Vec<Vec<f32>> = rows.par_chunks(TASK).map(|rows| sums(rows, &starts)).collect();
 
-        // The parts are added in order, and each centroid gets length 1. One without rows is not needed: its start is as near
-        // to another one, or zero.
+        // The parts are added in order.
         let mut parts = parts.into_iter();
         let mut sums = parts.next().unwrap_or_default();
         for part in parts {
             add(&mut sums, 1.0, &part);
         }
-        let mut centroids = Vec::with_capacity(sums.len());
-        for sum in sums.chunks_exact(columns.max(1)).filter(|sum| inverse_length(sum) > 0.0) {
-            centroids.extend(unit(sum));
+        // In place, each sum gets length 1. One without rows is not needed: its start is as near to another one, or zero.
+        let mut end = 0;
+        for start in (0..sums.len()).step_by(columns.max(1)) {
+            let scale = inverse_length(&sums[start..start + columns]);
+            if scale > 0.0 {
+                sums.copy_within(start..start + columns, end);
+                round_to_f16(&mut sums[end..end + columns], scale);
+                end += columns;
+            }
         }
-        Vec::<f16>::from_f32_slice(&centroids).to_f32_vec()
+        sums.truncate(end);
+        sums
     }
 }
 
+/// Multiplies the values by the factor and rounds each as a float16 does.
+fn round_to_f16(values: &mut [f32], factor: f32) {
+    values.iter_mut().for_each(|value| *value *= factor);
+    Vec::<f16>::from_f32_slice(values).convert_to_f32_slice(values);
+}
+
 /// For each of these unit vectors, (vectors, columns), the sum of the rows, at length 1, that are nearest to it.
-fn sums(rows: &[&[f32]], vectors: &[f32]) -> Vec<f32> {
-    let mut sums = vec![0.0; vectors.len()];
-    let columns = rows.first().map_or(1, |row| row.len());
-    let count = vectors.len() / columns;
-    let mut similarities = vec![0.0; BLOCK * count];
+fn sums(rows: &[&[f32]], vectors: &Vectors) -> Vec<f32> {
+    let (count, columns) = (vectors.len(), vectors.columns());
+    // Zeros are written: zeros that the operating system gives would cost two page faults, the first for being read.
+    let mut sums = Vec::with_capacity(count * columns);
+    sums.resize(count * columns, 0.0);
+    let mut similarities = Vec::new();
     for rows in rows.chunks(BLOCK) {
-        dots(Cores::One, rows, vectors, &mut similarities[..rows.len() * count]);
+        // Lengths first: reading each row from its first to its last value brings it into the cache soonest.
+        let scales: Vec<f32> = rows.iter().map(|row| inverse_length(row)).collect();
+        vectors.products(rows, &mut similarities);
         for (k, row) in rows.iter().enumerate() {
             // Whatever the row's own length, the largest product is that of the largest cosine.
             let nearest = largest(&similarities[k * count..][..count]);
-            add(&mut sums[nearest * columns..][..columns], inverse_length(row), row);
+            add(&mut sums[nearest * columns..][..columns], scales[k], row);
         }
     }
     sums
 }
 
+/// Adds the values, times the factor.
 fn add(sum: &mut [f32], factor: f32, values: &[f32]) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += factor * value;
-    }
+    dispatch(|| {
+        for (sum, value) in sum.iter_mut().zip(values) {
+            *sum += factor * value;
+        }
+    });
 }
 
 /// `count` of these, evenly spaced from the first on; all where there are no more.
@@ -264,7 +274,7 @@ mod tests {
             let (values, labels) = values(sizes);
             let centroids = Centroids::of_rows(&rows(&values, labels), 3);
             assert_eq!((centroids.len(), centroids.columns()), (expected, COLUMNS), "{sizes:?}");
-            for centroid in centroids.values.chunks_exact(COLUMNS) {
+            for centroid in centroids.0.values().chunks_exact(COLUMNS) {
                 assert!((inverse_length(centroid) - 1.0).abs() < 1e-3);
             }
         }
@@ -321,13 +331,13 @@ mod tests {
                 let dot: f64 = row.iter().zip(centroid).map(|(a, b)| f64::from(a * b)).sum();
                 dot / row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
             };
-            let nearest = centroids.values.chunks_exact(COLUMNS).map(cosine).fold(-1.0, f64::max);
+            let nearest = centroids.0.values().chunks_exact(COLUMNS).map(cosine).fold(-1.0, f64::max);
             assert!((f64::from(distance) - (1.0 - nearest)).abs() < 1e-5);
             assert_eq!(centroids.distances(&[row]), [distance]);
         }
         assert_eq!(centroids.distances_of(&rows), all);
 
-        let opposite: Vec<f32> = centroids.values[..COLUMNS].iter().map(|value| -3.0 * value).collect();
+        let opposite: Vec<f32> = centroids.0.values()[..COLUMNS].iter().map(|value| -3.0 * value).collect();
         let [zero, opposite] = centroids.distances(&[&[0.0; COLUMNS], &opposite])[..] else { panic!("two rows") };
         assert_eq!(zero, 1.0);
         assert!(opposite > 1.0);

@@ -2,19 +2,23 @@
 
 use std::num::NonZeroUsize;
 
+use rayon::prelude::*;
+
 use crate::adam::Adam;
 use crate::data::{Rows, WINDOW};
 use crate::dropout::Dropout;
 use crate::history::{Epoch, History};
 use crate::kernels::Cores;
-use crate::layers::{Activations, Classifier};
+use crate::layers::{Activations, Batch, Classifier};
 use crate::loss::{CrossEntropy, correct};
 use crate::sampler::{EpochOrder, RowSampler, ViewSampler};
 use crate::schedule::Progress;
 use crate::settings::{FitConfig, Keep, Monitor};
 
 /// Rows whose logits are computed at a time outside training.
-const EVALUATION_BATCH: usize = 256;
+const EVALUATION_BATCH: usize = 64;
+/// So many of these batches for each core are computed before they are evaluated.
+const BATCHES_PER_CORE: usize = 4;
 
 /// What heads are trained and validated on, and in which batches; heads that are trained together share it.
 #[derive(Debug, Clone)]
@@ -94,38 +98,60 @@ fn train(trainers: &mut [Trainer], data: TrainData<'_>, cores: Cores, mut on_epo
     // Views that are not drawn take no memory, and change no order.
     let window = if views.is_some() { train.window() } else { WINDOW };
     let mut sampler = RowSampler::new(order, train.len(), window);
-    let (mut rows, mut labels) = (Vec::new(), Vec::new());
-    while trainers.iter().any(Trainer::goes_on) {
+    let (mut batch, mut next) = (BatchRows::default(), BatchRows::default());
+    while let Some(last) = trainers.iter().rposition(Trainer::goes_on) {
         let mut seen = 0;
-        for batch in sampler.next_epoch().chunks(batch_size.get()) {
+        let mut batches = sampler.next_epoch().chunks(batch_size.get());
+        next.read(batches.next(), train, &mut views);
+        while !next.labels.is_empty() {
+            std::mem::swap(&mut batch, &mut next);
+            next.read(batches.next(), train, &mut views);
             // At the end of a window its rows are given back: the next batches read others.
-            if seen / window < (seen + batch.len()) / window {
+            let after = seen + batch.labels.len();
+            if seen / window < after / window {
                 train.release(window);
             }
-            seen += batch.len();
+            seen = after;
 
-            rows.clear();
-            labels.clear();
-            for &row in batch {
-                rows.push(train.input_row(row, views.as_mut().map(ViewSampler::draw)));
-                labels.push(train.labels[row]);
-            }
-            for trainer in trainers.iter_mut().filter(|trainer| trainer.goes_on()) {
-                trainer.train_step(cores, &rows, &labels);
+            for (k, trainer) in trainers.iter_mut().enumerate().filter(|(_, trainer)| trainer.goes_on()) {
+                // The next batch is fetched when nobody reads this one any more.
+                let next_rows = if k == last { &next.rows[..] } else { &[] };
+                trainer.train_step(cores, &batch, next_rows);
             }
         }
         for trainer in trainers.iter_mut().filter(|trainer| trainer.goes_on()) {
-            if let Some(epoch) = trainer.end_epoch(train.len(), validation) {
+            if let Some(epoch) = trainer.end_epoch(cores, train.len(), validation) {
                 on_epoch(epoch);
             }
         }
     }
 }
 
+/// The rows of a batch with their labels.
+#[derive(Default)]
+struct BatchRows<'a> {
+    /// (rows, columns)
+    rows: Vec<&'a [f32]>,
+    /// (rows,)
+    labels: Vec<usize>,
+}
+
+impl<'a> BatchRows<'a> {
+    /// Takes these of the rows, or none, in place of those it had.
+    fn read(&mut self, batch: Option<&[usize]>, rows: &Rows<'a>, views: &mut Option<ViewSampler>) {
+        self.rows.clear();
+        self.labels.clear();
+        for &row in batch.unwrap_or_default() {
+            self.rows.push(rows.input_row(row, views.as_mut().map(ViewSampler::draw)));
+            self.labels.push(rows.labels[row]);
+        }
+    }
+}
+
 /// Mean loss and accuracy over the rows.
-pub fn evaluate(classifier: &Classifier, loss: &CrossEntropy, rows: &Rows<'_>) -> (f64, f64) {
+pub fn evaluate(cores: Cores, classifier: &Classifier, loss: &CrossEntropy, rows: &Rows<'_>) -> (f64, f64) {
     let (mut total_loss, mut total_correct) = (0.0, 0);
-    each_batch(classifier, rows, |logits, labels| {
+    each_batch(cores, classifier, rows, |logits, labels| {
         total_loss += loss.loss_and_gradient(logits, labels).0 * labels.len() as f64;
         total_correct += correct(logits, labels, loss.classes());
     });
@@ -135,10 +161,20 @@ pub fn evaluate(classifier: &Classifier, loss: &CrossEntropy, rows: &Rows<'_>) -
 
 /// Calls `on_batch` with the logits, (rows, classes), and the labels of one batch of rows after the other, from the first
 /// row to the last. However many rows there are, only a window of them is in memory.
-pub fn each_batch(classifier: &Classifier, rows: &Rows<'_>, mut on_batch: impl FnMut(&[f32], &[usize])) {
+pub fn each_batch(cores: Cores, classifier: &Classifier, rows: &Rows<'_>, mut on_batch: impl FnMut(&[f32], &[usize])) {
+    let at_once = match cores {
+        Cores::One => EVALUATION_BATCH,
+        Cores::All => EVALUATION_BATCH * BATCHES_PER_CORE * rayon::current_num_threads(),
+    };
     rows.each_window(|features, labels| {
-        for (features, labels) in features.chunks(EVALUATION_BATCH).zip(labels.chunks(EVALUATION_BATCH)) {
-            on_batch(&classifier.logits(features), labels);
+        for (features, labels) in features.chunks(at_once).zip(labels.chunks(at_once)) {
+            let logits: Vec<Vec<f32>> = match cores {
+                Cores::One => vec![classifier.logits(features)],
+                Cores::All => features.par_chunks(EVALUATION_BATCH).map(|rows| classifier.logits(rows)).collect(),
+            };
+            for (logits, labels) in logits.iter().zip(labels.chunks(EVALUATION_BATCH)) {
+                on_batch(logits, labels);
+            }
         }
     });
 }
@@ -153,7 +189,6 @@ struct Trainer {
     loss: CrossEntropy,
     /// The validation loss, where every row counts the same.
     validation_loss: CrossEntropy,
-    gradients: Classifier,
     activations: Activations,
     progress: Progress,
     total_loss: f64,
@@ -182,7 +217,6 @@ impl Trainer {
             dropout: Dropout::new(config.dropout, seed),
             loss: validation_loss.clone().weighted(config.class_weights, &data.train.labels),
             validation_loss,
-            gradients: classifier.zeros(),
             activations: Activations::default(),
             progress: Progress { step: 0, steps_per_epoch, epochs: config.epochs.get() },
             total_loss: 0.0,
@@ -205,22 +239,23 @@ impl Trainer {
         self.diverged.is_none() && done < self.config.epochs.get() && !waited
     }
 
-    /// One step of Adam on a batch.
-    fn train_step(&mut self, cores: Cores, rows: &[&[f32]], labels: &[usize]) {
+    /// One step of Adam on a batch. `next_rows` are those that are read after it.
+    fn train_step(&mut self, cores: Cores, batch: &BatchRows<'_>, next_rows: &[&[f32]]) {
+        let BatchRows { rows, labels } = batch;
         self.classifier.forward(cores, rows, self.dropout.as_mut(), &mut self.activations);
         let logits = self.activations.logits();
         let (loss, of_logits) = self.loss.loss_and_gradient(logits, labels);
         self.total_loss += loss * labels.len() as f64;
         self.total_correct += correct(logits, labels, self.loss.classes());
-        self.classifier.backward(cores, rows, &self.activations, of_logits, &mut self.gradients);
         let learning_rate = self.config.learning_rate.get() * self.config.schedule.factor(self.progress);
-        self.adam.step(cores, learning_rate as f32, &mut self.classifier, &mut self.gradients);
+        let batch = Batch { rows, activations: &self.activations, of_logits: &of_logits, next_rows };
+        self.adam.step(cores, learning_rate as f32, &mut self.classifier, batch);
         self.progress.step += 1;
     }
 
     /// Evaluates the head on the validation rows; none if a loss is no longer finite.
-    fn end_epoch(&mut self, rows: usize, validation: &Rows<'_>) -> Option<Epoch> {
-        let (val_loss, val_accuracy) = evaluate(&self.classifier, &self.validation_loss, validation);
+    fn end_epoch(&mut self, cores: Cores, rows: usize, validation: &Rows<'_>) -> Option<Epoch> {
+        let (val_loss, val_accuracy) = evaluate(cores, &self.classifier, &self.validation_loss, validation);
         let (loss, accuracy) = (self.total_loss / rows as f64, self.total_correct as f64 / rows as f64);
         (self.total_loss, self.total_correct) = (0.0, 0);
         let number = self.history.loss.len() + 1;
@@ -340,7 +375,7 @@ mod tests {
         for monitor in [Monitor::ValLoss, Monitor::ValAccuracy] {
             let best = train(Keep::Best { monitor, patience: None });
             assert_eq!(best.history, to_the_end.history);
-            let (val_loss, val_accuracy) = evaluate(&best.classifier, &CrossEntropy::new(2), &few);
+            let (val_loss, val_accuracy) = evaluate(Cores::One, &best.classifier, &CrossEntropy::new(2), &few);
             let kept = best.kept_epoch - 1;
             assert_eq!((val_loss, val_accuracy), (best.history.val_loss[kept], best.history.val_accuracy[kept]));
             assert!(best.history.val_loss.iter().all(|&loss| monitor != Monitor::ValLoss || loss >= val_loss));

@@ -1,23 +1,22 @@
-//! The two products that all of training is made of, along contiguous rows.
+//! The products that all of training is made of, on strips of 16 values.
 //!
-//! A layer keeps its kernel transposed, (outputs, inputs). Then its outputs are dot products of rows with rows
-//! ([`dots`]), the kernel's gradient is a combination of the input rows, and the gradient of the inputs a combination of
-//! the kernel's rows ([`combine`]). Blocks of results stay in registers; the order of summation is fixed, so the same
-//! machine gives the same bits, on however many cores and whatever else it is doing.
+//! A layer keeps its weights by strips of its inputs, (strips, outputs). The outputs of rows are dot products
+//! ([`dots`]). Backward ([`Backward`]), the gradient of a strip of weights is a combination of the same strip of the rows;
+//! it stays in registers until a [`Sink`] has received it. Every sum is added up in a fixed order, so the same bits come
+//! out on any processor, on however many cores and whatever else it is doing.
 
+use std::array;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::simd::dispatch;
+use crate::simd::{LANES, Strip, dispatch, load, store};
 
-/// Rows that [`dots`] takes at a time.
-const MR: usize = 2;
-/// Outputs at a time: with [`MR`] rows their sums fit into the registers.
-const NR: usize = 5;
-/// Columns that [`combine`] makes at a time: those of a batch's rows stay in the first-level cache.
-const STRIP: usize = 64;
+/// Strips whose products are added up before those of the next ones, 512 inputs: what cores share in a forward pass.
+const GROUP: usize = 32;
+/// Fewer products of two strips are not worth another core.
+const MIN_PRODUCTS: usize = 1 << 14;
 
 /// The cores that the work of one step is spread over. The results are the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,55 +28,63 @@ pub enum Cores {
 }
 
 impl Cores {
-    /// How many of `items` each core takes, a multiple of `unit`.
-    pub(crate) fn share(self, items: usize, unit: usize) -> usize {
+    /// All of them for a caller outside of the pool. A thread of the pool is one of several that each have work of their
+    /// own, and keeps to itself.
+    pub fn of_caller() -> Self {
+        if rayon::current_thread_index().is_none() { Self::All } else { Self::One }
+    }
+
+    /// How many of `items` a core takes, each of so many products of two strips.
+    fn share(self, items: usize, products: usize) -> usize {
         match self {
-            Self::One => items.max(1),
-            Self::All => items.div_ceil(rayon::current_num_threads()).next_multiple_of(unit),
+            Self::One => items,
+            Self::All => items.div_ceil(rayon::current_num_threads()).max(MIN_PRODUCTS.div_ceil(products.max(1))),
         }
     }
 }
 
-/// `out[r][n] = a[r] · b[n]`: `a` is (rows, length), `b` (outputs, length), `out` (rows, outputs).
-pub fn dots(cores: Cores, a: &[&[f32]], b: &[f32], out: &mut [f32]) {
-    let share = cores.share(a.len(), MR);
-    if share >= a.len() {
-        return dispatch(Dots { a, b, out });
+/// `sums[r][n] = rows[r] · weights[n]`, (rows, outputs): `rows` is (rows, strips), `weights` (strips, outputs).
+///
+/// Each group of 512 inputs is summed for itself, in 16 sums that are then added by halves; the groups are added from the
+/// first to the last.
+pub fn dots(cores: Cores, rows: &[&[Strip]], weights: &[Strip], outputs: usize, sums: &mut Vec<f32>) {
+    let results = rows.len() * outputs;
+    if results == 0 {
+        return sums.clear();
     }
-    let outputs = out.len() / a.len();
-    let parts = a.par_chunks(share).zip(out.par_chunks_mut((share * outputs).max(1)));
-    parts.for_each(|(a, out)| dispatch(Dots { a, b, out }));
-}
-
-/// `out[n] = Σ_r coefficient(r, n) rows[r]`: `rows` is (rows, length), `out` (outputs, length).
-pub fn combine(cores: Cores, rows: &[&[f32]], coefficients: Coefficients<'_>, out: &mut [f32]) {
-    let Some(length) = rows.first().map(|row| row.len()).filter(|&length| length > 0) else { return };
-    let share = cores.share(out.len() / length, 1);
-    if share * length >= out.len() {
-        return dispatch(Combine { rows, coefficients, out });
+    let groups = weights.len().div_ceil(GROUP * outputs);
+    sums.resize(groups * results, 0.0);
+    let of_group = |group: usize, sums: &mut [f32]| {
+        let weights = &weights[group * GROUP * outputs..weights.len().min((group + 1) * GROUP * outputs)];
+        dispatch(Dots { rows, first: group * GROUP, weights, outputs, sums });
+    };
+    let share = cores.share(groups, GROUP * results);
+    if share >= groups {
+        sums.chunks_exact_mut(results).enumerate().for_each(|(group, sums)| of_group(group, sums));
+    } else {
+        let each = sums.par_chunks_exact_mut(results).enumerate().with_min_len(share);
+        each.for_each(|(group, sums)| of_group(group, sums));
     }
-    out.par_chunks_mut(share * length).enumerate().for_each(|(part, out)| {
-        let values = &coefficients.values[part * share * coefficients.per_output..];
-        dispatch(Combine { rows, coefficients: Coefficients { values, ..coefficients }, out });
-    });
+
+    let (total, others) = sums.split_at_mut(results);
+    for group in others.chunks_exact(results) {
+        for (total, sum) in total.iter_mut().zip(group) {
+            *total += sum;
+        }
+    }
+    sums.truncate(results);
 }
 
-/// A matrix of the coefficients of [`combine`]: that of input row `r` in output row `n` is
-/// `values[r * per_row + n * per_output]`.
-#[derive(Debug, Clone, Copy)]
-pub struct Coefficients<'a> {
-    /// The matrix, in either order.
-    pub values: &'a [f32],
-    /// The distance from one input row to the next.
-    pub per_row: usize,
-    /// The distance from one output row to the next.
-    pub per_output: usize,
-}
-
+/// The dot products of one group of strips.
 struct Dots<'a> {
-    a: &'a [&'a [f32]],
-    b: &'a [f32],
-    out: &'a mut [f32],
+    /// (rows, strips), of which those from `first` on count.
+    rows: &'a [&'a [Strip]],
+    first: usize,
+    /// (strips of the group, outputs)
+    weights: &'a [Strip],
+    outputs: usize,
+    /// (rows, outputs)
+    sums: &'a mut [f32],
 }
 
 impl WithSimd for Dots<'_> {
@@ -85,156 +92,316 @@ impl WithSimd for Dots<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { a, b, out } = self;
-        let Some(length) = a.first().map(|row| row.len()).filter(|&length| length > 0) else { return };
-        let outputs = b.len() / length;
-        let mut n = 0;
-        while n < outputs {
-            // A full block of outputs or what is left of them, each width compiled for itself.
-            let width = (outputs - n).min(NR);
-            let b = &b[n * length..][..width * length];
-            for (r, a) in a.chunks(MR).enumerate() {
-                let out = &mut out[MR * r * outputs + n..];
-                match (a, width) {
-                    (&[x, y], NR) => dots_block::<S, 2, NR>(simd, [x, y], b, outputs, out),
-                    (&[x, y], 4) => dots_block::<S, 2, 4>(simd, [x, y], b, outputs, out),
-                    (&[x, y], 3) => dots_block::<S, 2, 3>(simd, [x, y], b, outputs, out),
-                    (&[x, y], 2) => dots_block::<S, 2, 2>(simd, [x, y], b, outputs, out),
-                    (&[x, y], _) => dots_block::<S, 2, 1>(simd, [x, y], b, outputs, out),
-                    (&[x], NR) => dots_block::<S, 1, NR>(simd, [x], b, outputs, out),
-                    (&[x], 4) => dots_block::<S, 1, 4>(simd, [x], b, outputs, out),
-                    (&[x], 3) => dots_block::<S, 1, 3>(simd, [x], b, outputs, out),
-                    (&[x], 2) => dots_block::<S, 1, 2>(simd, [x], b, outputs, out),
-                    (&[x], _) => dots_block::<S, 1, 1>(simd, [x], b, outputs, out),
-                    _ => {}
-                }
-            }
-            n += width;
+        // As many sums as fit into the registers, with a vector of each row and one of the weights.
+        if S::REGISTER_COUNT >= 32 {
+            self.in_blocks::<S, 4>(simd, 5);
+        } else {
+            self.in_blocks::<S, 2>(simd, 3);
         }
     }
 }
 
-/// The dot products of `R` rows with `N` rows of `b`: `out` is (R, outputs), of which the first `N` columns are written.
+impl Dots<'_> {
+    /// Takes `R` rows and up to `max_outputs` outputs at a time.
+    #[inline(always)]
+    fn in_blocks<S: Simd, const R: usize>(self, simd: S, max_outputs: usize) {
+        let Self { rows, first, weights, outputs, sums } = self;
+        let count = weights.len() / outputs;
+        let width = even_width(outputs, max_outputs);
+        for start in (0..rows.len()).step_by(R) {
+            // Where fewer rows are left, the last one is taken again.
+            let block = array::from_fn(|r| &rows[rows.len().min(start + r + 1) - 1][first..first + count]);
+            let sums = &mut sums[start * outputs..];
+            for n in (0..outputs).step_by(width) {
+                let (weights, sums) = (&weights[n..], &mut sums[n..]);
+                match width.min(outputs - n) {
+                    1 => dots_block::<S, R, 1>(simd, block, weights, outputs, sums),
+                    2 => dots_block::<S, R, 2>(simd, block, weights, outputs, sums),
+                    3 => dots_block::<S, R, 3>(simd, block, weights, outputs, sums),
+                    4 => dots_block::<S, R, 4>(simd, block, weights, outputs, sums),
+                    _ => dots_block::<S, R, 5>(simd, block, weights, outputs, sums),
+                }
+            }
+        }
+    }
+}
+
+/// The dot products of `R` rows with `N` outputs: each row's are put into its first `N` of `sums`, (rows, outputs).
 #[inline(always)]
 fn dots_block<S: Simd, const R: usize, const N: usize>(
     simd: S,
-    a: [&[f32]; R],
-    b: &[f32],
+    rows: [&[Strip]; R],
+    weights: &[Strip],
     outputs: usize,
-    out: &mut [f32],
+    sums: &mut [f32],
 ) {
-    let length = a[0].len();
-    let whole = length / S::F32_LANES;
-    let a_simd = a.map(|row| &S::as_simd_f32s(row).0[..whole]);
-    let b = std::array::from_fn::<_, N, _>(|n| &b[n * length..][..length]);
-    let b_simd = b.map(|row| &S::as_simd_f32s(row).0[..whole]);
-    // One vector of sums for each result, over the whole vectors of the rows.
-    let mut sums = [[simd.splat_f32s(0.0); N]; R];
-    for k in 0..whole {
-        let row = a_simd.map(|row| row[k]);
+    let count = rows[0].len();
+    let rows = rows.map(|row| &row[..count]);
+    let mut vectors = [[simd.splat_f32s(0.0); N]; R];
+    for (k, weights) in weights.chunks(outputs).enumerate().take(count) {
+        let weights: &[Strip; N] = weights.first_chunk().expect("each strip has weights for N more outputs");
+        let row = rows.map(|row| load::<S>(&row[k]));
         for n in 0..N {
-            let column = b_simd[n][k];
+            let weight = load::<S>(&weights[n]);
             for r in 0..R {
-                sums[r][n] = simd.mul_add_f32s(row[r], column, sums[r][n]);
+                vectors[r][n] = simd.mul_add_f32s(row[r], weight, vectors[r][n]);
             }
         }
     }
-    // The lanes of each, and the products of what is left of the rows.
-    for r in 0..R {
+    for (sums, vectors) in sums.chunks_mut(outputs).zip(vectors) {
         for n in 0..N {
-            // By iterators: indices here take registers from the loop above, which then has a tenth more instructions.
-            let (a, b) = (&a[r][whole * S::F32_LANES..], &b[n][whole * S::F32_LANES..]);
-            let rest: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
-            out[r * outputs + n] = simd.reduce_sum_f32s(sums[r][n]) + rest;
+            sums[n] = simd.reduce_sum_f32s(vectors[n]);
         }
     }
 }
 
-struct Combine<'a> {
-    rows: &'a [&'a [f32]],
-    coefficients: Coefficients<'a>,
-    out: &'a mut [f32],
+/// What becomes of gradients, strip by strip.
+pub(crate) trait Receive {
+    /// Receives the gradient of the strip with this number. To be inlined: the gradient is in a register.
+    fn receive<S: Simd>(&mut self, simd: S, strip: usize, gradient: S::f32s);
 }
 
-impl WithSimd for Combine<'_> {
+/// What becomes of the gradients of a tensor of parameters.
+pub(crate) trait Sink: Receive + Send + Sized {
+    /// The sink for the first `strips` strips, and that for the others.
+    fn split_at(self, strips: usize) -> (Self, Self);
+
+    /// The parameters; those of a strip as they are before its gradient is received.
+    fn parameters(&self) -> &[Strip];
+}
+
+/// Writes the gradients down.
+pub(crate) struct Keep<'a> {
+    /// The parameters.
+    pub parameters: &'a [Strip],
+    /// To be filled, as many.
+    pub gradients: &'a mut [Strip],
+}
+
+impl Sink for Keep<'_> {
+    fn split_at(self, strips: usize) -> (Self, Self) {
+        let (parameters, other_parameters) = self.parameters.split_at(strips);
+        let (gradients, other_gradients) = self.gradients.split_at_mut(strips);
+        (Self { parameters, gradients }, Self { parameters: other_parameters, gradients: other_gradients })
+    }
+
+    fn parameters(&self) -> &[Strip] {
+        self.parameters
+    }
+}
+
+impl Receive for Keep<'_> {
+    #[inline(always)]
+    fn receive<S: Simd>(&mut self, simd: S, strip: usize, gradient: S::f32s) {
+        self.gradients.receive(simd, strip, gradient);
+    }
+}
+
+impl Receive for &mut [Strip] {
+    #[inline(always)]
+    fn receive<S: Simd>(&mut self, _: S, strip: usize, gradient: S::f32s) {
+        self[strip] = store::<S>(gradient);
+    }
+}
+
+/// The backward pass through a layer.
+pub(crate) struct Backward<'a, T> {
+    /// The layer's inputs, (rows, strips).
+    pub rows: &'a [&'a [Strip]],
+    /// The gradient of its outputs, (rows, outputs).
+    pub of_outputs: &'a [f32],
+    /// For the gradient of the weights, (strips, outputs).
+    pub sink: T,
+    /// For the gradient of the inputs, where it is asked for.
+    pub of_inputs: Option<OfInputs<'a>>,
+    /// The rows that are read after this pass.
+    pub next_rows: &'a [&'a [f32]],
+}
+
+/// The gradient of a layer's inputs.
+pub(crate) struct OfInputs<'a> {
+    /// The gradient of the outputs once more, (outputs, rows).
+    pub of_outputs: &'a [f32],
+    /// To be filled, (strips, rows).
+    pub out: &'a mut [Strip],
+}
+
+impl<T: Sink> Backward<'_, T> {
+    /// Runs the pass, each core taking neighbouring strips of the inputs.
+    pub fn run(self, cores: Cores) {
+        let strips = self.rows.first().map_or(0, |row| row.len());
+        let share = cores.share(strips, self.of_outputs.len());
+        self.spread(0..strips, share);
+    }
+
+    /// Runs it for these strips of the inputs, `share` of them on a core.
+    fn spread(self, strips: Range<usize>, share: usize) {
+        if strips.len() <= share {
+            return dispatch(BackwardStrips { pass: self, strips });
+        }
+        // A whole number of shares on either side.
+        let half = strips.len().div_ceil(share) / 2 * share;
+        let outputs = self.of_outputs.len() / self.rows.len();
+        let (left_sink, right_sink) = self.sink.split_at(half * outputs);
+        let (left_inputs, right_inputs) = match self.of_inputs {
+            Some(OfInputs { of_outputs, out }) => {
+                let (left, right) = out.split_at_mut(half * self.rows.len());
+                (Some(OfInputs { of_outputs, out: left }), Some(OfInputs { of_outputs, out: right }))
+            }
+            None => (None, None),
+        };
+        let left = Backward { sink: left_sink, of_inputs: left_inputs, ..self };
+        let right = Backward { sink: right_sink, of_inputs: right_inputs, ..self };
+        let middle = strips.start + half;
+        rayon::join(|| left.spread(strips.start..middle, share), || right.spread(middle..strips.end, share));
+    }
+}
+
+/// A backward pass for some strips of the inputs; its sink and its gradient of the inputs begin with the first of them.
+struct BackwardStrips<'a, T> {
+    pass: Backward<'a, T>,
+    strips: Range<usize>,
+}
+
+impl<T: Sink> WithSimd for BackwardStrips<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { rows, coefficients, out } = self;
-        let Some(length) = rows.first().map(|row| row.len()).filter(|&length| length > 0) else { return };
-        let outputs = out.len() / length;
-        let panels = coefficients.by_panel(rows.len(), outputs);
-        for start in (0..length).step_by(STRIP) {
-            let columns = start..length.min(start + STRIP);
-            for (panel, factors) in panels.chunks_exact(rows.len()).enumerate() {
-                let n = panel * NR;
-                let out = &mut out[n * length..];
-                match outputs - n {
-                    1 => combine_block::<S, 1>(simd, rows, factors, columns.clone(), out),
-                    2 => combine_block::<S, 2>(simd, rows, factors, columns.clone(), out),
-                    3 => combine_block::<S, 3>(simd, rows, factors, columns.clone(), out),
-                    4 => combine_block::<S, 4>(simd, rows, factors, columns.clone(), out),
-                    _ => combine_block::<S, NR>(simd, rows, factors, columns.clone(), out),
-                }
+        let Self { mut pass, strips } = self;
+        let mut done = 0;
+        // Two strips at a time use each factor twice; their sums need more than 16 registers.
+        if S::REGISTER_COUNT >= 32 {
+            while done + 2 <= strips.len() {
+                pass.strips::<S, 2>(simd, strips.start + done, done);
+                done += 2;
+            }
+        }
+        while done < strips.len() {
+            pass.strips::<S, 1>(simd, strips.start + done, done);
+            done += 1;
+        }
+    }
+}
+
+impl<T: Sink> Backward<'_, T> {
+    /// The pass for `C` strips of the inputs from number `strip` on, of which `done` are done.
+    #[inline(always)]
+    fn strips<S: Simd, const C: usize>(&mut self, simd: S, strip: usize, done: usize) {
+        let Self { rows, of_outputs, sink, of_inputs, next_rows } = self;
+        let outputs = of_outputs.len() / rows.len();
+        // The inputs' gradient comes from the weights as they were in the forward pass.
+        if let Some(OfInputs { of_outputs, out }) = of_inputs {
+            let weights = &sink.parameters()[done * outputs..][..C * outputs];
+            let columns = (0..outputs).map(|n| array::from_fn::<_, C, _>(|c| &weights[c * outputs + n]));
+            combine(simd, columns, of_outputs, rows.len(), out, done * rows.len());
+        }
+        let columns = rows.iter().map(|row| array::from_fn::<_, C, _>(|c| &row[strip + c]));
+        combine(simd, columns, of_outputs, outputs, sink, done * outputs);
+        for row in *next_rows {
+            for c in 0..C {
+                prefetch(row, (strip + c) * LANES);
             }
         }
     }
 }
 
-impl Coefficients<'_> {
-    /// Panel by panel of [`NR`] output rows, and in each by input row: the coefficients side by side, 0 beyond the last
-    /// output.
-    fn by_panel(&self, rows: usize, outputs: usize) -> Vec<[f32; NR]> {
-        let mut panels = Vec::with_capacity(outputs.div_ceil(NR) * rows);
-        for first in (0..outputs).step_by(NR) {
-            for r in 0..rows {
-                let mut factors = [0.0; NR];
-                for n in first..outputs.min(first + NR) {
-                    factors[n - first] = self.values[r * self.per_row + n * self.per_output];
-                }
-                panels.push(factors);
-            }
-        }
-        panels
-    }
-}
-
-/// `N` output rows, in these columns: `factors` holds the coefficients of each input row.
+/// `Σ_i factors[i][n] strips[i][c]` for each of the `C` strips c and each of the `count` columns n of the factors: they are
+/// received as (C, count), numbered from `first` on.
 #[inline(always)]
-fn combine_block<S: Simd, const N: usize>(
+fn combine<'a, S: Simd, const C: usize>(
     simd: S,
-    rows: &[&[f32]],
-    factors: &[[f32; NR]],
-    columns: Range<usize>,
-    out: &mut [f32],
+    strips: impl Iterator<Item = [&'a Strip; C]> + Clone,
+    factors: &[f32],
+    count: usize,
+    receiver: &mut impl Receive,
+    first: usize,
 ) {
-    let length = rows[0].len();
-    let step = 2 * S::F32_LANES;
-    let whole = columns.start + columns.len() / step * step;
-    // Two vectors of columns at a time, of all N output rows.
-    for start in (columns.start..whole).step_by(step) {
-        let mut sums = [[simd.splat_f32s(0.0); 2]; N];
-        for (row, factors) in rows.iter().zip(factors) {
-            let row = S::as_simd_f32s(&row[start..start + step]).0;
-            let row = [row[0], row[1]];
-            for (sum, &factor) in sums.iter_mut().zip(factors) {
-                let factor = simd.splat_f32s(factor);
-                *sum = [simd.mul_add_f32s(factor, row[0], sum[0]), simd.mul_add_f32s(factor, row[1], sum[1])];
-            }
-        }
-        for (out, sums) in out.chunks_exact_mut(length).zip(&sums) {
-            S::as_mut_simd_f32s(&mut out[start..start + step]).0.copy_from_slice(sums);
+    let width = even_width(count, if S::REGISTER_COUNT >= 32 { 10 } else { 5 });
+    for start in (0..count).step_by(width) {
+        let panel = Panel { strips: strips.clone(), factors: &factors[start..], count, first: first + start };
+        match width.min(count - start) {
+            1 => panel.combine::<S, 1>(simd, receiver),
+            2 => panel.combine::<S, 2>(simd, receiver),
+            3 => panel.combine::<S, 3>(simd, receiver),
+            4 => panel.combine::<S, 4>(simd, receiver),
+            5 => panel.combine::<S, 5>(simd, receiver),
+            6 => panel.combine::<S, 6>(simd, receiver),
+            7 => panel.combine::<S, 7>(simd, receiver),
+            8 => panel.combine::<S, 8>(simd, receiver),
+            9 => panel.combine::<S, 9>(simd, receiver),
+            _ => panel.combine::<S, 10>(simd, receiver),
         }
     }
-    // The columns that are left, one at a time.
-    for k in whole..columns.end {
-        for n in 0..N {
-            let mut sum = 0.0;
-            for (row, factors) in rows.iter().zip(factors) {
-                sum += factors[n] * row[k];
+}
+
+/// Some columns of the factors of [`combine`], from the first of `factors` on.
+struct Panel<'a, I, const C: usize> {
+    strips: I,
+    factors: &'a [f32],
+    count: usize,
+    first: usize,
+}
+
+impl<'a, I: Iterator<Item = [&'a Strip; C]>, const C: usize> Panel<'_, I, C> {
+    /// The sums of `N` columns, which stay in registers.
+    #[inline(always)]
+    fn combine<S: Simd, const N: usize>(self, simd: S, receiver: &mut impl Receive) {
+        let mut sums = [[simd.splat_f32s(0.0); N]; C];
+        for (strips, factors) in self.strips.zip(self.factors.chunks(self.count)) {
+            let strips = strips.map(load::<S>);
+            let factors: &[f32; N] = factors.first_chunk().expect("each strip has N more factors");
+            for n in 0..N {
+                let factor = simd.splat_f32s(factors[n]);
+                for c in 0..C {
+                    sums[c][n] = simd.mul_add_f32s(factor, strips[c], sums[c][n]);
+                }
             }
-            out[n * length + k] = sum;
+        }
+        for c in 0..C {
+            for n in 0..N {
+                receiver.receive(simd, self.first + c * self.count + n, sums[c][n]);
+            }
+        }
+    }
+}
+
+/// The width of panels, up to `max`, that share `count` columns out evenly.
+fn even_width(count: usize, max: usize) -> usize {
+    count.div_ceil(count.div_ceil(max).max(1))
+}
+
+/// Asks for the line of memory that the value is in.
+#[inline(always)]
+fn prefetch(row: &[f32], value: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing, whatever the address.
+        #[allow(unsafe_code)]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(row.as_ptr().wrapping_add(value).cast());
+        }
+    }
+}
+
+/// Gives a sink the gradients of all its parameters.
+pub(crate) fn give_all<T: Sink>(sink: T, gradients: &[Strip]) {
+    dispatch(GiveAll { sink, gradients });
+}
+
+struct GiveAll<'a, T> {
+    sink: T,
+    gradients: &'a [Strip],
+}
+
+impl<T: Sink> WithSimd for GiveAll<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        for (k, gradient) in self.gradients.iter().enumerate() {
+            self.sink.receive(simd, k, load::<S>(gradient));
         }
     }
 }
@@ -242,42 +409,126 @@ fn combine_block<S: Simd, const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::{copy_rows, strips};
 
     fn values(count: usize, seed: usize) -> Vec<f32> {
         (0..count).map(|k| ((k * 37 + seed * 101) % 29) as f32 / 7.0 - 2.0).collect()
     }
 
-    #[test]
-    fn every_block_shape_agrees_with_the_plain_sums() {
-        for rows in [1, 2, 3, 8] {
-            for outputs in 1..12 {
-                for length in [1, 7, 8, 16, 48, 100] {
-                    let (a, b) = (values(rows * length, 1), values(outputs * length, 2));
-                    let a: Vec<&[f32]> = a.chunks_exact(length).collect();
-                    let mut out = vec![f32::NAN; rows * outputs];
-                    dots(Cores::One, &a, &b, &mut out);
-                    for (r, row) in a.iter().enumerate() {
-                        for n in 0..outputs {
-                            let exact: f64 =
-                                row.iter().zip(&b[n * length..]).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-                            assert!(
-                                (f64::from(out[r * outputs + n]) - exact).abs() < 1e-3,
-                                "{rows} {outputs} {length}"
-                            );
-                        }
-                    }
+    /// A matrix of so many columns, (rows, columns), by strips of its columns, (strips, rows).
+    fn by_strip(matrix: &[f32], columns: usize) -> Vec<Strip> {
+        let rows = matrix.len() / columns;
+        let mut by_strip = vec![[0.0; LANES]; strips(columns) * rows];
+        for (k, &value) in matrix.iter().enumerate() {
+            by_strip[k % columns / LANES * rows + k / columns][k % columns % LANES] = value;
+        }
+        by_strip
+    }
 
-                    let factors = values(rows * outputs, 3);
-                    let coefficients = Coefficients { values: &factors, per_row: outputs, per_output: 1 };
-                    let mut out = vec![f32::NAN; outputs * length];
-                    combine(Cores::One, &a, coefficients, &mut out);
-                    for n in 0..outputs {
-                        for k in 0..length {
-                            let terms = a.iter().enumerate().map(|(r, row)| factors[r * outputs + n] * row[k]);
-                            let exact: f64 = terms.map(f64::from).sum();
-                            assert!((f64::from(out[n * length + k]) - exact).abs() < 1e-3, "{rows} {outputs} {length}");
-                        }
-                    }
+    const SHAPES: [(usize, usize, usize); 8] =
+        [(1, 1, 1), (2, 3, 7), (3, 12, 16), (5, 2, 100), (4, 11, 48), (32, 10, 2048), (9, 40, 600), (33, 23, 1100)];
+
+    /// A layer with the rows that go forward through it and the gradients that go back.
+    struct Case {
+        shape: (usize, usize, usize),
+        /// (rows, inputs)
+        rows: Vec<f32>,
+        /// (outputs, inputs)
+        weights: Vec<f32>,
+        /// (rows, outputs)
+        of_outputs: Vec<f32>,
+    }
+
+    /// What the kernels make of it.
+    #[derive(PartialEq)]
+    struct Results {
+        /// (rows, outputs)
+        sums: Vec<f32>,
+        /// Of the weights, (strips, outputs).
+        gradients: Vec<Strip>,
+        /// (strips, rows)
+        of_inputs: Vec<Strip>,
+    }
+
+    impl Case {
+        fn new(shape: (usize, usize, usize)) -> Self {
+            let (rows, outputs, inputs) = shape;
+            let of_outputs = values(rows * outputs, 3);
+            Self { shape, rows: values(rows * inputs, 1), weights: values(outputs * inputs, 2), of_outputs }
+        }
+
+        fn compute(
+            &self,
+            forward: impl FnOnce(&[&[Strip]], &[Strip], &mut Vec<f32>),
+            backward: impl FnOnce(Backward<'_, Keep<'_>>),
+        ) -> Results {
+            let (rows, outputs, inputs) = self.shape;
+            let weights = by_strip(&self.weights, inputs);
+            let slices: Vec<&[f32]> = self.rows.chunks_exact(inputs).collect();
+            let mut copies = Vec::new();
+            copy_rows(&slices, &mut copies);
+            let strip_rows: Vec<&[Strip]> = copies.chunks_exact(strips(inputs)).collect();
+            let mut sums = Vec::new();
+            forward(&strip_rows, &weights, &mut sums);
+
+            let mut gradients = vec![[f32::NAN; LANES]; weights.len()];
+            let mut of_inputs = vec![[f32::NAN; LANES]; strips(inputs) * rows];
+            let by_output: Vec<f32> =
+                (0..rows * outputs).map(|k| self.of_outputs[k % rows * outputs + k / rows]).collect();
+            backward(Backward {
+                rows: &strip_rows,
+                of_outputs: &self.of_outputs,
+                sink: Keep { parameters: &weights, gradients: &mut gradients },
+                of_inputs: Some(OfInputs { of_outputs: &by_output, out: &mut of_inputs }),
+                next_rows: &slices,
+            });
+            Results { sums, gradients, of_inputs }
+        }
+
+        fn on(&self, cores: Cores) -> Results {
+            let outputs = self.shape.1;
+            self.compute(|rows, weights, sums| dots(cores, rows, weights, outputs, sums), |pass| pass.run(cores))
+        }
+    }
+
+    /// The kernels with the vectors of `simd`.
+    impl WithSimd for &Case {
+        type Output = Results;
+
+        fn with_simd<S: Simd>(self, simd: S) -> Results {
+            let (rows, outputs, inputs) = self.shape;
+            let forward = |strip_rows: &[&[Strip]], weights: &[Strip], sums: &mut Vec<f32>| {
+                sums.resize(rows * outputs, f32::NAN);
+                Dots { rows: strip_rows, first: 0, weights, outputs, sums }.with_simd(simd);
+            };
+            self.compute(forward, |pass| BackwardStrips { pass, strips: 0..strips(inputs) }.with_simd(simd))
+        }
+    }
+
+    #[test]
+    fn every_shape_agrees_with_the_plain_sums() {
+        for shape in SHAPES {
+            let case = Case::new(shape);
+            let (rows, outputs, inputs) = shape;
+            let Results { sums, gradients, of_inputs } = case.on(Cores::One);
+            let near = |found: f32, exact: f64| (f64::from(found) - exact).abs() < 1e-5 * (inputs * outputs) as f64;
+            let product = |a: f32, b: f32| f64::from(a) * f64::from(b);
+            for r in 0..rows {
+                for n in 0..outputs {
+                    let terms = (0..inputs).map(|k| product(case.rows[r * inputs + k], case.weights[n * inputs + k]));
+                    assert!(near(sums[r * outputs + n], terms.sum()), "{shape:?} output {n} of row {r}");
+                }
+            }
+            for k in 0..inputs {
+                for n in 0..outputs {
+                    let terms = (0..rows).map(|r| product(case.of_outputs[r * outputs + n], case.rows[r * inputs + k]));
+                    let found = gradients[k / LANES * outputs + n][k % LANES];
+                    assert!(near(found, terms.sum()), "{shape:?} weight {k} of output {n}");
+                }
+                for r in 0..rows {
+                    let term = |n| product(case.of_outputs[r * outputs + n], case.weights[n * inputs + k]);
+                    let found = of_inputs[k / LANES * rows + r][k % LANES];
+                    assert!(near(found, (0..outputs).map(term).sum()), "{shape:?} input {k} of row {r}");
                 }
             }
         }
@@ -285,28 +536,25 @@ mod tests {
 
     #[test]
     fn any_number_of_cores_gives_the_same_bits() {
-        for cores in [2, 3, 16] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(cores).build().unwrap();
-            for (rows, outputs, length) in [(1, 1, 100), (5, 3, 100), (32, 10, 333), (8, 40, 17)] {
-                let (a, b) = (values(rows * length, 1), values(outputs * length, 2));
-                let a: Vec<&[f32]> = a.chunks_exact(length).collect();
-                let dots = |cores| {
-                    let mut out = vec![f32::NAN; rows * outputs];
-                    dots(cores, &a, &b, &mut out);
-                    out
-                };
-                assert_eq!(pool.install(|| dots(Cores::All)), dots(Cores::One), "{cores} {rows} {outputs} {length}");
+        for shape in SHAPES {
+            let case = Case::new(shape);
+            let alone = case.on(Cores::One);
+            for cores in [2, 3, 16] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(cores).build().unwrap();
+                assert!(pool.install(|| case.on(Cores::All)) == alone, "{shape:?} on {cores} cores");
+            }
+        }
+    }
 
-                let factors = values(rows * outputs, 3);
-                for (per_row, per_output) in [(outputs, 1), (1, rows)] {
-                    let coefficients = Coefficients { values: &factors, per_row, per_output };
-                    let combine = |cores| {
-                        let mut out = vec![f32::NAN; outputs * length];
-                        combine(cores, &a, coefficients, &mut out);
-                        out
-                    };
-                    assert_eq!(pool.install(|| combine(Cores::All)), combine(Cores::One), "{cores} {rows} {outputs}");
-                }
+    #[test]
+    fn vectors_of_any_length_give_the_same_bits() {
+        for shape in SHAPES {
+            let case = Case::new(shape);
+            let longest = dispatch(&case);
+            assert!((&case).with_simd(pulp::Scalar512b) == longest, "{shape:?}");
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                assert!((&case).with_simd(pulp::x86::V3_512b(simd)) == longest, "{shape:?}");
             }
         }
     }

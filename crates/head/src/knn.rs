@@ -3,9 +3,8 @@
 
 use rayon::prelude::*;
 
-use crate::cosine::{inverse_length, unit};
+use crate::cosine::{Vectors, inverse_length, unit};
 use crate::data::Rows;
-use crate::kernels::{Cores, dots};
 
 /// Neighbours that vote.
 pub const NEIGHBOURS: usize = 5;
@@ -43,11 +42,11 @@ fn compare(
     train_labels: &[usize],
 ) {
     let units: Vec<f32> = rows.iter().flat_map(|row| unit(row)).collect();
-    let mut similarities = vec![0.0; TRAIN_BLOCK * rows.len()];
+    let units = Vectors::new(rows.first().map_or(0, |row| row.len()), &[units]);
+    let mut similarities = Vec::new();
     for start in (0..train_rows.len()).step_by(TRAIN_BLOCK) {
         let block = start..train_rows.len().min(start + TRAIN_BLOCK);
-        let similarities = &mut similarities[..block.len() * rows.len()];
-        dots(Cores::One, &train_rows[block.clone()], &units, similarities);
+        units.products(&train_rows[block.clone()], &mut similarities);
         for (row, similarities) in block.zip(similarities.chunks_exact(rows.len())) {
             for (nearest, similarity) in nearest.iter_mut().zip(similarities) {
                 nearest.offer(similarity * inverse_lengths[row], train_labels[row]);

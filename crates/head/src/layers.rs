@@ -4,16 +4,18 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::dropout::Dropout;
-use crate::kernels::{Coefficients, Cores, combine, dots};
+use crate::kernels::{Backward, Cores, Keep, OfInputs, Sink, dots, give_all};
+use crate::simd::{LANES, Strip, copy_rows, cut, strips};
 
 /// A dense layer: `outputs = weights · inputs + bias`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dense {
     inputs: usize,
-    /// (outputs, inputs): Keras's kernel transposed, so that every product runs along contiguous rows.
-    pub(crate) weights: Vec<f32>,
-    /// (outputs,)
-    pub(crate) bias: Vec<f32>,
+    outputs: usize,
+    /// (strips of inputs, outputs): that of an input and an output is in Keras's kernel at the same input and output.
+    pub(crate) weights: Vec<Strip>,
+    /// (strips of outputs,)
+    pub(crate) bias: Vec<Strip>,
 }
 
 /// Dense layers with ReLU between; the last one gives the logits.
@@ -25,12 +27,40 @@ pub struct Classifier {
 /// What a forward pass over a batch leaves for the backward pass. Used again for the next batch, it allocates nothing.
 #[derive(Debug, Default)]
 pub struct Activations {
-    /// Of each layer (rows, outputs), ReLU and dropout applied to all but the last.
+    /// (rows, strips): the rows, where the first layer takes copies of them; otherwise empty.
+    copies: Vec<Strip>,
+    /// Of each layer, ReLU and dropout applied to all but the last: (rows, classes), and (rows, outputs) in whole strips
+    /// for the others.
     outputs: Vec<Vec<f32>>,
-    /// (rows, inputs) after dropout, which a linear head applies to its input; empty for any other.
-    dropped_rows: Vec<f32>,
+    /// Room for the sums of [`dots`].
+    sums: Vec<f32>,
     /// What dropout multiplied the values by that it kept.
     scale: f32,
+}
+
+/// A batch that has gone forward, with the gradient of its logits.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// (rows, inputs)
+    pub rows: &'a [&'a [f32]],
+    /// What [`Classifier::forward`] made of them.
+    pub activations: &'a Activations,
+    /// (rows, classes)
+    pub of_logits: &'a [f32],
+    /// The rows that are read next, to be fetched during the backward pass; they may be none.
+    pub next_rows: &'a [&'a [f32]],
+}
+
+/// Where the gradients of a layer's parameters go.
+pub(crate) struct LayerSinks<T> {
+    /// Of the weights, (strips of inputs, outputs).
+    pub weights: T,
+    /// Of the bias, (strips of outputs,).
+    pub bias: T,
+    /// The layer's inputs.
+    pub inputs: usize,
+    /// The layer's outputs.
+    pub outputs: usize,
 }
 
 /// Parameters whose shapes do not fit each other.
@@ -60,11 +90,22 @@ pub enum ShapeError {
 }
 
 impl Dense {
+    /// A layer whose parameters are all 0.
+    fn zeros(inputs: usize, outputs: usize) -> Self {
+        let (weights, bias) = (vec![[0.0; LANES]; strips(inputs) * outputs], vec![[0.0; LANES]; strips(outputs)]);
+        Self { inputs, outputs, weights, bias }
+    }
+
     /// Keras's default start: weights uniform in ± sqrt(6 / (inputs + outputs)) (Glorot and Bengio 2010), bias zero.
     pub fn glorot(inputs: usize, outputs: usize, random: &mut ChaCha8Rng) -> Self {
         let limit = (6.0 / (inputs + outputs) as f32).sqrt();
-        let weights = (0..inputs * outputs).map(|_| random.random_range(-limit..limit)).collect();
-        Self { inputs, weights, bias: vec![0.0; outputs] }
+        let mut layer = Self::zeros(inputs, outputs);
+        for output in 0..outputs {
+            for input in 0..inputs {
+                *layer.weight_mut(input, output) = random.random_range(-limit..limit);
+            }
+        }
+        layer
     }
 
     /// From Keras's kernel, (inputs, outputs) row-major, and its bias, (outputs,).
@@ -76,17 +117,27 @@ impl Dense {
         if inputs == 0 || outputs == 0 || inputs.checked_mul(outputs) != Some(kernel.len()) {
             return Err(ShapeError::Weights { inputs, outputs, found: kernel.len() });
         }
-        Ok(Self { inputs, weights: transposed(kernel, outputs), bias: bias.to_vec() })
+        let mut layer = Self::zeros(inputs, outputs);
+        for (k, &weight) in kernel.iter().enumerate() {
+            *layer.weight_mut(k / outputs, k % outputs) = weight;
+        }
+        layer.bias.as_flattened_mut()[..outputs].copy_from_slice(bias);
+        Ok(layer)
     }
 
     /// Keras's kernel, (inputs, outputs) row-major.
     pub fn kernel(&self) -> Vec<f32> {
-        transposed(&self.weights, self.inputs)
+        let mut kernel = Vec::with_capacity(self.inputs * self.outputs);
+        for input in 0..self.inputs {
+            let strip = input / LANES * self.outputs;
+            kernel.extend(self.weights[strip..][..self.outputs].iter().map(|strip| strip[input % LANES]));
+        }
+        kernel
     }
 
     /// The bias, (outputs,).
     pub fn bias(&self) -> &[f32] {
-        &self.bias
+        &self.bias.as_flattened()[..self.outputs]
     }
 
     /// Length of an input row.
@@ -96,7 +147,11 @@ impl Dense {
 
     /// Length of an output row.
     pub fn outputs(&self) -> usize {
-        self.bias.len()
+        self.outputs
+    }
+
+    fn weight_mut(&mut self, input: usize, output: usize) -> &mut f32 {
+        &mut self.weights[input / LANES * self.outputs + output][input % LANES]
     }
 
     /// The layer whose output k is this one's output `order[k]`.
@@ -104,21 +159,24 @@ impl Dense {
     /// # Panics
     /// When an element of `order` is not less than the number of outputs.
     pub fn reordered(&self, order: &[usize]) -> Self {
-        let mut reordered = Self { inputs: self.inputs, weights: Vec::new(), bias: Vec::new() };
-        for &output in order {
-            reordered.weights.extend_from_slice(&self.weights[output * self.inputs..][..self.inputs]);
-            reordered.bias.push(self.bias[output]);
+        let mut reordered = Self::zeros(self.inputs, order.len());
+        reordered.weights.clear();
+        for of_strip in self.weights.chunks_exact(self.outputs) {
+            reordered.weights.extend(order.iter().map(|&output| of_strip[output]));
+        }
+        for (bias, &output) in reordered.bias.as_flattened_mut().iter_mut().zip(order) {
+            *bias = self.bias()[output];
         }
         reordered
     }
 
-    /// The outputs of these rows, (rows, outputs), without an activation.
-    fn forward(&self, cores: Cores, rows: &[&[f32]], out: &mut Vec<f32>) {
-        out.resize(rows.len() * self.outputs(), 0.0);
-        dots(cores, rows, &self.weights, out);
-        for row in out.chunks_exact_mut(self.outputs()) {
-            for (value, bias) in row.iter_mut().zip(&self.bias) {
-                *value += bias;
+    /// The outputs of these rows without an activation, (rows, outputs), each row of `out` being `stride` long.
+    fn forward(&self, cores: Cores, rows: &[&[Strip]], stride: usize, sums: &mut Vec<f32>, out: &mut Vec<f32>) {
+        dots(cores, rows, &self.weights, self.outputs, sums);
+        out.resize(rows.len() * stride, 0.0);
+        for (row, sums) in out.chunks_exact_mut(stride).zip(sums.chunks_exact(self.outputs)) {
+            for ((value, sum), bias) in row.iter_mut().zip(sums).zip(self.bias()) {
+                *value = sum + bias;
             }
         }
     }
@@ -181,101 +239,64 @@ impl Classifier {
         mut dropout: Option<&mut Dropout>,
         activations: &mut Activations,
     ) {
-        let Activations { outputs, dropped_rows, scale } = activations;
-        outputs.resize_with(self.layers.len(), Vec::new);
-        dropped_rows.clear();
+        let Activations { copies, outputs, sums, scale } = activations;
         *scale = dropout.as_ref().map_or(1.0, |dropout| dropout.scale());
+        outputs.resize_with(self.layers.len(), Vec::new);
         let last = self.layers.len() - 1;
+
+        // The rows are the cache's. Copies of them are dropped from where there is no hidden layer, or cut into strips.
+        copies.clear();
+        let dropout_of_rows = dropout.as_mut().filter(|_| last == 0);
+        if dropout_of_rows.is_some() || self.inputs() % LANES > 0 {
+            copy_rows(rows, copies);
+        }
+        if let Some(dropout) = dropout_of_rows {
+            drop_out(dropout, copies.as_flattened_mut(), self.inputs());
+        }
+
         for (k, layer) in self.layers.iter().enumerate() {
             let (before, rest) = outputs.split_at_mut(k);
             let output = &mut rest[0];
-            if let Some(hidden) = before.last() {
-                layer.forward(cores, &rows_of(hidden, layer.inputs), output);
-            } else if let Some(dropout) = &mut dropout
-                && k == last
-            {
-                // A linear head has no hidden layer to drop from. The rows are the cache's: a copy is changed.
-                for row in rows {
-                    dropped_rows.extend_from_slice(row);
-                }
-                dropout.apply(dropped_rows);
-                layer.forward(cores, &rows_of(dropped_rows, layer.inputs), output);
-            } else {
-                layer.forward(cores, rows, output);
+            if k == last {
+                layer.forward(cores, &input_rows(rows, copies, before), layer.outputs, sums, output);
+                return;
             }
-            if k < last {
-                relu(output);
-                if let Some(dropout) = &mut dropout {
-                    dropout.apply(output);
-                }
+            let stride = strips(layer.outputs) * LANES;
+            layer.forward(cores, &input_rows(rows, copies, before), stride, sums, output);
+            relu(output);
+            if let Some(dropout) = &mut dropout {
+                drop_out(dropout, output, layer.outputs);
             }
         }
     }
 
-    /// The gradients of all parameters, given the batch's rows, what [`Classifier::forward`] made of them, and the
-    /// gradient of the logits, (rows, classes). `gradients` has the classifier's own shape and is overwritten.
-    pub fn backward(
-        &self,
-        cores: Cores,
-        rows: &[&[f32]],
-        activations: &Activations,
-        gradient_of_logits: Vec<f32>,
-        gradients: &mut Self,
-    ) {
-        let mut of_outputs = gradient_of_logits;
-        for k in (0..self.layers.len()).rev() {
-            let (layer, gradient) = (&self.layers[k], &mut gradients.layers[k]);
-            let outputs = layer.outputs();
-
-            // The bias is added to each row: its gradient is the sum over the rows.
-            gradient.bias.fill(0.0);
-            for row in of_outputs.chunks_exact(outputs) {
-                for (sum, value) in gradient.bias.iter_mut().zip(row) {
-                    *sum += value;
-                }
-            }
-
-            // The weights of an output: the layer's input rows, each times the gradient of that output.
-            let by_row = Coefficients { values: &of_outputs, per_row: outputs, per_output: 1 };
-            if k == 0 {
-                let dropped_rows = rows_of(&activations.dropped_rows, layer.inputs);
-                let rows = if dropped_rows.is_empty() { rows } else { &dropped_rows };
-                combine(cores, rows, by_row, &mut gradient.weights);
-                return;
-            }
-            let hidden = &activations.outputs[k - 1];
-            combine(cores, &rows_of(hidden, layer.inputs), by_row, &mut gradient.weights);
-
-            // The layer's input: its weights' rows, each times the gradient of its output.
-            let by_output = Coefficients { values: &of_outputs, per_row: 1, per_output: outputs };
-            let mut of_inputs = vec![0.0; hidden.len()];
-            combine(cores, &rows_of(&layer.weights, layer.inputs), by_output, &mut of_inputs);
-            // What ReLU or dropout made 0 stays 0 when its input changes a little.
-            for (gradient, value) in of_inputs.iter_mut().zip(hidden) {
-                *gradient *= if *value > 0.0 { activations.scale } else { 0.0 };
-            }
-            of_outputs = of_inputs;
+    /// The gradients of all parameters for a batch, into a classifier of the same shape, which is overwritten.
+    pub fn gradients(&self, cores: Cores, batch: Batch<'_>, gradients: &mut Self) {
+        let mut sinks = Vec::new();
+        for (layer, gradient) in self.layers.iter().zip(&mut gradients.layers) {
+            sinks.push(LayerSinks {
+                weights: Keep { parameters: &layer.weights, gradients: &mut gradient.weights },
+                bias: Keep { parameters: &layer.bias, gradients: &mut gradient.bias },
+                inputs: layer.inputs,
+                outputs: layer.outputs,
+            });
         }
+        batch.backward(cores, sinks);
     }
 
     /// A classifier of the same shape whose parameters are all 0: where gradients and moments begin.
     pub fn zeros(&self) -> Self {
-        let zeros = |layer: &Dense| Dense {
-            inputs: layer.inputs,
-            weights: vec![0.0; layer.weights.len()],
-            bias: vec![0.0; layer.bias.len()],
-        };
-        Self { layers: self.layers.iter().map(zeros).collect() }
+        Self { layers: self.layers.iter().map(|layer| Dense::zeros(layer.inputs, layer.outputs)).collect() }
     }
 
-    /// Every tensor of parameters, layer after layer: weights, (outputs, inputs), then bias, (outputs,).
-    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Vec<f32>> {
-        self.layers.iter().flat_map(|layer| [&layer.weights, &layer.bias])
+    /// Every tensor of parameters, layer after layer: weights, then bias.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &[f32]> {
+        self.layers.iter().flat_map(|layer| [layer.weights.as_flattened(), layer.bias.as_flattened()])
     }
 
     /// [`Classifier::parameters`], to be changed.
-    pub(crate) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Vec<f32>> {
-        self.layers.iter_mut().flat_map(|layer| [&mut layer.weights, &mut layer.bias])
+    pub(crate) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.layers.iter_mut().flat_map(|layer| [layer.weights.as_flattened_mut(), layer.bias.as_flattened_mut()])
     }
 }
 
@@ -286,9 +307,72 @@ impl Activations {
     }
 }
 
-/// The rows of a row-major matrix.
-fn rows_of(matrix: &[f32], length: usize) -> Vec<&[f32]> {
-    matrix.chunks_exact(length).collect()
+impl Batch<'_> {
+    /// Goes backward through the layers, from the last one to the first, and gives each one's sinks the gradients of its
+    /// parameters.
+    pub(crate) fn backward<T: Sink>(self, cores: Cores, layers: Vec<LayerSinks<T>>) {
+        let Batch { rows, activations, of_logits, next_rows } = self;
+        let mut of_outputs = of_logits.to_vec();
+        for (k, layer) in layers.into_iter().enumerate().rev() {
+            let outputs = layer.outputs;
+
+            // The bias is added to each row: its gradient is the sum over the rows.
+            let mut of_bias = vec![[0.0; LANES]; strips(outputs)];
+            for row in of_outputs.chunks_exact(outputs) {
+                for (sum, value) in of_bias.as_flattened_mut().iter_mut().zip(row) {
+                    *sum += value;
+                }
+            }
+            give_all(layer.bias, &of_bias);
+
+            let before = &activations.outputs[..k];
+            let inputs = input_rows(rows, &activations.copies, before);
+            let pass =
+                Backward { rows: &inputs, of_outputs: &of_outputs, sink: layer.weights, of_inputs: None, next_rows };
+            let Some(hidden) = before.last() else { return pass.run(cores) };
+
+            // The gradient of the inputs, which are the outputs of the layer before.
+            let by_output = transposed(&of_outputs, outputs);
+            let mut of_inputs = vec![[0.0; LANES]; hidden.len() / LANES];
+            let of_inputs_too = OfInputs { of_outputs: &by_output, out: &mut of_inputs };
+            Backward { of_inputs: Some(of_inputs_too), next_rows: &[], ..pass }.run(cores);
+            of_outputs = of_hidden(&of_inputs, hidden, layer.inputs, activations.scale);
+        }
+    }
+}
+
+/// The inputs of a layer, (rows, strips): the outputs of the layer before it, or else the copies of the rows, if there are
+/// any, or else the rows.
+fn input_rows<'a>(rows: &[&'a [f32]], copies: &'a [Strip], before: &'a [Vec<f32>]) -> Vec<&'a [Strip]> {
+    let whole = match before.last() {
+        Some(hidden) => hidden.as_chunks().0,
+        None if copies.is_empty() => return cut(rows),
+        None => copies,
+    };
+    whole.chunks_exact((whole.len() / rows.len().max(1)).max(1)).collect()
+}
+
+/// Applies dropout to rows of this length, each in whole strips.
+fn drop_out(dropout: &mut Dropout, values: &mut [f32], length: usize) {
+    for row in values.chunks_exact_mut(strips(length) * LANES) {
+        dropout.apply(&mut row[..length]);
+    }
+}
+
+/// The gradient of a hidden layer's outputs before ReLU and dropout, (rows, outputs): `gradient` is that of the outputs
+/// after them, (strips, rows), and `hidden` those outputs, (rows, outputs) in whole strips.
+fn of_hidden(gradient: &[Strip], hidden: &[f32], outputs: usize, scale: f32) -> Vec<f32> {
+    let stride = strips(outputs) * LANES;
+    let rows = hidden.len() / stride;
+    let mut result = Vec::with_capacity(rows * outputs);
+    for (r, hidden) in hidden.chunks_exact(stride).enumerate() {
+        for n in 0..outputs {
+            // What ReLU or dropout made 0 stays 0 when its input changes a little.
+            let scale = if hidden[n] > 0.0 { scale } else { 0.0 };
+            result.push(gradient[n / LANES * rows + r][n % LANES] * scale);
+        }
+    }
+    result
 }
 
 /// A row-major matrix of so many columns, transposed.
@@ -338,10 +422,10 @@ mod tests {
     fn glorot_kernels_stay_within_their_limit_and_follow_the_seed() {
         let classifier = Classifier::new(64, &[32], 10, 7);
         let limit = (6.0f32 / 96.0).sqrt();
-        let weights = &classifier.layers[0].weights;
+        let weights = classifier.layers[0].kernel();
         assert!(weights.iter().all(|weight| weight.abs() <= limit));
         assert!(weights.iter().any(|weight| weight.abs() > 0.95 * limit));
-        assert!(classifier.layers.iter().all(|layer| layer.bias.iter().all(|&bias| bias == 0.0)));
+        assert!(classifier.layers.iter().all(|layer| layer.bias().iter().all(|&bias| bias == 0.0)));
         assert_eq!(classifier, Classifier::new(64, &[32], 10, 7));
         assert_ne!(classifier, Classifier::new(64, &[32], 10, 8));
     }
@@ -352,7 +436,7 @@ mod tests {
             for rate in [0.0, 0.3] {
                 let mut classifier = Classifier::new(7, hidden, 3, 1);
                 let features: Vec<f32> = (0..4 * 7).map(|k| ((k * 13) % 11) as f32 / 5.0 - 1.0).collect();
-                let rows = rows_of(&features, 7);
+                let rows: Vec<&[f32]> = features.chunks_exact(7).collect();
                 let labels = [0, 2, 1, 2];
                 let loss = CrossEntropy::new(3);
                 // The same values are dropped each time.
@@ -365,9 +449,10 @@ mod tests {
                 let activations = forward(&classifier);
                 let (_, of_logits) = loss.loss_and_gradient(activations.logits(), &labels);
                 let mut gradients = classifier.zeros();
-                classifier.backward(Cores::One, &rows, &activations, of_logits, &mut gradients);
+                let batch = Batch { rows: &rows, activations: &activations, of_logits: &of_logits, next_rows: &[] };
+                classifier.gradients(Cores::One, batch, &mut gradients);
 
-                let gradients: Vec<Vec<f32>> = gradients.parameters().cloned().collect();
+                let gradients: Vec<Vec<f32>> = gradients.parameters().map(<[f32]>::to_vec).collect();
                 for (tensor, gradient) in gradients.iter().enumerate() {
                     for (k, gradient) in gradient.iter().enumerate() {
                         let mut loss_at = |offset: f32| {

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::data::Rows;
 use crate::kernels::Cores;
-use crate::layers::{Activations, Classifier};
+use crate::layers::{Activations, Batch, Classifier};
 use crate::loss::CrossEntropy;
 
 /// Inverse strength of the penalty.
@@ -78,13 +78,14 @@ fn objective(point: &Classifier, train: &Rows<'_>) -> (f64, Vec<f64>) {
 
     // The penalty, which leaves the bias free.
     let penalty = 1.0 / (C * rows);
-    let weights = point.layers().iter().map(|layer| layer.inputs() * layer.outputs()).sum::<usize>();
     let mut squares = 0.0;
     let mut gradient: Vec<f64> = Vec::new();
-    for (k, &value) in point.parameters().flatten().enumerate() {
-        let value = if k < weights { f64::from(value) } else { 0.0 };
-        squares += value * value;
-        gradient.push(penalty * value);
+    for (k, tensor) in point.parameters().enumerate() {
+        for &value in tensor {
+            let value = if k == 0 { f64::from(value) } else { 0.0 };
+            squares += value * value;
+            gradient.push(penalty * value);
+        }
     }
     let mut total = penalty / 2.0 * squares;
 
@@ -94,7 +95,8 @@ fn objective(point: &Classifier, train: &Rows<'_>) -> (f64, Vec<f64>) {
         point.forward(Cores::One, features, None, &mut activations);
         let (mean, of_logits) = loss.loss_and_gradient(activations.logits(), labels);
         let mut gradients = point.zeros();
-        point.backward(Cores::One, features, &activations, of_logits, &mut gradients);
+        let batch = Batch { rows: features, activations: &activations, of_logits: &of_logits, next_rows: &[] };
+        point.gradients(Cores::One, batch, &mut gradients);
         (labels.len() as f64 / rows, mean, gradients)
     };
     let at_once = BLOCK * rayon::current_num_threads();
@@ -151,6 +153,7 @@ fn add(sum: &mut [f64], factor: f64, values: &[f64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::LANES;
 
     fn rows(values: &[[f32; 2]], labels: Vec<usize>) -> Rows<'_> {
         Rows::new(values.iter().map(|row| &row[..]).collect(), labels)
@@ -165,7 +168,9 @@ mod tests {
         let best = fit(&rows, 3);
         let (value, gradient) = objective(&best, &rows);
         assert!(gradient.iter().all(|component| component.abs() <= TOLERANCE), "{gradient:?}");
-        for k in 0..gradient.len() {
+        // Three strips of two weights, and one of three biases.
+        let is_parameter = |k: usize| if k < 3 * LANES { k % LANES < 2 } else { k % LANES < 3 };
+        for k in (0..gradient.len()).filter(|&k| is_parameter(k)) {
             for offset in [-0.05, 0.05] {
                 let mut aside = vec![0.0; gradient.len()];
                 aside[k] = offset;

@@ -1,6 +1,9 @@
 //! Softmax cross-entropy from logits, as Keras's `CategoricalCrossentropy(from_logits=True)`.
 
+use pulp::{Simd, WithSimd};
+
 use crate::settings::{ClassWeights, Fraction};
+use crate::simd::{LANES, dispatch, load, store, strips};
 
 /// The loss over rows of logits, in nats.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,32 +51,97 @@ impl CrossEntropy {
     /// `w (ln Σ_k exp(z_k) - Σ_k t_k z_k)`, with the largest logit taken out first; its gradient is
     /// `w (softmax(z) - t) / rows`.
     pub fn loss_and_gradient(&self, logits: &[f32], labels: &[usize]) -> (f64, Vec<f32>) {
-        let mut gradient = logits.to_vec();
-        let rows = labels.len() as f32;
-        let of_label = 1.0 - self.smoothing;
-        let of_each = self.smoothing / self.classes as f32;
-        let mut total = 0.0;
-        // Each row of the gradient begins as the row's logits and is replaced in place.
-        for (row, &label) in gradient.chunks_exact_mut(self.classes).zip(labels) {
-            let weight = self.weights.get(label).copied().unwrap_or(1.0);
-            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let mut expected = of_label * (row[label] - largest);
-            if self.smoothing > 0.0 {
-                expected += of_each * row.iter().map(|value| value - largest).sum::<f32>();
-            }
-            let mut sum = 0.0;
-            for value in row.iter_mut() {
-                *value = (*value - largest).exp();
-                sum += *value;
-            }
-            total += f64::from(weight * (sum.ln() - expected));
-            for value in row.iter_mut() {
-                *value = weight * (*value / (sum * rows) - of_each / rows);
-            }
-            row[label] -= weight * of_label / rows;
-        }
+        let mut gradient = vec![0.0; logits.len()];
+        let total = dispatch(LossAndGradient { loss: self, logits, labels, gradient: &mut gradient });
         (total / labels.len() as f64, gradient)
     }
+}
+
+/// The sum of the rows' losses; their gradients are written into `gradient`, (rows, classes).
+struct LossAndGradient<'a> {
+    loss: &'a CrossEntropy,
+    logits: &'a [f32],
+    labels: &'a [usize],
+    gradient: &'a mut [f32],
+}
+
+impl WithSimd for LossAndGradient<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        let Self { loss: &CrossEntropy { classes, smoothing, ref weights }, logits, labels, gradient } = self;
+        let rows = labels.len() as f32;
+        let of_label = 1.0 - smoothing;
+        let of_each = smoothing / classes as f32;
+        let mut total = 0.0;
+        // A row in whole strips: exp(-∞) is 0, so that what is beyond the last class adds nothing.
+        let mut padded = vec![[f32::NEG_INFINITY; LANES]; strips(classes)];
+        for ((logits, gradient), &label) in
+            logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(labels)
+        {
+            let weight = weights.get(label).copied().unwrap_or(1.0);
+            padded.as_flattened_mut()[..classes].copy_from_slice(logits);
+
+            let mut largest = simd.splat_f32s(f32::NEG_INFINITY);
+            for strip in &padded {
+                largest = simd.max_f32s(largest, load::<S>(strip));
+            }
+            let largest = simd.reduce_max_f32s(largest);
+            let mut expected = of_label * (logits[label] - largest);
+            if smoothing > 0.0 {
+                expected += of_each * logits.iter().map(|value| value - largest).sum::<f32>();
+            }
+
+            let mut sum = simd.splat_f32s(0.0);
+            for strip in &mut padded {
+                let exp = exp_of_negative(simd, simd.sub_f32s(load::<S>(strip), simd.splat_f32s(largest)));
+                sum = simd.add_f32s(sum, exp);
+                *strip = store::<S>(exp);
+            }
+            let sum = simd.reduce_sum_f32s(sum);
+            total += f64::from(weight * (sum.ln() - expected));
+
+            let (scale, offset) = (simd.splat_f32s(weight / (sum * rows)), simd.splat_f32s(-weight * of_each / rows));
+            for strip in &mut padded {
+                *strip = store::<S>(simd.mul_add_f32s(load::<S>(strip), scale, offset));
+            }
+            gradient.copy_from_slice(&padded.as_flattened()[..classes]);
+            gradient[label] -= weight * of_label / rows;
+            padded.as_flattened_mut()[classes..].fill(f32::NEG_INFINITY);
+        }
+        total
+    }
+}
+
+/// `exp(x)` for x up to 0, to 2e-7 of it, the same bits on any machine; 0 below the smallest normal number.
+///
+/// `exp(x) = 2ⁿ exp(r)` with the whole n nearest to x / ln 2. Polynomial and constants are those of Cephes' `expf`
+/// (Moshier 1992).
+#[inline(always)]
+fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    /// Added to a small number, the last bits are those of its nearest whole number.
+    const ROUND: f32 = 12_582_912.0;
+    const SMALLEST: f32 = -87.3;
+    let number = simd.splat_f32s(ROUND);
+    let shifted = simd.mul_add_f32s(x, simd.splat_f32s(std::f32::consts::LOG2_E), number);
+    let n = simd.sub_f32s(shifted, number);
+    let r = simd.mul_add_f32s(n, simd.splat_f32s(-0.693_359_4), x);
+    let r = simd.mul_add_f32s(n, simd.splat_f32s(2.121_944_4e-4), r);
+    let mut polynomial = simd.splat_f32s(1.987_569_1e-4);
+    for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
+        polynomial = simd.mul_add_f32s(polynomial, r, simd.splat_f32s(coefficient));
+    }
+    let polynomial = simd.mul_add_f32s(simd.mul_f32s(r, r), polynomial, r);
+    let polynomial = simd.add_f32s(polynomial, simd.splat_f32s(1.0));
+
+    // 2ⁿ by its bits: n in the place of the exponent.
+    let bits: S::u32s = pulp::cast(shifted);
+    let exponent = simd.add_u32s(bits, simd.splat_u32s(127));
+    let power: S::f32s = pulp::cast(simd.wrapping_dyn_shl_u32s(exponent, simd.splat_u32s(23)));
+    // No comparison with a NaN holds: it stays one.
+    let is_too_small = simd.less_than_f32s(x, simd.splat_f32s(SMALLEST));
+    simd.select_f32s(is_too_small, simd.splat_f32s(0.0), simd.mul_f32s(polynomial, power))
 }
 
 /// How many rows have their largest logit at their label; of equal logits the first counts, as in Keras's argmax.
@@ -90,6 +158,7 @@ pub fn largest(row: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::Strip;
 
     #[test]
     fn the_loss_is_the_negative_log_probability() {
@@ -100,6 +169,33 @@ mod tests {
             assert!(row.iter().sum::<f32>().abs() < 1e-7);
         }
         assert!((gradient[3] - (1.0 / 3.0 - 1.0) / 2.0).abs() < 1e-7);
+    }
+
+    #[test]
+    fn exponentials_are_exact_to_two_units_and_the_same_with_any_vectors() {
+        struct Exp(Strip);
+        impl WithSimd for Exp {
+            type Output = Strip;
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) -> Strip {
+                store::<S>(exp_of_negative(simd, load::<S>(&self.0)))
+            }
+        }
+        for k in 0..20_000 {
+            let x = -(k as f32) / 200.0;
+            let found = dispatch(Exp([x; LANES]));
+            let exact = if x >= -87.3 { f64::from(x).exp() } else { 0.0 };
+            assert!((f64::from(found[0]) - exact).abs() <= 2.4e-7 * exact, "{x}: {} and {exact}", found[0]);
+            assert_eq!(Exp([x; LANES]).with_simd(pulp::Scalar512b), found);
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                assert_eq!(Exp([x; LANES]).with_simd(pulp::x86::V3_512b(simd)), found);
+            }
+        }
+        assert_eq!(dispatch(Exp([0.0; LANES])), [1.0; LANES]);
+        assert_eq!(dispatch(Exp([f32::NEG_INFINITY; LANES])), [0.0; LANES]);
+        assert!(dispatch(Exp([f32::NAN; LANES])).iter().all(|value| value.is_nan()));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::confusion::{Cell, Confusion};
 use crate::data::Rows;
 use crate::fit::each_batch;
 use crate::interval::{Interval, wilson};
+use crate::kernels::Cores;
 use crate::layers::Classifier;
 use crate::loss::{CrossEntropy, largest};
 use crate::probability::confidence;
@@ -128,7 +129,7 @@ impl SplitMetrics {
     /// Evaluates the classifier on the rows, whose labels are indices of `names`.
     pub fn measure(classifier: &Classifier, rows: &Rows<'_>, names: &ClassNames, temperature: Option<f32>) -> Self {
         let mut builder = MetricsBuilder::new(names, temperature);
-        each_batch(classifier, rows, |logits, labels| builder.add(logits, labels));
+        each_batch(Cores::of_caller(), classifier, rows, |logits, labels| builder.add(logits, labels));
         builder.finish()
     }
 

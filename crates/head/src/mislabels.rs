@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use crate::data::Rows;
 use crate::fit::{FitError, HeadSpec, TrainData, each_batch, fit_together};
+use crate::kernels::Cores;
 use crate::layers::Classifier;
 use crate::loss::largest;
 use crate::sampler::EpochOrder;
@@ -58,7 +59,7 @@ pub fn out_of_fold(
 
         let mut predictions = Vec::with_capacity(inside.len());
         for trained in trained {
-            each_batch(&trained?.classifier, &held_out, |logits, labels| {
+            each_batch(Cores::One, &trained?.classifier, &held_out, |logits, labels| {
                 for (logits, &label) in logits.chunks_exact(classes).zip(labels) {
                     predictions.push(OutOfFold::new(inside[predictions.len()], label, logits));
                 }

@@ -1,15 +1,75 @@
-//! The vector instructions that training runs with.
+//! Strips of 16 values, and the vector instructions that training runs on them with.
+//!
+//! A strip is one vector of AVX-512 and two of AVX2. Every kernel computes with whole strips, so a sum is added up in the
+//! same order, and is the same bits, whatever the length of the processor's vectors.
 
-use pulp::WithSimd;
+use pulp::{Scalar512b, Simd, WithSimd};
 
-/// Runs `work` with vectors of 8 values (AVX2), also where the processor has longer ones: the order in which a dot product
-/// is summed depends on their length, and the same head must get the same bits from every build and on every processor.
+/// Values in a strip.
+pub const LANES: usize = 16;
+
+/// Neighbouring values of a row; those beyond the row's end are 0.
+pub type Strip = [f32; LANES];
+
+/// How many strips hold so many values.
+pub fn strips(values: usize) -> usize {
+    values.div_ceil(LANES)
+}
+
+/// Copies rows of one length, each in whole strips.
+pub(crate) fn copy_rows(rows: &[&[f32]], copies: &mut Vec<Strip>) {
+    let length = rows.first().map_or(0, |row| row.len());
+    copies.clear();
+    copies.resize(rows.len() * strips(length), [0.0; LANES]);
+    for (copy, row) in copies.chunks_exact_mut(strips(length).max(1)).zip(rows) {
+        copy.as_flattened_mut()[..length].copy_from_slice(row);
+    }
+}
+
+/// Rows whose length is a multiple of 16 in strips, (rows, strips).
+pub(crate) fn cut<'a>(rows: &[&'a [f32]]) -> Vec<&'a [Strip]> {
+    rows.iter().map(|row| row.as_chunks().0).collect()
+}
+
+/// Runs `work`, compiled for the longest vectors that the processor has. Its `S::f32s` always holds one [`Strip`].
+#[inline]
 pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
-    return match pulp::x86::V3::try_new() {
-        Some(simd) => pulp::Simd::vectorize(simd, work),
-        None => pulp::Simd::vectorize(pulp::Scalar::new(), work),
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    return pulp::Arch::new().dispatch(work);
+    {
+        if let Some(simd) = pulp::x86::V4::try_new() {
+            return Simd::vectorize(simd, work);
+        }
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            return Simd::vectorize(simd, By { simd: pulp::x86::V3_512b(simd), work });
+        }
+    }
+    // Where vectors are shorter, the compiler makes them of loops over 16 values.
+    pulp::Arch::new().dispatch(By { simd: Scalar512b, work })
+}
+
+/// Work for the vectors of `simd`, which may be several of the processor's.
+struct By<T, W> {
+    simd: T,
+    work: W,
+}
+
+impl<T: Simd, W: WithSimd> WithSimd for By<T, W> {
+    type Output = W::Output;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> W::Output {
+        self.work.with_simd(self.simd)
+    }
+}
+
+/// A strip as a vector.
+#[inline(always)]
+pub(crate) fn load<S: Simd>(strip: &Strip) -> S::f32s {
+    pulp::cast(*strip)
+}
+
+/// A vector as a strip.
+#[inline(always)]
+pub(crate) fn store<S: Simd>(vector: S::f32s) -> Strip {
+    pulp::cast(vector)
 }

@@ -1,4 +1,4 @@
-//! Completions for shells and man pages, made of a command's own options: what scripts/install puts beside the programs.
+//! Shell completions and man pages, generated from a command's options for scripts/install.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-/// `extract shell-docs DIR`, and the same of the other commands: not for users, so it is hidden.
+/// `extract shell-docs DIR` and the like: hidden, since only scripts/install uses it.
 #[derive(Debug, Args)]
 pub struct ShellDocsArgs {
     /// Folder to write into: bash, zsh and fish for the completions, man1 for the man pages
@@ -21,7 +21,7 @@ impl ShellDocsArgs {
     /// When the folder cannot be written.
     pub fn write(&self, command: Command, name: &'static str) -> anyhow::Result<()> {
         let mut command = command.name(name).bin_name(name);
-        // In names with a hyphen clap_complete's script for bash does not find the subcommands again.
+        // clap_complete's bash script does not find subcommands if the command's name has a hyphen.
         let completed = name.replace('-', "_");
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let folder = self.folder.join(shell.to_string());

@@ -1,4 +1,4 @@
-//! What the commands print: results on stdout; notes and progress on stderr.
+//! Printing: results go to stdout with [`output!`]; notes go to stderr with [`note!`], progress with [`Progress`].
 //!
 //! The reader of a pipe may close it early, as in `head inspect CACHE | true`. That is not an error: the rest of the
 //! output is dropped, and the command still finishes its work and returns its usual exit code. `println!` and

@@ -19,6 +19,15 @@ use crate::compute::Engine;
 use crate::network::{Network, NetworkError};
 use crate::weights::{Layer, LayerKind, Weights, layers};
 
+/// The network and the layer whose output is pooled, as a fingerprint names them.
+pub(crate) const NAME: &str = "Xception without top (Keras), block14_sepconv2_act";
+
+/// How its input is scaled, as a fingerprint says it: Keras's `preprocess_input`.
+pub(crate) const SCALING: &str = "x / 127.5 - 1";
+
+/// How the last feature map becomes a row, as a fingerprint says it.
+pub(crate) const POOLING: &str = "global average";
+
 /// The smallest side that Keras accepts.
 pub const MIN_SIDE: u32 = 71;
 

@@ -56,11 +56,10 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     if imported.is_imagenet() {
         output!("weights  Keras's ImageNet weights, {digest}")?;
         output!("run in {run}: config.json, head.safetensors")?;
-        output!("\nnext: {} {run} PHOTO…", called("classify"))?;
     } else {
         output!("weights  fine-tuned, {digest}")?;
         output!("run in {run}: config.json, head.safetensors, {BACKBONE}")?;
-        output!("\nnext: {} {run} PHOTO… --weights {}", called("classify"), out.join(BACKBONE).display())?;
     }
+    output!("\nnext: {} {run} PHOTO…", called("classify"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 mod hint;
 mod output;
+mod weights;
 mod predict;
 mod import;
 

@@ -11,9 +11,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use backbone::pixels::Limit;
-use backbone::{BatchSize, Compute, EndReason, Weights};
+use backbone::{BatchSize, Compute, EndReason};
 use clap::{ArgGroup, Args};
-use classify::answer::{Answer, Wanted};
+use classify::answer::{Answer, UNSURE, Wanted};
 use classify::by_folder::ByFolder;
 use classify::model::{AnswerError, Model};
 use classify::photos::{NamedPhoto, photos_at};
@@ -24,6 +24,7 @@ use head::run::Chosen;
 use stdio::{Progress, note};
 
 use super::output::{Format, Output};
+use super::weights::weights_for;
 
 /// Names standard input in place of a photo.
 const STDIN: &str = "-";
@@ -87,7 +88,7 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         note!("note: answers are from {}", path.display());
     }
     let photos = args.listed_photos()?;
-    let weights = Weights::load(&args.weights.weights)?;
+    let weights = weights_for(&path, &args.weights)?;
     let compute = Compute {
         device: args.device.device,
         kernels: args.kernels.kernels,
@@ -99,6 +100,10 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     if model.precision().name() != trained_in {
         note!("note: photos are computed in {}, the training rows were in {trained_in}", model.precision());
     }
+    ensure!(
+        args.threshold == 0.0 || model.classes().label(UNSURE).is_none(),
+        "class {UNSURE:?}: --threshold gives photos this name that are in no class"
+    );
     let transfer = if args.link { Transfer::HardLink } else { Transfer::Copy };
     let mut sorter = match &args.sort_into {
         Some(folder) => Some(Sorter::new(folder, transfer, model.classes())?),

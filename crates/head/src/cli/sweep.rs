@@ -11,6 +11,7 @@ use feature_cache::{FeatureCache, Split};
 use head::calibration::Familiar;
 use head::data::{CheckedRows, DataError, Rows, TrainingData};
 use head::fit::{FitError, Trained, evaluate};
+use head::kernels::Cores;
 use head::loss::CrossEntropy;
 use head::run::{Run, RunError, SharedCentroids, SweepFolder, Training, check_free};
 use head::settings::{Fraction, OutOfRange, Positive};
@@ -215,7 +216,7 @@ impl Baselines {
         let loss = CrossEntropy::new(data.classes);
         Self {
             nearest_neighbours: knn::accuracy(&data.train, &data.validation),
-            logistic_regression: evaluate(&logistic, &loss, &data.validation).1,
+            logistic_regression: evaluate(Cores::of_caller(), &logistic, &loss, &data.validation).1,
         }
     }
 }

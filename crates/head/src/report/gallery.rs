@@ -9,6 +9,7 @@ use image::{ImageFormat, ImageReader, Limits};
 
 use crate::data::Rows;
 use crate::fit::each_batch;
+use crate::kernels::Cores;
 use crate::loss::largest;
 use crate::markup::escape;
 use crate::prediction::Predictor;
@@ -71,7 +72,7 @@ pub fn mistakes(predictor: &Predictor, rows: &Rows<'_>, count: usize) -> Vec<Mis
     let (classifier, temperature) = (predictor.classifier(), predictor.temperature());
     let mut found = Vec::new();
     let mut row = 0;
-    each_batch(classifier, rows, |logits, labels| {
+    each_batch(Cores::of_caller(), classifier, rows, |logits, labels| {
         for (logits, &label) in logits.chunks_exact(classifier.classes()).zip(labels) {
             let predicted = largest(logits);
             if predicted != label {

@@ -1,0 +1,19 @@
+//! Which weights of the network a run is used with.
+
+use std::path::Path;
+
+use backbone::Weights;
+use backbone::weights::WeightsError;
+use classify::import::BACKBONE;
+use command_line::{WeightsArg, default_weights};
+
+/// Reads the weights: those that were named, or else the ones that `classify import` has written beside a fine-tuned
+/// model's head, or else Keras's. Whether they are the run's is checked by their digest, when the model is made.
+///
+/// # Errors
+/// If the file cannot be read as weights.
+pub fn weights_for(run: &Path, arg: &WeightsArg) -> Result<Weights, WeightsError> {
+    let of_run = run.join(BACKBONE);
+    let none_named = arg.weights == default_weights();
+    Weights::load(if none_named && of_run.is_file() { &of_run } else { &arg.weights })
+}
