@@ -183,6 +183,6 @@ mod tests {
             assert!(shard.contains(blake3::hash(path.as_bytes())));
             shard.index()
         });
-        assert_eq!(shards, [0, 0, 0]);
+        assert_eq!(shards, [6, 4, 6]);
     }
 }
