@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use end_to_end::{Photos, Ran, SMALL, contents, extract, run, temporary, workspace};
+use end_to_end::{Photos, Ran, SMALLEST_SIZE, contents, extract, run, temporary, workspace};
 
 /// Extraction fails with this message and leaves nothing behind.
 fn refused(photos: &Photos, message: &str) -> Ran {
@@ -213,7 +213,7 @@ fn wrong_usage_is_exit_code_2() {
         .failed_with("--views: the views would all be the photo itself; say how they differ, as in --flip --crop");
     views(&["--crop", "1"]).failed_with("--crop 1: must be 0 or more and less than 1");
     views(&["--flip", "--brightness", "-0.5"]).failed_with("--brightness -0.5: must be 0 or more and less than 1");
-    let cuda = run("extract", ["photos", "--out", "cache", "--device", "cuda:7", SMALL[0], SMALL[1]]);
+    let cuda = run("extract", ["photos", "--out", "cache", "--device", "cuda:7", SMALLEST_SIZE[0], SMALLEST_SIZE[1]]);
     assert_eq!(cuda.code, Some(1), "{cuda:?}");
     assert!(cuda.stderr.contains("cuda:7: libtorch sees no GPU"), "{cuda:?}");
     assert!(cuda.stderr.contains("; set LIBTORCH to a CUDA build"), "{cuda:?}");

@@ -5,15 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use end_to_end::{Photos, extract, run, run_command, skip};
+use end_to_end::{Photos, extract, note_skipped, run, run_command};
 use serde_json::{Value, json};
 
-const MEASURE: &str = include_str!("browser/measure.js");
-const WIDTHS: [u32; 2] = [1280, 390];
+const MEASURE: &str = concat!(include_str!("browser/contrast.js"), include_str!("browser/measure.js"));
+/// Those of a desk and of a phone.
+pub const WIDTHS: [u32; 2] = [1280, 390];
 const HEIGHT: u32 = 4000;
 
-/// The browser, if there is one; said if there is none.
-fn browser() -> Option<PathBuf> {
+/// The browser. If there is none, prints that the test is skipped; returns `None`, and the caller must return.
+pub fn browser() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("ICEBOX_CHROMIUM").filter(|named| !named.is_empty()) {
         return Some(named.into());
     }
@@ -22,7 +23,7 @@ fn browser() -> Option<PathBuf> {
     let found =
         std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name))).find(|at| at.is_file());
     if found.is_none() {
-        skip(&format!("no browser on the PATH ({}), and ICEBOX_CHROMIUM names none", names.join(", ")));
+        note_skipped(&format!("no browser on the PATH ({}), and ICEBOX_CHROMIUM names none", names.join(", ")));
     }
     found
 }

@@ -8,7 +8,7 @@ use feature_cache::{Augmentation, CacheContents, ClassNames, IndexEntry, Split, 
 
 const COLUMNS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
-/// A cache whose classes are distinguished by where a row is large: (split, rows of each class).
+/// A cache of small rows. `splits`: (split, rows of each class). Class k has a large value in column k.
 pub fn cache_of(path: &Path, classes: usize, splits: &[(Split, usize)]) {
     cache_with_views(path, classes, splits, 0);
 }

@@ -18,14 +18,14 @@ use ndarray_npy::read_npy;
 use serde_json::{Value, json};
 
 /// Photos of three classes, a cache of them, and a run that was trained on it.
-struct Trained {
+pub struct Trained {
     photos: Photos,
     cache: PathBuf,
-    run: PathBuf,
+    pub run: PathBuf,
 }
 
 impl Trained {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let photos = Photos::new(&["hat", "shirt", "shoe"], 6);
         let (cache, run_folder) = (photos.sibling("cache"), photos.sibling("run"));
         extract(&photos.path(), &cache, &[]).succeeded();
@@ -35,11 +35,11 @@ impl Trained {
     }
 
     /// `classify RUN` with more arguments.
-    fn classify(&self, more: &[&str]) -> Ran {
+    pub fn classify(&self, more: &[&str]) -> Ran {
         classify(&self.run, more)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.photos.path().join(name).to_str().unwrap().to_owned()
     }
 }
@@ -98,7 +98,7 @@ fn printed(number: Option<f32>) -> Value {
 /// The clothing photos' answers are numpy's softmax of Keras's features times the kernel plus the bias, over the
 /// temperature; `head evaluate` counts as many right.
 #[test]
-fn answers_follow_kerass_features() {
+fn answers_match_those_for_features_of_keras() {
     let Some(shared) = shared_folder() else { return };
     let folder = temporary();
     let (cache, out) = (folder.path().join("cache"), folder.path().join("run"));

@@ -1,5 +1,5 @@
-//! Killed, starved of disk or asked to stop at any moment: the next run ends with the very same cache, and a process
-//! that reads meanwhile sees a whole one or none.
+//! Whether killed, out of disk or interrupted: the next run ends with the same cache, byte for byte, and a process that
+//! reads meanwhile sees a complete cache or none.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use end_to_end::{Photos, SMALL, binary, command, contents, extract, run_command};
+use end_to_end::{Photos, SMALLEST_SIZE, binary, command, contents, extract, run_command};
 use feature_cache::{CacheError, FeatureCache};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -15,14 +15,14 @@ use rand_chacha::ChaCha8Rng;
 const CLASSES: [&str; 3] = ["train/cat", "train/dog", "validation/cat"];
 const VIEWS: [&str; 5] = ["--views", "2", "--flip", "--crop", "0.1"];
 
-fn start(photos: &Photos, cache: &Path) -> Command {
+fn extract_command(photos: &Photos, cache: &Path) -> Command {
     let mut extract = command("extract");
-    extract.arg(photos.path()).arg("--out").arg(cache).args(SMALL).args(VIEWS).args(["--batch-size", "4"]);
+    extract.arg(photos.path()).arg("--out").arg(cache).args(SMALLEST_SIZE).args(VIEWS).args(["--batch-size", "4"]);
     extract.stdout(Stdio::null()).stderr(Stdio::null());
     extract
 }
 
-/// Opens the cache over and over; whenever it is there, it must be whole and the features must be those of the labels.
+/// Opens the cache over and over; if it exists, it must be whole: an index entry for each row, finite values.
 fn poll(cache: &Path, done: &AtomicBool, seen: &AtomicUsize) {
     while !done.load(Ordering::Relaxed) {
         match FeatureCache::open(cache) {
@@ -40,7 +40,7 @@ fn poll(cache: &Path, done: &AtomicBool, seen: &AtomicUsize) {
     }
 }
 
-/// How it ended within this time, if it did.
+/// Its exit status, if it ended in time.
 fn wait(child: &mut Child, time: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + time;
     while Instant::now() < deadline {
@@ -52,12 +52,12 @@ fn wait(child: &mut Child, time: Duration) -> Option<ExitStatus> {
     child.try_wait().unwrap()
 }
 
-/// Waits until the writer has some rows in its journal; a writer that ends before that fails the test.
+/// Waits until the writer has some rows in its journal; the test fails if the writer ends before that.
 fn wait_for_rows(writer: &mut Child, journal: &Path) {
-    const SOME_ROWS: u64 = 40_000;
-    while std::fs::metadata(journal).map_or(0, |metadata| metadata.len()) < SOME_ROWS {
+    const MIN_JOURNAL_BYTES: u64 = 40_000;
+    while std::fs::metadata(journal).map_or(0, |metadata| metadata.len()) < MIN_JOURNAL_BYTES {
         let ended = writer.try_wait().unwrap();
-        assert!(ended.is_none(), "the writer ended before it had {SOME_ROWS} bytes of rows: {ended:?}");
+        assert!(ended.is_none(), "the writer ended before it had {MIN_JOURNAL_BYTES} bytes of rows: {ended:?}");
         thread::sleep(Duration::from_millis(2));
     }
 }
@@ -75,7 +75,7 @@ fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
     let (whole, cache) = (photos.sibling("whole"), photos.sibling("cache"));
     let timed_run = |cache: &Path| {
         let started = Instant::now();
-        assert!(start(&photos, cache).status().unwrap().success());
+        assert!(extract_command(&photos, cache).status().unwrap().success());
         started.elapsed()
     };
     let mut run_time = timed_run(&whole);
@@ -95,7 +95,7 @@ fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
             }
             rounds += 1;
             loop {
-                let mut child = start(&photos, &cache).spawn().unwrap();
+                let mut child = extract_command(&photos, &cache).spawn().unwrap();
                 let ended = wait(&mut child, random.random_range(Duration::ZERO..run_time));
                 child.kill().unwrap();
                 child.wait().unwrap();
@@ -104,8 +104,7 @@ fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
                     break;
                 }
             }
-            // A first run on a busy machine says nothing about the others: what is left to do sets the moments to kill
-            // at.
+            // On a busy machine the first run is too slow to time kills by.
             run_time = run_time.min(timed_run(&cache).max(Duration::from_secs(1)));
             assert_eq!(contents(&cache), expected, "after {kills} kills");
         }
@@ -120,19 +119,25 @@ fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
 fn a_full_disk_is_an_error_and_the_next_run_goes_on() {
     let photos = Photos::new(&CLASSES, 14);
     let (whole, cache) = (photos.sibling("whole"), photos.sibling("cache"));
-    assert!(start(&photos, &whole).status().unwrap().success());
+    assert!(extract_command(&photos, &whole).status().unwrap().success());
     // In blocks of 1024 bytes: from too small for the first batch of rows to too small for the last file.
     for limit in [1, 40, 100, 500, 1000] {
         let mut limited = Command::new("bash");
         let script = format!("ulimit -f {limit}; exec \"$0\" \"$@\"");
-        limited.args(["-c", &script]).arg(binary("extract")).arg(photos.path()).arg("--out").arg(&cache).args(SMALL);
+        limited
+            .args(["-c", &script])
+            .arg(binary("extract"))
+            .arg(photos.path())
+            .arg("--out")
+            .arg(&cache)
+            .args(SMALLEST_SIZE);
         let ran = run_command(limited.args(VIEWS).args(["--batch-size", "4"]));
         if limit < 500 {
             ran.failed_with("File too large");
             assert!(!cache.exists());
         }
     }
-    assert!(start(&photos, &cache).status().unwrap().success());
+    assert!(extract_command(&photos, &cache).status().unwrap().success());
     assert_eq!(contents(&cache), contents(&whole));
 }
 
@@ -140,7 +145,7 @@ fn a_full_disk_is_an_error_and_the_next_run_goes_on() {
 fn ctrl_c_keeps_the_finished_rows() {
     let photos = Photos::new(&CLASSES, 60);
     let cache = photos.sibling("cache");
-    let mut child = start(&photos, &cache).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = extract_command(&photos, &cache).stderr(Stdio::piped()).spawn().unwrap();
     wait_for_rows(&mut child, &photos.sibling(".cache.extract/rows"));
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
@@ -153,10 +158,10 @@ fn ctrl_c_keeps_the_finished_rows() {
 }
 
 #[test]
-fn a_second_writer_fails_with_the_firsts_process_id_or_waits() {
+fn a_second_writer_fails_with_the_process_id_of_the_first_or_waits() {
     let photos = Photos::new(&CLASSES, 60);
     let cache = photos.sibling("cache");
-    let mut first = start(&photos, &cache).spawn().unwrap();
+    let mut first = extract_command(&photos, &cache).spawn().unwrap();
     wait_for_rows(&mut first, &photos.sibling(".cache.extract/rows"));
     let refused = extract(&photos.path(), &cache, &[]);
     refused.failed_with(&format!("being written by process {}; wait for it with --wait", first.id()));

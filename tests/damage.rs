@@ -129,8 +129,8 @@ fn rows_that_this_machine_cannot_compute_are_not_sampled() {
 }
 
 #[test]
-fn what_is_no_cache_says_how_to_make_one() {
+fn a_missing_cache_is_an_error_that_says_how_to_make_one() {
     let photos = Photos::new(&["cat", "dog"], 1);
-    verified(&photos, &[]).failed_with("no feature cache here; make one with: extract DATASET --out");
+    verified(&photos, &[]).failed_with("no feature cache here; make one with: cargo extract DATASET --out");
     run("head", ["train".as_ref(), photos.path().as_os_str()]).failed_with("no feature cache here");
 }

@@ -16,8 +16,8 @@ use tempfile::TempDir;
 
 pub use mangled::mangled;
 
-/// The smallest side that the network takes: a forward pass costs a fifth of one at 150.
-pub const SMALL: [&str; 2] = ["--size", "71"];
+/// The smallest size that the network takes: a forward pass costs a fifth of one at 150.
+pub const SMALLEST_SIZE: [&str; 2] = ["--size", "71"];
 
 /// The folder with the workspace's Cargo.toml.
 pub fn workspace() -> PathBuf {
@@ -57,7 +57,7 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
-/// Builds packages of the workspace; the folder that their binaries are in.
+/// Builds packages of the workspace and returns their folder.
 fn build(packages: &[&str], target: &Path) -> PathBuf {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let built = cargo.args(["build", "--release", "--quiet", "--target-dir"]).arg(target).args(packages);
@@ -66,7 +66,7 @@ fn build(packages: &[&str], target: &Path) -> PathBuf {
     target.join("release")
 }
 
-/// What a command printed and how it ended.
+/// The output of a command and its exit code.
 #[derive(Debug)]
 pub struct Ran {
     /// Its exit code; `None` if a signal ended it.
@@ -78,20 +78,20 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Of a process that has ended; what it did not print into a pipe is empty.
+    /// The result of a finished process; streams that were not captured are empty.
     pub fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    /// That it ended well.
+    /// Asserts exit code 0.
     #[track_caller]
     pub fn succeeded(self) -> Self {
         assert_eq!(self.code, Some(0), "{self:#?}");
         self
     }
 
-    /// That it failed with exit code 1 and this in its message of a few lines.
+    /// Asserts exit code 1 and this text on stderr, nothing said twice.
     #[track_caller]
     pub fn failed_with(self, message: &str) -> Self {
         assert_eq!(self.code, Some(1), "{self:#?}");
@@ -125,7 +125,7 @@ pub fn run_command(command: &mut Command) -> Ran {
 /// A binary with a clean environment, that sees no GPU: there, rows depend on the batch by rounding.
 pub fn command(name: &str) -> Command {
     let mut command = Command::new(binary(name));
-    command.env_remove("ICEBOX_WEIGHTS").env("CUDA_VISIBLE_DEVICES", "");
+    command.env_remove("ICEBOX_WEIGHTS").env_remove("ICEBOX_PYTHON").env("CUDA_VISIBLE_DEVICES", "");
     command
 }
 
@@ -137,16 +137,16 @@ pub fn extract_on_gpu<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -
 /// `extract DATASET --out CACHE --size 71 --json`, and more.
 pub fn extract(dataset: &Path, cache: &Path, more: &[&str]) -> Ran {
     let arguments = [dataset.as_os_str(), "--out".as_ref(), cache.as_os_str(), "--json".as_ref()];
-    run("extract", arguments.into_iter().chain(SMALL.iter().chain(more).map(OsStr::new)))
+    run("extract", arguments.into_iter().chain(SMALLEST_SIZE.iter().chain(more).map(OsStr::new)))
 }
 
-/// A data set of small generated pictures, gone when dropped.
+/// A data set of small generated pictures, which is removed when dropped.
 pub struct Photos {
     folder: TempDir,
 }
 
 impl Photos {
-    /// `count` different pictures in each of the classes, given as `train/hat`, say.
+    /// `count` different pictures in each of these folders, such as `train/hat`.
     pub fn new(classes: &[&str], count: usize) -> Self {
         let photos = Self { folder: temporary() };
         for (k, class) in classes.iter().enumerate() {
@@ -167,7 +167,7 @@ impl Photos {
         self.folder.path().join(name)
     }
 
-    /// Puts a picture that depends on `seed` there.
+    /// Writes a picture that depends on `seed`.
     pub fn add(&self, path: &str, seed: u32) {
         let path = self.path().join(path);
         create_parent(&path);
@@ -179,7 +179,7 @@ impl Photos {
         saved.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
-    /// Puts a file with these bytes there.
+    /// Writes a file with these bytes.
     pub fn write(&self, path: &str, bytes: &[u8]) {
         let path = self.path().join(path);
         create_parent(&path);
@@ -187,7 +187,7 @@ impl Photos {
     }
 }
 
-/// The names below a folder with their bytes: what byte for byte means.
+/// All files below a folder, for byte-for-byte comparison.
 pub fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -217,9 +217,9 @@ pub fn sample_fingerprint() -> Fingerprint {
     serde_json::from_str(SAMPLE_FINGERPRINT).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The length (L2) of the difference of two arrays of one size, relative to that of the second.
+/// Relative L2 distance: the length of the difference over the length of `expected`.
 #[track_caller]
-pub fn relative_distance(found: &[f32], expected: &[f32]) -> f64 {
+pub fn relative_l2(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let (mut difference, mut length) = (0.0, 0.0);
     for (&found, &expected) in found.iter().zip(expected) {
@@ -230,11 +230,11 @@ pub fn relative_distance(found: &[f32], expected: &[f32]) -> f64 {
     (difference / length).sqrt()
 }
 
-/// Says that the calling test is skipped, and why. Cargo shows nothing of a test that passes, so the line is also added
-/// to the file that `ICEBOX_SKIPPED` names: scripts/test lists its lines at the end.
+/// Prints that the test is skipped, and why; the caller must return. Cargo does not show the output of a test that
+/// passes, so the line is also added to the file that `ICEBOX_SKIPPED` names: scripts/test lists its lines at the end.
 #[allow(clippy::print_stderr)]
-pub fn skip(why: &str) {
-    // A test's thread has its name.
+pub fn note_skipped(why: &str) {
+    // A test's thread has the test's name.
     let thread = std::thread::current();
     let line = format!("skipped: {}: {why}\n", thread.name().unwrap_or("a test"));
     eprint!("{line}");
@@ -245,18 +245,29 @@ pub fn skip(why: &str) {
     }
 }
 
-/// The folder with Keras's reference values and the photos that they are of, which is not part of this repository.
-/// Where it is missing, the calling test is skipped.
+/// The folder with Keras's reference values and their photos, which is not part of this repository. If it is missing,
+/// prints that the test is skipped; returns `None`, and the caller must return.
 pub fn shared_folder() -> Option<PathBuf> {
     let shared = std::env::var_os("ICEBOX_SHARED").map_or_else(|| workspace().join("../shared"), PathBuf::from);
     if !shared.join("reference").is_dir() {
-        skip(&format!("no reference values in {}", shared.display()));
+        note_skipped(&format!("no reference values in {}", shared.display()));
         return None;
     }
     Some(shared)
 }
 
-/// A folder that is gone when dropped.
+/// The Python interpreter with Keras and ONNX Runtime. Where it is missing, the calling test is skipped.
+pub fn peers_python() -> Option<PathBuf> {
+    let folder = workspace().join("data/python-peers");
+    // Written when everything is installed.
+    if !folder.join("packages").exists() {
+        note_skipped("no Keras and ONNX Runtime; scripts/setup --peers installs them");
+        return None;
+    }
+    Some(folder.join("bin/python"))
+}
+
+/// A folder that is removed when dropped.
 pub fn temporary() -> TempDir {
     tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"))
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use end_to_end::{Ran, run, run_command, skip, temporary, workspace};
+use end_to_end::{Ran, peers_python, run, run_command, temporary, workspace};
 use feature_cache::{FeatureCache, Split};
 use head::run::Run;
 use ndarray::Array2;
@@ -140,7 +140,7 @@ fn head_takes_imported_runs_for_what_they_are() {
     let features = test.features();
     let rows: Vec<&[f32]> = features.rows().into_iter().map(|row| row.to_slice().unwrap()).collect();
     let logits = imported.classifier.logits(&rows);
-    let predicted = logits.chunks_exact(6).map(head::loss::largest);
+    let predicted = logits.chunks_exact(6).map(head::loss::argmax);
     let right = predicted.zip(test.labels()).filter(|(predicted, label)| *predicted as i64 == **label).count();
     assert_eq!(evaluated.json()["accuracy"], right as f64 / 18.0, "{evaluated:?}");
 
@@ -151,7 +151,7 @@ fn head_takes_imported_runs_for_what_they_are() {
     assert!(
         compared
             .stdout
-            .contains("of imported heads no accuracy is known; evaluate them: head evaluate RUN --cache CACHE"),
+            .contains("imported heads have no accuracy yet; evaluate them: cargo head evaluate RUN --cache CACHE"),
         "{compared:?}"
     );
     let compared = run("head", ["compare", path, "--json"]).succeeded().json();
@@ -189,11 +189,7 @@ np.save(f"{out}/tuned.npy", tuned.predict(pixels.astype("float32"), verbose=0))
 
 #[test]
 fn whole_models_that_keras_saves_answer_as_in_keras() {
-    let python = workspace().join("data/bench-python/bin/python");
-    if !python.exists() {
-        skip("no Keras; scripts/parity installs it");
-        return;
-    }
+    let Some(python) = peers_python() else { return };
     let folder = temporary();
     let path = |name: &str| folder.path().join(name);
     let script = [Path::new("-c"), Path::new(KERAS), &kitchen_model(), &photos(), folder.path()];

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use end_to_end::{extract_on_gpu, relative_distance, run, shared_folder, skip, temporary, workspace};
+use end_to_end::{extract_on_gpu, note_skipped, relative_l2, run, shared_folder, temporary, workspace};
 use feature_cache::{FeatureCache, Split};
 use head::layers::{Classifier, Dense};
 use ndarray::{Array2, ArrayView2};
@@ -48,10 +48,10 @@ fn extract_photos(more: &[&str]) -> Array2<f32> {
     cache.split(Split::All).unwrap().features().to_owned()
 }
 
-/// [`relative_distance`] of arrays of one shape.
+/// [`relative_l2`] of arrays of one shape.
 fn distance(ours: ArrayView2<'_, f32>, theirs: ArrayView2<'_, f32>) -> f64 {
     assert_eq!(ours.dim(), theirs.dim());
-    relative_distance(ours.to_slice().unwrap(), theirs.to_slice().unwrap())
+    relative_l2(ours.to_slice().unwrap(), theirs.to_slice().unwrap())
 }
 
 fn assert_close(ours: ArrayView2<'_, f32>, theirs: ArrayView2<'_, f32>) {
@@ -62,7 +62,7 @@ fn assert_close(ours: ArrayView2<'_, f32>, theirs: ArrayView2<'_, f32>) {
 }
 
 #[test]
-fn features_of_photos_are_kerass_at_two_sizes() {
+fn features_match_keras_at_two_sizes() {
     assert_close(extract_photos(&[]).view(), fixture("features_150.npy").view());
     assert_close(extract_photos(&["--size", "299", "--batch-size", "4"]).view(), fixture("features_299.npy").view());
 }
@@ -110,13 +110,13 @@ fn bf16_is_near_keras_or_refused() {
     run("extract", ["doctor", "--precision", "bf16"]).succeeded();
 }
 
-/// Where there is a GPU: rows are near Keras's in each precision, the same in any batch except for rounding, and computed
-/// again by verify.
+/// Where there is a GPU: rows are near Keras's in each precision, the same in any batch except for rounding, and
+/// computed again by verify.
 #[test]
 fn a_gpus_rows_are_near_keras() {
     let doctor = extract_on_gpu(["doctor"]).succeeded().stdout;
     if !doctor.lines().any(|line| line.starts_with("device") && line.contains("cuda")) {
-        skip("libtorch sees no GPU");
+        note_skipped("libtorch sees no GPU");
         return;
     }
     let folder = temporary();
@@ -162,7 +162,7 @@ fn a_trained_keras_head_gives_the_same_logits_and_the_right_classes() {
         let name = photo.file_stem().unwrap().to_str().unwrap();
         let Some(line) = labels.lines().find(|line| line.starts_with(&format!("{name},"))) else { continue };
         let class = line.split(',').nth(1).unwrap().trim();
-        assert_eq!(classes[head::loss::largest(logits)], class, "{name}");
+        assert_eq!(classes[head::loss::argmax(logits)], class, "{name}");
         labelled += 1;
     }
     assert_eq!(labelled, 9);
@@ -229,7 +229,7 @@ fn kernels_can_be_chosen() {
 }
 
 #[test]
-fn the_validation_photos_give_kerass_features() {
+fn features_of_the_validation_photos_match_keras() {
     let Some(shared) = shared_folder() else { return };
     let folder = temporary();
     let validation = shared.join("data/clothing-dataset-small/validation");

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use end_to_end::{Photos, SMALL, contents, extract, lean_binary, run, run_command, target, temporary, workspace};
+use end_to_end::{
+    Photos, SMALLEST_SIZE, contents, extract, lean_binary, run, run_command, target, temporary, workspace,
+};
 
 /// Runs the lean build of `extract`.
 fn lean(arguments: &[&str]) -> end_to_end::Ran {
@@ -20,7 +22,7 @@ fn a_lean_build_gives_the_same_cache() {
     extract(&photos.path(), &whole, &[&views[..], &["--kernels", "own"]].concat()).succeeded();
     let paths = [photos.path(), cache.clone()];
     let [dataset, out] = paths.each_ref().map(|path| path.to_str().unwrap());
-    lean(&[&[dataset, "--out", out][..], &SMALL, &views].concat()).succeeded();
+    lean(&[&[dataset, "--out", out][..], &SMALLEST_SIZE, &views].concat()).succeeded();
     assert_eq!(contents(&cache), contents(&whole));
     lean(&["verify", out, "--against", dataset, "--sample", "3"]).succeeded();
 }

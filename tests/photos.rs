@@ -1,4 +1,5 @@
-//! Photos that are broken or would take too much memory: each is named, and none ends the run or takes what it claims.
+//! Photos that are broken or would take too much memory: each is reported, none ends the run, and none takes that
+//! memory.
 
 #![allow(clippy::print_stdout)]
 
@@ -53,7 +54,7 @@ fn paths(file: &Path, column: usize) -> Vec<OsString> {
 
 /// More of them with `ICEBOX_MUTATED_PHOTOS=30000 cargo test --release --package end-to-end mutated`.
 #[test]
-fn mutated_photos_have_a_row_or_are_named_and_take_no_more_memory_than_allowed() {
+fn mutated_photos_have_a_row_or_are_listed_as_skipped_and_take_no_more_memory_than_allowed() {
     let count = std::env::var("ICEBOX_MUTATED_PHOTOS").unwrap_or_else(|_| "2000".to_owned());
     let folder = temporary();
     let photos = folder.path().join("photos");
@@ -85,7 +86,7 @@ fn mutated_photos_have_a_row_or_are_named_and_take_no_more_memory_than_allowed()
             .collect();
         let (rows, skipped) = (paths(&cache.join("all/index.csv"), 1), paths(&cache.join("all/skipped.csv"), 0));
         println!(
-            "{interpolation}: {} rows, {} named, {} MiB, without broken photos {} MiB",
+            "{interpolation}: {} rows, {} skipped, {} MiB, without broken photos {} MiB",
             rows.len(),
             skipped.len(),
             memory / MIB,
@@ -104,10 +105,10 @@ fn mutated_photos_have_a_row_or_are_named_and_take_no_more_memory_than_allowed()
 }
 
 #[test]
-fn a_photo_that_would_take_gigabytes_is_named_and_takes_nothing() {
+fn a_photo_that_would_take_gigabytes_is_reported_and_not_decoded() {
     let photos = Photos::new(&["cat", "dog"], 1);
-    // A file of some hundred kilobytes, with as many pixels as are allowed, in one column: the weights of all windows over
-    // it are as many as its pixels or more, four bytes each.
+    // A file of some hundred kilobytes, with as many pixels as are allowed, in one column: the weights of all windows
+    // over it are as many as its pixels or more, four bytes each.
     let tall = image::GrayImage::from_pixel(1, 178_956_970, image::Luma([77]));
     tall.save(photos.path().join("cat/tall.png")).unwrap();
     drop(tall);

@@ -1,5 +1,6 @@
-//! `head train` and `head inspect` as a user runs them.
+//! `head` as a user runs it: train, sweep, evaluate, report, mislabels, inspect.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -111,7 +112,7 @@ fn inspect_shows_what_keras_users_look_at() {
 }
 
 #[test]
-fn settings_that_cannot_be_are_refused_before_anything_is_written() {
+fn invalid_settings_are_refused_before_anything_is_written() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     cache_of(&cache, 2, &[(Split::Train, 4), (Split::Validation, 2)]);
@@ -186,7 +187,7 @@ fn a_thousand_classes_are_no_trouble() {
     run("head", ["compare", path, path]).succeeded();
 }
 
-/// A sweep's heads are those that train makes, to the byte; the best setting comes first.
+/// A sweep's runs equal those of train, byte for byte; the best settings come first.
 #[test]
 fn a_sweep_is_many_trainings() {
     let folder = temporary();
@@ -205,7 +206,7 @@ fn a_sweep_is_many_trainings() {
 
     // The learning rate changes fastest: the fourth setting is the second rate with hidden layers.
     let alone = folder.path().join("alone");
-    let same = ["--learning-rate", "0.1", "--hidden", "8,4", "--dropout", "0.2", "--epochs", "3", "--seed", "43"];
+    let same = ["--learning-rate", "0.1", "--hidden", "8x4", "--dropout", "0.2", "--epochs", "3", "--seed", "43"];
     train(&cache, &[&["--out", alone.to_str().unwrap()], &same[..]].concat()).succeeded();
     assert_eq!(contents(&out.join("004-seed-43")), contents(&alone));
 
@@ -217,7 +218,7 @@ fn a_sweep_is_many_trainings() {
     assert_eq!(contents(&again), contents(&out));
     assert!(ran.stdout.contains("learning_rate") && ran.stdout.contains("hidden"), "{ran:?}");
     assert!(ran.stdout.contains("8 heads in "), "{ran:?}");
-    assert!(ran.stdout.contains("on 30 photos"), "{ran:?}");
+    assert!(ran.stdout.contains("on 30 validation photos"), "{ran:?}");
 
     let listed = run("head", ["runs", out.to_str().unwrap(), "--json"]).succeeded().json();
     assert_eq!(listed.as_array().unwrap().len(), 8);
@@ -337,8 +338,7 @@ fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
     {
         assert!(ran.stdout.contains(expected), "{expected} in {ran:?}");
     }
-    evaluate(&["--split", "all"])
-        .failed_with("has no all split to evaluate on; choose another --split: it has train, ");
+    evaluate(&["--split", "all"]).failed_with("has no split `all`; choose another --split: it has train, ");
 
     // The cache is found from another folder than the one it was named in.
     let by_relative_path = folder.path().join("named from here");
@@ -369,7 +369,7 @@ fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
     let more = folder.path().join("more");
     cache_of(&more, 3, &[(Split::All, 30)]);
     let ran = run("head", ["evaluate", held_out.to_str().unwrap(), "--cache", more.to_str().unwrap()]);
-    ran.failed_with("has no test or validation split to evaluate on; choose another --split: it has all");
+    ran.failed_with("has no split `test` or `validation`; choose another --split: it has all");
     // Where there is a validation split, it is the default too.
     let two = folder.path().join("two");
     cache_of(&two, 3, &[(Split::Train, 20), (Split::Validation, 10)]);
@@ -390,16 +390,19 @@ fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
 }
 
 #[test]
-fn what_is_no_run_or_a_damaged_one() {
+fn missing_and_damaged_runs_are_errors() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     cache_of(&cache, 2, &[(Split::Train, 4), (Split::Validation, 2)]);
     let out = folder.path().join("run");
     let path = out.to_str().unwrap();
-    run("head", ["evaluate", path]).failed_with("no run here; make one with: head train CACHE --out");
+    let with_a_space = folder.path().join("no run");
+    let hint = format!("no run here; make one with: cargo head train CACHE --out '{}'", with_a_space.display());
+    run("head", [OsStr::new("evaluate"), with_a_space.as_os_str()]).failed_with(&hint);
     run("head", ["sweep", cache.to_str().unwrap(), "--out", path, "--seeds", "99999999999"])
-        .failed_with("4 settings from 99999999999 seeds: more than 100000 heads");
-    run("head", ["runs", folder.path().to_str().unwrap()]).failed_with("no runs here; make one with: head train CACHE");
+        .failed_with("4 combinations of settings with 99999999999 seeds: more than 100000 heads");
+    run("head", ["runs", folder.path().to_str().unwrap()])
+        .failed_with("no runs here; make one with: cargo head train CACHE");
     train(&cache, &["--out", path]).succeeded();
     for (name, damage, message) in [
         ("head.safetensors", &b"nothing"[..], "head.safetensors: damaged: "),
@@ -506,7 +509,7 @@ fn heads_are_calibrated_on_the_validation_photos() {
         train(cache, &[&["--epochs", "40", "--out", out(name).to_str().unwrap()], more].concat()).succeeded()
     };
 
-    // The rows are told apart without fail, and the head is not yet sure of it.
+    // All rows are predicted correctly, but with low confidence.
     let ran = train_as(&cache, "auto", &[]);
     assert!(!ran.stderr.contains("too few"), "{ran:?}");
     let calibration = json_of(&out("auto/calibration.json"));
@@ -588,7 +591,7 @@ fn a_sweeps_runs_share_a_file() {
 }
 
 #[test]
-fn the_run_of_a_sweep_is_that_of_its_best_setting() {
+fn the_run_of_a_sweep_is_one_with_its_best_settings() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     cache_of(&cache, 3, &[(Split::Train, 20), (Split::Validation, 10)]);
@@ -598,7 +601,7 @@ fn the_run_of_a_sweep_is_that_of_its_best_setting() {
         let grid = ["--learning-rates", rates, "--seeds", "2", "--epochs", "3"];
         run("head", [&paths[..], &grid[..]].concat()).succeeded();
     };
-    // The second rate is the only one that learns something in three epochs.
+    // Only the second rate gets better than chance in three epochs.
     swept(&out, "0.0000001,0.1,1e37");
     let best = json_of(&out.join("sweep.json"))["settings"][0].clone();
     assert_eq!(best["learning_rate"], 0.1);
@@ -612,7 +615,7 @@ fn the_run_of_a_sweep_is_that_of_its_best_setting() {
     assert_eq!(Chosen::open(&out).unwrap().path, out.join("002-seed-43"));
     fs::remove_dir_all(out.join("002-seed-43")).unwrap();
     let error = Chosen::open(&out).unwrap_err().to_string();
-    assert!(error.ends_with("sweep: a sweep without a run of its best setting"), "{error}");
+    assert!(error.ends_with("sweep: a sweep without a run of its best settings"), "{error}");
     fs::write(out.join("sweep.json"), "{}").unwrap();
     let error = Chosen::open(&out).unwrap_err().to_string();
     assert!(error.contains("sweep.json: damaged: missing field"), "{error}");

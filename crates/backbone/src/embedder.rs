@@ -1,19 +1,21 @@
 //! The public way from photos to rows: an [`Embedder`] is made of a spec, weights and compute settings.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use feature_cache::Fingerprint;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use crate::compute::{BatchSize, Compute, ComputeError, Device, Engine};
+use crate::memory_budget::MemoryBudget;
 use crate::network::{Network, NetworkError};
 use crate::photo::Photo;
-use crate::pipeline::{self, EmbedReport, Event, Settings};
-use crate::pixels::{Limits, Preprocess};
+use crate::pipeline::{self, EmbedReport, Event, Settings, decode_views};
+use crate::pixels::{Limits, PixelError, Preprocess};
 use crate::spec::EmbedSpec;
 use crate::weights::Weights;
-use crate::xception::Xception;
+use crate::xception::{COLUMNS, Xception};
 
 /// The batch size on a CPU: more are no faster, since each worker has a core to itself, and take more memory.
 const CPU_BATCH: usize = 8;
@@ -48,6 +50,8 @@ pub struct Embedder {
     fingerprint: Fingerprint,
     workers: usize,
     pool: ThreadPool,
+    /// For the [`ThreadEmbedder`]s.
+    decode_memory: Arc<MemoryBudget>,
 }
 
 /// Why an embedder could not be made.
@@ -78,18 +82,25 @@ impl Embedder {
             fingerprint: spec.fingerprint(weights.digest(), compute.device),
             workers: compute.workers().get(),
             pool: ThreadPoolBuilder::new().num_threads(compute.threads.get()).build()?,
+            decode_memory: Arc::new(MemoryBudget::new(Limits::DEFAULT.max_bytes)),
         })
     }
 
     /// The same embedder with other limits on a photo's pixels and memory.
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.preprocess.limits = limits;
+        self.decode_memory = Arc::new(MemoryBudget::new(limits.max_bytes));
         self
     }
 
     /// What its rows depend on.
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
+    }
+
+    /// The limits on a photo's pixels and memory.
+    pub fn limits(&self) -> Limits {
+        self.preprocess.limits
     }
 
     /// Pictures per forward pass.
@@ -107,6 +118,16 @@ impl Embedder {
         self.network.kernels()
     }
 
+    /// The same for another thread, with the network's buffers of its own. All of them together decode and resize within
+    /// the memory that one photo may take.
+    pub fn for_thread(&self) -> ThreadEmbedder {
+        ThreadEmbedder {
+            network: self.network.clone_for_thread(),
+            preprocess: self.preprocess,
+            decode_memory: Arc::clone(&self.decode_memory),
+        }
+    }
+
     /// Computes the rows of the photos and calls `on_event` with the results in the order of the photos: a row for each
     /// (photo, view), or why the photo cannot be used. `on_event` returns whether to continue. Photos are taken from
     /// the iterator as they are needed. When `cancel` is set, the batches in the pipeline are finished and no more are
@@ -122,6 +143,63 @@ impl Embedder {
     ) -> Result<EmbedReport<B>, NetworkError> {
         let settings = Settings { preprocess: self.preprocess, workers: self.workers, pool: &self.pool };
         pipeline::run(&self.network, settings, photos.into_iter(), cancel, on_event)
+    }
+}
+
+/// An [`Embedder`] for one thread, which decodes and runs the network itself: for callers whose photos come one by one.
+/// All share the weights.
+pub struct ThreadEmbedder {
+    network: Xception,
+    preprocess: Preprocess,
+    decode_memory: Arc<MemoryBudget>,
+}
+
+impl ThreadEmbedder {
+    /// Pictures per forward pass: as many photos at a time are fastest.
+    pub fn batch_size(&self) -> usize {
+        self.network.batch_size()
+    }
+
+    /// The row of each picture file, or why it cannot be used, in their order. They are those of [`Embedder::embed`]: on
+    /// the CPU to the bit. Each file is dropped as soon as it is decoded.
+    ///
+    /// # Errors
+    /// If the network fails.
+    pub fn rows(
+        &self,
+        files: impl IntoIterator<Item: AsRef<[u8]>>,
+    ) -> Result<Vec<Result<Vec<f32>, PixelError>>, NetworkError> {
+        let mut files = files.into_iter().peekable();
+        let mut rows = Vec::new();
+        while files.peek().is_some() {
+            self.append_rows(files.by_ref().take(self.batch_size()), &mut rows)?;
+        }
+        Ok(rows)
+    }
+
+    /// Appends the rows of a batch.
+    fn append_rows(
+        &self,
+        files: impl Iterator<Item: AsRef<[u8]>>,
+        rows: &mut Vec<Result<Vec<f32>, PixelError>>,
+    ) -> Result<(), NetworkError> {
+        let mut decoded = Vec::with_capacity(self.batch_size());
+        let mut pixels = Vec::with_capacity(self.batch_size() * self.preprocess.input_len());
+        for file in files {
+            decoded.push(self.decode(file.as_ref()).map(|picture| pixels.extend(picture)));
+        }
+        let computed = if pixels.is_empty() { Vec::new() } else { self.network.forward(&pixels)? };
+        let mut computed = computed.chunks_exact(COLUMNS);
+        for decoded in decoded {
+            rows.push(decoded.map(|()| computed.next().expect("the network gives a row for each picture").to_vec()));
+        }
+        Ok(())
+    }
+
+    /// The resized pixels of a picture file.
+    fn decode(&self, file: &[u8]) -> Result<Vec<u8>, PixelError> {
+        let needed = self.preprocess.memory(file)?;
+        self.decode_memory.run(needed, || decode_views(file, &[None], self.preprocess))
     }
 }
 

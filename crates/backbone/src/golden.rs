@@ -19,7 +19,7 @@ use crate::xception::COLUMNS;
 const GOLDEN: &[u8] = include_bytes!("golden.npy");
 
 /// Width and height of the picture, and of the network's input.
-const SIDE: u32 = 150;
+pub const SIDE: u32 = 150;
 
 /// The result of [`compare_with_keras`].
 #[derive(Debug, Clone, PartialEq)]
@@ -44,11 +44,17 @@ pub fn compare_with_keras(
     let mut distance = f64::NAN;
     embedder.embed([picture()], &AtomicBool::new(false), |event| {
         if let Event::Row { row, .. } = event {
-            distance = relative_l2(row, &golden_row());
+            distance = distance_from_keras(row);
         }
         ControlFlow::<()>::Continue(())
     })?;
     Ok(KerasComparison { distance, kernels: embedder.kernels() })
+}
+
+/// Relative L2 distance of a row to the one that Keras computes of the [`picture`] with the ImageNet weights, at
+/// [`SIDE`].
+pub fn distance_from_keras(row: &[f32]) -> f64 {
+    relative_l2(row, &golden_row())
 }
 
 /// golden.npy without its header.
@@ -60,9 +66,14 @@ fn golden_row() -> Vec<f32> {
 /// The built-in picture, 150 x 150 pixels: stripes and a slow wave in three colours, `(x (c + 1) + y (3 - c) + x y /
 /// 16) mod 256`.
 pub fn picture() -> Photo {
+    Photo::from_bytes(picture_file())
+}
+
+/// The built-in picture's file, a BMP.
+pub fn picture_file() -> Vec<u8> {
     let value = |x: u32, y: u32, c: u32| (x * (c + 1) + y * (3 - c) + x * y / 16) as u8;
     let picture = RgbImage::from_fn(SIDE, SIDE, |x, y| image::Rgb([0, 1, 2].map(|c| value(x, y, c))));
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, ImageFormat::Bmp).expect("a small picture fits into memory");
-    Photo::from_bytes(bytes.into_inner())
+    bytes.into_inner()
 }

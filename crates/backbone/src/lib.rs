@@ -20,6 +20,7 @@ mod backend;
 pub mod xception;
 pub mod spec;
 mod pipeline;
+mod memory_budget;
 mod embedder;
 pub mod golden;
 pub mod memory;
@@ -28,7 +29,7 @@ pub use compute::{
     BatchSize, Compute, ComputeError, Device, Kernels, LinkedLibtorch, Precision, UnknownName, libtorch,
 };
 pub use distance::relative_l2;
-pub use embedder::{Embedder, EmbedderError};
+pub use embedder::{Embedder, EmbedderError, ThreadEmbedder};
 pub use network::NetworkError;
 pub use photo::{Photo, PhotoError, Source};
 pub use pipeline::{EmbedReport, EndReason, Event, Times, find_broken};

@@ -1,4 +1,4 @@
-//! malloc settings that keep freed memory in the process.
+//! malloc settings that keep freed memory in the process, or do not.
 //!
 //! libtorch allocates each layer's output anew. By default glibc returns blocks of that size to the kernel when they
 //! are freed, and every page of the next block is faulted in again: about a fifth of the run time.
@@ -12,5 +12,22 @@ pub fn keep_freed_memory() {
         libc::mallopt(libc::M_MMAP_MAX, 0);
         libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
         libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// Returns what is free to the operating system, such as the memory of weights that were read and packed, and from now on
+/// every large block when it is freed: for processes that run for long, with limited memory. What libtorch's own kernels
+/// allocate for large batches on the CPU is faulted in again, then.
+pub fn return_large_blocks() {
+    /// The feature maps of our own kernels' batches stay; pictures of many megapixels do not.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    const LARGE: i32 = 4 << 20;
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[allow(unsafe_code)]
+    // SAFETY: `mallopt` and `malloc_trim` take integers; they lock what they change.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_MAX, i32::MAX);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::malloc_trim(0);
     }
 }

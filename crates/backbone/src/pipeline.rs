@@ -11,7 +11,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::mem;
-use std::ops::ControlFlow;
+use std::ops::{AddAssign, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -23,7 +23,7 @@ use rayon::prelude::*;
 
 use crate::network::{Network, NetworkError};
 use crate::photo::{Photo, PhotoError};
-use crate::pixels::Preprocess;
+use crate::pixels::{PixelError, Preprocess, View};
 
 /// Batches in the pipeline per worker: one that waits for the network, one in it, one that waits for the caller.
 const BATCHES_PER_WORKER: usize = 3;
@@ -88,6 +88,15 @@ pub struct Times {
     pub waiting: Duration,
     /// The caller's function.
     pub write: Duration,
+}
+
+impl AddAssign for Times {
+    fn add_assign(&mut self, other: Self) {
+        self.decode += other.decode;
+        self.network += other.network;
+        self.waiting += other.waiting;
+        self.write += other.write;
+    }
 }
 
 /// How [`run`] runs.
@@ -351,9 +360,14 @@ impl Decoder<'_> {
 
 /// The resized pixels of each of the photo's `views`, concatenated.
 fn prepare(photo: &Photo, preprocess: Preprocess, buffer: &mut Vec<u8>) -> Result<Vec<u8>, PhotoError> {
-    let picture = preprocess.decode(photo.bytes(buffer)?)?;
-    let mut pixels = vec![0; photo.views.len() * preprocess.input_len()];
-    for (&view, input) in photo.views.iter().zip(pixels.chunks_exact_mut(preprocess.input_len())) {
+    Ok(decode_views(photo.bytes(buffer)?, &photo.views, preprocess)?)
+}
+
+/// Decodes a picture file; the resized pixels of each of its views, concatenated.
+pub(crate) fn decode_views(file: &[u8], views: &[Option<View>], preprocess: Preprocess) -> Result<Vec<u8>, PixelError> {
+    let picture = preprocess.decode(file)?;
+    let mut pixels = vec![0; views.len() * preprocess.input_len()];
+    for (&view, input) in views.iter().zip(pixels.chunks_exact_mut(preprocess.input_len())) {
         preprocess.resize(&picture, view, input)?;
     }
     Ok(pixels)

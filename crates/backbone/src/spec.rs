@@ -1,16 +1,14 @@
 //! Everything that a row depends on, and the fingerprint made of it.
 
-use feature_cache::{Difference, Fingerprint};
+use feature_cache::{Difference, Fingerprint, UPRIGHT_COLOR};
 
 use crate::compute::{Device, Precision};
 use crate::pixels::{Interpolation, Limits, Orientation, Preprocess};
 use crate::xception;
 
-/// How pictures become RGB: as in Pillow.
+/// How pictures become RGB with [`Orientation::Stored`]: as in Pillow. [`UPRIGHT_COLOR`] is that with
+/// [`Orientation::Exif`].
 const COLOR: &str = "RGB as Pillow's convert, EXIF orientation ignored";
-
-/// The same with [`Orientation::Exif`].
-const UPRIGHT_COLOR: &str = "RGB as Pillow's convert, turned upright as Pillow's exif_transpose";
 
 /// The decoder: Pillow's pixels.
 const DECODER: &str = "JPEG as libjpeg-turbo (islow, fancy upsampling), others as the image crate";

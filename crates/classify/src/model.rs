@@ -2,12 +2,14 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use backbone::pixels::{Limit, Limits};
+use backbone::weights::IMAGENET_DIGEST;
 use backbone::{
     Compute, EmbedReport, EmbedSpec, Embedder, EmbedderError, Event, NetworkError, Photo, PhotoError, Precision,
-    UnsupportedFingerprint, Weights,
+    ThreadEmbedder, UnsupportedFingerprint, Weights, golden,
 };
 use feature_cache::{ClassNames, Difference, Fingerprint};
 use head::prediction::{Prediction, Predictor};
@@ -16,8 +18,15 @@ use head::run::Run;
 /// Answers for photos: from a photo's bytes to what the head says of it.
 pub struct Model {
     embedder: Embedder,
-    predictor: Predictor,
+    predictor: Arc<Predictor>,
     precision: Precision,
+}
+
+/// A [`Model`] for one thread, which computes answers itself: for callers whose photos come one by one. All share the
+/// weights.
+pub struct ThreadModel {
+    embedder: ThreadEmbedder,
+    predictor: Arc<Predictor>,
 }
 
 /// Why a run's head cannot be used here.
@@ -59,6 +68,25 @@ pub enum AnswerError {
     NotFinite(&'static str),
 }
 
+/// Why the network cannot be relied on.
+#[derive(Debug, thiserror::Error)]
+pub enum GoldenError {
+    /// It computes something else than Keras.
+    #[error("the network is wrong: a known picture's features are {found:.1e} from Keras's, more than {allowed:.0e}")]
+    Wrong {
+        /// The relative L2 distance.
+        found: f64,
+        /// The largest that rounding causes.
+        allowed: f64,
+    },
+    /// It cannot be run.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// It gives no answer.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+}
+
 impl AnswerError {
     /// The limit that the photo exceeds, if that is the reason.
     pub fn limit(&self) -> Option<Limit> {
@@ -76,21 +104,9 @@ impl Model {
     /// # Errors
     /// When the photos' rows would not be comparable with the training rows, or the network cannot be run.
     pub fn new(run: &Run, weights: &Weights, compute: Compute, limits: Limits) -> Result<Self, ModelError> {
-        let of_run = &run.config.fingerprint;
-        let spec = spec_of_run(of_run, compute).map_err(ModelError::Fingerprint)?;
-        // All but the weights is as in the run: the spec was made from its fingerprint. Precision and device may differ.
-        let here = spec.fingerprint(weights.digest(), compute.device);
-        let here = Fingerprint { precision: of_run.precision.clone(), ..here };
-        let differences = of_run.differences(&here);
-        if !differences.is_empty() {
-            return Err(ModelError::OtherWeights { differences });
-        }
-        let (found, expected) = (backbone::xception::COLUMNS, run.classifier.inputs());
-        if found != expected {
-            return Err(ModelError::Columns { found, expected });
-        }
+        let spec = spec_of_run(run, weights, compute)?;
         let embedder = Embedder::new(&spec, weights, compute)?.with_limits(limits);
-        Ok(Self { embedder, predictor: Predictor::new(run), precision: spec.precision })
+        Ok(Self { embedder, predictor: Arc::new(Predictor::new(run)), precision: spec.precision })
     }
 
     /// The classes, in the order of the probabilities.
@@ -122,26 +138,117 @@ impl Model {
         let photos = photos.into_iter().map(Photo::from_path);
         self.embedder.embed(photos, cancel, |event| match event {
             Event::Failed { photo, error } => each(photo, Err(error.into())),
-            Event::Row { photo, row, .. } => each(photo, self.predict(row)),
+            Event::Row { photo, row, .. } => each(photo, predict(&self.predictor, row)),
         })
     }
 
-    fn predict(&self, row: &[f32]) -> Result<Prediction, AnswerError> {
-        if !row.iter().all(|value| value.is_finite()) {
-            return Err(AnswerError::NotFinite("features"));
+    /// What its rows depend on.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        self.embedder.fingerprint()
+    }
+
+    /// Whose kernels run the network, with which vectors.
+    pub fn kernels(&self) -> String {
+        self.embedder.kernels()
+    }
+
+    /// The limits on a photo's pixels and memory.
+    pub fn limits(&self) -> Limits {
+        self.embedder.limits()
+    }
+
+    /// The answer for a built-in picture. If the network has Keras's ImageNet weights and the picture's size, its row is
+    /// compared with Keras's.
+    ///
+    /// # Errors
+    /// If the network is wrong, or fails.
+    pub fn golden(&self) -> Result<Prediction, GoldenError> {
+        let row = self.embedder.for_thread().rows([golden::picture_file()])?.pop().expect("one for each picture");
+        let row = row.map_err(|error| AnswerError::from(PhotoError::from(error)))?;
+        let fingerprint = self.embedder.fingerprint();
+        if fingerprint.weights == IMAGENET_DIGEST && fingerprint.size == golden::SIDE {
+            let (found, allowed) = (golden::distance_from_keras(&row), self.precision.tolerance());
+            if found.is_nan() || found > allowed {
+                return Err(GoldenError::Wrong { found, allowed });
+            }
         }
-        let prediction = self.predictor.predict(&[row]).pop().expect("one row gives one prediction");
-        let logits_are_finite = prediction.logits.iter().all(|logit| logit.is_finite());
-        if !logits_are_finite || prediction.unfamiliarity.is_some_and(|score| !score.is_finite()) {
-            return Err(AnswerError::NotFinite("logits"));
-        }
-        Ok(prediction)
+        Ok(predict(&self.predictor, &row)?)
+    }
+
+    /// The same for another thread.
+    pub fn for_thread(&self) -> ThreadModel {
+        ThreadModel { embedder: self.embedder.for_thread(), predictor: Arc::clone(&self.predictor) }
+    }
+
+    /// How many threads are the fastest: one for each core, one on a GPU.
+    pub fn threads(&self) -> usize {
+        self.embedder.workers()
     }
 }
 
-/// How rows are computed that can be compared with those of the fingerprint: in its precision, or in f32 if `compute` does
-/// not give that.
-fn spec_of_run(fingerprint: &Fingerprint, compute: Compute) -> Result<EmbedSpec, UnsupportedFingerprint> {
+impl ThreadModel {
+    /// Pictures per forward pass: as many photos at a time are fastest.
+    pub fn batch_size(&self) -> usize {
+        self.embedder.batch_size()
+    }
+
+    /// What the head says of each picture file, or why there is no answer, in their order. The answers are those of
+    /// [`Model::answer`]. Each file is dropped as soon as it is decoded.
+    ///
+    /// # Errors
+    /// When the network fails.
+    pub fn answer(
+        &self,
+        files: impl IntoIterator<Item: AsRef<[u8]>>,
+    ) -> Result<Vec<Result<Prediction, AnswerError>>, NetworkError> {
+        let mut answers = Vec::new();
+        for row in self.embedder.rows(files)? {
+            answers.push(match row {
+                Ok(row) => predict(&self.predictor, &row),
+                Err(error) => Err(PhotoError::from(error).into()),
+            });
+        }
+        Ok(answers)
+    }
+}
+
+fn predict(predictor: &Predictor, row: &[f32]) -> Result<Prediction, AnswerError> {
+    if !row.iter().all(|value| value.is_finite()) {
+        return Err(AnswerError::NotFinite("features"));
+    }
+    let prediction = predictor.predict(&[row]).pop().expect("one row gives one prediction");
+    let logits_are_finite = prediction.logits.iter().all(|logit| logit.is_finite());
+    if !logits_are_finite || prediction.unfamiliarity.is_some_and(|score| !score.is_finite()) {
+        return Err(AnswerError::NotFinite("logits"));
+    }
+    Ok(prediction)
+}
+
+/// How rows for a run's head are computed with these weights: in the precision of the training rows where `compute`
+/// gives it, else in f32.
+///
+/// # Errors
+/// When the rows would not be comparable with the training rows.
+pub(crate) fn spec_of_run(run: &Run, weights: &Weights, compute: Compute) -> Result<EmbedSpec, ModelError> {
+    let of_run = &run.config.fingerprint;
+    let spec = spec_of_fingerprint(of_run, compute).map_err(ModelError::Fingerprint)?;
+    // All but the weights is as in the run: the spec was made from its fingerprint. Precision and device may differ.
+    let here = spec.fingerprint(weights.digest(), compute.device);
+    let here = Fingerprint { precision: of_run.precision.clone(), ..here };
+    let differences = of_run.differences(&here);
+    if !differences.is_empty() {
+        return Err(ModelError::OtherWeights { differences });
+    }
+    let (found, expected) = (backbone::xception::COLUMNS, run.classifier.inputs());
+    if found != expected {
+        return Err(ModelError::Columns { found, expected });
+    }
+    Ok(spec)
+}
+
+/// How rows are computed that can be compared with those of the fingerprint: in its precision, or in f32 if `compute`
+/// does not give that.
+fn spec_of_fingerprint(fingerprint: &Fingerprint, compute: Compute) -> Result<EmbedSpec, UnsupportedFingerprint> {
     let in_f32 = Fingerprint { precision: Precision::F32.name().to_owned(), ..fingerprint.clone() };
     let (of_f32, _) = EmbedSpec::from_fingerprint(&in_f32)?;
     Ok(match EmbedSpec::from_fingerprint(fingerprint) {

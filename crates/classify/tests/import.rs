@@ -367,7 +367,7 @@ fn models_that_are_put_together_otherwise_are_refused() {
     // Another layer than Xception has.
     let message = refusal(flat, |config| layer(config, "block4_pool")["class_name"] = json!("AveragePooling2D"));
     let expected =
-        "layer \"block4_pool\" (AveragePooling2D): not Xception without its top, which has max pool (MaxPooling2D)";
+        "layer \"block4_pool\" (AveragePooling2D): not Xception without its top, which has block4_pool (MaxPooling2D)";
     assert!(message.contains(expected), "{message}");
 
     // The residual of block 3 skips its convolution's input: a layer that comes before is connected.

@@ -13,6 +13,6 @@ pub use choice::choice;
 pub use compute::{DeviceArg, KernelsArg, ThreadsArg, all_cores};
 pub use hint::{compute_hint, embedder_hint, raise_limits};
 pub use limits::LimitsArgs;
-pub use process::{cancel_on_signals, run_command};
+pub use process::{cancel_on_signals, report_large_files, run_command};
 pub use version::long_version;
 pub use weights::{WeightsArg, default_weights};

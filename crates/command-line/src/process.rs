@@ -28,9 +28,17 @@ pub fn cancel_on_signals() -> io::Result<Arc<AtomicBool>> {
         signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&cancel))?;
         signal_hook::flag::register(signal, Arc::clone(&cancel))?;
     }
-    // With a handler installed, exceeding the file size limit is a write error, and no longer kills the process.
-    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    report_large_files()?;
     Ok(cancel)
+}
+
+/// Makes exceeding the file size limit a write error: without a handler its signal kills the process.
+///
+/// # Errors
+/// If the operating system refuses the signal handler.
+pub fn report_large_files() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    Ok(())
 }
 
 /// Ends the process with exit code 0 or 1, without running the destructors of libtorch's static objects: they take a

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use backbone::photo::has_photo_extension;
-use feature_cache::{ClassNames, Split};
+use feature_cache::{ClassNames, Shard, Split};
 use walkdir::{DirEntry, WalkDir};
 
 /// Folder names of splits.
@@ -23,7 +23,7 @@ const SPLIT_FOLDERS: [(&str, Split); 5] = [
     ("test", Split::Test),
 ];
 
-/// The photos of a data set, by split; within a split by class, then by path, bytewise.
+/// The photos of a data set or of one of its shards, by split; within a split by class, then by path, bytewise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     /// The folder.
@@ -32,8 +32,20 @@ pub struct Dataset {
     pub classes: ClassNames,
     /// Every split that has a photo.
     pub splits: BTreeMap<Split, Vec<LabeledPhoto>>,
+    /// All paths of the data set, those of photos in other shards included.
+    pub listing: Listing,
     /// Files and folders that were ignored, and why.
     pub ignored: Vec<Ignored>,
+}
+
+/// A summary of the paths of all photos of a data set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// How many photos there are.
+    pub photos: usize,
+    /// The exclusive or of the paths' hashes: whatever their order, the same for the same paths, and for no others that
+    /// happen to be there.
+    hash: [u8; blake3::OUT_LEN],
 }
 
 /// A file with a photo's extension in a class's folder, and its label. Its content has not been read yet.
@@ -112,6 +124,20 @@ pub enum DatasetError {
     ClassName(PathBuf),
 }
 
+impl Listing {
+    fn add(&mut self, path_hash: blake3::Hash) {
+        self.photos += 1;
+        for (byte, other) in self.hash.iter_mut().zip(path_hash.as_bytes()) {
+            *byte ^= other;
+        }
+    }
+
+    /// The digest in hexadecimal.
+    pub fn digest(&self) -> String {
+        blake3::Hash::from_bytes(self.hash).to_hex().to_string()
+    }
+}
+
 impl Dataset {
     /// Lists the photos below `root`.
     ///
@@ -120,6 +146,14 @@ impl Dataset {
     /// # Errors
     /// When the folder is not a data set, or cannot be read.
     pub fn scan(root: &Path) -> Result<Self, DatasetError> {
+        Self::scan_shard(root, None)
+    }
+
+    /// Lists the photos of one shard, or all; classes and errors are always those of the whole data set.
+    ///
+    /// # Errors
+    /// As [`Self::scan`].
+    pub fn scan_shard(root: &Path, shard: Option<Shard>) -> Result<Self, DatasetError> {
         let root = root.canonicalize().map_err(|cause| DatasetError::Io { path: root.to_owned(), cause })?;
         let mut ignored = Vec::new();
         let folders = split_folders(&root, &mut ignored)?;
@@ -127,9 +161,10 @@ impl Dataset {
         let classes = read_classes(training_folder, &root, &mut ignored)?;
         // In a data set without splits the same folder was listed twice: as a folder of splits, and of classes.
         ignored.dedup();
-        let mut dataset = Self { root: root.clone(), classes, splits: BTreeMap::new(), ignored };
+        let listing = Listing::default();
+        let mut dataset = Self { root: root.clone(), classes, splits: BTreeMap::new(), listing, ignored };
         for (split, folder) in &folders {
-            let photos = dataset.scan_split(*split, folder)?;
+            let photos = dataset.scan_split(*split, folder, shard)?;
             if !photos.is_empty() {
                 dataset.splits.insert(*split, photos);
             }
@@ -142,7 +177,7 @@ impl Dataset {
         self.splits.values().map(Vec::len).sum()
     }
 
-    /// Whether there is no photo; never after [`Dataset::scan`].
+    /// Whether there is no photo; never after [`Dataset::scan`], but a shard may have none.
     pub fn is_empty(&self) -> bool {
         self.splits.is_empty()
     }
@@ -152,8 +187,13 @@ impl Dataset {
         self.splits.iter().flat_map(|(&split, photos)| photos.iter().map(move |photo| (split, photo)))
     }
 
-    /// The photos of one split, in the order of the rows.
-    fn scan_split(&mut self, split: Split, folder: &Path) -> Result<Vec<LabeledPhoto>, DatasetError> {
+    /// The photos of one split that are in the shard, in the order of the rows.
+    fn scan_split(
+        &mut self,
+        split: Split,
+        folder: &Path,
+        shard: Option<Shard>,
+    ) -> Result<Vec<LabeledPhoto>, DatasetError> {
         if !split.is_training() {
             // The classes are those of the training photos: others cannot be evaluated.
             for class in class_folders(folder, &self.root, &mut self.ignored)? {
@@ -173,7 +213,11 @@ impl Dataset {
                 return Err(DatasetError::EmptyClass(folder));
             }
             for path in paths {
-                photos.push(LabeledPhoto { path, label });
+                let path_hash = blake3::hash(path.as_os_str().as_bytes());
+                self.listing.add(path_hash);
+                if shard.is_none_or(|shard| shard.contains(path_hash)) {
+                    photos.push(LabeledPhoto { path, label });
+                }
             }
         }
         Ok(photos)

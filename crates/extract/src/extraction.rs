@@ -15,13 +15,13 @@ use backbone::{
     Weights, find_broken,
 };
 use feature_cache::{
-    CacheContents, CacheError, CacheWriter, FeatureCache, Fingerprint, IndexEntry, Journal, RowSource, SharedPhoto,
-    SkippedPhoto, Split, SplitContents, Views, WhenLocked, photos_in_two_splits,
+    CacheContents, CacheError, CacheWriter, FeatureCache, Fingerprint, IndexEntry, Journal, PhotoMarker, RowSource,
+    Shard, ShardRecord, SharedPhoto, SkippedPhoto, Split, SplitContents, Views, WhenLocked, photos_in_two_splits,
 };
 use stdio::Progress;
 
 use crate::changes::Changes;
-use crate::dataset::{Dataset, DatasetError, Ignored};
+use crate::dataset::{Dataset, DatasetError, Ignored, Listing};
 use crate::inventory::{Inventory, ReadOptions};
 use crate::jobs::{self, Job, JobError, Outcome};
 use crate::views::PhotoViews;
@@ -41,6 +41,8 @@ pub struct Extraction {
     pub compute: Compute,
     /// Limits on a photo's pixels and memory.
     pub limits: Limits,
+    /// Extract only this part of the photos, into a small cache in the cache's folder.
+    pub shard: Option<Shard>,
     /// Augmented views of the training photos.
     pub views: Option<PhotoViews>,
     /// What to do about broken photos.
@@ -79,8 +81,10 @@ impl OnError {
 /// The result of an extraction.
 #[derive(Debug)]
 pub struct Summary {
-    /// The cache.
+    /// The cache, or the shard's.
     pub cache: PathBuf,
+    /// The shard.
+    pub shard: Option<Shard>,
     /// The number of rows by split.
     pub rows: BTreeMap<Split, usize>,
     /// The number of augmented views of each training photo.
@@ -190,32 +194,46 @@ impl Extraction {
         let start = Instant::now();
         // What this machine cannot compute is refused before any photo is read.
         self.compute.check(self.spec.precision)?;
-        let dataset = Dataset::scan(&self.dataset)?;
+        let dataset = Dataset::scan_shard(&self.dataset, self.shard)?;
         let weights = Weights::load(&self.weights)?;
         let fingerprint = self.spec.fingerprint(weights.digest(), self.compute.device);
 
-        // From here on this process is the cache's only writer.
-        let writer = CacheWriter::open(&self.cache, self.when_locked)?;
-        let previous = self.previous(writer.path(), &fingerprint)?;
+        // From here on this process is the only writer of the cache, or of the shard.
+        let writer = match self.shard {
+            None => CacheWriter::open(&self.cache, self.when_locked)?,
+            Some(shard) => CacheWriter::open_shard(&self.cache, shard, self.when_locked)?,
+        };
+        let previous = self.previous(&writer, &fingerprint)?;
         let mut journal = writer.journal(&fingerprint, ROW_LENGTH)?;
+        let marker = writer.marker()?;
 
         // Rows are found by the hash of their photo's bytes, whatever the file is called now.
         let inventory = self.hash_photos(&dataset, previous.as_ref());
         let entries = inventory.entries();
-        let changes = self.changes(previous.as_ref(), &entries)?;
+        let before = previous.as_ref().map(|cache| self.contents_before(cache)).transpose()?;
+        let changes = self.changes(&writer, before.as_ref(), &entries)?;
         let (mut broken, mut exceeded) = (inventory.broken(), inventory.exceeded());
-        let jobs = Job::find_missing(&entries, self.views.as_ref(), &RowSource::new(previous.as_ref(), &journal)?);
+        let deadly = self.deadly_photos(&entries, &marker, previous.as_ref())?;
+        let mut jobs = Job::find_missing(&entries, self.views.as_ref(), &RowSource::new(previous.as_ref(), &journal)?);
+        jobs.retain(|job| !deadly.contains(&job.blake3));
+        for photo in entries.values().flatten().filter(|photo| deadly.contains(&photo.blake3)) {
+            broken.insert(photo.path.clone(), DEADLY.to_owned());
+        }
 
         // Missing rows go through the network into the journal, where they survive a crash.
         let mut outcome = Outcome::default();
         let mut kernels = None;
-        if self.on_error == OnError::Fail && !broken.is_empty() {
-            // The run will fail. The other photos are only decoded, so that the error lists every broken one.
+        let fails = self.on_error == OnError::Fail && !broken.is_empty();
+        if fails && deadly.is_empty() {
+            // The other photos are only decoded, so that the error lists every broken one.
             outcome.broken = self.find_broken(&jobs, &dataset.root, 0);
-        } else if !jobs.is_empty() {
+        } else if !fails && !jobs.is_empty() {
             let embedder = Embedder::new(&self.spec, &weights, self.compute)?.with_limits(self.limits);
             kernels = Some(embedder.kernels());
-            outcome = self.compute_rows(&jobs, &dataset.root, &embedder, &mut journal, cancel)?;
+            self.write_record(&writer, dataset.listing, kernels.as_ref())?;
+            outcome = self.compute_rows(&jobs, &dataset.root, &embedder, &mut journal, &marker, cancel)?;
+        } else {
+            self.write_record(&writer, dataset.listing, None)?;
         }
         broken.extend(all_paths_of_broken(&outcome.broken, &jobs, &entries));
         exceeded.extend(outcome.broken.iter().filter_map(|(_, reason)| reason.limit()));
@@ -229,8 +247,9 @@ impl Extraction {
 
         // The new cache replaces the old one, unless there is nothing new.
         let contents = self.contents(&dataset, fingerprint, entries, &broken)?;
-        let before = previous.as_ref().map(CacheContents::from_cache).transpose()?;
-        if before.as_ref() != Some(&contents) {
+        let is_in_place = previous.as_ref().is_some_and(|cache| cache.path() == writer.path());
+        let path = writer.path().to_owned();
+        if !is_in_place || before.as_ref() != Some(&contents) {
             let rows = RowSource::new(previous.as_ref(), &journal)?;
             writer.publish(&contents, ROW_LENGTH, &inventory.hashes(), &rows)?;
         } else {
@@ -241,7 +260,8 @@ impl Extraction {
         }
 
         Ok(Summary {
-            cache: self.cache.clone(),
+            cache: if self.shard.is_some() { path } else { self.cache.clone() },
+            shard: self.shard,
             rows: contents.splits.iter().map(|(&name, split)| (name, split.photos.len())).collect(),
             views: contents.views.as_ref().map_or(0, |views| views.count.get()),
             changes,
@@ -266,8 +286,14 @@ impl Extraction {
 
     /// The existing cache, if its rows can be reused: its fingerprint must be the same, and every byte must be the one
     /// that was written. Views that the new cache would lack are an error, unless `replace` is set.
-    fn previous(&self, path: &Path, fingerprint: &Fingerprint) -> Result<Option<FeatureCache>, ExtractError> {
-        let cache = match open_reusable(path, fingerprint) {
+    ///
+    /// A shard that does not exist yet reuses the rows of the whole cache.
+    fn previous(&self, writer: &CacheWriter, fingerprint: &Fingerprint) -> Result<Option<FeatureCache>, ExtractError> {
+        let mut opened = open_reusable(writer.path(), fingerprint);
+        if self.shard.is_some() && matches!(opened, Err(CacheError::NotACache(_))) {
+            opened = open_reusable(&self.cache, fingerprint);
+        }
+        let cache = match opened {
             Ok(cache) => cache,
             Err(CacheError::NotACache(_)) => return Ok(None),
             // It will be replaced, and none of its rows are reused.
@@ -276,9 +302,61 @@ impl Extraction {
         };
         let lost = Views::lost(self.manifest_views(), cache.views());
         if !lost.is_empty() && !self.replace {
-            return Err(CacheError::OtherViews { path: path.to_owned(), differences: lost }.into());
+            return Err(CacheError::OtherViews { path: cache.path().to_owned(), differences: lost }.into());
         }
         Ok(Some(cache))
+    }
+
+    /// The contents of the existing cache; of a whole cache only those that belong to the shard.
+    fn contents_before(&self, cache: &FeatureCache) -> Result<CacheContents, ExtractError> {
+        let mut contents = CacheContents::from_cache(cache)?;
+        if let Some(shard) = self.shard {
+            for split in contents.splits.values_mut() {
+                split.photos.retain(|photo| Shard::of_photo(&photo.path, shard.count()) == shard);
+                split.skipped.retain(|photo| Shard::of_photo(&photo.path, shard.count()) == shard);
+            }
+        }
+        Ok(contents)
+    }
+
+    /// The photos that are not tried: they have ended every process that computed them. With `rehash`, those that an
+    /// earlier run has skipped for it are tried again.
+    fn deadly_photos(
+        &self,
+        entries: &BTreeMap<Split, Vec<IndexEntry>>,
+        marker: &PhotoMarker,
+        previous: Option<&FeatureCache>,
+    ) -> Result<HashSet<blake3::Hash>, ExtractError> {
+        let mut deadly: HashSet<blake3::Hash> = HashSet::new();
+        if let Some(cache) = previous.filter(|_| !self.rehash) {
+            let mut skipped = Vec::new();
+            for (_, split) in cache.splits() {
+                skipped.extend(split.skipped()?.into_iter().filter(|photo| photo.reason == DEADLY));
+            }
+            if !skipped.is_empty() {
+                let hashes = cache.hashes();
+                deadly.extend(skipped.iter().filter_map(|photo| hashes.hash(&photo.path)));
+            }
+        }
+        deadly.extend(entries.values().flatten().map(|photo| photo.blake3).filter(|hash| marker.is_deadly(hash)));
+        let present: HashSet<blake3::Hash> = entries.values().flatten().map(|photo| photo.blake3).collect();
+        deadly.retain(|hash| present.contains(hash));
+        Ok(deadly)
+    }
+
+    /// Notes the state of the data set that the shard is made of, and the kernels that compute its rows, if any are
+    /// computed. Those of earlier runs stay: their rows may be reused.
+    fn write_record(
+        &self,
+        writer: &CacheWriter,
+        listing: Listing,
+        kernels: Option<&String>,
+    ) -> Result<(), ExtractError> {
+        let Some(shard) = self.shard else { return Ok(()) };
+        let before = shard.record(&self.cache).unwrap_or_default();
+        let mut record = ShardRecord { listing: listing.digest(), photos: listing.photos, kernels: before.kernels };
+        record.kernels.extend(kernels.cloned());
+        Ok(writer.write_record(&record)?)
     }
 
     fn hash_photos(&self, dataset: &Dataset, previous: Option<&FeatureCache>) -> Inventory {
@@ -294,15 +372,15 @@ impl Extraction {
     /// When none of the cache's photos is left: the cache is probably another data set's.
     fn changes(
         &self,
-        previous: Option<&FeatureCache>,
+        writer: &CacheWriter,
+        before: Option<&CacheContents>,
         entries: &BTreeMap<Split, Vec<IndexEntry>>,
     ) -> Result<Changes, ExtractError> {
-        let Some(cache) = previous else { return Ok(Changes::between([], photos_of(entries))) };
-        let before = CacheContents::from_cache(cache)?;
+        let Some(before) = before else { return Ok(Changes::between([], photos_of(entries))) };
         let changes = Changes::between(before.photos(), photos_of(entries));
         let nothing_is_kept = changes.kept() == 0 && changes.removed > 0;
         if nothing_is_kept && !self.replace {
-            return Err(ExtractError::OtherPhotos { path: cache.path().to_owned(), rows: changes.removed });
+            return Err(ExtractError::OtherPhotos { path: writer.path().to_owned(), rows: changes.removed });
         }
         Ok(changes)
     }
@@ -315,10 +393,11 @@ impl Extraction {
         root: &Path,
         embedder: &Embedder,
         journal: &mut Journal,
+        marker: &PhotoMarker,
         cancel: &AtomicBool,
     ) -> Result<Outcome, ExtractError> {
         let fail = self.on_error == OnError::Fail;
-        let outcome = jobs::run(jobs, root, embedder, journal, fail, cancel);
+        let outcome = jobs::run(jobs, root, embedder, journal, marker, fail, cancel);
         let mut outcome = outcome.map_err(|error| match error {
             JobError::Network(error) => error.into(),
             JobError::Journal(error) => self.with_photo(error, jobs),
@@ -367,7 +446,8 @@ impl Extraction {
         let mut splits = BTreeMap::new();
         for (split, mut photos) in entries {
             photos.retain(|photo| !broken.contains_key(&photo.path));
-            if split.is_training() {
+            // A shard may have none of them: whether the whole data set has is seen when the shards are merged.
+            if split.is_training() && self.shard.is_none() {
                 let labels: HashSet<i64> = photos.iter().map(|photo| photo.label).collect();
                 for (class, label) in dataset.classes.iter().zip(0..) {
                     if !labels.contains(&label) {
@@ -392,6 +472,10 @@ impl Extraction {
         Ok(CacheContents { fingerprint, views, classes: dataset.classes.clone(), splits })
     }
 }
+
+/// Why a photo is skipped that has ended several processes while they computed nothing else: out of memory, perhaps, or
+/// by a decoder that crashes. Later runs skip it, too, as long as its bytes are the same.
+pub const DEADLY: &str = "ends every process that computes it";
 
 /// The length of a row.
 const ROW_LENGTH: NonZeroUsize = NonZeroUsize::new(COLUMNS).unwrap();

@@ -1,13 +1,13 @@
 //! The rows that have to be computed: finding them, and running their photos through the network into the journal.
 
 use std::collections::{BTreeMap, HashSet};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use backbone::pixels::View;
 use backbone::{Embedder, EndReason, Event, NetworkError, Photo, PhotoError, Source, Times};
-use feature_cache::{CacheError, IndexEntry, Journal, RowSource, Split};
+use feature_cache::{CacheError, IndexEntry, Journal, PhotoMarker, RowSource, Split};
 use stdio::Progress;
 
 use crate::views::PhotoViews;
@@ -111,6 +111,9 @@ impl Job {
 /// Computes the rows of the jobs and appends them to the journal, a batch at a time. With `stop_at_broken`, it stops at
 /// the first photo that cannot be used, and the jobs after it are not run.
 ///
+/// If the last run was killed, one of the photos that it had begun may be the reason: they are computed first, one at a
+/// time, so that `marker` names the one that ends this run, too.
+///
 /// # Errors
 /// When the network or the journal fails; rows that are already in the journal stay there.
 pub fn run(
@@ -118,41 +121,76 @@ pub fn run(
     root: &Path,
     embedder: &Embedder,
     journal: &mut Journal,
+    marker: &PhotoMarker,
     stop_at_broken: bool,
     cancel: &AtomicBool,
 ) -> Result<Outcome, JobError> {
     let progress = Progress::start("extracting", jobs.iter().map(|job| job.missing.len()).sum(), "rows");
-    let mut pending = PendingRows { rows: Vec::new(), batch_size: embedder.batch_size(), journal, progress };
-    let mut broken = Vec::new();
-    let on_event = |event: Event<'_>| {
-        match event {
-            Event::Row { photo, view, row } => {
-                if let Err(error) = pending.push(jobs[photo].missing[view].key, row) {
-                    return ControlFlow::Break(Stop::Journal(error));
-                }
-            }
-            Event::Failed { photo, error } => {
-                broken.push((photo, error));
-                if stop_at_broken {
-                    return ControlFlow::Break(Stop::Broken);
-                }
+    let rows = PendingRows { rows: Vec::new(), batch_size: embedder.batch_size(), journal, progress };
+    let mut run = Run { jobs, root, embedder, rows, stop_at_broken, cancel, outcome: Outcome::default() };
+    let ended = run.all(marker);
+    marker.end();
+    ended?;
+    Ok(run.outcome)
+}
+
+/// The jobs while they are run.
+struct Run<'a> {
+    jobs: &'a [Job],
+    root: &'a Path,
+    embedder: &'a Embedder,
+    rows: PendingRows<'a>,
+    stop_at_broken: bool,
+    cancel: &'a AtomicBool,
+    outcome: Outcome,
+}
+
+impl Run<'_> {
+    fn all(&mut self, marker: &PhotoMarker) -> Result<(), JobError> {
+        // The jobs are in the order of the last run, without those whose rows are in the journal.
+        let begun_last = marker.left().and_then(|left| self.jobs.iter().position(|job| job.blake3 == left.photo));
+        let suspects = begun_last.map_or(0, |last| last + 1);
+        for number in 0..suspects {
+            let ended = self.some(number..number + 1, |job| marker.begin_alone(job.blake3))?;
+            if ended.is_break() {
+                return Ok(());
             }
         }
-        ControlFlow::Continue(())
-    };
-    let report = embedder.embed(jobs.iter().map(|job| job.photo(root)), cancel, on_event)?;
-    if let EndReason::ByCaller(Stop::Journal(error)) = report.end {
-        return Err(error.into());
+        self.some(suspects..self.jobs.len(), |job| marker.begin(job.blake3)).map(drop)
     }
-    // The last batch may not be full.
-    pending.write()?;
-    Ok(Outcome {
-        broken,
-        cancelled: matches!(report.end, EndReason::Cancelled),
-        rows: report.rows,
-        batches: report.batches,
-        times: report.times,
-    })
+
+    /// Runs the jobs with these numbers, calling `begin` with each before its photo is read. Returns whether to run
+    /// others after them.
+    fn some(&mut self, numbers: Range<usize>, begin: impl Fn(&Job) + Send) -> Result<ControlFlow<()>, JobError> {
+        let (first, root) = (numbers.start, self.root);
+        let jobs = &self.jobs[numbers];
+        let photos = jobs.iter().map(move |job| {
+            begin(job);
+            job.photo(root)
+        });
+        let report = self.embedder.embed(photos, self.cancel, |event| match event {
+            Event::Row { photo, view, row } => match self.rows.push(jobs[photo].missing[view].key, row) {
+                Err(error) => ControlFlow::Break(Stop::Journal(error)),
+                Ok(()) => ControlFlow::Continue(()),
+            },
+            Event::Failed { photo, error } => {
+                self.outcome.broken.push((first + photo, error));
+                if self.stop_at_broken { ControlFlow::Break(Stop::Broken) } else { ControlFlow::Continue(()) }
+            }
+        })?;
+        self.outcome.rows += report.rows;
+        self.outcome.batches += report.batches;
+        self.outcome.times += report.times;
+        self.outcome.cancelled = matches!(report.end, EndReason::Cancelled);
+        let ended = match report.end {
+            EndReason::ByCaller(Stop::Journal(error)) => return Err(error.into()),
+            EndReason::Finished => ControlFlow::Continue(()),
+            EndReason::ByCaller(Stop::Broken) | EndReason::Cancelled => ControlFlow::Break(()),
+        };
+        // The last batch may not be full.
+        self.rows.write()?;
+        Ok(ended)
+    }
 }
 
 /// Rows that will be appended to the journal together, since each append waits for the disk.

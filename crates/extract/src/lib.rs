@@ -12,4 +12,5 @@ pub mod changes;
 pub mod views;
 pub mod jobs;
 pub mod extraction;
+pub mod merge;
 pub mod verify;

@@ -68,6 +68,51 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Writes several files, synced, each with its content: all of them under hidden names before the first one is renamed.
+/// So all are written or, when the disk is full, say, none; the last one appears last.
+///
+/// # Errors
+/// The first file that cannot be written, and why. If that is known only when the files are renamed, those before it
+/// are there.
+pub fn write_together(files: &[(&Path, &[u8])]) -> Result<(), (PathBuf, io::Error)> {
+    let mut hidden_files = Vec::new();
+    for &(path, content) in files {
+        let hidden = HiddenFile::write(path, content).map_err(|cause| (path.to_owned(), cause))?;
+        hidden_files.push(hidden);
+    }
+    for hidden in hidden_files {
+        hidden.publish().map_err(|cause| (hidden.destination.clone(), cause))?;
+    }
+    Ok(())
+}
+
+/// A written file that does not have its name yet. If it is dropped before it has, it is removed.
+struct HiddenFile {
+    path: PathBuf,
+    destination: PathBuf,
+}
+
+impl HiddenFile {
+    fn write(path: &Path, content: &[u8]) -> io::Result<Self> {
+        let hidden = Self { path: hidden_sibling(path)?, destination: path.to_owned() };
+        fs::create_dir_all(parent(path))?;
+        write_new(&hidden.path, Durability::Synced, |file| file.write_all(content))?;
+        Ok(hidden)
+    }
+
+    fn publish(&self) -> io::Result<()> {
+        fs::rename(&self.path, &self.destination)?;
+        sync_folder(parent(&self.destination))
+    }
+}
+
+impl Drop for HiddenFile {
+    /// Does nothing after the file was renamed.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// A new folder that appears under its name when all of its files are written: [`write_atomically`] for many files at
 /// once, without fsync.
 ///
@@ -185,6 +230,22 @@ mod tests {
         fs::create_dir(&taken).unwrap();
         write_atomically(&taken, Durability::Unsynced, |file| file.write_all(b"new")).unwrap_err();
         assert_eq!(names(folder.path()), ["table.csv", "taken"]);
+    }
+
+    #[test]
+    fn of_files_that_are_written_together_none_is_there_if_one_cannot_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["new/first", "second"].map(|name| folder.path().join(name));
+        fs::write(&second, "old").unwrap();
+        write_together(&[(&first, b"1"), (&second, b"2")]).unwrap();
+        assert_eq!((fs::read(&first).unwrap(), fs::read(&second).unwrap()), (b"1".to_vec(), b"2".to_vec()));
+        assert_eq!(names(folder.path()), ["new", "second"]);
+
+        // A file is where a folder would have to be.
+        let third = second.join("third");
+        let (path, _) = write_together(&[(&first, b"3"), (&third, b"3")]).unwrap_err();
+        assert_eq!((path, fs::read(&first).unwrap()), (third, b"1".to_vec()));
+        assert_eq!(names(first.parent().unwrap()), ["first"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use memmap2::{Mmap, UncheckedAdvice};
 use ndarray::ArrayView2;
@@ -17,7 +18,9 @@ use crate::hashes::Hashes;
 use crate::index::{IndexEntry, SkippedPhoto, read_index, read_skipped};
 use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitManifest, VIEWS, is_absent};
 use crate::npy::NpyLayout;
+use crate::shard::SHARDS;
 use crate::split::Split;
+use crate::table::Records;
 use crate::views::Views;
 
 /// How often opening is retried if the cache is replaced meanwhile. Each retry needs another cache to be published in
@@ -52,6 +55,13 @@ struct MappedRows {
     header_bytes: usize,
     /// Values per row: the product of the other axes, never 0.
     row_length: usize,
+}
+
+/// The entries of a split's index.csv, read one by one. After an error it must not be used any more.
+struct IndexEntries<'a> {
+    split: &'a CachedSplit,
+    records: Records<'a, IndexEntry, 4>,
+    row: usize,
 }
 
 /// A mapped file whose content has not been parsed yet.
@@ -127,6 +137,16 @@ impl FeatureCache {
         Hashes::load(&self.path.join(HASHES))
     }
 
+    /// hashes.csv, mapped, and when it was written; `None` if it is missing.
+    pub(crate) fn map_hashes(&self) -> Option<(Mmap, SystemTime)> {
+        let file = File::open(self.path.join(HASHES)).ok()?;
+        let written = file.metadata().and_then(|metadata| metadata.modified()).ok()?;
+        #[allow(unsafe_code)]
+        // SAFETY: the file is never changed in place: it is replaced by a rename, and the map keeps the old file alive.
+        let bytes = unsafe { Mmap::map(&file) };
+        Some((bytes.ok()?, written))
+    }
+
     pub(crate) fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -158,8 +178,9 @@ impl CachedSplit {
     /// Releases the memory of the rows that were read so far. They stay readable: the operating system maps them again,
     /// from its page cache or from the disk.
     pub fn release(&self) {
-        self.features.release();
-        self.views.iter().for_each(MappedRows::release);
+        release(&self.features.bytes);
+        self.views.iter().for_each(|views| release(&views.bytes));
+        release(&self.index_file.bytes);
     }
 
     /// The row with this number, (columns,), or `None` beyond the last.
@@ -180,18 +201,18 @@ impl CachedSplit {
         if let Some(index) = self.index.get() {
             return Ok(index);
         }
-        let index = read_index(&self.index_file.bytes).map_err(|damage| self.index_file.damaged(damage))?;
-        if index.len() != self.rows {
-            return Err(self.index_file.damaged(Damage::Rows { expected: self.rows, found: index.len() }));
-        }
-        for (row, (entry, &expected)) in index.iter().zip(&self.labels).enumerate() {
-            if entry.label != expected {
-                let problem = LineProblem::Label { expected, found: entry.label };
-                // The first line holds the names of the columns.
-                return Err(self.index_file.damaged(Damage::Line { line: row as u64 + 2, problem }));
-            }
-        }
+        let index = self.index_entries()?.collect::<Result<Vec<_>, _>>()?;
         Ok(self.index.get_or_init(|| index))
+    }
+
+    /// Every row's photo, one by one: they do not stay in memory. The iterator ends with an error where index.csv is
+    /// damaged or does not belong to the labels.
+    ///
+    /// # Errors
+    /// When index.csv is not a table of such entries.
+    pub fn index_entries(&self) -> Result<impl Iterator<Item = Result<IndexEntry, CacheError>>, CacheError> {
+        let records = read_index(&self.index_file.bytes).map_err(|damage| self.index_file.damaged(damage))?;
+        Ok(IndexEntries { split: self, records, row: 0 })
     }
 
     /// The photos that have no row.
@@ -200,7 +221,33 @@ impl CachedSplit {
     /// When skipped.csv is damaged.
     pub fn skipped(&self) -> Result<Vec<SkippedPhoto>, CacheError> {
         let Some(table) = &self.skipped else { return Ok(Vec::new()) };
-        read_skipped(&table.bytes).map_err(|damage| table.damaged(damage))
+        let photos = read_skipped(&table.bytes).and_then(Iterator::collect);
+        photos.map_err(|damage| table.damaged(damage))
+    }
+}
+
+impl Iterator for IndexEntries<'_> {
+    type Item = Result<IndexEntry, CacheError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rows = self.split.rows;
+        let label = self.split.labels.get(self.row).copied();
+        let result = match (self.records.next(), label) {
+            (None, None) => return None,
+            (Some(Err(damage)), _) => Err(damage),
+            (Some(Ok(entry)), Some(expected)) if entry.label == expected => Ok(entry),
+            (Some(Ok(entry)), Some(expected)) => {
+                let problem = LineProblem::Label { expected, found: entry.label };
+                // The first line holds the names of the columns.
+                Err(Damage::Line { line: self.row as u64 + 2, problem })
+            }
+            (Some(Ok(_)), None) => {
+                Err(Damage::Rows { expected: rows, found: rows + 1 + self.records.by_ref().count() })
+            }
+            (None, Some(_)) => Err(Damage::Rows { expected: rows, found: self.row }),
+        };
+        self.row += 1;
+        Some(result.map_err(|damage| self.split.index_file.damaged(damage)))
     }
 }
 
@@ -249,14 +296,15 @@ impl MappedRows {
     fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.values().chunks_exact(self.row_length)
     }
+}
 
-    fn release(&self) {
-        #[allow(unsafe_code)]
-        // SAFETY: the map is shared and read-only, so its pages hold no changes that could be lost.
-        let released = unsafe { self.bytes.unchecked_advise(UncheckedAdvice::DontNeed) };
-        // If the operating system ignores the advice, that only costs memory.
-        drop(released);
-    }
+/// Releases the memory of a map; the operating system maps its pages again when they are used.
+fn release(bytes: &Mmap) {
+    #[allow(unsafe_code)]
+    // SAFETY: the map is shared and read-only, so its pages hold no changes that could be lost.
+    let released = unsafe { bytes.unchecked_advise(UncheckedAdvice::DontNeed) };
+    // If the operating system ignores the advice, that only costs memory.
+    drop(released);
 }
 
 fn open_splits(folder: &Path, manifest: &Manifest) -> Result<BTreeMap<Split, CachedSplit>, CacheError> {
@@ -302,12 +350,21 @@ fn read_labels(file: &MappedFile, split_manifest: &SplitManifest, classes: usize
     Ok(labels)
 }
 
+/// What a cache's folder may hold besides the cache itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Besides {
+    /// Nothing.
+    Nothing,
+    /// The folder of its shards.
+    Shards,
+}
+
 /// Checks that a cache may be written at `path`: there is nothing yet, an empty folder, or a cache without foreign
 /// files.
 ///
 /// # Errors
-/// [`CacheError::Foreign`] names the first file that would be lost.
-pub(crate) fn check_replaceable(path: &Path) -> Result<(), CacheError> {
+/// [`CacheError::Foreign`] names the first file that would be lost; [`CacheError::Unmerged`].
+pub(crate) fn check_replaceable(path: &Path, besides: Besides) -> Result<(), CacheError> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -321,6 +378,10 @@ pub(crate) fn check_replaceable(path: &Path) -> Result<(), CacheError> {
         let is_known_file = !is_folder && (name == MANIFEST || name == HASHES);
         if is_split {
             check_files(&entry.path(), &[FEATURES, VIEWS, LABELS, INDEX, SKIPPED])?;
+        } else if is_folder && name == SHARDS {
+            if besides == Besides::Nothing {
+                return Err(CacheError::Unmerged(path.to_owned()));
+            }
         } else if !is_known_file {
             return Err(CacheError::Foreign(entry.path()));
         }

@@ -38,6 +38,11 @@ impl DurableFile {
         Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(1 << 20, file), hasher: blake3::Hasher::new() })
     }
 
+    /// blake3 of what was written so far.
+    pub(crate) fn blake3(&self) -> blake3::Hash {
+        self.hasher.finalize()
+    }
+
     /// Syncs the file to the disk and returns its length and digest.
     pub(crate) fn finish(self) -> Result<FileDigest, CacheError> {
         let Self { path, file, hasher } = self;

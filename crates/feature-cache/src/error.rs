@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::damage::Damage;
 use crate::difference::Difference;
+use crate::shard::Shard;
 
 /// Why a cache could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,19 @@ pub enum CacheError {
     /// The folder holds a file that does not belong to a cache and would be lost.
     #[error("{}: not part of a feature cache", .0.display())]
     Foreign(PathBuf),
+    /// The cache's folder holds shards, which would be lost.
+    #[error("{}: holds shards that are not merged", .0.display())]
+    Unmerged(PathBuf),
+    /// The shards of the cache are parts of another number than this one.
+    #[error("{}: holds shard {found}, and this is shard {this}", path.display())]
+    OtherShards {
+        /// The folder of shards.
+        path: PathBuf,
+        /// The shard that this process would write.
+        this: Shard,
+        /// One that is there.
+        found: Shard,
+    },
     /// The row with this key holds NaN or an infinity.
     #[error("the row of photo or view {0} is not finite")]
     RowNotFinite(blake3::Hash),

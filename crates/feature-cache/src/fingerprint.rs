@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::difference::{Difference, digest};
 
+/// [`Fingerprint::color`] of rows whose photos were turned upright by their EXIF orientation.
+pub const UPRIGHT_COLOR: &str = "RGB as Pillow's convert, turned upright as Pillow's exif_transpose";
+
 /// Everything that a row depends on besides the photo's bytes: two caches with equal fingerprints hold interchangeable
 /// rows.
 ///

@@ -6,14 +6,16 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use crate::cache::FeatureCache;
+use crate::damage::Damage;
 use crate::durable::FileDigest;
 use crate::fingerprint::Fingerprint;
 use crate::hashes::{read_hashes, with_checksum};
-use crate::index::{read_index, read_skipped, write_index, write_skipped};
+use crate::index::{INDEX_COLUMNS, IndexEntry, SKIPPED_COLUMNS, SkippedPhoto, read_index, read_skipped};
 use crate::journal::Journal;
 use crate::manifest::{FEATURES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, VIEWS};
 use crate::npy::NpyLayout;
 use crate::split::Split;
+use crate::table::to_table;
 use crate::verify::verify;
 
 /// The files of a whole cache of every kind, by their names below it.
@@ -41,17 +43,27 @@ const COLUMNS: NonZeroUsize = NonZeroUsize::new(5).unwrap();
 /// Reads the bytes as index.csv, skipped.csv and hashes.csv, the last with a right checksum too. What can be read is
 /// read again from what is written of it.
 pub fn tables(bytes: &[u8]) {
-    if let Ok(entries) = read_index(bytes) {
+    if let Ok(entries) = index_of(bytes) {
         assert!(entries.iter().all(|entry| entry.path.is_relative()));
-        let written = write_index(&entries).expect("written to memory");
-        assert_eq!(read_index(&written).expect("what is written is read"), entries);
+        let records = entries.iter().enumerate().map(|(row, entry)| entry.to_record(row));
+        let written = to_table(INDEX_COLUMNS, records);
+        assert_eq!(index_of(&written).expect("what is written is read"), entries);
     }
-    if let Ok(skipped) = read_skipped(bytes) {
-        let written = write_skipped(&skipped).expect("written to memory");
-        assert_eq!(read_skipped(&written).expect("what is written is read"), skipped);
+    if let Ok(skipped) = skipped_of(bytes) {
+        let written = to_table(SKIPPED_COLUMNS, skipped.iter().map(SkippedPhoto::to_record));
+        assert_eq!(skipped_of(&written).expect("what is written is read"), skipped);
     }
-    let _ = read_hashes(bytes);
-    let _ = read_hashes(&with_checksum(bytes.to_vec()));
+    for table in [bytes, &with_checksum(bytes.to_vec())] {
+        let _ = read_hashes(table).map(Iterator::last);
+    }
+}
+
+fn index_of(bytes: &[u8]) -> Result<Vec<IndexEntry>, Damage> {
+    read_index(bytes)?.collect()
+}
+
+fn skipped_of(bytes: &[u8]) -> Result<Vec<SkippedPhoto>, Damage> {
+    read_skipped(bytes)?.collect()
 }
 
 /// Reads the bytes as manifest.json. One that is read is, byte for byte, the one that would be written.
@@ -199,9 +211,9 @@ mod tests {
     /// What the functions do with a cache that is whole is not to refuse it.
     #[test]
     fn the_whole_files_are_read() {
-        assert_eq!(read_index(file("train/index.csv")).unwrap().len(), 3);
-        assert_eq!(read_skipped(file("train/skipped.csv")).unwrap().len(), 1);
-        read_hashes(file("hashes.csv")).unwrap();
+        assert_eq!(index_of(file("train/index.csv")).unwrap().len(), 3);
+        assert_eq!(skipped_of(file("train/skipped.csv")).unwrap().len(), 1);
+        read_hashes(file("hashes.csv")).unwrap().for_each(|photo| drop(photo.unwrap()));
         let folder = tempfile::tempdir().unwrap();
         for (name, content) in CACHE {
             let manifest = manifest_for(name, content).unwrap();

@@ -11,9 +11,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::damage::{Damage, LineProblem};
-use crate::index::{parse, path_within, read_table, write_table};
+use crate::table::{Records, parse, path_within, to_table};
 
-const COLUMNS: [&str; 4] = ["path", "bytes", "mtime_ns", "blake3"];
+/// The columns of hashes.csv.
+pub(crate) const HASHES_COLUMNS: [&str; 4] = ["path", "bytes", "mtime_ns", "blake3"];
 const CHECKSUM: &[u8] = b"# blake3 ";
 
 /// A photo modified this shortly before hashes.csv was written may have changed again within the same timestamp (git:
@@ -38,6 +39,13 @@ impl HashedPhoto {
     pub fn blake3(&self) -> blake3::Hash {
         self.blake3
     }
+
+    /// Its record in hashes.csv.
+    pub(crate) fn to_record(self, path: &Path) -> [Vec<u8>; 4] {
+        let path = path.as_os_str().as_bytes().to_vec();
+        let hash = self.blake3.to_hex().as_bytes().to_vec();
+        [path, self.bytes.to_string().into_bytes(), self.mtime_ns.to_string().into_bytes(), hash]
+    }
 }
 
 /// The hashed photos of a data set, by path relative to it.
@@ -60,63 +68,61 @@ impl Hashes {
         (same && known.mtime_ns + CLOCK_GRAIN_NS <= self.written_ns).then_some(known.blake3)
     }
 
+    /// The hash that the photo at `path` had.
+    pub fn hash(&self, path: &Path) -> Option<blake3::Hash> {
+        self.photos.get(path).map(HashedPhoto::blake3)
+    }
+
     /// Reads the file at `path`; empty if missing or damaged.
     pub(crate) fn load(path: &Path) -> Self {
         let Ok(bytes) = fs::read(path) else { return Self::default() };
-        let Ok(photos) = read_hashes(&bytes) else { return Self::default() };
+        let photos = read_hashes(&bytes).and_then(Iterator::collect);
+        let Ok(photos) = photos else { return Self::default() };
         let written_ns = fs::metadata(path).map_or(0, |metadata| mtime_ns(&metadata));
         Self { photos, written_ns }
     }
 
     /// The file's bytes: sorted by path, the checksum last.
-    pub(crate) fn to_bytes(&self) -> csv::Result<Vec<u8>> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut photos: Vec<_> = self.photos.iter().collect();
         photos.sort_unstable_by(|a, b| a.0.as_os_str().as_bytes().cmp(b.0.as_os_str().as_bytes()));
-        let mut records = Vec::with_capacity(photos.len());
-        for (path, photo) in photos {
-            let path = path.as_os_str().as_bytes().to_vec();
-            let bytes = photo.bytes.to_string().into_bytes();
-            let mtime_ns = photo.mtime_ns.to_string().into_bytes();
-            let hash = photo.blake3.to_hex().as_bytes().to_vec();
-            records.push([path, bytes, mtime_ns, hash]);
-        }
-        Ok(with_checksum(write_table(COLUMNS, records)?))
+        with_checksum(to_table(HASHES_COLUMNS, photos.into_iter().map(|(path, photo)| photo.to_record(path))))
     }
 }
 
 /// Appends the checksum line to the table.
 pub(crate) fn with_checksum(mut table: Vec<u8>) -> Vec<u8> {
-    let checksum = blake3::hash(&table).to_hex();
-    table.extend(CHECKSUM);
-    table.extend(checksum.as_bytes());
-    table.push(b'\n');
+    let line = checksum_line(blake3::hash(&table));
+    table.extend(line);
     table
 }
 
-/// The photos of a hashes.csv, by path.
+/// The file's last line, for the blake3 hash of all before it.
+pub(crate) fn checksum_line(table: blake3::Hash) -> Vec<u8> {
+    [CHECKSUM, table.to_hex().as_bytes(), b"\n"].concat()
+}
+
+/// The photos of a hashes.csv, each with its path, in the order of the paths.
 ///
 /// # Errors
-/// [`Damage::Digest`] for any changed byte; with a right checksum, at the first record that is not what
-/// [`Hashes::to_bytes`] writes.
-pub(crate) fn read_hashes(bytes: &[u8]) -> Result<HashMap<PathBuf, HashedPhoto>, Damage> {
+/// [`Damage::Digest`] for any changed byte; with a right checksum, if it has other columns. The iterator gives an error
+/// at the first record that is not what [`HashedPhoto::to_record`] makes.
+pub(crate) fn read_hashes(bytes: &[u8]) -> Result<Records<'_, (PathBuf, HashedPhoto), 4>, Damage> {
     let tail = CHECKSUM.len() + 2 * blake3::OUT_LEN + 1;
     let (table, tail) = bytes.split_at(bytes.len().saturating_sub(tail));
-    let found = blake3::hash(table).to_hex();
-    if tail != [CHECKSUM, found.as_bytes(), b"\n"].concat() {
+    let found = blake3::hash(table);
+    if tail != checksum_line(found) {
         let expected = String::from_utf8_lossy(tail).trim().to_owned();
-        return Err(Damage::Digest { expected, found: found.to_string() });
+        return Err(Damage::Digest { expected, found: found.to_hex().to_string() });
     }
-    let mut photos = HashMap::new();
-    read_table(table, COLUMNS, |[path, bytes, mtime, hash]| {
+    Records::open(table, HASHES_COLUMNS, |_, [path, bytes, mtime, hash]| {
         let photo = HashedPhoto {
             bytes: parse(bytes).ok_or(LineProblem::Field("bytes"))?,
             mtime_ns: parse(mtime).ok_or(LineProblem::Field("mtime_ns"))?,
             blake3: blake3::Hash::from_hex(hash).map_err(|_| LineProblem::Field("blake3"))?,
         };
-        photos.insert(path_within(path)?, photo);
-        Ok(())
-    })?;
-    Ok(photos)
+        Ok((path_within(path)?, photo))
+    })
 }
 
 /// Nanoseconds since 1970.
@@ -143,7 +149,7 @@ mod tests {
         let load = || {
             let metadata = fs::metadata(&photo).unwrap();
             let hashes = Hashes::new([("a.jpg".into(), HashedPhoto::new(&metadata, blake3::hash(b"picture")))]);
-            fs::write(&table, hashes.to_bytes().unwrap()).unwrap();
+            fs::write(&table, hashes.to_bytes()).unwrap();
             Hashes::load(&table)
         };
 
@@ -162,8 +168,9 @@ mod tests {
     fn every_flipped_byte_is_found() {
         let metadata = fs::metadata(env!("CARGO_MANIFEST_DIR")).unwrap();
         let hashes = Hashes::new([("a.jpg".into(), HashedPhoto::new(&metadata, blake3::hash(b"")))]);
-        let bytes = hashes.to_bytes().unwrap();
-        assert_eq!(read_hashes(&bytes).unwrap(), hashes.photos);
+        let bytes = hashes.to_bytes();
+        let read: HashMap<_, _> = read_hashes(&bytes).unwrap().map(Result::unwrap).collect();
+        assert_eq!(read, hashes.photos);
         for position in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[position] ^= 1;

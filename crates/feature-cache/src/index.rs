@@ -1,12 +1,10 @@
 //! index.csv and skipped.csv: which photo each row is of, and which photos have no row.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, PathBuf};
-
-use csv::{ByteRecord, ReaderBuilder, Writer};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use crate::damage::{Damage, LineProblem};
+use crate::table::{Records, parse, path_within};
 
 /// One row's photo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,118 +26,73 @@ pub struct SkippedPhoto {
     pub reason: String,
 }
 
-const INDEX: [&str; 4] = ["row", "path", "label", "blake3"];
-const SKIPPED: [&str; 2] = ["path", "reason"];
+/// The columns of index.csv.
+pub(crate) const INDEX_COLUMNS: [&str; 4] = ["row", "path", "label", "blake3"];
+/// The columns of skipped.csv.
+pub(crate) const SKIPPED_COLUMNS: [&str; 2] = ["path", "reason"];
 
-/// index.csv's bytes; an entry's position is its row.
-pub(crate) fn write_index(entries: &[IndexEntry]) -> csv::Result<Vec<u8>> {
-    let mut records = Vec::with_capacity(entries.len());
-    for (row, entry) in entries.iter().enumerate() {
-        let row = row.to_string().into_bytes();
-        let path = entry.path.as_os_str().as_bytes().to_vec();
-        let label = entry.label.to_string().into_bytes();
-        let hash = entry.blake3.to_hex().as_bytes().to_vec();
-        records.push([row, path, label, hash]);
+impl IndexEntry {
+    /// Its record in index.csv.
+    pub(crate) fn to_record(&self, row: usize) -> [Vec<u8>; 4] {
+        let path = self.path.as_os_str().as_bytes().to_vec();
+        let hash = self.blake3.to_hex().as_bytes().to_vec();
+        [row.to_string().into_bytes(), path, self.label.to_string().into_bytes(), hash]
     }
-    write_table(INDEX, records)
 }
 
-/// skipped.csv's bytes.
-pub(crate) fn write_skipped(skipped: &[SkippedPhoto]) -> csv::Result<Vec<u8>> {
-    let mut records = Vec::with_capacity(skipped.len());
-    for photo in skipped {
-        records.push([photo.path.as_os_str().as_bytes().to_vec(), photo.reason.clone().into_bytes()]);
+impl SkippedPhoto {
+    /// Its record in skipped.csv.
+    pub(crate) fn to_record(&self) -> [Vec<u8>; 2] {
+        [self.path.as_os_str().as_bytes().to_vec(), self.reason.clone().into_bytes()]
     }
-    write_table(SKIPPED, records)
 }
 
 /// The entries of an index.csv, in the order of their rows.
 ///
 /// # Errors
-/// At the first record that is not what [`write_index`] writes for its row.
-pub(crate) fn read_index(bytes: &[u8]) -> Result<Vec<IndexEntry>, Damage> {
-    let mut entries = Vec::new();
-    read_table(bytes, INDEX, |[row, path, label, hash]| {
-        if parse::<usize>(row) != Some(entries.len()) {
-            return Err(LineProblem::Row(entries.len()));
+/// If it has other columns. The iterator gives an error at the first record that is not what
+/// [`IndexEntry::to_record`] makes for its row.
+pub(crate) fn read_index(bytes: &[u8]) -> Result<Records<'_, IndexEntry, 4>, Damage> {
+    Records::open(bytes, INDEX_COLUMNS, |number, [row, path, label, hash]| {
+        if parse(row) != Some(number) {
+            return Err(LineProblem::Row(number));
         }
-        entries.push(IndexEntry {
+        Ok(IndexEntry {
             path: path_within(path)?,
             label: parse(label).ok_or(LineProblem::Field("label"))?,
             blake3: blake3::Hash::from_hex(hash).map_err(|_| LineProblem::Field("blake3"))?,
-        });
-        Ok(())
-    })?;
-    Ok(entries)
+        })
+    })
 }
 
 /// The photos of a skipped.csv.
 ///
 /// # Errors
-/// At the first record that is not what [`write_skipped`] writes.
-pub(crate) fn read_skipped(bytes: &[u8]) -> Result<Vec<SkippedPhoto>, Damage> {
-    let mut skipped = Vec::new();
-    read_table(bytes, SKIPPED, |[path, reason]| {
+/// As [`read_index`].
+pub(crate) fn read_skipped(bytes: &[u8]) -> Result<Records<'_, SkippedPhoto, 2>, Damage> {
+    Records::open(bytes, SKIPPED_COLUMNS, |_, [path, reason]| {
         let reason = str::from_utf8(reason).map_err(|_| LineProblem::Field("reason"))?;
-        skipped.push(SkippedPhoto { path: path_within(path)?, reason: reason.to_owned() });
-        Ok(())
-    })?;
-    Ok(skipped)
-}
-
-/// A table with these columns.
-pub(crate) fn write_table<const N: usize>(columns: [&str; N], records: Vec<[Vec<u8>; N]>) -> csv::Result<Vec<u8>> {
-    let mut table = Writer::from_writer(Vec::new());
-    table.write_record(columns)?;
-    for record in records {
-        table.write_record(record)?;
-    }
-    table.into_inner().map_err(|error| csv::Error::from(error.into_error()))
-}
-
-/// Calls `read` for each record of a table that has exactly these columns.
-pub(crate) fn read_table<const N: usize>(
-    bytes: &[u8],
-    columns: [&str; N],
-    mut read: impl FnMut([&[u8]; N]) -> Result<(), LineProblem>,
-) -> Result<(), Damage> {
-    let mut table = ReaderBuilder::new().has_headers(false).from_reader(bytes);
-    let mut record = ByteRecord::new();
-    let mut line = 0;
-    while table.read_byte_record(&mut record)? {
-        line += 1;
-        let fields: Vec<&[u8]> = record.iter().collect();
-        let result = match <[&[u8]; N]>::try_from(fields) {
-            Ok(fields) if line > 1 => read(fields),
-            Ok(fields) if fields == columns.map(str::as_bytes) => Ok(()),
-            _ => Err(LineProblem::Columns(columns.join(", "))),
-        };
-        result.map_err(|problem| Damage::Line { line, problem })?;
-    }
-    if line == 0 {
-        return Err(Damage::Line { line: 1, problem: LineProblem::Columns(columns.join(", ")) });
-    }
-    Ok(())
-}
-
-/// A decimal number.
-pub(crate) fn parse<T: std::str::FromStr>(field: &[u8]) -> Option<T> {
-    str::from_utf8(field).ok()?.parse().ok()
-}
-
-/// A path that stays within the data set.
-pub(crate) fn path_within(bytes: &[u8]) -> Result<PathBuf, LineProblem> {
-    let path = PathBuf::from(OsString::from_vec(bytes.to_vec()));
-    // No `/` at the start, no `..`: the path cannot name a file outside.
-    let stays_within = path.components().all(|part| matches!(part, Component::Normal(_)));
-    if stays_within && !path.as_os_str().is_empty() { Ok(path) } else { Err(LineProblem::Path(path)) }
+        Ok(SkippedPhoto { path: path_within(path)?, reason: reason.to_owned() })
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::table::to_table;
+
+    fn write_index(entries: &[IndexEntry]) -> Vec<u8> {
+        to_table(INDEX_COLUMNS, entries.iter().enumerate().map(|(row, entry)| entry.to_record(row)))
+    }
+
+    fn index_of(table: &[u8]) -> Result<Vec<IndexEntry>, Damage> {
+        read_index(table)?.collect()
+    }
 
     fn entry(path: &[u8], label: i64) -> IndexEntry {
         IndexEntry { path: OsString::from_vec(path.to_vec()).into(), label, blake3: blake3::hash(path) }
@@ -156,12 +109,13 @@ mod tests {
             b" x ",
         ];
         let entries: Vec<_> = names.iter().zip(0..).map(|(name, label)| entry(name, label)).collect();
-        assert_eq!(read_index(&write_index(&entries).unwrap()).unwrap(), entries);
+        assert_eq!(index_of(&write_index(&entries)).unwrap(), entries);
         let skipped: Vec<_> = entries
             .iter()
             .map(|entry| SkippedPhoto { path: entry.path.clone(), reason: "is not a picture: \"x\",\n".into() })
             .collect();
-        assert_eq!(read_skipped(&write_skipped(&skipped).unwrap()).unwrap(), skipped);
+        let table = to_table(SKIPPED_COLUMNS, skipped.iter().map(SkippedPhoto::to_record));
+        assert_eq!(read_skipped(&table).unwrap().collect::<Result<Vec<_>, _>>().unwrap(), skipped);
     }
 
     #[test]
@@ -179,7 +133,7 @@ mod tests {
             ),
             (format!("row,path,label,blake3\n0,/a,0,{hash}\n"), "line 2: the path \"/a\" leaves the data set".into()),
         ] {
-            assert_eq!(read_index(table.as_bytes()).unwrap_err().to_string(), message);
+            assert_eq!(index_of(table.as_bytes()).unwrap_err().to_string(), message);
         }
     }
 
@@ -188,7 +142,7 @@ mod tests {
         fn any_path_survives(bytes in proptest::collection::vec(1u8..=255, 1..40), label in 0i64..1000) {
             prop_assume!(path_within(&bytes).is_ok());
             let entries = vec![entry(&bytes, label)];
-            prop_assert_eq!(read_index(&write_index(&entries).unwrap()).unwrap(), entries);
+            prop_assert_eq!(index_of(&write_index(&entries)).unwrap(), entries);
         }
     }
 }

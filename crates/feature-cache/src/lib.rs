@@ -12,6 +12,7 @@
 //!   train/labels.npy     (rows,) int64, little-endian: the index of the row's class
 //!   train/index.csv      row, path, label, blake3 of the photo's bytes
 //!   train/skipped.csv    path, reason (only if a photo was skipped)
+//!   shards/I-of-N/       caches of parts of the data set, before they are merged; shards/I-of-N.json: their ShardRecord
 //! ```
 //!
 //! with one folder per split: `train`, `validation`, `test`, or `all` for a data set without splits.
@@ -43,33 +44,42 @@ mod split;
 mod difference;
 mod fingerprint;
 mod views;
+mod shard;
 mod damage;
 mod error;
 mod durable;
 mod npy;
+mod table;
 mod index;
 mod hashes;
 mod manifest;
 mod cache;
 mod verify;
 mod lock;
+mod shard_state;
 mod journal;
+mod photo_marker;
+mod split_writer;
 mod writer;
+mod merge;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 
-pub use atomic_write::{Durability, NewFolder, write_atomically};
+pub use atomic_write::{Durability, NewFolder, write_atomically, write_together};
 pub use cache::{CachedSplit, FeatureCache};
 pub use class_names::{ClassNames, ClassNamesError};
 pub use damage::{Damage, LineProblem};
 pub use difference::Difference;
 pub use error::CacheError;
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Fingerprint, UPRIGHT_COLOR};
 pub use hashes::{HashedPhoto, Hashes};
 pub use index::{IndexEntry, SkippedPhoto};
 pub use journal::Journal;
 pub use lock::WhenLocked;
+pub use photo_marker::{Left, PhotoMarker};
+pub use shard::{Shard, ShardError, ShardRecord};
+pub use shard_state::ShardState;
 pub use split::Split;
 pub use verify::{Finding, SharedPhoto, photos_in_two_splits, verify};
 pub use views::{Augmentation, Views};

@@ -1,5 +1,6 @@
 //! One writer per cache.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
@@ -8,6 +9,10 @@ use std::path::{Path, PathBuf};
 use crate::error::{CacheError, IoContext};
 
 const LOCK: &str = "lock";
+/// What comes before the cache's name in the name of the working folder.
+pub(crate) const WORKING_PREFIX: &str = ".";
+/// What comes after it.
+pub(crate) const WORKING_SUFFIX: &str = ".extract";
 
 /// What to do while another process writes the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +23,16 @@ pub enum WhenLocked {
     Wait,
 }
 
-/// The exclusive right to write a cache, and the working folder next to it.
+/// Who else may hold the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Nobody: the cache is written.
+    Exclusive,
+    /// Others that share it, too: the cache must not be written meanwhile, since its shards are.
+    Shared,
+}
+
+/// The right to write a cache, or to keep others from writing it, and the working folder next to it.
 ///
 /// It is an advisory lock on a file in that folder, which the operating system releases when the process ends.
 #[derive(Debug)]
@@ -29,8 +43,9 @@ pub(crate) struct WriterLock {
 }
 
 impl WriterLock {
-    /// Locks the cache at `cache` with a file in the working folder `folder`, which is created if necessary.
-    pub(crate) fn acquire(cache: &Path, folder: PathBuf, when_locked: WhenLocked) -> Result<Self, CacheError> {
+    /// Locks the cache at `cache` with a file in the working folder next to it, which is created if necessary.
+    pub(crate) fn acquire(cache: &Path, access: Access, when_locked: WhenLocked) -> Result<Self, CacheError> {
+        let folder = working_folder(cache);
         let path = folder.join(LOCK);
         loop {
             fs::create_dir_all(&folder).context("create", &folder)?;
@@ -39,9 +54,17 @@ impl WriterLock {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 opened => opened.context("open", &path)?,
             };
-            match (file.try_lock(), when_locked) {
+            let locked = match access {
+                Access::Exclusive => file.try_lock(),
+                Access::Shared => file.try_lock_shared(),
+            };
+            match (locked, when_locked) {
                 (Ok(()), _) => {}
-                (Err(TryLockError::WouldBlock), WhenLocked::Wait) => file.lock().context("lock", &path)?,
+                (Err(TryLockError::WouldBlock), WhenLocked::Wait) => match access {
+                    Access::Exclusive => file.lock(),
+                    Access::Shared => file.lock_shared(),
+                }
+                .context("lock", &path)?,
                 (Err(TryLockError::WouldBlock), WhenLocked::Fail) => {
                     let owner = read_owner(&mut file).unwrap_or_else(|| "unknown".to_owned());
                     return Err(CacheError::Locked { path: cache.to_owned(), owner });
@@ -51,7 +74,7 @@ impl WriterLock {
             // If the previous owner has just removed the file, the lock is on a file that no other process will open:
             // try again with a new one.
             if is_file_at(&file, &path) {
-                write_owner(&mut file).context("write", &path)?;
+                write_owner(&mut file, access).context("write", &path)?;
                 return Ok(Self { folder, _file: file });
             }
         }
@@ -86,8 +109,20 @@ fn read_owner(file: &mut File) -> Option<String> {
     Some(owner.to_string())
 }
 
-fn write_owner(file: &mut File) -> std::io::Result<()> {
+/// Writes this process's id; a lock that is shared belongs to nobody.
+fn write_owner(file: &mut File, access: Access) -> std::io::Result<()> {
     file.set_len(0)?;
+    if access == Access::Shared {
+        return Ok(());
+    }
     file.seek(SeekFrom::Start(0))?;
     writeln!(file, "{}", std::process::id())
+}
+
+/// The working folder of the writer of a cache: `.NAME.extract` next to the cache `NAME`.
+pub(crate) fn working_folder(cache: &Path) -> PathBuf {
+    let mut name = OsString::from(WORKING_PREFIX);
+    name.push(cache.file_name().unwrap_or_default());
+    name.push(WORKING_SUFFIX);
+    cache.with_file_name(name)
 }

@@ -165,7 +165,7 @@ mod tests {
 
     /// numpy writes a comma more; its headers were also those of the first caches.
     #[test]
-    fn the_same_header_in_other_words_is_understood() {
+    fn header_with_numpys_trailing_comma_is_read() {
         let file = replaced("(2, 3)}", "(2, 3), }");
         assert_ne!(file, features());
         with_aligned(&file, |file| {

@@ -12,6 +12,7 @@ use crate::error::{CacheError, IoContext};
 use crate::hashes::read_hashes;
 use crate::index::IndexEntry;
 use crate::manifest::{FEATURES, HASHES, MANIFEST, Manifest, SplitManifest, VIEWS};
+use crate::shard::SHARDS;
 use crate::split::Split;
 
 /// A damaged, missing or unexpected file.
@@ -47,7 +48,8 @@ pub fn verify(path: &Path) -> Result<Vec<Finding>, CacheError> {
     let hashes = path.join(HASHES);
     if hashes.exists() {
         let bytes = fs::read(&hashes).context("read", &hashes)?;
-        findings.record(read_hashes(&bytes).map_err(|damage| CacheError::Damaged { path: hashes, damage }))?;
+        let read = read_hashes(&bytes).and_then(|mut photos| photos.try_for_each(|photo| photo.map(drop)));
+        findings.record(read.map_err(|damage| CacheError::Damaged { path: hashes, damage }))?;
     }
     findings.check_no_other_files(path, &manifest)?;
     Ok(findings.list)
@@ -151,7 +153,7 @@ impl Findings {
                         self.list.push(Finding { file: folder.join(file), damage: Damage::Unexpected });
                     }
                 }
-            } else if name != MANIFEST && name != HASHES {
+            } else if name != MANIFEST && name != HASHES && name != SHARDS {
                 self.list.push(Finding { file: path.join(name), damage: Damage::Unexpected });
             }
         }

@@ -1,8 +1,8 @@
 //! Writing a cache: collect rows, write the new folder next to the old one, exchange the two.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -10,19 +10,22 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::atomic_write::{Durability, sync_folder, write_then_rename};
-use crate::cache::{FeatureCache, check_replaceable};
+use crate::cache::{Besides, FeatureCache, check_replaceable};
 use crate::class_names::ClassNames;
 use crate::damage::Damage;
-use crate::durable::{DurableFile, FileDigest};
+use crate::durable::DurableFile;
 use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::hashes::Hashes;
-use crate::index::{IndexEntry, SkippedPhoto, write_index, write_skipped};
+use crate::index::{IndexEntry, SkippedPhoto};
 use crate::journal::Journal;
-use crate::lock::{WhenLocked, WriterLock};
-use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitFiles, SplitManifest, VIEWS};
-use crate::npy::NpyLayout;
+use crate::lock::{Access, WhenLocked, WriterLock, working_folder};
+use crate::manifest::{HASHES, MANIFEST, Manifest, SplitManifest};
+use crate::photo_marker::PhotoMarker;
+use crate::shard::{Shard, ShardRecord};
+use crate::shard_state::ShardState;
 use crate::split::Split;
+use crate::split_writer::SplitWriter;
 use crate::views::Views;
 
 /// The only writer of a cache, from before the first row until the new cache is in place.
@@ -32,12 +35,18 @@ use crate::views::Views;
 pub struct CacheWriter {
     path: PathBuf,
     lock: WriterLock,
+    /// What the folder at `path` may hold besides the old cache.
+    besides: Besides,
+    /// If this is a shard's writer: keeps others from writing the whole cache.
+    _whole: Option<WriterLock>,
 }
 
 /// Name in the working folder: the new cache while it is written; where folders were exchanged, then the old one.
 const NEXT: &str = "next";
 /// Name in the working folder: the cache that is being replaced, on file systems that cannot exchange folders.
 const OLD: &str = "old";
+/// Name in the working folder: a shard's new record.
+const RECORD: &str = "record";
 
 /// Everything that a cache holds besides the rows themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,22 +153,65 @@ impl CacheWriter {
     /// Becomes the writer of the cache at `path`, which need not exist yet.
     ///
     /// # Errors
-    /// When another process is writing the cache, the path cannot be written, or the folder holds files that do not
-    /// belong to a cache.
+    /// When another process is writing the cache or one of its shards, the path cannot be written, or the folder holds
+    /// shards or files that do not belong to a cache.
     pub fn open(path: &Path, when_locked: WhenLocked) -> Result<Self, CacheError> {
+        Self::open_whole(path, Besides::Nothing, when_locked)
+    }
+
+    /// Becomes the writer that replaces the shards of the cache at `path`, and the cache itself if it exists.
+    ///
+    /// # Errors
+    /// As [`Self::open`], except that shards are expected.
+    pub fn open_merge(path: &Path, when_locked: WhenLocked) -> Result<Self, CacheError> {
+        Self::open_whole(path, Besides::Shards, when_locked)
+    }
+
+    fn open_whole(path: &Path, besides: Besides, when_locked: WhenLocked) -> Result<Self, CacheError> {
         let path = resolve(path)?;
-        check_replaceable(&path)?;
-        let mut name = OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(".extract");
-        let lock = WriterLock::acquire(&path, path.with_file_name(name), when_locked)?;
+        check_replaceable(&path, besides)?;
+        let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
         // A run that was killed in `swap_by_renames` or just after it has left the old cache here.
         let old = lock.folder().join(OLD);
         if old.exists() && !path.exists() {
             fs::rename(&old, &path).context("restore", &path)?;
         }
         remove_cache(&old)?;
-        Ok(Self { path, lock })
+        Ok(Self { path, lock, besides, _whole: None })
+    }
+
+    /// Puts the cache at `path`, with its shards, back into its place, if a writer that was killed has left it elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn restore(path: &Path) -> Result<(), CacheError> {
+        if path.exists() || !working_folder(path).join(OLD).exists() {
+            return Ok(());
+        }
+        Self::open_merge(path, WhenLocked::Fail).map(drop)
+    }
+
+    /// Becomes the writer of one shard of the cache at `cache`. Other shards can be written at the same time, the cache
+    /// itself cannot.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and when there is a shard of another number of shards.
+    pub fn open_shard(cache: &Path, shard: Shard, when_locked: WhenLocked) -> Result<Self, CacheError> {
+        let cache = resolve(cache)?;
+        Self::restore(&cache)?;
+        check_replaceable(&cache, Besides::Shards)?;
+        let whole = WriterLock::acquire(&cache, Access::Shared, when_locked)?;
+        let folder = Shard::all_folders(&cache);
+        fs::create_dir_all(&folder).context("create", &folder)?;
+        for (found, _) in ShardState::list(&cache)? {
+            if found.count() != shard.count() {
+                return Err(CacheError::OtherShards { path: folder, this: shard, found });
+            }
+        }
+        let path = shard.folder(&cache);
+        check_replaceable(&path, Besides::Nothing)?;
+        let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
+        Ok(Self { path, lock, besides: Besides::Nothing, _whole: Some(whole) })
     }
 
     /// The cache's folder, with symbolic links resolved.
@@ -186,31 +238,38 @@ impl CacheWriter {
         hashes: &Hashes,
         rows: &RowSource<'_>,
     ) -> Result<(), CacheError> {
-        check_replaceable(&self.path)?;
+        let next = self.create_next()?;
+        let mut splits = BTreeMap::new();
+        for (&name, split) in &contents.splits {
+            let views = contents.views.as_ref().filter(|_| name.is_training());
+            splits.insert(name, write_split(&next.join(name.name()), split, views, columns, rows)?);
+        }
+        write_file(&next.join(HASHES), &hashes.to_bytes())?;
+        let (fingerprint, views) = (contents.fingerprint.clone(), contents.views.clone());
+        let manifest = Manifest::new(fingerprint, views, columns, contents.classes.clone(), splits);
+        self.replace_cache(&next, manifest)
+    }
+
+    /// An empty folder for the new cache.
+    pub(crate) fn create_next(&self) -> Result<PathBuf, CacheError> {
+        check_replaceable(&self.path, self.besides)?;
         // An earlier run may have been killed while it wrote here.
         let next = self.lock.folder().join(NEXT);
         remove_cache(&next)?;
         fs::create_dir(&next).context("create", &next)?;
-        let mut splits = BTreeMap::new();
-        for (&name, split) in &contents.splits {
-            let views = contents.views.as_ref().filter(|_| name.is_training());
-            splits.insert(name, write_split(&next.join(name.name()), split, views, columns.get(), rows)?);
-        }
-        let path = next.join(HASHES);
-        let table = hashes.to_bytes().map_err(|error| damaged(&path, error.into()))?;
-        write_file(&path, &table)?;
+        Ok(next)
+    }
 
+    /// Completes the new cache, in which only the manifest is missing, replaces the old one by it, and ends the run.
+    pub(crate) fn replace_cache(self, next: &Path, manifest: Result<Manifest, Damage>) -> Result<(), CacheError> {
         // The manifest holds the digests of all other files, so it is written last.
         let path = next.join(MANIFEST);
-        let (fingerprint, views) = (contents.fingerprint.clone(), contents.views.clone());
-        let manifest = Manifest::new(fingerprint, views, columns, contents.classes.clone(), splits)
-            .and_then(|manifest| manifest.to_json())
-            .map_err(|damage| damaged(&path, damage))?;
-        write_file(&path, &manifest)?;
-        sync_folder(&next).context("write", &next)?;
+        let manifest = manifest.and_then(|manifest| manifest.to_json());
+        write_file(&path, &manifest.map_err(|damage| CacheError::Damaged { path: path.clone(), damage })?)?;
+        sync_folder(next).context("write", next)?;
 
         // Everything is on the disk: from here on readers see the new cache.
-        swap(&next, &self.path)?;
+        swap(next, &self.path)?;
         self.finish()
     }
 
@@ -221,8 +280,27 @@ impl CacheWriter {
     pub fn write_hashes(&self, hashes: &Hashes) -> Result<(), CacheError> {
         // The temporary file is in the working folder: a crash must not leave a foreign file in the cache.
         let (hidden, path) = (self.lock.folder().join(HASHES), self.path.join(HASHES));
-        let table = hashes.to_bytes().map_err(|error| damaged(&path, error.into()))?;
+        let table = hashes.to_bytes();
         write_then_rename(&hidden, &path, Durability::Synced, |file| file.write_all(&table)).context("replace", &path)
+    }
+
+    /// Writes the record of the shard that this is the writer of, next to the shard's folder. Until the run ends, the
+    /// working folder says that the shard may not be the one of the record yet.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_record(&self, record: &ShardRecord) -> Result<(), CacheError> {
+        let (hidden, path) = (self.lock.folder().join(RECORD), self.path.with_extension("json"));
+        let write = |file: &mut dyn Write| Ok(serde_json::to_writer_pretty(file, record)?);
+        write_then_rename(&hidden, &path, Durability::Synced, write).context("replace", &path)
+    }
+
+    /// The marker of the photo that is being computed.
+    ///
+    /// # Errors
+    /// When its file cannot be read or written.
+    pub fn marker(&self) -> Result<PhotoMarker, CacheError> {
+        PhotoMarker::open(&self.marker_path())
     }
 
     /// Ends the run: removes the journal, the replaced cache and the working folder.
@@ -231,7 +309,7 @@ impl CacheWriter {
     /// When they cannot be removed.
     pub fn finish(self) -> Result<(), CacheError> {
         let folder = self.lock.folder();
-        for file in [self.journal_path(), folder.join(HASHES)] {
+        for file in [self.journal_path(), self.marker_path(), folder.join(HASHES), folder.join(RECORD)] {
             if file.exists() {
                 fs::remove_file(&file).context("remove", &file)?;
             }
@@ -245,6 +323,10 @@ impl CacheWriter {
 
     fn journal_path(&self) -> PathBuf {
         self.lock.folder().join("rows")
+    }
+
+    fn marker_path(&self) -> PathBuf {
+        self.lock.folder().join("photo")
     }
 }
 
@@ -279,75 +361,37 @@ fn resolve(path: &Path) -> Result<PathBuf, CacheError> {
     }
 }
 
-/// Writes the folder of one split and returns its digests. `views` is given for training splits only.
+/// Writes the folder of one split and returns its digests. `views` is given for training splits only. Only the rows of
+/// one photo are in memory at a time.
 fn write_split(
     folder: &Path,
     split: &SplitContents,
     views: Option<&Views>,
-    columns: usize,
+    columns: NonZeroUsize,
     source: &RowSource<'_>,
 ) -> Result<SplitManifest, CacheError> {
-    fs::create_dir(folder).context("create", folder)?;
-    let rows = split.photos.len();
-    let photo_keys = split.photos.iter().map(|photo| photo.blake3);
-    let features = write_rows(&folder.join(FEATURES), &[rows, columns], photo_keys.clone(), source)?;
-    let views = match views {
-        Some(views) => {
-            let shape = [rows, views.count.get(), columns];
-            let view_keys = photo_keys.flat_map(|photo| views.keys(photo));
-            Some(write_rows(&folder.join(VIEWS), &shape, view_keys, source)?)
-        }
-        None => None,
-    };
-
-    let path = folder.join(LABELS);
-    let mut labels = NpyLayout::<i64>::new(&[rows]).map_err(|damage| damaged(&path, damage))?.header_bytes();
+    let view_count = views.map(|views| views.count);
+    let mut writer = SplitWriter::create(folder, split.photos.len(), columns, view_count)?;
+    let mut row = vec![0f32; columns.get()];
+    let mut view_rows = vec![0f32; view_count.map_or(0, NonZeroUsize::get) * columns.get()];
     for photo in &split.photos {
-        labels.extend(photo.label.to_le_bytes());
+        source.read(&photo.blake3, &mut row)?;
+        let keys = views.into_iter().flat_map(|views| views.keys(photo.blake3));
+        for (key, view_row) in keys.zip(view_rows.chunks_exact_mut(columns.get())) {
+            source.read(&key, view_row)?;
+        }
+        writer.put(photo, &row, &view_rows)?;
     }
-    let labels = write_file(&path, &labels)?;
-
-    let path = folder.join(INDEX);
-    let index = write_index(&split.photos).map_err(|error| damaged(&path, error.into()))?;
-    let index = write_file(&path, &index)?;
-
-    let mut skipped = None;
-    if !split.skipped.is_empty() {
-        let path = folder.join(SKIPPED);
-        let table = write_skipped(&split.skipped).map_err(|error| damaged(&path, error.into()))?;
-        skipped = Some(write_file(&path, &table)?);
+    for photo in &split.skipped {
+        writer.put_skipped(photo)?;
     }
-    sync_folder(folder).context("write", folder)?;
-    Ok(SplitManifest { rows, files: SplitFiles { features, views, labels, index, skipped } })
+    writer.finish()
 }
 
-/// Writes an .npy file of rows, each looked up by its key and as long as the last axis of `shape`. Only one row is in
-/// memory at a time.
-fn write_rows(
-    path: &Path,
-    shape: &[usize],
-    keys: impl Iterator<Item = blake3::Hash>,
-    source: &RowSource<'_>,
-) -> Result<FileDigest, CacheError> {
-    let layout = NpyLayout::<f32>::new(shape).map_err(|damage| damaged(path, damage))?;
-    let mut file = DurableFile::create(path)?;
-    file.put(&layout.header_bytes())?;
-    let mut row = vec![0f32; shape.last().copied().unwrap_or_default()];
-    for key in keys {
-        source.read(&key, &mut row)?;
-        file.put(bytemuck::cast_slice(&row))?;
-    }
-    file.finish()
-}
-
-fn write_file(path: &Path, bytes: &[u8]) -> Result<FileDigest, CacheError> {
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     let mut file = DurableFile::create(path)?;
     file.put(bytes)?;
-    file.finish()
-}
-
-fn damaged(path: &Path, damage: Damage) -> CacheError {
-    CacheError::Damaged { path: path.to_owned(), damage }
+    file.finish().map(drop)
 }
 
 /// Exchanges the folders `next` and `cache`; if there is no `cache` yet, renames `next` to it.
@@ -372,12 +416,19 @@ fn swap_by_renames(next: &Path, cache: &Path) -> std::io::Result<()> {
     fs::rename(next, cache)
 }
 
-/// Removes the cache folder, if it exists. Fails and removes nothing if the folder holds a foreign file.
+/// Removes the cache folder with its shards, if it exists. Fails and removes nothing if the folder holds a foreign file.
 fn remove_cache(folder: &Path) -> Result<(), CacheError> {
     if !folder.exists() {
         return Ok(());
     }
-    check_replaceable(folder)?;
+    check_replaceable(folder, Besides::Shards)?;
+    for (shard, state) in ShardState::list(folder)? {
+        match state {
+            ShardState::Finished => check_replaceable(&shard.folder(folder), Besides::Nothing)?,
+            // A shard is being written: it is not merged.
+            ShardState::Unfinished => return Err(CacheError::Unmerged(folder.to_owned())),
+        }
+    }
     fs::remove_dir_all(folder).context("remove", folder)
 }
 

@@ -1,7 +1,7 @@
-//! A cache of generated rows, as large as wanted: `cargo bench --package head --bench generate -- CACHE ROWS [CLASSES]`.
+//! A cache of generated rows, of any size: `cargo bench --package head --bench generate -- CACHE ROWS [CLASSES]`.
 //!
-//! Ten classes, or as many as are asked for, told apart by one or two of the 2048 columns; a tenth of the rows are for
-//! validation.
+//! Ten classes, or as many as are asked for, distinguished by one or two of the 2048 columns; a tenth of the rows are
+//! for validation.
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -11,7 +11,7 @@ use end_to_end::sample_fingerprint;
 use feature_cache::{CacheContents, CacheWriter, ClassNames, IndexEntry, RowSource, Split, SplitContents, WhenLocked};
 
 const COLUMNS: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
-/// Where no number is given.
+/// If no number is given.
 const CLASSES: usize = 10;
 /// Rows that are generated and written at a time: 8 MB.
 const BLOCK: usize = 1024;
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (path, rows) = (PathBuf::from(arguments.next().ok_or(usage)?), arguments.next().ok_or(usage)?.parse()?);
     // Cargo adds a flag of its own.
     let classes = arguments.find(|argument| !argument.starts_with("--"));
-    let classes = classes.map_or(Ok(CLASSES), |typed| typed.parse())?;
+    let classes = classes.map_or(Ok(CLASSES), |given| given.parse())?;
     let split = |k: usize| if k % 10 == 9 { Split::Validation } else { Split::Train };
     let picture = |k: usize| blake3::hash(&k.to_le_bytes());
     let mut contents = CacheContents {

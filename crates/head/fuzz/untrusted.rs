@@ -1,15 +1,15 @@
-//! What the fuzz targets and the tests do with runs as a fault or an attacker may leave them: for any bytes, each function
-//! here must return.
+//! What the fuzz targets and the tests do with damaged or malicious runs: for any bytes, each function here must
+//! return.
 
 use std::fs;
 use std::path::Path;
 
 use head::prediction::Predictor;
-use head::report::{Gallery, of_run, of_sweep};
+use head::report::{Gallery, run_page, sweep_page};
 use head::run::Run;
 use head::summary::SweepResults;
 
-/// The files of a whole run that are read.
+/// The files of a complete run that are read.
 pub const RUN: [(&str, &[u8]); 6] = [
     ("config.json", include_bytes!("run/config.json")),
     ("history.json", include_bytes!("run/history.json")),
@@ -19,9 +19,9 @@ pub const RUN: [(&str, &[u8]); 6] = [
     ("familiar.safetensors", include_bytes!("run/familiar.safetensors")),
 ];
 
-/// Replaces one file of a run in `folder`, which the first byte names, or config.json and head.safetensors with a zero byte
-/// between them, and does everything with the run that needs no cache: loads it, uses the head, makes its report, saves it
-/// elsewhere and loads that.
+/// Replaces one file of a run in `folder`, or config.json and head.safetensors with a zero byte between them; the first
+/// byte says which. Then does everything with the run that needs no cache: loads it, predicts, makes its report, saves
+/// a copy and loads that.
 pub fn run(folder: &Path, bytes: &[u8]) {
     let Some((&which, content)) = bytes.split_first() else { return };
     let mut files: [(&str, &[u8]); RUN.len()] = RUN;
@@ -43,14 +43,14 @@ pub fn run(folder: &Path, bytes: &[u8]) {
     assert_eq!(predictions[0].top(3).len(), run.classifier.classes().min(3));
     assert!(predictions.iter().all(|prediction| prediction.unfamiliar.is_some()), "both files are there");
     let _ = run.metrics.validation().map(|validation| validation.weakest_classes());
-    assert!(of_run(&run, "fuzzed", &Gallery::default()).ends_with("</html>\n"));
+    assert!(run_page(&run, "fuzzed", &Gallery::default()).ends_with("</html>\n"));
     run.save(&copy).expect("what can be read can be written");
     Run::load(&copy).expect("what is written can be read");
     fs::remove_dir_all(copy).expect("removed");
 }
 
-/// Takes the bytes for a sweep.json and makes its report.
+/// Reads the bytes as a sweep.json and makes its report.
 pub fn sweep(json: &[u8]) {
     let Ok(results) = serde_json::from_slice::<SweepResults>(json) else { return };
-    assert!(of_sweep(&results, "fuzzed").ends_with("</html>\n"));
+    assert!(sweep_page(&results, "fuzzed").ends_with("</html>\n"));
 }

@@ -2,18 +2,18 @@
 
 use pulp::Simd;
 
-use crate::kernels::{Cores, Receive, Sink, give_all};
+use crate::kernels::{Cores, Receive, Sink, send_all};
 use crate::layers::{Batch, Classifier, LayerSinks};
 use crate::settings::Positive;
 use crate::simd::{Strip, load, store};
 
-/// Keras's defaults. Note the epsilon: other libraries have 1e-8.
+/// Keras's defaults. Other libraries have an epsilon of 1e-8.
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
 const EPSILON: f32 = 1e-7;
-/// `1 - β`, rounded once: taken from the float32 β it would be off in the fifth digit.
-const REST_1: f32 = (1.0 - 0.9f64) as f32;
-const REST_2: f32 = (1.0 - 0.999f64) as f32;
+/// 1 - β in f64, then rounded: 1 - β in f32 is off in the fifth digit.
+const ONE_MINUS_BETA_1: f32 = (1.0 - 0.9f64) as f32;
+const ONE_MINUS_BETA_2: f32 = (1.0 - 0.999f64) as f32;
 
 /// Adam for one classifier.
 #[derive(Debug, Clone)]
@@ -22,45 +22,45 @@ pub struct Adam {
     clipping: Option<Clipping>,
 }
 
-/// The number of steps taken, and the moments of the classifier's gradients.
+/// The step count and the moments.
 #[derive(Debug, Clone)]
 struct State {
-    /// Steps taken: t of the paper.
+    /// Steps taken (t in the paper).
     step: i32,
     weight_decay: f32,
-    /// The decaying mean of each parameter's gradient: m of the paper.
-    first: Classifier,
-    /// The decaying mean of its square: v of the paper.
-    second: Classifier,
+    /// First moments: the decaying mean of each parameter's gradient (m in the paper).
+    m: Classifier,
+    /// Second moments: the decaying mean of its square (v in the paper).
+    v: Classifier,
 }
 
 /// Keras's `global_clipnorm`: gradients whose norm over all parameters is above the limit are scaled down to it.
 #[derive(Debug, Clone)]
 struct Clipping {
     limit: f32,
-    /// The whole gradient, of which the norm is taken before the first parameter changes.
+    /// All gradients, since the norm must be known before the first parameter changes.
     gradients: Classifier,
 }
 
 impl Adam {
-    /// The state before the first step: no steps taken, all moments 0.
+    /// Adam before its first step; all moments are 0.
     pub fn new(classifier: &Classifier, weight_decay: Option<Positive>, clip_norm: Option<Positive>) -> Self {
         let weight_decay = weight_decay.map_or(0.0, |decay| decay.get() as f32);
-        let clipping = |norm: Positive| Clipping { limit: norm.get() as f32, gradients: classifier.zeros() };
+        let clipping = |norm: Positive| Clipping { limit: norm.get() as f32, gradients: classifier.zeros_like() };
         Self {
-            state: State { step: 0, weight_decay, first: classifier.zeros(), second: classifier.zeros() },
+            state: State { step: 0, weight_decay, m: classifier.zeros_like(), v: classifier.zeros_like() },
             clipping: clip_norm.map(clipping),
         }
     }
 
-    /// Goes backward through the classifier and moves its parameters one step down the gradients.
+    /// Runs the backward pass and updates the classifier's parameters.
     ///
-    /// `m += (g - m) (1 - β₁)`, `v += (g² - v) (1 - β₂)`, `p -= α m / (√v + ε)` with
-    /// `α = learning_rate √(1 - β₂ᵗ) / (1 - β₁ᵗ)`: the paper's algorithm with the bias corrections moved into α. Before
-    /// it, `p -= p learning_rate weight_decay` (keras/src/optimizers/base_optimizer.py).
+    /// `m += (g - m) (1 - β₁)`, `v += (g² - v) (1 - β₂)`, `p -= α m / (√v + ε)`, where
+    /// `α = learning_rate √(1 - β₂ᵗ) / (1 - β₁ᵗ)`: the paper's algorithm with the bias corrections moved into α. Weight
+    /// decay comes first: `p -= p learning_rate weight_decay` (keras/src/optimizers/base_optimizer.py).
     ///
-    /// Parameters and moments are changed while a strip's gradient is in registers. Only clipping needs the whole gradient
-    /// first.
+    /// Each strip of parameters and moments is updated while its gradient is in registers. Only clipping computes all
+    /// gradients first.
     pub fn step(&mut self, cores: Cores, learning_rate: f32, classifier: &mut Classifier, batch: Batch<'_>) {
         let Some(Clipping { limit, gradients }) = &mut self.clipping else {
             return batch.backward(cores, self.state.sinks(learning_rate, classifier));
@@ -72,29 +72,29 @@ impl Adam {
 }
 
 impl State {
-    /// Moves the parameters one step down these gradients.
+    /// Takes one step with these gradients.
     fn apply(&mut self, learning_rate: f32, classifier: &mut Classifier, gradients: &Classifier) {
         for (sinks, gradient) in self.sinks(learning_rate, classifier).into_iter().zip(&gradients.layers) {
-            give_all(sinks.weights, &gradient.weights);
-            give_all(sinks.bias, &gradient.bias);
+            send_all(sinks.weights, &gradient.weights);
+            send_all(sinks.bias, &gradient.bias);
         }
     }
 
-    /// Begins the next step: what each tensor of parameters does with its gradient.
+    /// Begins the next step: the sinks that update each tensor of parameters with its gradient.
     fn sinks<'a>(&'a mut self, learning_rate: f32, classifier: &'a mut Classifier) -> Vec<LayerSinks<Update<'a>>> {
         self.step += 1;
         let rates = Rates {
             alpha: learning_rate * (1.0 - BETA_2.powi(self.step)).sqrt() / (1.0 - BETA_1.powi(self.step)),
             decay: self.weight_decay * learning_rate,
         };
-        let moments = self.first.layers.iter_mut().zip(&mut self.second.layers);
+        let moments = self.m.layers.iter_mut().zip(&mut self.v.layers);
         let mut sinks = Vec::new();
-        for (layer, (first, second)) in classifier.layers.iter_mut().zip(moments) {
+        for (layer, (m, v)) in classifier.layers.iter_mut().zip(moments) {
             let (inputs, outputs) = (layer.inputs(), layer.outputs());
             let (weights, bias) = (&mut layer.weights, &mut layer.bias);
             sinks.push(LayerSinks {
-                weights: Update { parameters: weights, first: &mut first.weights, second: &mut second.weights, rates },
-                bias: Update { parameters: bias, first: &mut first.bias, second: &mut second.bias, rates },
+                weights: Update { parameters: weights, m: &mut m.weights, v: &mut v.weights, rates },
+                bias: Update { parameters: bias, m: &mut m.bias, v: &mut v.bias, rates },
                 inputs,
                 outputs,
             });
@@ -103,29 +103,29 @@ impl State {
     }
 }
 
-/// What a step multiplies by.
+/// The factors of one step.
 #[derive(Debug, Clone, Copy)]
 struct Rates {
     alpha: f32,
-    /// The part of a parameter that weight decay takes away.
+    /// learning_rate * weight_decay: the fraction by which a parameter shrinks.
     decay: f32,
 }
 
-/// A tensor of parameters with its moments, to be changed by one step.
+/// A sink that updates a tensor of parameters and its moments.
 struct Update<'a> {
     parameters: &'a mut [Strip],
-    first: &'a mut [Strip],
-    second: &'a mut [Strip],
+    m: &'a mut [Strip],
+    v: &'a mut [Strip],
     rates: Rates,
 }
 
 impl Sink for Update<'_> {
     fn split_at(self, strips: usize) -> (Self, Self) {
         let (parameters, other_parameters) = self.parameters.split_at_mut(strips);
-        let (first, other_first) = self.first.split_at_mut(strips);
-        let (second, other_second) = self.second.split_at_mut(strips);
-        let others = Self { parameters: other_parameters, first: other_first, second: other_second, rates: self.rates };
-        (Self { parameters, first, second, rates: self.rates }, others)
+        let (m, other_m) = self.m.split_at_mut(strips);
+        let (v, other_v) = self.v.split_at_mut(strips);
+        let others = Self { parameters: other_parameters, m: other_m, v: other_v, rates: self.rates };
+        (Self { parameters, m, v, rates: self.rates }, others)
     }
 
     fn parameters(&self) -> &[Strip] {
@@ -136,23 +136,23 @@ impl Sink for Update<'_> {
 impl Receive for Update<'_> {
     #[inline(always)]
     fn receive<S: Simd>(&mut self, simd: S, strip: usize, gradient: S::f32s) {
-        let (parameters, first, second) =
-            (&mut self.parameters[strip], &mut self.first[strip], &mut self.second[strip]);
-        let (mut p, mut m, mut v) = (load::<S>(parameters), load::<S>(first), load::<S>(second));
-        let (rest_1, rest_2) = (simd.splat_f32s(REST_1), simd.splat_f32s(REST_2));
+        let (p_strip, m_strip, v_strip) = (&mut self.parameters[strip], &mut self.m[strip], &mut self.v[strip]);
+        let (mut p, mut m, mut v) = (load::<S>(p_strip), load::<S>(m_strip), load::<S>(v_strip));
+        let one_minus_beta_1 = simd.splat_f32s(ONE_MINUS_BETA_1);
+        let one_minus_beta_2 = simd.splat_f32s(ONE_MINUS_BETA_2);
         let (alpha, decay) = (simd.splat_f32s(self.rates.alpha), simd.splat_f32s(-self.rates.decay));
 
-        m = simd.mul_add_f32s(simd.sub_f32s(gradient, m), rest_1, m);
-        v = simd.mul_add_f32s(simd.sub_f32s(simd.mul_f32s(gradient, gradient), v), rest_2, v);
+        m = simd.mul_add_f32s(simd.sub_f32s(gradient, m), one_minus_beta_1, m);
+        v = simd.mul_add_f32s(simd.sub_f32s(simd.mul_f32s(gradient, gradient), v), one_minus_beta_2, v);
         p = simd.mul_add_f32s(p, decay, p);
         let divisor = simd.add_f32s(simd.sqrt_f32s(v), simd.splat_f32s(EPSILON));
         p = simd.sub_f32s(p, simd.div_f32s(simd.mul_f32s(alpha, m), divisor));
 
-        (*parameters, *first, *second) = (store::<S>(p), store::<S>(m), store::<S>(v));
+        (*p_strip, *m_strip, *v_strip) = (store::<S>(p), store::<S>(m), store::<S>(v));
     }
 }
 
-/// Scales gradients whose norm over all parameters is above the limit down to it.
+/// Scales the gradients down to the limit if their norm over all parameters is above it.
 fn clip(gradients: &mut Classifier, limit: f32) {
     let mut squares = 0.0;
     for &value in gradients.parameters().flatten() {
@@ -180,9 +180,9 @@ mod tests {
         Classifier::from_layers(vec![Dense::from_keras(1, &[weight], &[bias]).unwrap()]).unwrap()
     }
 
-    /// Gradients 0.5 and -2, then 1 and 1; computed by hand in double precision. float32 has 1 - 0.999 to five digits.
+    /// Gradients 0.5 and -2, then 1 and 1; the expected values are computed in float64.
     #[test]
-    fn two_steps_are_those_of_the_paper() {
+    fn two_steps_match_the_paper() {
         let mut classifier = layer(1.0, 0.0);
         let mut adam = Adam::new(&classifier, None, None);
         let mut expected = [1.0f64, 0.0];
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn decay_shrinks_the_parameters_and_clipping_the_gradients() {
+    fn weight_decay_shrinks_parameters_and_clipping_shrinks_gradients() {
         let mut classifier = layer(2.0, -4.0);
         Adam::new(&classifier, positive(0.5), None).state.apply(0.1, &mut classifier, &layer(0.0, 0.0));
         assert_eq!(classifier, layer(1.9, -3.8));
@@ -222,19 +222,20 @@ mod tests {
         let features: Vec<f32> = (0..24 * 1500).map(|k| ((k * 13) % 31) as f32 / 15.0 - 1.0).collect();
         let rows: Vec<&[f32]> = features.chunks_exact(1500).collect();
         let mut classifier = Classifier::new(1500, hidden, 70, 1);
-        let of_logits: Vec<f32> = (0..24 * 70).map(|k| ((k * 7) % 11) as f32 / 50.0 - 0.1).collect();
+        let logits_gradient: Vec<f32> = (0..24 * 70).map(|k| ((k * 7) % 11) as f32 / 50.0 - 0.1).collect();
         let mut adam = Adam::new(&classifier, positive(0.01), clip_norm);
         let mut activations = Activations::default();
         for _ in 0..3 {
             classifier.forward(cores, &rows, None, &mut activations);
-            let batch = Batch { rows: &rows, activations: &activations, of_logits: &of_logits, next_rows: &rows };
+            let batch =
+                Batch { rows: &rows, activations: &activations, logits_gradient: &logits_gradient, next_rows: &rows };
             adam.step(cores, 0.1, &mut classifier, batch);
         }
         classifier
     }
 
     #[test]
-    fn any_number_of_cores_takes_the_same_steps() {
+    fn steps_are_bit_identical_on_any_number_of_cores() {
         for hidden in [&[][..], &[90], &[600, 40]] {
             let alone = steps(hidden, Cores::One, None);
             for cores in [2, 3, 16] {
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn gradients_that_are_kept_first_make_the_same_steps() {
+    fn clipping_above_the_norm_changes_nothing() {
         for hidden in [&[][..], &[90]] {
             assert!(steps(hidden, Cores::One, positive(1e9)) == steps(hidden, Cores::One, None), "{hidden:?}");
         }

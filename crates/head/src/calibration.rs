@@ -1,9 +1,9 @@
-//! What a trained head needs for honest predictions: the temperature of its probabilities, and a score that says how unlike
-//! the training rows a row is. Both are measured on the validation rows.
+//! Calibration of a trained head on the validation rows: the temperature of its probabilities, and a score of how
+//! unlike the training rows a row is.
 //!
-//! The score is the sum of the energy of the row's logits ([`energy`]) and its cosine distance to the nearest centroid of
-//! the training rows ([`Centroids`]), each standardised by its mean and deviation on the validation rows. The energy is
-//! high for a row that no class fits, the distance for one that no training row is like.
+//! The score is the sum of the energy of the row's logits ([`energy`]) and its cosine distance to the nearest centroid
+//! of the training rows ([`Centroids`]), each standardised by its mean and standard deviation on the validation rows.
+//! The energy is high for a row that fits no class, the distance for a row that is unlike all training rows.
 
 use std::sync::Arc;
 
@@ -11,44 +11,45 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::centroids::Centroids;
-use crate::data::{Rows, TrainingData};
-use crate::fit::each_batch;
+use crate::data::{Rows, TrainValSplit};
+use crate::fit::for_each_batch;
 use crate::kernels::Cores;
 use crate::layers::Classifier;
 use crate::probability::energy;
 use crate::settings::{CalibrationConfig, Percentile, TemperatureMode};
 use crate::temperature;
 
-/// With fewer validation rows than this the temperature is 1, and the threshold of the unfamiliar is their largest score.
+/// With fewer validation rows than this the temperature is 1, and the threshold is the largest score of a validation
+/// row.
 pub const MIN_ROWS: usize = 100;
-/// Logits that the temperature is fitted on, at most: those of evenly spaced rows.
+/// The most logits that the temperature is fitted to; with more, evenly spaced rows are used.
 const MAX_LOGITS: usize = 1 << 22;
-/// Rows whose scores are one task.
+/// Rows of one task.
 const TASK: usize = 32;
 
-/// The training rows' centroids, and how far the validation rows are from them. It depends on no head: all heads that are
-/// trained and validated on the same rows share it.
+/// The centroids of the training rows, and the distances of the validation rows to them. All heads with the same
+/// training and validation rows share it.
 #[derive(Debug, Clone)]
 pub struct Familiar {
-    /// Of the training rows.
+    /// Centroids of the training rows.
     pub centroids: Arc<Centroids>,
-    /// (validation rows,): cosine distance of each to its nearest centroid.
+    /// (validation rows,): cosine distance of each row to its nearest centroid.
     pub validation_distances: Vec<f32>,
 }
 
-/// How the predictions of a head are made honest. The numbers are float32, which JSON keeps to the last digit.
+/// The calibration of a head.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     /// Temperature, threshold and the constants of the score.
     pub constants: Constants,
-    /// Of the training rows.
+    /// Centroids of the training rows.
     pub centroids: Arc<Centroids>,
 }
 
-/// calibration.json.
+/// calibration.json. The numbers are float32, so they survive a round trip through JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Constants {
-    /// Logits are divided by it before the softmax: from 0.25 to 4, more than 1 for a head that is too confident.
+    /// The logits are divided by it before the softmax: from 0.25 to 4, more than 1 for an overconfident head.
     pub temperature: f32,
     /// A row with a higher score is unfamiliar.
     pub threshold: f32,
@@ -58,38 +59,38 @@ pub struct Constants {
     pub distance: Spread,
 }
 
-/// Mean and standard deviation of some numbers.
+/// Mean and standard deviation of a list of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The mean.
     pub mean: f32,
-    /// The standard deviation, more than 0; 1 where all numbers are equal.
+    /// The standard deviation, above 0; 1 if all numbers are equal.
     pub deviation: f32,
 }
 
 impl Familiar {
-    /// Finds the centroids of the training rows, and the distances of the validation rows to them.
-    pub fn measure(data: &TrainingData<'_>) -> Self {
-        let centroids = Centroids::of_rows(&data.train, data.classes);
-        let validation_distances = centroids.distances_of(&data.validation);
+    /// Computes the centroids of the training rows and the distances of the validation rows to them.
+    pub fn measure(data: &TrainValSplit<'_>) -> Self {
+        let centroids = Centroids::fit(&data.train, data.classes);
+        let validation_distances = centroids.par_distances(&data.validation);
         Self { centroids: Arc::new(centroids), validation_distances }
     }
 }
 
 impl Calibration {
-    /// Calibrates a head on the validation rows that `familiar` was measured on.
+    /// Calibrates a head on the validation rows. `familiar` must be measured on the same rows.
     pub fn fit(
         classifier: &Classifier,
         validation: &Rows<'_>,
         familiar: &Familiar,
         config: &CalibrationConfig,
     ) -> Self {
-        // Every row's energy, and as many rows' logits as may be in memory.
+        // The energy of every row, and the logits of evenly spaced rows.
         let classes = classifier.classes();
         let step = (validation.len() * classes).div_ceil(MAX_LOGITS).max(1);
         let mut energies = Vec::with_capacity(validation.len());
         let (mut sampled_logits, mut sampled_labels) = (Vec::new(), Vec::new());
-        each_batch(Cores::of_caller(), classifier, validation, |logits, labels| {
+        for_each_batch(Cores::for_caller(), classifier, validation, |logits, labels| {
             for (logits, &label) in logits.chunks_exact(classes).zip(labels) {
                 if energies.len().is_multiple_of(step) {
                     sampled_logits.extend_from_slice(logits);
@@ -108,10 +109,10 @@ impl Calibration {
         let mut constants = Constants {
             temperature,
             threshold: 0.0,
-            energy: Spread::of(&energies),
-            distance: Spread::of(&distances.iter().copied().map(f64::from).collect::<Vec<f64>>()),
+            energy: Spread::new(&energies),
+            distance: Spread::new(&distances.iter().copied().map(f64::from).collect::<Vec<f64>>()),
         };
-        // The threshold is found among the very scores that the rows would get in a prediction.
+        // The threshold is a percentile of the scores, computed as in a prediction.
         let mut scores = Vec::with_capacity(energies.len());
         for (&energy, &distance) in energies.iter().zip(distances) {
             scores.push(constants.score(energy, distance));
@@ -121,8 +122,8 @@ impl Calibration {
         Self { constants, centroids: Arc::clone(&familiar.centroids) }
     }
 
-    /// How unlike the training rows each of these rows is, given its logits, (rows, classes) row-major: the higher, the more
-    /// unlike. Computed on the caller's core; what a row gets does not depend on the other rows.
+    /// The score of each row, given the rows' logits, (rows, classes) row-major: the higher, the more unlike the
+    /// training rows. Computed on the caller's core. A row's score does not depend on the other rows.
     pub fn scores(&self, rows: &[&[f32]], logits: &[f32]) -> Vec<f32> {
         let classes = (logits.len() / rows.len().max(1)).max(1);
         let mut scores = self.centroids.distances(rows);
@@ -132,25 +133,25 @@ impl Calibration {
         scores
     }
 
-    /// [`Calibration::scores`] of any number of rows with a head's logits, on all threads of the rayon pool. They are read a
-    /// window at a time.
-    pub fn scores_of(&self, classifier: &Classifier, rows: &Rows<'_>) -> Vec<f32> {
+    /// [`Calibration::scores`] with the head's logits, on all threads of the rayon pool. At most a window of rows is in
+    /// memory.
+    pub fn par_scores(&self, classifier: &Classifier, rows: &Rows<'_>) -> Vec<f32> {
         let mut scores = Vec::with_capacity(rows.len());
-        rows.each_window(|rows, _| {
-            let of_task = |rows: &[&[f32]]| self.scores(rows, &classifier.logits(rows));
-            scores.par_extend(rows.par_chunks(TASK).flat_map_iter(of_task));
+        rows.for_each_window(|rows, _| {
+            let task = |rows: &[&[f32]]| self.scores(rows, &classifier.logits(rows));
+            scores.par_extend(rows.par_chunks(TASK).flat_map_iter(task));
         });
         scores
     }
 
-    /// Whether a row with this score is unlike the training rows.
+    /// Whether a row with this score is unfamiliar.
     pub fn is_unfamiliar(&self, score: f32) -> bool {
         score > self.constants.threshold
     }
 }
 
 impl Constants {
-    /// What is wrong with constants that were not fitted here.
+    /// What is wrong with constants that were read from a file; `None` if they are valid.
     pub(crate) fn problem(&self) -> Option<String> {
         let Self { temperature, threshold, energy, distance } = *self;
         let (lowest, highest) = (temperature::MIN, temperature::MAX);
@@ -170,23 +171,23 @@ impl Constants {
         None
     }
 
-    /// Energy and distance, each in deviations from the validation rows' mean, added.
+    /// The sum of the standardised energy and distance.
     fn score(&self, energy: f64, distance: f32) -> f32 {
         (self.energy.standardise(energy) + self.distance.standardise(f64::from(distance))) as f32
     }
 }
 
 impl Spread {
-    /// Of some numbers. Each is at most the largest float32.
-    fn of(values: &[f64]) -> Self {
+    /// The spread of these numbers. Mean and deviation are limited to the range of float32.
+    fn new(values: &[f64]) -> Self {
         let limited = |value: f64| value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
         let count = values.len().max(1) as f64;
         let mean = values.iter().sum::<f64>() / count;
         let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
         let (mean, deviation) = (limited(mean), limited(variance.sqrt()));
-        // A deviation that the mean's own rounding could make is none.
-        let differ = deviation > f32::EPSILON * mean.abs();
-        Self { mean, deviation: if differ { deviation } else { 1.0 } }
+        // A deviation as small as the rounding error of the mean counts as 0.
+        let values_differ = deviation > f32::EPSILON * mean.abs();
+        Self { mean, deviation: if values_differ { deviation } else { 1.0 } }
     }
 
     fn standardise(self, value: f64) -> f64 {
@@ -194,16 +195,15 @@ impl Spread {
     }
 }
 
-/// The percentile of these numbers, which are put into order: between two of them it is interpolated, as numpy does by
-/// default. 0 of none.
+/// A percentile of the values, with linear interpolation as numpy's default; 0 if there are no values. Sorts them.
 fn percentile(values: &mut [f32], percentile: Percentile) -> f32 {
     values.sort_unstable_by(f32::total_cmp);
     let Some(last) = values.len().checked_sub(1) else { return 0.0 };
-    let place = percentile.get() / 100.0 * last as f64;
-    let below = (place.floor() as usize).min(last);
+    let position = percentile.get() / 100.0 * last as f64;
+    let below = (position.floor() as usize).min(last);
     let above = (below + 1).min(last);
     let (low, high) = (f64::from(values[below]), f64::from(values[above]));
-    (low + (high - low) * (place - below as f64)) as f32
+    (low + (high - low) * (position - below as f64)) as f32
 }
 
 #[cfg(test)]
@@ -211,15 +211,21 @@ mod tests {
     use super::*;
     use crate::data::Origin;
 
-    fn data<'a>(train: &'a [[f32; 3]], validation: &'a [[f32; 3]]) -> TrainingData<'a> {
+    fn data<'a>(train: &'a [[f32; 3]], validation: &'a [[f32; 3]]) -> TrainValSplit<'a> {
         let rows = |values: &'a [[f32; 3]]| {
             Rows::new(values.iter().map(|row| &row[..]).collect(), (0..values.len()).map(|row| row % 2).collect())
         };
-        let validation_origin = Origin { split: feature_cache::Split::Validation, rows: Vec::new() };
-        TrainingData { train: rows(train), validation: rows(validation), validation_origin, held_out: None, classes: 2 }
+        let validation_origin = Origin { split: feature_cache::Split::Validation, row_numbers: Vec::new() };
+        TrainValSplit {
+            train: rows(train),
+            validation: rows(validation),
+            validation_origin,
+            held_out: None,
+            classes: 2,
+        }
     }
 
-    /// Around one direction for each of two classes.
+    /// Rows of two classes, each near one direction.
     fn values(count: usize, seed: usize) -> Vec<[f32; 3]> {
         // No two rows are the same.
         let noise = |row: usize, column: usize| ((row * 37 + column * 11 + seed) % 409) as f32 / 300.0;
@@ -238,41 +244,42 @@ mod tests {
     }
 
     #[test]
-    fn a_percentile_is_numpys() {
-        let of = |values: &[f32], p: f64| percentile(&mut values.to_vec(), Percentile::new("percentile", p).unwrap());
+    fn percentile_matches_numpy() {
+        let compute =
+            |values: &[f32], p: f64| percentile(&mut values.to_vec(), Percentile::new("percentile", p).unwrap());
         // numpy.percentile([5, 1, 4, 2], [100, 50, 99, 10, 1e-9])
         let values = [5.0, 1.0, 4.0, 2.0];
-        assert_eq!(of(&values, 100.0), 5.0);
-        assert_eq!(of(&values, 50.0), 3.0);
-        assert!((of(&values, 99.0) - 4.97).abs() < 1e-6);
-        assert!((of(&values, 10.0) - 1.3).abs() < 1e-6);
-        assert!((of(&values, 1e-9) - 1.0).abs() < 1e-6);
-        assert_eq!(of(&[7.0], 99.0), 7.0);
-        assert_eq!(of(&[], 99.0), 0.0);
+        assert_eq!(compute(&values, 100.0), 5.0);
+        assert_eq!(compute(&values, 50.0), 3.0);
+        assert!((compute(&values, 99.0) - 4.97).abs() < 1e-6);
+        assert!((compute(&values, 10.0) - 1.3).abs() < 1e-6);
+        assert!((compute(&values, 1e-9) - 1.0).abs() < 1e-6);
+        assert_eq!(compute(&[7.0], 99.0), 7.0);
+        assert_eq!(compute(&[], 99.0), 0.0);
     }
 
     #[test]
     fn numbers_are_standardised_by_mean_and_deviation() {
-        let spread = Spread::of(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]);
+        let spread = Spread::new(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]);
         assert_eq!(spread, Spread { mean: 5.0, deviation: 2.0 });
         assert_eq!((spread.standardise(9.0), spread.standardise(5.0)), (2.0, 0.0));
-        // Equal numbers do not deviate, nor do those that only rounding tells apart.
-        assert_eq!(Spread::of(&[0.1; 3]), Spread { mean: 0.1, deviation: 1.0 });
-        assert_eq!(Spread::of(&[1e30, 1e30 * (1.0 + 1e-15)]).deviation, 1.0);
-        assert_eq!(Spread::of(&[]), Spread { mean: 0.0, deviation: 1.0 });
-        let huge = Spread::of(&[1e300, -1e300]);
+        // Numbers that are equal, or equal up to rounding, have a deviation of 1.
+        assert_eq!(Spread::new(&[0.1; 3]), Spread { mean: 0.1, deviation: 1.0 });
+        assert_eq!(Spread::new(&[1e30, 1e30 * (1.0 + 1e-15)]).deviation, 1.0);
+        assert_eq!(Spread::new(&[]), Spread { mean: 0.0, deviation: 1.0 });
+        let huge = Spread::new(&[1e300, -1e300]);
         assert!(huge.mean.is_finite() && huge.deviation.is_finite());
     }
 
     #[test]
-    fn one_row_in_a_hundred_is_unfamiliar_and_of_few_rows_none() {
+    fn one_percent_of_rows_are_unfamiliar_and_none_of_few_rows() {
         let (train, validation) = (values(200, 0), values(400, 5));
         let classifier = Classifier::new(3, &[], 2, 1);
         for (rows, percentile, expected) in [(400, 99.0, 4), (400, 75.0, 100), (400, 100.0, 0), (99, 50.0, 0)] {
             let data = data(&train, &validation[..rows]);
             let config = config(TemperatureMode::Auto, percentile);
             let calibration = Calibration::fit(&classifier, &data.validation, &Familiar::measure(&data), &config);
-            let scores = calibration.scores_of(&classifier, &data.validation);
+            let scores = calibration.par_scores(&classifier, &data.validation);
             let unfamiliar = scores.iter().filter(|&&score| calibration.is_unfamiliar(score)).count();
             assert_eq!(unfamiliar, expected, "{rows} {percentile}");
             if rows < MIN_ROWS {
@@ -284,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_score_is_the_sum_of_energy_and_distance_in_deviations() {
+    fn the_score_is_the_sum_of_standardised_energy_and_distance() {
         let (train, validation) = (values(200, 0), values(150, 5));
         let data = data(&train, &validation);
         let classifier = Classifier::new(3, &[], 2, 1);
@@ -301,12 +308,12 @@ mod tests {
             (value - mean) / variance.sqrt()
         };
         let scores = calibration.scores(&data.validation.features, &logits);
-        assert_eq!(scores, calibration.scores_of(&classifier, &data.validation));
+        assert_eq!(scores, calibration.par_scores(&classifier, &data.validation));
         for (k, score) in scores.into_iter().enumerate() {
             let expected = standardised(&energies, energies[k]) + standardised(&distances, distances[k]);
             assert!((f64::from(score) - expected).abs() < 1e-4, "{score} {expected}");
         }
-        // Neither of a temperature nor of the threshold.
+        // The score does not depend on the temperature.
         assert_ne!(calibration.constants.temperature, 1.0);
         let off = CalibrationConfig { temperature: TemperatureMode::Off, ..config };
         let off = Calibration::fit(&classifier, &data.validation, &familiar, &off);
@@ -316,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn constants_outside_their_range_are_named() {
+    fn constants_outside_their_range_are_errors() {
         let spread = Spread { mean: 0.0, deviation: 1.0 };
         let good = Constants { temperature: 1.0, threshold: 3.0, energy: spread, distance: spread };
         assert_eq!(good.problem(), None);

@@ -1,7 +1,8 @@
-//! Centroids of the training rows' directions: a row that is far from all of them is unlike every training photo.
+//! Centroids of the training rows: a row that is far from all of them is unlike every training photo.
 //!
-//! Each class has its own, by spherical k-means (Dhillon and Modha 2001): rows and centroids have length 1, and a row
-//! belongs to the centroid with the largest cosine. One iteration from drawn rows separates as well as many do.
+//! Each class has its own centroids, by spherical k-means (Dhillon and Modha 2001): rows and centroids have length 1,
+//! and a row is assigned to the centroid with the highest cosine similarity. The initial centroids are randomly drawn
+//! rows; one iteration separates unfamiliar photos as well as many do.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -13,49 +14,49 @@ use rayon::prelude::*;
 
 use crate::cosine::{Vectors, inverse_length, unit};
 use crate::data::{Rows, WINDOW};
-use crate::loss::largest;
+use crate::loss::argmax;
 use crate::simd::dispatch;
 
-/// Centroids of a class, at most.
+/// The most centroids of a class.
 const MAX_PER_CLASS: usize = 20;
-/// Centroids of all classes, at most, unless there are more classes: then each has one.
+/// The most centroids of all classes together. With more classes than this, each class has one.
 const MAX_CENTROIDS: usize = 2000;
-/// A class has a centroid for so many of its rows.
+/// A class has one centroid for this many of its rows.
 const ROWS_PER_CENTROID: usize = 5;
-/// Of a class with more rows for each centroid than this, so many rows are used, evenly spaced over the class: the time for
-/// a million rows is that for a hundred thousand.
+/// If a class has more rows for each centroid than this, only this many are used, evenly spaced over the class: a
+/// million rows take as long as a hundred thousand.
 const MAX_ROWS_PER_CENTROID: usize = 50;
-/// Rows that are read before their memory is given back. Rows that lie apart are mapped with some of their neighbours: this
-/// many take at most the memory of [`WINDOW`] neighbouring ones.
+/// Rows that are read before their memory is released. The operating system pages in some neighbours of each row: this
+/// many scattered rows take at most the memory of [`WINDOW`] neighbouring ones.
 const ROWS_AT_ONCE: usize = WINDOW / 8;
-/// The rows that k-means begins with are drawn by this seed, whatever the heads' own: heads on the same rows, from any
-/// seeds, then have the same centroids. The draw matters little: with 23 of 24 others 14 to 16 of 18 kitchen photos are
-/// unlike clothing, with one 13.
+/// The seed that draws the initial centroids. It does not depend on the head's seed, so that heads on the same rows
+/// have the same centroids. The seed matters little: of 24 other seeds, 23 give 14 to 16 of 18 kitchen photos as unlike
+/// clothing, and one gives 13.
 const SEED: u64 = 1;
-/// Rows of a class whose sums are one task; they are added in order, so the result depends on no number of threads.
+/// Rows of one task. The tasks' sums are added in order, so the number of threads does not change the result.
 const TASK: usize = 512;
-/// Rows that are compared with the centroids of a class at a time: both stay in the second-level cache.
+/// Rows that are compared with the centroids of a class at a time: rows and centroids fit into the second-level cache.
 const BLOCK: usize = 16;
-/// Rows that are compared with all centroids at a time: they stay in the second-level cache, the centroids do not.
-const BLOCK_OF_ALL: usize = 32;
+/// Rows that are compared with all centroids at a time: the rows fit into the second-level cache, the centroids do not.
+const BLOCK_FOR_ALL: usize = 32;
 
-/// Unit vectors that the training rows lie around, each component with the precision of a float16.
+/// The centroids: unit vectors whose components are rounded to float16.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Centroids(Vectors);
 
-/// Why some numbers are no centroids.
+/// Why values are not centroids.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CentroidsError {
-    /// The numbers are not whole rows.
-    #[error("{found} values are no rows of {columns}")]
+    /// The values are not whole rows.
+    #[error("{found} values are not rows of {columns}")]
     Shape {
         /// The length of a row.
         columns: usize,
         /// The number of values.
         found: usize,
     },
-    /// A row that has another length than 1, or none.
-    #[error("centroid {centroid} is no vector of length 1")]
+    /// A row whose length is not 1, or that has a value that is not finite.
+    #[error("centroid {centroid} is not a vector of length 1")]
     NotUnit {
         /// The row, counted from 0.
         centroid: usize,
@@ -63,48 +64,50 @@ pub enum CentroidsError {
 }
 
 impl Centroids {
-    /// The centroids of these training rows, whose labels are less than `classes`. They are read a few thousand at a time, so
-    /// that however many there are, only those are in memory.
-    pub fn of_rows(train: &Rows<'_>, classes: usize) -> Self {
+    /// Fits centroids to these training rows, whose labels are less than `classes`. At most [`WINDOW`] rows' memory is
+    /// resident.
+    pub fn fit(train: &Rows<'_>, classes: usize) -> Self {
         let max_per_class = (MAX_CENTROIDS / classes.max(1)).clamp(1, MAX_PER_CLASS);
         let mut random = ChaCha8Rng::seed_from_u64(SEED);
         let mut samples = Vec::new();
-        for rows in train.by_class(classes) {
-            let centroids = (rows.len() / ROWS_PER_CENTROID).clamp(1, max_per_class).min(rows.len());
-            let rows = evenly_spaced(&rows, centroids * MAX_ROWS_PER_CENTROID);
-            let starts = rows.clone().partial_shuffle(&mut random, centroids).0.to_vec();
-            samples.push(ClassSample { rows, starts });
+        for row_numbers in train.by_class(classes) {
+            let count = (row_numbers.len() / ROWS_PER_CENTROID).clamp(1, max_per_class).min(row_numbers.len());
+            let row_numbers = evenly_spaced(&row_numbers, count * MAX_ROWS_PER_CENTROID);
+            let initial = row_numbers.clone().partial_shuffle(&mut random, count).0.to_vec();
+            samples.push(ClassSample { row_numbers, initial });
         }
 
-        let mut of_classes: Vec<Vec<f32>> = Vec::new();
-        let mut rest = &samples[..];
-        while !rest.is_empty() {
-            // As many classes as may be in memory together, one at least.
-            let (mut count, mut rows) = (0, 0);
-            while count < rest.len() && (count == 0 || rows + rest[count].rows.len() <= ROWS_AT_ONCE) {
-                rows += rest[count].rows.len();
-                count += 1;
+        let mut by_class: Vec<Vec<f32>> = Vec::new();
+        let mut remaining = &samples[..];
+        while !remaining.is_empty() {
+            // Take as many classes as fit into memory together, and at least one.
+            let (mut class_count, mut row_count) = (0, 0);
+            while class_count < remaining.len()
+                && (class_count == 0 || row_count + remaining[class_count].row_numbers.len() <= ROWS_AT_ONCE)
+            {
+                row_count += remaining[class_count].row_numbers.len();
+                class_count += 1;
             }
-            let (together, later) = rest.split_at(count);
-            of_classes.par_extend(together.par_iter().map(|sample| sample.centroids(train)));
+            let (together, later) = remaining.split_at(class_count);
+            by_class.par_extend(together.par_iter().map(|sample| sample.centroids(train)));
             train.release(ROWS_AT_ONCE);
-            rest = later;
+            remaining = later;
         }
-        Self(Vectors::new(train.columns(), &of_classes))
+        Self(Vectors::new(train.columns(), &by_class))
     }
 
-    /// Centroids of rows of `columns` features from their values, (centroids, columns).
+    /// Centroids from their values, (centroids, columns) row-major.
     ///
     /// # Errors
-    /// When the values are not whole rows, or a row has not length 1.
+    /// When the values are not whole rows, or the length of a row is not 1.
     pub fn from_f16(columns: usize, values: &[f16]) -> Result<Self, CentroidsError> {
         if columns == 0 || !values.len().is_multiple_of(columns) {
             return Err(CentroidsError::Shape { columns, found: values.len() });
         }
-        /// What rounding to float16 changes, with a margin.
+        /// More than the error of rounding to float16.
         const TOLERANCE: f32 = 1e-2;
         let values = values.to_f32_vec();
-        // A row with a value that is not finite has no inverse length.
+        // The inverse length of a row with a value that is not finite is 0.
         let wrong = values.chunks_exact(columns).position(|row| (inverse_length(row) - 1.0).abs() > TOLERANCE);
         match wrong {
             Some(centroid) => Err(CentroidsError::NotUnit { centroid }),
@@ -114,7 +117,7 @@ impl Centroids {
 
     /// The values, (centroids, columns) row-major.
     pub fn to_f16(&self) -> Vec<f16> {
-        // Exact: they are rounded already.
+        // Exact, since the values are rounded to float16.
         Vec::from_f32_slice(&self.0.values())
     }
 
@@ -128,51 +131,51 @@ impl Centroids {
         self.0.len()
     }
 
-    /// Whether there is no centroid: every training row was zero.
+    /// Whether there are no centroids, because every training row is zero.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The cosine distance of each of these rows to its nearest centroid, from 0 to 2, computed on the caller's core. A row
-    /// of zeros, which has no direction, has 1. What a row gets does not depend on the other rows.
+    /// The cosine distance of each row to its nearest centroid, from 0 to 2, computed on the caller's core; 1 for a row
+    /// of zeros. A row's distance does not depend on the other rows.
     pub fn distances(&self, rows: &[&[f32]]) -> Vec<f32> {
         let mut distances = Vec::with_capacity(rows.len());
-        let mut cosines = Vec::new();
-        for rows in rows.chunks(BLOCK_OF_ALL) {
-            self.0.products(rows, &mut cosines);
+        let mut products = Vec::new();
+        for rows in rows.chunks(BLOCK_FOR_ALL) {
+            self.0.products(rows, &mut products);
             for (k, row) in rows.iter().enumerate() {
-                let nearest = cosines[k * self.len()..][..self.len()].iter().copied().reduce(f32::max);
-                distances.push(1.0 - nearest.unwrap_or(0.0) * inverse_length(row));
+                let max_product = products[k * self.len()..][..self.len()].iter().copied().reduce(f32::max);
+                distances.push(1.0 - max_product.unwrap_or(0.0) * inverse_length(row));
             }
         }
         distances
     }
 
-    /// [`Centroids::distances`] of any number of rows, on all threads of the rayon pool. They are read a window at a time.
-    pub fn distances_of(&self, rows: &Rows<'_>) -> Vec<f32> {
+    /// [`Centroids::distances`] on all threads of the rayon pool. At most a window of rows is in memory.
+    pub fn par_distances(&self, rows: &Rows<'_>) -> Vec<f32> {
         let mut distances = Vec::with_capacity(rows.len());
-        rows.each_window(|rows, _| {
-            distances.par_extend(rows.par_chunks(BLOCK_OF_ALL).flat_map_iter(|rows| self.distances(rows)));
+        rows.for_each_window(|rows, _| {
+            distances.par_extend(rows.par_chunks(BLOCK_FOR_ALL).flat_map_iter(|rows| self.distances(rows)));
         });
         distances
     }
 }
 
-/// Rows of one class, by their numbers among the training rows.
+/// The rows of one class that its centroids are fitted to, by row number.
 struct ClassSample {
-    rows: Vec<usize>,
-    /// Those of them that k-means begins with, one for each centroid.
-    starts: Vec<usize>,
+    row_numbers: Vec<usize>,
+    /// The rows that are the initial centroids.
+    initial: Vec<usize>,
 }
 
 impl ClassSample {
-    /// The centroids, (centroids, columns), unit vectors as float16 holds them: one iteration of k-means.
+    /// One iteration of k-means: the centroids, (centroids, columns), unit vectors rounded to float16.
     fn centroids(&self, train: &Rows<'_>) -> Vec<f32> {
         let columns = train.columns();
-        let rows: Vec<&[f32]> = self.rows.iter().map(|&row| train.features[row]).collect();
-        let starts: Vec<Vec<f32>> = self.starts.iter().map(|&row| unit(train.features[row]).collect()).collect();
-        let starts = Vectors::new(columns, &starts);
-        let parts: Vec<Vec<f32>> = rows.par_chunks(TASK).map(|rows| sums(rows, &starts)).collect();
+        let rows: Vec<&[f32]> = self.row_numbers.iter().map(|&row| train.features[row]).collect();
+        let initial: Vec<Vec<f32>> = self.initial.iter().map(|&row| unit(train.features[row]).collect()).collect();
+        let initial = Vectors::new(columns, &initial);
+        let parts: Vec<Vec<f32>> = rows.par_chunks(TASK).map(|rows| assigned_sums(rows, &initial)).collect();
 
         // The parts are added in order.
         let mut parts = parts.into_iter();
@@ -180,7 +183,8 @@ impl ClassSample {
         for part in parts {
             add(&mut sums, 1.0, &part);
         }
-        // In place, each sum gets length 1. One without rows is not needed: its start is as near to another one, or zero.
+        // Scale each sum to length 1, in place. Sums without rows are dropped: their initial centroid is a duplicate or
+        // zero.
         let mut end = 0;
         for start in (0..sums.len()).step_by(columns.max(1)) {
             let scale = inverse_length(&sums[start..start + columns]);
@@ -195,33 +199,36 @@ impl ClassSample {
     }
 }
 
-/// Multiplies the values by the factor and rounds each as a float16 does.
+/// Multiplies the values by the factor and rounds each to float16.
 fn round_to_f16(values: &mut [f32], factor: f32) {
-    values.iter_mut().for_each(|value| *value *= factor);
+    for value in &mut *values {
+        *value *= factor;
+    }
     Vec::<f16>::from_f32_slice(values).convert_to_f32_slice(values);
 }
 
-/// For each of these unit vectors, (vectors, columns), the sum of the rows, at length 1, that are nearest to it.
-fn sums(rows: &[&[f32]], vectors: &Vectors) -> Vec<f32> {
-    let (count, columns) = (vectors.len(), vectors.columns());
-    // Zeros are written: zeros that the operating system gives would cost two page faults, the first for being read.
+/// For each centroid, the sum of the unit vectors of the rows assigned to it, (centroids, columns).
+fn assigned_sums(rows: &[&[f32]], centroids: &Vectors) -> Vec<f32> {
+    let (count, columns) = (centroids.len(), centroids.columns());
+    // Unlike `vec![0.0; n]`, this writes the zeros: pages of `calloc` would fault twice, on the first read and the
+    // first write.
     let mut sums = Vec::with_capacity(count * columns);
     sums.resize(count * columns, 0.0);
-    let mut similarities = Vec::new();
+    let mut products = Vec::new();
     for rows in rows.chunks(BLOCK) {
-        // Lengths first: reading each row from its first to its last value brings it into the cache soonest.
+        // Lengths first: reading each row from start to end is the fastest way to bring it into the cache.
         let scales: Vec<f32> = rows.iter().map(|row| inverse_length(row)).collect();
-        vectors.products(rows, &mut similarities);
+        centroids.products(rows, &mut products);
         for (k, row) in rows.iter().enumerate() {
-            // Whatever the row's own length, the largest product is that of the largest cosine.
-            let nearest = largest(&similarities[k * count..][..count]);
+            // The row's length does not matter: it scales all products.
+            let nearest = argmax(&products[k * count..][..count]);
             add(&mut sums[nearest * columns..][..columns], scales[k], row);
         }
     }
     sums
 }
 
-/// Adds the values, times the factor.
+/// `sum += factor * values`.
 fn add(sum: &mut [f32], factor: f32, values: &[f32]) {
     dispatch(|| {
         for (sum, value) in sum.iter_mut().zip(values) {
@@ -230,7 +237,7 @@ fn add(sum: &mut [f32], factor: f32, values: &[f32]) {
     });
 }
 
-/// `count` of these, evenly spaced from the first on; all where there are no more.
+/// `count` items, evenly spaced from the first on; all if there are no more.
 fn evenly_spaced<T: Copy>(items: &[T], count: usize) -> Vec<T> {
     let count = count.min(items.len());
     (0..count).map(|k| items[k * items.len() / count]).collect()
@@ -242,7 +249,7 @@ mod tests {
 
     const COLUMNS: usize = 24;
 
-    /// Rows in three classes of these sizes: each class lies around two directions, and lengths differ.
+    /// Rows in three classes of these sizes. The rows of each class are near two directions, and their lengths differ.
     fn values(sizes: [usize; 3]) -> (Vec<f32>, Vec<usize>) {
         let (mut values, mut labels) = (Vec::new(), Vec::new());
         for (class, size) in sizes.into_iter().enumerate() {
@@ -272,7 +279,7 @@ mod tests {
     fn a_class_has_a_centroid_for_every_five_rows_up_to_twenty() {
         for (sizes, expected) in [([3, 10, 14], 1 + 2 + 2), ([0, 1, 400], 1 + 20), ([1200, 100, 99], 20 + 20 + 19)] {
             let (values, labels) = values(sizes);
-            let centroids = Centroids::of_rows(&rows(&values, labels), 3);
+            let centroids = Centroids::fit(&rows(&values, labels), 3);
             assert_eq!((centroids.len(), centroids.columns()), (expected, COLUMNS), "{sizes:?}");
             for centroid in centroids.0.values().chunks_exact(COLUMNS) {
                 assert!((inverse_length(centroid) - 1.0).abs() < 1e-3);
@@ -286,26 +293,26 @@ mod tests {
             let labels: Vec<usize> = (0..classes * rows_of_each).map(|row| row % classes).collect();
             let values: Vec<f32> = (0..labels.len() * 2).map(|k| 1.0 + (k * 37 % 101) as f32).collect();
             let rows = Rows::new(values.chunks_exact(2).collect(), labels);
-            assert_eq!(Centroids::of_rows(&rows, classes).len(), expected);
+            assert_eq!(Centroids::fit(&rows, classes).len(), expected);
         }
     }
 
-    /// By hand, in float64: the sums of the unit rows that are nearest to each of the starting rows.
+    /// The expected centroids are computed in float64.
     #[test]
     fn one_iteration_of_spherical_k_means() {
         let (values, _) = values([40, 0, 0]);
         let rows = rows(&values, vec![0; 40]);
-        let sample = ClassSample { rows: (0..40).collect(), starts: vec![3, 30, 11, 6, 20, 37, 1, 14] };
+        let sample = ClassSample { row_numbers: (0..40).collect(), initial: vec![3, 30, 11, 6, 20, 37, 1, 14] };
         let unit = |row: &[f32]| -> Vec<f64> {
             let length = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
             row.iter().map(|&value| f64::from(value) / length).collect()
         };
         let units: Vec<Vec<f64>> = rows.features.iter().map(|row| unit(row)).collect();
-        let starts: Vec<&Vec<f64>> = sample.starts.iter().map(|&row| &units[row]).collect();
+        let initial: Vec<&Vec<f64>> = sample.initial.iter().map(|&row| &units[row]).collect();
         let mut sums = vec![vec![0.0; COLUMNS]; 8];
         for row in &units {
-            let cosine = |start: &[f64]| row.iter().zip(start).map(|(a, b)| a * b).sum::<f64>();
-            let nearest = (0..8).max_by(|&a, &b| cosine(starts[a]).total_cmp(&cosine(starts[b]))).unwrap();
+            let cosine = |centroid: &[f64]| row.iter().zip(centroid).map(|(a, b)| a * b).sum::<f64>();
+            let nearest = (0..8).max_by(|&a, &b| cosine(initial[a]).total_cmp(&cosine(initial[b]))).unwrap();
             for (sum, value) in sums[nearest].iter_mut().zip(row) {
                 *sum += value;
             }
@@ -321,10 +328,10 @@ mod tests {
     }
 
     #[test]
-    fn distances_are_those_to_the_nearest_whatever_the_length_and_the_other_rows() {
+    fn distances_do_not_depend_on_length_or_other_rows() {
         let (values, labels) = values([40, 40, 40]);
         let rows = rows(&values, labels);
-        let centroids = Centroids::of_rows(&rows, 3);
+        let centroids = Centroids::fit(&rows, 3);
         let all = centroids.distances(&rows.features);
         for (row, &distance) in rows.features.iter().zip(&all) {
             let cosine = |centroid: &[f32]| {
@@ -335,7 +342,7 @@ mod tests {
             assert!((f64::from(distance) - (1.0 - nearest)).abs() < 1e-5);
             assert_eq!(centroids.distances(&[row]), [distance]);
         }
-        assert_eq!(centroids.distances_of(&rows), all);
+        assert_eq!(centroids.par_distances(&rows), all);
 
         let opposite: Vec<f32> = centroids.0.values()[..COLUMNS].iter().map(|value| -3.0 * value).collect();
         let [zero, opposite] = centroids.distances(&[&[0.0; COLUMNS], &opposite])[..] else { panic!("two rows") };
@@ -345,12 +352,12 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_threads_gives_the_same_bits() {
+    fn results_are_bit_identical_on_any_number_of_threads() {
         let (values, labels) = values([1500, 300, 7]);
         let rows = rows(&values, labels);
         let measure = || {
-            let centroids = Centroids::of_rows(&rows, 3);
-            let distances = centroids.distances_of(&rows);
+            let centroids = Centroids::fit(&rows, 3);
+            let distances = centroids.par_distances(&rows);
             (centroids, distances)
         };
         let one = on_threads(1, measure);
@@ -361,16 +368,16 @@ mod tests {
     #[test]
     fn rows_of_zeros_have_no_centroid() {
         let rows = Rows::new(vec![&[0.0; 3][..]; 9], vec![0; 9]);
-        let centroids = Centroids::of_rows(&rows, 2);
+        let centroids = Centroids::fit(&rows, 2);
         assert!(centroids.is_empty());
         assert_eq!(centroids.distances(&[&[1.0, 0.0, 0.0]]), [1.0]);
         assert_eq!(Centroids::from_f16(3, &centroids.to_f16()), Ok(centroids));
     }
 
     #[test]
-    fn float16_keeps_them_and_what_is_no_centroid_is_refused() {
+    fn centroids_survive_a_round_trip_and_other_values_are_errors() {
         let (values, labels) = values([40, 40, 40]);
-        let centroids = Centroids::of_rows(&rows(&values, labels), 3);
+        let centroids = Centroids::fit(&rows(&values, labels), 3);
         let halves = centroids.to_f16();
         assert_eq!(Centroids::from_f16(COLUMNS, &halves), Ok(centroids));
         for (place, value) in [(0, f16::NAN), (COLUMNS, f16::INFINITY), (COLUMNS + 1, f16::from_f32(3.0))] {

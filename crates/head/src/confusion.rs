@@ -1,15 +1,16 @@
-//! The confusion matrix: how many rows of each class a head predicts as which class.
+//! The confusion matrix: how many rows of each class are predicted as each class.
 //!
-//! Only the cells that are not zero are kept: with 10,000 classes they are as many as there are rows at most, not 100
-//! million. As JSON the matrix is a list of lists, rows by class and predicted class, up to [`MAX_DENSE`] classes; above,
-//! it is `{"classes": n, "cells": [[class, predicted class, rows], …]}`. Both are read with any number of classes.
+//! Only cells that are not zero are stored: there are at most as many as rows, where a dense matrix of 10,000 classes
+//! has 100 million. In JSON the matrix is a list of lists, by class and predicted class, up to [`MAX_DENSE`] classes;
+//! with more it is `{"classes": n, "cells": [[class, predicted class, rows], …]}`. Both forms can be read with any
+//! number of classes.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// With more classes than this only the cells that are not zero are written.
+/// With more classes than this, JSON has only the cells that are not zero.
 pub const MAX_DENSE: usize = 100;
 
 /// Rows by their class and the class that is predicted for them.
@@ -17,25 +18,25 @@ pub const MAX_DENSE: usize = 100;
 #[serde(try_from = "Json", into = "Json")]
 pub struct Confusion {
     classes: usize,
-    /// By (class, predicted class); none is 0.
+    /// By (class, predicted class); no value is 0.
     cells: BTreeMap<(usize, usize), usize>,
 }
 
 /// A cell that is not zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cell {
-    /// The class that the rows are of.
+    /// The true class.
     pub class: usize,
-    /// The class that is predicted for them.
+    /// The predicted class.
     pub predicted: usize,
-    /// How many they are.
+    /// Number of rows.
     pub rows: usize,
 }
 
-/// Why rows cannot be counted in a cell.
+/// Why rows cannot be added to a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ConfusionError {
-    /// The cell is beyond the matrix.
+    /// A cell outside the matrix.
     #[error("a confusion matrix of {classes} classes has no cell for class {class} predicted as {predicted}")]
     NoSuchCell {
         /// The number of classes.
@@ -45,7 +46,7 @@ pub enum ConfusionError {
         /// The predicted class.
         predicted: usize,
     },
-    /// They are too many.
+    /// The number of rows overflows.
     #[error("a confusion matrix has more than {} rows of class {class} predicted as {predicted}", usize::MAX)]
     TooManyRows {
         /// The class.
@@ -55,7 +56,7 @@ pub enum ConfusionError {
     },
 }
 
-/// What is written and read.
+/// The forms in JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Json {
@@ -64,15 +65,15 @@ enum Json {
 }
 
 impl Confusion {
-    /// The matrix of so many classes, without a row yet.
+    /// An empty matrix.
     pub fn new(classes: usize) -> Self {
         Self { classes, cells: BTreeMap::new() }
     }
 
-    /// Counts the cell's rows, beside those that are counted in it already.
+    /// Adds the cell's rows to those that it already has.
     ///
     /// # Errors
-    /// When there is no such class, or the cell has more rows than a `usize` holds.
+    /// When there is no such class, or the number of rows does not fit into a `usize`.
     pub fn add(&mut self, cell: Cell) -> Result<(), ConfusionError> {
         let Cell { class, predicted, rows } = cell;
         if class >= self.classes || predicted >= self.classes {
@@ -91,7 +92,7 @@ impl Confusion {
         self.classes
     }
 
-    /// How many rows of the class are predicted as `predicted`.
+    /// How many rows of `class` are predicted as `predicted`.
     pub fn rows(&self, class: usize, predicted: usize) -> usize {
         self.cells.get(&(class, predicted)).copied().unwrap_or(0)
     }
@@ -101,7 +102,7 @@ impl Confusion {
         self.cells.iter().map(|(&(class, predicted), &rows)| Cell { class, predicted, rows })
     }
 
-    /// The cells of rows that are predicted as another class than theirs, those of most rows first.
+    /// The cells off the diagonal, by descending number of rows.
     pub fn mistakes(&self) -> Vec<Cell> {
         let mut mistakes: Vec<Cell> = self.cells().filter(|cell| cell.class != cell.predicted).collect();
         mistakes.sort_by_key(|cell| Reverse(cell.rows));
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn few_classes_are_written_as_lists_and_many_as_cells() {
+    fn few_classes_are_lists_in_json_and_many_are_cells() {
         let few = serde_json::to_value(confusion(3)).unwrap();
         assert_eq!(few, json!([[5, 1, 0], [0, 0, 0], [0, 3, 0]]));
         let many = serde_json::to_value(confusion(10_000)).unwrap();
@@ -175,9 +176,9 @@ mod tests {
         }
     }
 
-    /// As version 0.1.0 wrote them.
+    /// Version 0.1.0 wrote them.
     #[test]
-    fn lists_of_many_classes_are_read() {
+    fn lists_of_many_classes_can_be_read() {
         let mut lists = vec![vec![0; 1000]; 1000];
         (lists[0][0], lists[0][1], lists[2][1]) = (5, 1, 3);
         let read: Confusion = serde_json::from_value(json!(lists)).unwrap();
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_beyond_the_matrix_are_refused() {
+    fn cells_outside_the_matrix_are_errors() {
         let read = |json: Value| serde_json::from_value::<Confusion>(json).map_err(|error| error.to_string());
         let beyond = "a confusion matrix of 2 classes has no cell for class 0 predicted as 2";
         assert_eq!(read(json!([[0, 0, 1], [0, 0]])), Err(beyond.to_owned()));

@@ -1,9 +1,9 @@
-//! Rows by their direction: what the cosine of the angle between two of them is made of.
+//! Cosine similarity: unit vectors, and the dot products of rows with many vectors.
 
-use crate::kernels::{Cores, dots};
-use crate::simd::{LANES, Strip, copy_rows, cut, dispatch, strips};
+use crate::kernels::{Cores, matmul_transposed};
+use crate::simd::{LANES, Strip, as_strips, copy_rows, dispatch, strips};
 
-/// Vectors that rows are multiplied with.
+/// A matrix of vectors, stored for products with rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Vectors {
     /// (strips of columns, vectors)
@@ -13,7 +13,7 @@ pub(crate) struct Vectors {
 }
 
 impl Vectors {
-    /// Vectors of `columns` values from any number of parts, each (vectors, columns) row-major.
+    /// The vectors of all parts, one after the other. Each part is (vectors, columns) row-major.
     pub fn new(columns: usize, parts: &[impl AsRef<[f32]>]) -> Self {
         let length = columns.max(1);
         let count: usize = parts.iter().map(|part| part.as_ref().len() / length).sum();
@@ -49,24 +49,24 @@ impl Vectors {
         self.count
     }
 
-    /// The length of each.
+    /// The length of a vector.
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// Computes the products of each row with each vector, (rows, vectors), on the caller's core.
+    /// Computes the dot product of each row and each vector, (rows, vectors), on the caller's core.
     pub fn products(&self, rows: &[&[f32]], products: &mut Vec<f32>) {
         if self.columns.is_multiple_of(LANES) {
-            return dots(Cores::One, &cut(rows), &self.strips, self.count, products);
+            return matmul_transposed(Cores::One, &as_strips(rows), &self.strips, self.count, products);
         }
         let mut copies = Vec::new();
         copy_rows(rows, &mut copies);
         let rows: Vec<&[Strip]> = copies.chunks_exact(strips(self.columns)).collect();
-        dots(Cores::One, &rows, &self.strips, self.count, products);
+        matmul_transposed(Cores::One, &rows, &self.strips, self.count, products);
     }
 }
 
-/// One over the row's Euclidean length; 0 for a row of zeros, which is similar to none.
+/// 1 / the row's Euclidean length; 0 for a row of zeros, whose similarity to any row is then 0.
 pub(crate) fn inverse_length(row: &[f32]) -> f32 {
     let squares = dispatch(|| {
         let mut squares = [0.0; LANES];
@@ -81,7 +81,7 @@ pub(crate) fn inverse_length(row: &[f32]) -> f32 {
     if length > 0.0 { 1.0 / length } else { 0.0 }
 }
 
-/// The row at length 1.
+/// The row scaled to length 1.
 pub(crate) fn unit(row: &[f32]) -> impl Iterator<Item = f32> {
     let scale = inverse_length(row);
     row.iter().map(move |value| value * scale)

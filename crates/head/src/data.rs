@@ -1,4 +1,7 @@
-//! Rows of features with their labels, as the cache has them, and the parts of them to train on and to validate on.
+//! Feature rows with their labels, read from the cache, and their split into training and validation rows.
+//!
+//! Rows are read through a memory map. If there are more than [`WINDOW`], their pages are released after each window,
+//! so at most a window is resident. [`Rows::window`] is smaller with views, since a row's views are paged in together.
 
 use feature_cache::{CachedSplit, FeatureCache, Split};
 use rand::SeedableRng;
@@ -8,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::simd::dispatch;
 
-/// Rows that are read before their memory is given back: 256 MB of 2048 features.
+/// The most rows without views that are resident: 256 MB of 2048 features.
 pub const WINDOW: usize = 1 << 15;
 
 /// Feature rows with their labels, borrowed from the cache's files.
@@ -16,36 +19,36 @@ pub const WINDOW: usize = 1 << 15;
 pub struct Rows<'a> {
     /// (rows, columns).
     pub features: Vec<&'a [f32]>,
-    /// (rows, views * columns): the augmented views of each row's photo, one after the other; no rows where the cache
-    /// has no views.
+    /// (rows, views * columns): the augmented views of each row's photo, one after the other; empty if the cache has no
+    /// views.
     pub views: Vec<&'a [f32]>,
     /// (rows,): class indices.
     pub labels: Vec<usize>,
-    /// The split that the rows are mapped from, if they are.
+    /// The split whose memory map the rows point into; `None` for other rows.
     mapped: Option<&'a CachedSplit>,
 }
 
-/// A cache's rows to train and to validate on, read and checked once for any number of seeds.
+/// A cache's training and validation rows, read and checked once for any number of seeds.
 #[derive(Debug)]
 pub struct CheckedRows<'a> {
     cache: &'a FeatureCache,
     /// `train` or `all`.
     split: Split,
     train: Rows<'a>,
-    /// None where the cache has no validation split.
+    /// `None` if the cache has no validation split.
     validation: Option<Rows<'a>>,
 }
 
-/// What a head is trained and validated on.
+/// Training and validation rows, and where the validation rows came from.
 #[derive(Debug, Clone)]
-pub struct TrainingData<'a> {
-    /// The rows to train on.
+pub struct TrainValSplit<'a> {
+    /// The training rows.
     pub train: Rows<'a>,
-    /// The rows to validate on.
+    /// The validation rows.
     pub validation: Rows<'a>,
-    /// Where the cache has the validation rows.
+    /// Where the validation rows are in the cache.
     pub validation_origin: Origin,
-    /// The part of the training rows that was held out for validation; none where the cache has a validation split.
+    /// The fraction of the training rows that was held out for validation; `None` if the cache has a validation split.
     pub held_out: Option<f64>,
     /// The number of classes.
     pub classes: usize,
@@ -54,18 +57,18 @@ pub struct TrainingData<'a> {
 /// Where rows are in a cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// The split that they are from.
+    /// Their split.
     pub split: Split,
-    /// The number in that split of each of them.
-    pub rows: Vec<usize>,
+    /// The number of each row in that split.
+    pub row_numbers: Vec<usize>,
 }
 
-/// Some of a number of rows held out, and the others, by row number, ascending.
+/// Row numbers: held out, and the rest; each ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HoldOut {
-    /// The rows that are left.
+    /// The other rows.
     pub rest: Vec<usize>,
-    /// The rows that are held out.
+    /// The held-out rows.
     pub held_out: Vec<usize>,
 }
 
@@ -86,7 +89,7 @@ pub enum DataError {
         /// The split.
         split: Split,
     },
-    /// There is nothing to tell apart.
+    /// A classifier needs two classes.
     #[error("{cache}: has only one class; a classifier needs two")]
     OneClass {
         /// The cache.
@@ -114,7 +117,7 @@ pub enum DataError {
         /// How many were asked for.
         asked: usize,
     },
-    /// A fraction that leaves one side without rows.
+    /// A fraction outside 0 to 1.
     #[error("validation split {fraction}: must be more than 0 and less than 1")]
     Fraction {
         /// The fraction that was asked for.
@@ -132,11 +135,12 @@ pub enum DataError {
     },
 }
 
-/// Checks that the training photos have at least `asked` augmented views and that the values of those are finite.
+/// Checks that the training photos have at least `asked` augmented views, and that the values of these views are
+/// finite.
 ///
 /// # Errors
-/// When there are too few views, or a row of them is not finite.
-pub fn check_views(cache: &FeatureCache, asked: usize) -> Result<(), DataError> {
+/// When there are too few views, or a value is not finite.
+pub fn check_view_count(cache: &FeatureCache, asked: usize) -> Result<(), DataError> {
     let name = || cache.path().display().to_string();
     let has = cache.views().map_or(0, |views| views.count.get());
     if asked > has {
@@ -146,7 +150,7 @@ pub fn check_views(cache: &FeatureCache, asked: usize) -> Result<(), DataError> 
         return Ok(());
     }
     for (split, cached) in cache.splits().filter(|(split, _)| split.is_training()) {
-        let rows = Rows::of(cached);
+        let rows = Rows::from_cached(cached);
         let views: Vec<&[f32]> = rows.views.iter().map(|views| &views[..asked * cache.columns()]).collect();
         if let Some(row) = rows.first_not_finite(&views) {
             return Err(DataError::NotFinite { cache: name(), split, file: "views.npy", row });
@@ -166,24 +170,24 @@ impl<'a> CheckedRows<'a> {
         if cache.classes().len() < 2 {
             return Err(DataError::OneClass { cache: cache.path().display().to_string() });
         }
-        let train = Rows::of_split(cache, split)?.expect("the split was found among the cache's");
-        Ok(Self { cache, split, train, validation: Rows::of_split(cache, Split::Validation)? })
+        let train = Rows::from_split(cache, split)?.expect("the split was found among the cache's");
+        Ok(Self { cache, split, train, validation: Rows::from_split(cache, Split::Validation)? })
     }
 
-    /// The training rows, and the validation rows or, where there are none, `fraction` of each class of the training rows,
-    /// drawn by `seed`.
+    /// The training and validation rows. If the cache has no validation split, `fraction` of each class of the training
+    /// rows is held out for validation, drawn by `seed`.
     ///
     /// # Errors
-    /// When the fraction leaves one side without rows.
-    pub fn training_data(&self, fraction: f64, seed: u64) -> Result<TrainingData<'a>, DataError> {
+    /// When the fraction leaves no training or no validation rows.
+    pub fn train_val_split(&self, fraction: f64, seed: u64) -> Result<TrainValSplit<'a>, DataError> {
         let classes = self.cache.classes().len();
         if let Some(validation) = &self.validation {
-            let validation_origin = Origin { split: Split::Validation, rows: (0..validation.len()).collect() };
+            let validation_origin = Origin { split: Split::Validation, row_numbers: (0..validation.len()).collect() };
             let (train, validation) = (self.train.clone(), validation.clone());
-            return Ok(TrainingData { train, validation, validation_origin, held_out: None, classes });
+            return Ok(TrainValSplit { train, validation, validation_origin, held_out: None, classes });
         }
 
-        // No validation split: some of the training rows are held out.
+        // The cache has no validation split, so some of the training rows are held out.
         if !(fraction > 0.0 && fraction < 1.0) {
             return Err(DataError::Fraction { fraction });
         }
@@ -192,43 +196,43 @@ impl<'a> CheckedRows<'a> {
             let cache = self.cache.path().display().to_string();
             return Err(DataError::TooFew { cache, rows: self.train.len(), fraction });
         }
-        Ok(TrainingData {
+        Ok(TrainValSplit {
             train: self.train.select(&rest),
             validation: self.train.select(&held_out),
-            validation_origin: Origin { split: self.split, rows: held_out },
+            validation_origin: Origin { split: self.split, row_numbers: held_out },
             held_out: Some(fraction),
             classes,
         })
     }
 }
 
-impl<'a> TrainingData<'a> {
-    /// [`CheckedRows::training_data`] of the cache's rows, for a single seed.
+impl<'a> TrainValSplit<'a> {
+    /// [`CheckedRows::train_val_split`] of the cache's rows, for a single seed.
     ///
     /// # Errors
-    /// When there are no training rows or fewer than two classes, a row is not finite, or the fraction leaves one side
-    /// without rows.
+    /// When there are no training rows or fewer than two classes, a row is not finite, or the fraction leaves no
+    /// training or no validation rows.
     pub fn from_cache(cache: &'a FeatureCache, fraction: f64, seed: u64) -> Result<Self, DataError> {
-        CheckedRows::read(cache)?.training_data(fraction, seed)
+        CheckedRows::read(cache)?.train_val_split(fraction, seed)
     }
 }
 
 impl<'a> Rows<'a> {
-    /// All rows of a split, checked to be finite; none when the cache does not have it.
+    /// All rows of a split, checked to be finite; `None` if the cache does not have the split.
     ///
     /// # Errors
-    /// When the split has no rows, or one that is not finite.
-    pub fn of_split(cache: &'a FeatureCache, split: Split) -> Result<Option<Self>, DataError> {
+    /// When the split has no rows, or a row is not finite.
+    pub fn from_split(cache: &'a FeatureCache, split: Split) -> Result<Option<Self>, DataError> {
         let Some(cached) = cache.split(split) else { return Ok(None) };
         let name = || cache.path().display().to_string();
-        let rows = Self::of(cached);
+        let rows = Self::from_cached(cached);
         if let Some(row) = rows.first_not_finite(&rows.features) {
             return Err(DataError::NotFinite { cache: name(), split, file: "features.npy", row });
         }
         if rows.labels.is_empty() { Err(DataError::Empty { cache: name(), split }) } else { Ok(Some(rows)) }
     }
 
-    /// Rows from anywhere, all of one length, with a label each.
+    /// Rows in memory, all of one length, with their labels.
     pub fn new(features: Vec<&'a [f32]>, labels: Vec<usize>) -> Self {
         Self { features, views: Vec::new(), labels, mapped: None }
     }
@@ -238,18 +242,18 @@ impl<'a> Rows<'a> {
         self.labels.len()
     }
 
-    /// The length of a row; 0 where there is none.
+    /// The length of a row; 0 if there are no rows.
     pub fn columns(&self) -> usize {
         self.features.first().map_or(0, |row| row.len())
     }
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// What the network sees of a row, (columns,): its photo's features, or those of one of the photo's views, which
-    /// must be there ([`check_views`]).
+    /// The head's input for a row, (columns,): its photo's features, or those of view number `view` of the photo, which
+    /// the cache must have ([`check_view_count`]).
     pub fn input_row(&self, row: usize, view: Option<usize>) -> &'a [f32] {
         let features = self.features[row];
         match view {
@@ -258,17 +262,18 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// These rows, in this order.
-    pub fn select(&self, rows: &[usize]) -> Self {
+    /// The rows with these numbers, in this order.
+    pub fn select(&self, row_numbers: &[usize]) -> Self {
+        let views = if self.views.is_empty() { &[][..] } else { row_numbers };
         Self {
-            features: rows.iter().map(|&row| self.features[row]).collect(),
-            views: if self.views.is_empty() { Vec::new() } else { rows.iter().map(|&row| self.views[row]).collect() },
-            labels: rows.iter().map(|&row| self.labels[row]).collect(),
+            features: row_numbers.iter().map(|&row| self.features[row]).collect(),
+            views: views.iter().map(|&row| self.views[row]).collect(),
+            labels: row_numbers.iter().map(|&row| self.labels[row]).collect(),
             mapped: self.mapped,
         }
     }
 
-    /// The numbers of the rows of each class, ascending.
+    /// The row numbers of each class, ascending.
     pub fn by_class(&self, classes: usize) -> Vec<Vec<usize>> {
         let mut by_class = vec![Vec::new(); classes];
         for (row, &label) in self.labels.iter().enumerate() {
@@ -277,7 +282,7 @@ impl<'a> Rows<'a> {
         by_class
     }
 
-    /// Holds `fraction` of each class out, at random by `seed`. A class keeps at least one row.
+    /// Holds out `fraction` of each class, drawn by `seed`. At least one row of each class is left.
     pub fn hold_out(&self, classes: usize, fraction: f64, seed: u64) -> HoldOut {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut is_held_out = vec![false; self.len()];
@@ -293,28 +298,28 @@ impl<'a> Rows<'a> {
         HoldOut { rest, held_out }
     }
 
-    /// Calls `on_window` with the features and labels of one [`WINDOW`] of rows after the other, from the first row to the
-    /// last, and gives each window's memory back before the next one is read.
-    pub fn each_window(&self, mut on_window: impl FnMut(&[&'a [f32]], &[usize])) {
+    /// Calls `on_window` with the features and labels of each [`WINDOW`] of rows in order, and releases the window's
+    /// memory before the next one is read.
+    pub fn for_each_window(&self, mut on_window: impl FnMut(&[&'a [f32]], &[usize])) {
         for (features, labels) in self.features.chunks(WINDOW).zip(self.labels.chunks(WINDOW)) {
             on_window(features, labels);
             self.release(WINDOW);
         }
     }
 
-    /// How many rows with their views are read before their memory is given back: as many as take the memory of
-    /// [`WINDOW`] rows, counting all views of each, since the operating system maps what lies beside a view along with it.
+    /// The most rows that are resident if views are read: as many as fit into the memory of [`WINDOW`] rows. All views
+    /// of a row count, since the operating system pages in the neighbours of the view that is read.
     pub fn window(&self) -> usize {
-        self.window_of(self.columns() + length(&self.views))
+        self.rows_in_memory(self.columns() + length(&self.views))
     }
 
-    /// How many times `values` numbers take the memory of [`WINDOW`] rows.
-    fn window_of(&self, values: usize) -> usize {
-        (WINDOW * self.columns() / values.max(1)).max(1)
+    /// How many rows of `values_per_row` numbers fit into the memory of [`WINDOW`] rows.
+    fn rows_in_memory(&self, values_per_row: usize) -> usize {
+        (WINDOW * self.columns() / values_per_row.max(1)).max(1)
     }
 
-    /// Gives back the memory of the rows that were read, where there are so many that they might not fit: to be called
-    /// after each `window` of them. Fewer rows stay in memory from one epoch to the next.
+    /// Releases the memory of the rows that were read, if there are more than a `window` of rows. Call it after each
+    /// window. Fewer rows stay in memory from one epoch to the next.
     pub fn release(&self, window: usize) {
         if let Some(cached) = self.mapped
             && self.len() > window
@@ -323,22 +328,21 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn of(cached: &'a CachedSplit) -> Self {
-        // Labels are class indices: the cache has checked it.
+    fn from_cached(cached: &'a CachedSplit) -> Self {
+        // The cache has checked that labels are class indices.
         let labels = cached.labels().iter().map(|&label| label as usize).collect();
         let (features, views) = (cached.iter_rows().collect(), cached.views_by_row().collect());
         Self { features, views, labels, mapped: Some(cached) }
     }
 
-    /// The number of the first of these rows, each of the same photo as ours, that is not finite. They are read a window
-    /// at a time.
+    /// The first row with a value that is not finite. `rows` are features or views of these photos.
     fn first_not_finite(&self, rows: &[&[f32]]) -> Option<usize> {
-        let window = self.window_of(length(rows));
-        for (k, part) in rows.chunks(window).enumerate() {
-            let found = part.par_iter().position_first(|row| !all_finite(row));
+        let window = self.rows_in_memory(length(rows));
+        for (k, in_window) in rows.chunks(window).enumerate() {
+            let found = in_window.par_iter().position_first(|row| !all_finite(row));
             self.release(window);
-            if let Some(place) = found {
-                return Some(k * window + place);
+            if let Some(position) = found {
+                return Some(k * window + position);
             }
         }
         None
@@ -348,16 +352,17 @@ impl<'a> Rows<'a> {
 /// Whether no value is infinite or not a number.
 fn all_finite(row: &[f32]) -> bool {
     dispatch(|| {
-        // The bits without the sign are as large as the exponent; one loop without a branch, for vectors.
-        let mut largest = 0;
+        // Infinities and NaN have the largest bits without the sign. The loop has no branch, so the compiler vectorises
+        // it.
+        let mut max_bits = 0;
         for value in row {
-            largest = largest.max(value.abs().to_bits());
+            max_bits = max_bits.max(value.abs().to_bits());
         }
-        largest < f32::INFINITY.to_bits()
+        max_bits < f32::INFINITY.to_bits()
     })
 }
 
-/// The length of the rows, which are all of one length.
+/// The length of a row.
 fn length(rows: &[&[f32]]) -> usize {
     rows.first().map_or(0, |row| row.len())
 }
@@ -370,7 +375,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn holding_out_keeps_every_row_once_and_every_class(
+        fn hold_out_keeps_each_row_once_and_a_row_of_each_class(
             labels in proptest::collection::vec(0usize..5, 1..200),
             fraction in 0.01f64..0.99,
             seed in 0u64..100,

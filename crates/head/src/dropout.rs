@@ -1,45 +1,45 @@
-//! Inverted dropout (Srivastava et al. 2014, scaled as in Keras): in training some values become 0 and the others grow, so
-//! that the mean stays and nothing has to be done in evaluation.
+//! Inverted dropout (Srivastava et al. 2014, scaled as in Keras): training sets some values to 0 and scales the others
+//! up, so that the mean stays the same. Evaluation changes nothing.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::settings::Fraction;
 
-/// Draws the values that are dropped, batch after batch.
+/// Draws which values to drop, batch by batch.
 #[derive(Debug, Clone)]
 pub struct Dropout {
     random: ChaCha8Rng,
-    /// A value is dropped when its 16 random bits are below this.
-    below: u16,
-    /// What the other values are multiplied by: 1 / (1 - rate).
+    /// A value is dropped if its 16 random bits are less than this.
+    threshold: u16,
+    /// The factor of kept values, 1 / (1 - rate).
     scale: f32,
 }
 
 impl Dropout {
-    /// Dropout at this rate, to 16 bits; none when the rate is 0. The same seed drops the same values.
+    /// Dropout at this rate, rounded to 16 bits; `None` if that is 0. The same seed drops the same values.
     pub fn new(rate: Fraction, seed: u64) -> Option<Self> {
         let steps = f64::from(u16::MAX) + 1.0;
-        let below = (rate.get() * steps).round().min(steps - 1.0) as u16;
+        let threshold = (rate.get() * steps).round().min(steps - 1.0) as u16;
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         // Stream 0 draws the initial weights, stream 1 the order of the rows.
         random.set_stream(2);
-        let scale = (1.0 / (1.0 - f64::from(below) / steps)) as f32;
-        (below > 0).then_some(Self { random, below, scale })
+        let scale = (1.0 / (1.0 - f64::from(threshold) / steps)) as f32;
+        (threshold > 0).then_some(Self { random, threshold, scale })
     }
 
-    /// What the values that are kept are multiplied by.
+    /// The factor of kept values.
     pub fn scale(&self) -> f32 {
         self.scale
     }
 
-    /// Replaces some of the values by 0 and scales the others.
+    /// Sets some of the values to 0 and scales the others.
     pub fn apply(&mut self, values: &mut [f32]) {
-        // One draw of 64 bits decides on four values.
+        // Each draw of 64 bits decides about four values.
         for four in values.chunks_mut(4) {
             let mut bits = self.random.next_u64();
             for value in four {
-                *value *= if (bits as u16) < self.below { 0.0 } else { self.scale };
+                *value *= if (bits as u16) < self.threshold { 0.0 } else { self.scale };
                 bits >>= 16;
             }
         }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fraction_is_dropped_and_the_mean_stays() {
+    fn dropout_drops_a_fraction_and_keeps_the_mean() {
         let mut dropout = Dropout::new(Fraction::new("dropout", 0.3).unwrap(), 5).unwrap();
         let mut values = vec![1.0f32; 100_000];
         dropout.apply(&mut values);

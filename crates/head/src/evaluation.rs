@@ -1,4 +1,4 @@
-//! A head on photos whose classes are known, as JSON and as text.
+//! The evaluation of a head on labelled photos, as JSON and as text.
 
 use serde::Serialize;
 
@@ -7,37 +7,37 @@ use crate::metrics::{MetricsBuilder, SplitMetrics};
 use crate::prediction::{Prediction, Predictor};
 use crate::text::{accuracy_line, table};
 
-/// With more classes than this the most frequent mistakes are shown in place of the confusion matrix.
-const MAX_IN_A_MATRIX: usize = 30;
-/// With more classes than this only the weakest are shown.
+/// With more classes than this, the most frequent mistakes are shown instead of the confusion matrix.
+const MAX_MATRIX_CLASSES: usize = 30;
+/// With more classes than this, only those with the lowest F1 are shown.
 const MAX_CLASSES_IN_FULL: usize = 100;
 /// Classes and mistakes shown if there are many.
 const SHOWN: usize = 20;
 
-/// How good a head is, and how many photos it calls unfamiliar.
+/// The metrics of a head, and the fraction of unfamiliar photos.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// Accuracy and the like.
+    /// Loss, accuracy, per-class metrics, confusion matrix, calibration error.
     #[serde(flatten)]
     pub metrics: SplitMetrics,
-    /// Of the probabilities; `None` for a head without one.
+    /// Temperature of the probabilities; `None` for a head without calibration.
     pub temperature: Option<f32>,
-    /// The fraction of the rows that are unlike the training rows; `None` for a head that cannot tell.
+    /// The fraction of the rows that are unfamiliar; `None` for a head without calibration.
     pub unfamiliar: Option<f64>,
 }
 
-/// Evaluates predictions one by one.
+/// Accumulates an [`Evaluation`] prediction by prediction.
 #[derive(Debug)]
 pub struct Evaluator<'a> {
     builder: MetricsBuilder<'a>,
     temperature: Option<f32>,
     rows: usize,
-    /// `None` for a head that cannot tell.
+    /// The number of unfamiliar rows; `None` for a head without calibration.
     unfamiliar: Option<usize>,
 }
 
 impl Evaluation {
-    /// Evaluates a head on rows, whose labels are indices of its classes.
+    /// Evaluates a head on rows whose labels are indices of its classes.
     pub fn measure(predictor: &Predictor, rows: &Rows<'_>) -> Self {
         let temperature = temperature(predictor);
         Self {
@@ -47,8 +47,8 @@ impl Evaluation {
         }
     }
 
-    /// Some lines for a terminal: the accuracy on what `name` names, calibration, a table of the classes, and the confusion
-    /// matrix or the most frequent mistakes.
+    /// Lines for a terminal: accuracy, calibration, a table of the classes, and the confusion matrix or the most
+    /// frequent mistakes. `name` names the rows.
     pub fn text(&self, name: &str) -> String {
         let Self { metrics, temperature, unfamiliar } = self;
         let mut text = accuracy_line(metrics, name);
@@ -60,19 +60,19 @@ impl Evaluation {
         if let Some(unfamiliar) = unfamiliar {
             text += &format!("\nunfamiliar (unlike the training photos): {:.1} % of the photos", 100.0 * unfamiliar);
         }
-        format!("{text}\n\n{}\n\n{}", classes(metrics), confusions(metrics)).trim_end().to_owned()
+        format!("{text}\n\n{}\n\n{}", class_table(metrics), confusion_table(metrics)).trim_end().to_owned()
     }
 }
 
 impl<'a> Evaluator<'a> {
-    /// Without a prediction yet.
+    /// Begins without predictions.
     pub fn new(predictor: &'a Predictor) -> Self {
         let temperature = temperature(predictor);
         let builder = MetricsBuilder::new(predictor.classes(), temperature);
         Self { builder, temperature, rows: 0, unfamiliar: predictor.calibration().map(|_| 0) }
     }
 
-    /// Counts the prediction for a row with this label, an index of the head's classes.
+    /// Adds the prediction for a row with this label, which is an index of the head's classes.
     pub fn add(&mut self, prediction: &Prediction, label: usize) {
         self.builder.add(&prediction.logits, &[label]);
         self.rows += 1;
@@ -81,7 +81,7 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// What the predictions come to; `None` if there was none.
+    /// The evaluation of the added predictions; `None` if there are none.
     pub fn finish(self) -> Option<Evaluation> {
         if self.rows == 0 {
             return None;
@@ -96,7 +96,7 @@ fn temperature(predictor: &Predictor) -> Option<f32> {
 }
 
 /// A table of precision, recall and F1 by class.
-fn classes(metrics: &SplitMetrics) -> String {
+fn class_table(metrics: &SplitMetrics) -> String {
     let count = metrics.classes.len();
     let mut title = String::new();
     let mut shown = Vec::new();
@@ -108,7 +108,7 @@ fn classes(metrics: &SplitMetrics) -> String {
     }
     let mut rows = Vec::new();
     for class in shown {
-        let mut row = vec![class.class.clone()];
+        let mut row = vec![class.name.clone()];
         for ratio in [class.precision, class.recall, class.f1] {
             row.push(format!("{ratio:.3}"));
         }
@@ -118,12 +118,12 @@ fn classes(metrics: &SplitMetrics) -> String {
     title + &table(&["class", "precision", "recall", "F1", "photos"], rows)
 }
 
-/// The confusion matrix; of many classes the most frequent mistakes, and nothing if there is none.
-fn confusions(metrics: &SplitMetrics) -> String {
-    let name = |class: usize| metrics.classes[class].class.as_str();
+/// The confusion matrix; with many classes the most frequent mistakes, or an empty text if there are none.
+fn confusion_table(metrics: &SplitMetrics) -> String {
+    let name = |class: usize| metrics.classes[class].name.as_str();
     let count = metrics.classes.len();
     let mut rows = Vec::new();
-    if count <= MAX_IN_A_MATRIX {
+    if count <= MAX_MATRIX_CLASSES {
         let mut header = vec!["class \\ predicted"];
         for class in 0..count {
             header.push(name(class));

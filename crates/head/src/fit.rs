@@ -1,4 +1,4 @@
-//! The training loop: Keras's `fit`, for one head or for several that are trained on the same batches.
+//! The training loop, as Keras's `fit`, for one head or for several that train on the same batches.
 
 use std::num::NonZeroUsize;
 
@@ -10,28 +10,29 @@ use crate::dropout::Dropout;
 use crate::history::{Epoch, History};
 use crate::kernels::Cores;
 use crate::layers::{Activations, Batch, Classifier};
-use crate::loss::{CrossEntropy, correct};
+use crate::loss::{CrossEntropy, count_correct};
 use crate::sampler::{EpochOrder, RowSampler, ViewSampler};
 use crate::schedule::Progress;
-use crate::settings::{FitConfig, Keep, Monitor};
+use crate::settings::{FitConfig, KeepWeights, Monitor};
 
-/// Rows whose logits are computed at a time outside training.
+/// Batch size for evaluation.
 const EVALUATION_BATCH: usize = 64;
-/// So many of these batches for each core are computed before they are evaluated.
+/// How many batches for each core have their logits in memory at the same time.
 const BATCHES_PER_CORE: usize = 4;
 
-/// What heads are trained and validated on, and in which batches; heads that are trained together share it.
+/// What [`fit`] reads: rows, and how they are batched; with PyTorch a Dataset plus a DataLoader's settings. Heads that
+/// train together share it.
 #[derive(Debug, Clone)]
-pub struct TrainData<'a> {
-    /// The rows to train on.
+pub struct FitData<'a> {
+    /// The training rows.
     pub train: &'a Rows<'a>,
-    /// The rows to validate on.
+    /// The validation rows.
     pub validation: &'a Rows<'a>,
-    /// In which order an epoch takes the training rows.
+    /// The order of the training rows in each epoch.
     pub order: EpochOrder,
-    /// Draws the augmented view that each training row is; none to train on the photos as they are.
-    pub views: Option<ViewSampler>,
-    /// Rows of a batch; the last one of an epoch may have fewer.
+    /// Draws a view in place of each training row; `None`: the photos themselves.
+    pub view_sampler: Option<ViewSampler>,
+    /// Batch size, in rows; the last batch of an epoch may be smaller.
     pub batch_size: NonZeroUsize,
 }
 
@@ -40,24 +41,24 @@ pub struct TrainData<'a> {
 pub struct HeadSpec {
     /// The initial weights.
     pub classifier: Classifier,
-    /// How it is trained.
+    /// The settings of its training.
     pub config: FitConfig,
     /// The seed of its dropout.
     pub seed: u64,
 }
 
-/// A head after its training.
+/// A trained head.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trained {
-    /// With the weights of `kept_epoch`.
+    /// The weights after `kept_epoch`.
     pub classifier: Classifier,
     /// Loss and accuracy of each epoch.
     pub history: History,
-    /// The epoch that the weights are from, counted from 1: the last or the best one, as [`Keep`] asks.
+    /// The epoch whose weights are kept, counted from 1: the last or the best one ([`KeepWeights`]).
     pub kept_epoch: usize,
 }
 
-/// Why there is no trained head.
+/// Why training failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FitError {
     /// The training or the validation loss is infinite or not a number.
@@ -70,56 +71,57 @@ pub enum FitError {
 
 /// Trains one head, each step on all threads of the rayon pool, and calls `on_epoch` after each epoch.
 ///
-/// Losses and accuracies are averaged as Keras averages them: in training over the batches as they come, weighted by
-/// their rows, each before its step.
+/// As in Keras, training loss and accuracy are means over the epoch's batches, weighted by size, each measured before
+/// its optimizer step.
 ///
 /// # Errors
 /// When the loss is no longer finite.
-pub fn fit(head: HeadSpec, data: TrainData<'_>, on_epoch: impl FnMut(Epoch) + Send) -> Result<Trained, FitError> {
+pub fn fit(head: HeadSpec, data: FitData<'_>, on_epoch: impl FnMut(Epoch) + Send) -> Result<Trained, FitError> {
     let mut trainer = Trainer::new(head, &data);
     let trainers = std::slice::from_mut(&mut trainer);
-    // Within the pool: from outside, each of a step's products would have to wake it.
+    // Inside the pool: from outside, every product would have to wake its threads.
     rayon::scope(|_| train(trainers, data, Cores::All, on_epoch));
     trainer.finish()
 }
 
-/// Trains heads side by side on the caller's core: each batch is fetched once for all of them. A head's result is to the
-/// bit what [`fit`] gives for it alone.
-pub fn fit_together(heads: Vec<HeadSpec>, data: TrainData<'_>) -> Vec<Result<Trained, FitError>> {
+/// Trains heads together on the caller's core, so that each batch is read from memory once for all of them. Each result
+/// is bit-identical to that of [`fit`] for the head alone.
+pub fn fit_together(heads: Vec<HeadSpec>, data: FitData<'_>) -> Vec<Result<Trained, FitError>> {
     let mut trainers: Vec<Trainer> = heads.into_iter().map(|head| Trainer::new(head, &data)).collect();
     train(&mut trainers, data, Cores::One, |_| {});
     trainers.into_iter().map(Trainer::finish).collect()
 }
 
-/// Trains each head until it has had all of its epochs, stops early, or diverges; `on_epoch` is called after each epoch
-/// of each head.
-fn train(trainers: &mut [Trainer], data: TrainData<'_>, cores: Cores, mut on_epoch: impl FnMut(Epoch)) {
-    let TrainData { train, validation, order, mut views, batch_size } = data;
-    // Views that are not drawn take no memory, and change no order.
-    let window = if views.is_some() { train.window() } else { WINDOW };
+/// Trains each head until its last epoch, until it stops early or diverges. Calls `on_epoch` after each epoch of each
+/// head.
+fn train(trainers: &mut [Trainer], data: FitData<'_>, cores: Cores, mut on_epoch: impl FnMut(Epoch)) {
+    let FitData { train, validation, order, mut view_sampler, batch_size } = data;
+    // Without a view sampler the window is `WINDOW`, so the order does not depend on whether the cache has views.
+    let window = if view_sampler.is_some() { train.window() } else { WINDOW };
     let mut sampler = RowSampler::new(order, train.len(), window);
     let (mut batch, mut next) = (BatchRows::default(), BatchRows::default());
-    while let Some(last) = trainers.iter().rposition(Trainer::goes_on) {
-        let mut seen = 0;
+    while let Some(last) = trainers.iter().rposition(Trainer::is_active) {
+        let mut rows_done = 0;
         let mut batches = sampler.next_epoch().chunks(batch_size.get());
-        next.read(batches.next(), train, &mut views);
+        next.read(batches.next(), train, &mut view_sampler);
         while !next.labels.is_empty() {
             std::mem::swap(&mut batch, &mut next);
-            next.read(batches.next(), train, &mut views);
-            // At the end of a window its rows are given back: the next batches read others.
-            let after = seen + batch.labels.len();
-            if seen / window < after / window {
+            next.read(batches.next(), train, &mut view_sampler);
+            // A window's memory is released before the batch that completes it; that batch is then paged in again.
+            let rows_after = rows_done + batch.labels.len();
+            let completes_window = rows_done / window < rows_after / window;
+            if completes_window {
                 train.release(window);
             }
-            seen = after;
+            rows_done = rows_after;
 
-            for (k, trainer) in trainers.iter_mut().enumerate().filter(|(_, trainer)| trainer.goes_on()) {
-                // The next batch is fetched when nobody reads this one any more.
+            for (k, trainer) in trainers.iter_mut().enumerate().filter(|(_, trainer)| trainer.is_active()) {
+                // Only the last head prefetches the next batch: the others still need this one in the cache.
                 let next_rows = if k == last { &next.rows[..] } else { &[] };
                 trainer.train_step(cores, &batch, next_rows);
             }
         }
-        for trainer in trainers.iter_mut().filter(|trainer| trainer.goes_on()) {
+        for trainer in trainers.iter_mut().filter(|trainer| trainer.is_active()) {
             if let Some(epoch) = trainer.end_epoch(cores, train.len(), validation) {
                 on_epoch(epoch);
             }
@@ -137,12 +139,12 @@ struct BatchRows<'a> {
 }
 
 impl<'a> BatchRows<'a> {
-    /// Takes these of the rows, or none, in place of those it had.
-    fn read(&mut self, batch: Option<&[usize]>, rows: &Rows<'a>, views: &mut Option<ViewSampler>) {
+    /// Replaces the batch by the rows with these numbers; `None` empties it.
+    fn read(&mut self, row_numbers: Option<&[usize]>, rows: &Rows<'a>, view_sampler: &mut Option<ViewSampler>) {
         self.rows.clear();
         self.labels.clear();
-        for &row in batch.unwrap_or_default() {
-            self.rows.push(rows.input_row(row, views.as_mut().map(ViewSampler::draw)));
+        for &row in row_numbers.unwrap_or_default() {
+            self.rows.push(rows.input_row(row, view_sampler.as_mut().map(ViewSampler::draw)));
             self.labels.push(rows.labels[row]);
         }
     }
@@ -151,23 +153,28 @@ impl<'a> BatchRows<'a> {
 /// Mean loss and accuracy over the rows.
 pub fn evaluate(cores: Cores, classifier: &Classifier, loss: &CrossEntropy, rows: &Rows<'_>) -> (f64, f64) {
     let (mut total_loss, mut total_correct) = (0.0, 0);
-    each_batch(cores, classifier, rows, |logits, labels| {
+    for_each_batch(cores, classifier, rows, |logits, labels| {
         total_loss += loss.loss_and_gradient(logits, labels).0 * labels.len() as f64;
-        total_correct += correct(logits, labels, loss.classes());
+        total_correct += count_correct(logits, labels, loss.classes());
     });
     let count = rows.len() as f64;
     (total_loss / count, total_correct as f64 / count)
 }
 
-/// Calls `on_batch` with the logits, (rows, classes), and the labels of one batch of rows after the other, from the first
-/// row to the last. However many rows there are, only a window of them is in memory.
-pub fn each_batch(cores: Cores, classifier: &Classifier, rows: &Rows<'_>, mut on_batch: impl FnMut(&[f32], &[usize])) {
-    let at_once = match cores {
+/// Calls `on_batch` with the logits, (rows, classes), and the labels of each batch of rows in order. At most a window
+/// of rows is in memory.
+pub fn for_each_batch(
+    cores: Cores,
+    classifier: &Classifier,
+    rows: &Rows<'_>,
+    mut on_batch: impl FnMut(&[f32], &[usize]),
+) {
+    let rows_at_once = match cores {
         Cores::One => EVALUATION_BATCH,
         Cores::All => EVALUATION_BATCH * BATCHES_PER_CORE * rayon::current_num_threads(),
     };
-    rows.each_window(|features, labels| {
-        for (features, labels) in features.chunks(at_once).zip(labels.chunks(at_once)) {
+    rows.for_each_window(|features, labels| {
+        for (features, labels) in features.chunks(rows_at_once).zip(labels.chunks(rows_at_once)) {
             let logits: Vec<Vec<f32>> = match cores {
                 Cores::One => vec![classifier.logits(features)],
                 Cores::All => features.par_chunks(EVALUATION_BATCH).map(|rows| classifier.logits(rows)).collect(),
@@ -185,9 +192,9 @@ struct Trainer {
     classifier: Classifier,
     adam: Adam,
     dropout: Option<Dropout>,
-    /// The training loss, with the weights of the classes.
+    /// The training loss, with class weights.
     loss: CrossEntropy,
-    /// The validation loss, where every row counts the same.
+    /// The validation loss, without class weights.
     validation_loss: CrossEntropy,
     activations: Activations,
     progress: Progress,
@@ -208,7 +215,7 @@ struct Best {
 }
 
 impl Trainer {
-    fn new(head: HeadSpec, data: &TrainData<'_>) -> Self {
+    fn new(head: HeadSpec, data: &FitData<'_>) -> Self {
         let HeadSpec { classifier, config, seed } = head;
         let steps_per_epoch = data.train.len().div_ceil(data.batch_size.get());
         let validation_loss = CrossEntropy::smoothed(classifier.classes(), config.label_smoothing);
@@ -229,34 +236,37 @@ impl Trainer {
         }
     }
 
-    /// Whether it is to be trained for another epoch.
-    fn goes_on(&self) -> bool {
-        let done = self.history.loss.len();
-        let waited = match (&self.best, self.config.keep) {
-            (Some(best), Keep::Best { patience: Some(patience), .. }) => done - best.epoch >= patience.get(),
+    /// Whether it trains for another epoch.
+    fn is_active(&self) -> bool {
+        let epochs_done = self.history.loss.len();
+        let out_of_patience = match (&self.best, self.config.keep) {
+            (Some(best), KeepWeights::Best { patience: Some(patience), .. }) => {
+                epochs_done - best.epoch >= patience.get()
+            }
             _ => false,
         };
-        self.diverged.is_none() && done < self.config.epochs.get() && !waited
+        self.diverged.is_none() && epochs_done < self.config.epochs.get() && !out_of_patience
     }
 
-    /// One step of Adam on a batch. `next_rows` are those that are read after it.
+    /// One step of Adam on a batch. The backward pass prefetches `next_rows`.
     fn train_step(&mut self, cores: Cores, batch: &BatchRows<'_>, next_rows: &[&[f32]]) {
         let BatchRows { rows, labels } = batch;
         self.classifier.forward(cores, rows, self.dropout.as_mut(), &mut self.activations);
         let logits = self.activations.logits();
-        let (loss, of_logits) = self.loss.loss_and_gradient(logits, labels);
+        let (loss, logits_gradient) = self.loss.loss_and_gradient(logits, labels);
         self.total_loss += loss * labels.len() as f64;
-        self.total_correct += correct(logits, labels, self.loss.classes());
+        self.total_correct += count_correct(logits, labels, self.loss.classes());
         let learning_rate = self.config.learning_rate.get() * self.config.schedule.factor(self.progress);
-        let batch = Batch { rows, activations: &self.activations, of_logits: &of_logits, next_rows };
+        let batch = Batch { rows, activations: &self.activations, logits_gradient: &logits_gradient, next_rows };
         self.adam.step(cores, learning_rate as f32, &mut self.classifier, batch);
         self.progress.step += 1;
     }
 
-    /// Evaluates the head on the validation rows; none if a loss is no longer finite.
-    fn end_epoch(&mut self, cores: Cores, rows: usize, validation: &Rows<'_>) -> Option<Epoch> {
+    /// Evaluates the head on the validation rows and adds the epoch to the history; `None` if a loss is no longer
+    /// finite.
+    fn end_epoch(&mut self, cores: Cores, row_count: usize, validation: &Rows<'_>) -> Option<Epoch> {
         let (val_loss, val_accuracy) = evaluate(cores, &self.classifier, &self.validation_loss, validation);
-        let (loss, accuracy) = (self.total_loss / rows as f64, self.total_correct as f64 / rows as f64);
+        let (loss, accuracy) = (self.total_loss / row_count as f64, self.total_correct as f64 / row_count as f64);
         (self.total_loss, self.total_correct) = (0.0, 0);
         let number = self.history.loss.len() + 1;
         if !(loss.is_finite() && val_loss.is_finite()) {
@@ -265,7 +275,7 @@ impl Trainer {
         }
         let epoch = Epoch { loss, accuracy, val_loss, val_accuracy };
         self.history.push(epoch);
-        if let Keep::Best { monitor, .. } = self.config.keep {
+        if let KeepWeights::Best { monitor, .. } = self.config.keep {
             let score = match monitor {
                 Monitor::ValLoss => val_loss,
                 Monitor::ValAccuracy => -val_accuracy,
@@ -293,7 +303,7 @@ mod tests {
     use super::*;
     use crate::settings::{Fraction, Positive};
 
-    /// Two classes, told apart by which of two features is larger.
+    /// Two classes, distinguished by which of two features is larger.
     fn rows(values: &[[f32; 2]]) -> Rows<'_> {
         let labels = values.iter().map(|[a, b]| usize::from(b > a)).collect();
         Rows::new(values.iter().map(|row| &row[..]).collect(), labels)
@@ -311,13 +321,13 @@ mod tests {
         HeadSpec { classifier: Classifier::new(2, &[], 2, seed), config, seed }
     }
 
-    fn data<'a>(train: &'a Rows<'a>, validation: &'a Rows<'a>, seed: u64) -> TrainData<'a> {
+    fn data<'a>(train: &'a Rows<'a>, validation: &'a Rows<'a>, seed: u64) -> FitData<'a> {
         let batch_size = NonZeroUsize::new(8).unwrap();
-        TrainData { train, validation, order: EpochOrder::Shuffled { seed }, views: None, batch_size }
+        FitData { train, validation, order: EpochOrder::Shuffled { seed }, view_sampler: None, batch_size }
     }
 
     #[test]
-    fn training_helps_and_the_seed_decides_everything() {
+    fn training_reduces_the_loss_and_is_reproducible() {
         let values = values(50);
         let (all, few) = (rows(&values), rows(&values[..9]));
         let train = |seed| fit(head(config(0.05), seed), data(&all, &few, seed), |_| {}).unwrap();
@@ -329,11 +339,11 @@ mod tests {
     }
 
     #[test]
-    fn together_each_becomes_what_it_becomes_alone() {
+    fn training_together_equals_training_alone() {
         let values = values(50);
         let (all, few) = (rows(&values), rows(&values[..9]));
         let dropout = Fraction::new("dropout", 0.2).unwrap();
-        let stops = Keep::Best { monitor: Monitor::ValLoss, patience: NonZeroUsize::new(2) };
+        let stops = KeepWeights::Best { monitor: Monitor::ValLoss, patience: NonZeroUsize::new(2) };
         let configs = [
             config(0.01),
             config(0.5),
@@ -349,14 +359,14 @@ mod tests {
     }
 
     #[test]
-    fn views_are_trained_on_in_place_of_their_photos() {
+    fn views_stand_in_for_their_photos() {
         let values = values(50);
         // The first view is the photo itself, the second one looks like the other class.
         let views: Vec<[f32; 4]> = values.iter().map(|[a, b]| [*a, *b, *b, *a]).collect();
         let mut all = rows(&values);
         all.views = views.iter().map(|views| &views[..]).collect();
         let train = |count| {
-            let data = TrainData { views: ViewSampler::new(count, 1), ..data(&all, &all, 1) };
+            let data = FitData { view_sampler: ViewSampler::new(count, 1), ..data(&all, &all, 1) };
             fit(head(config(0.05), 1), data, |_| {}).unwrap()
         };
         assert_eq!(train(1), train(0));
@@ -364,17 +374,17 @@ mod tests {
     }
 
     #[test]
-    fn the_best_epochs_weights_are_kept_and_waiting_ends() {
+    fn the_best_weights_are_kept_and_patience_ends() {
         let values = values(50);
         let (all, mut few) = (rows(&values), rows(&values[..9]));
         // A wrong label: the more confident the head, the larger the loss.
         few.labels[0] = 1 - few.labels[0];
         let train = |keep| fit(head(FitConfig { keep, ..config(1.0) }, 1), data(&all, &few, 1), |_| {}).unwrap();
-        let to_the_end = train(Keep::Last);
-        assert_eq!(to_the_end.kept_epoch, 30);
+        let all_epochs = train(KeepWeights::Last);
+        assert_eq!(all_epochs.kept_epoch, 30);
         for monitor in [Monitor::ValLoss, Monitor::ValAccuracy] {
-            let best = train(Keep::Best { monitor, patience: None });
-            assert_eq!(best.history, to_the_end.history);
+            let best = train(KeepWeights::Best { monitor, patience: None });
+            assert_eq!(best.history, all_epochs.history);
             let (val_loss, val_accuracy) = evaluate(Cores::One, &best.classifier, &CrossEntropy::new(2), &few);
             let kept = best.kept_epoch - 1;
             assert_eq!((val_loss, val_accuracy), (best.history.val_loss[kept], best.history.val_accuracy[kept]));
@@ -382,7 +392,7 @@ mod tests {
             assert!(best.history.val_accuracy.iter().all(|&a| monitor != Monitor::ValAccuracy || a <= val_accuracy));
 
             let patience = NonZeroUsize::new(3);
-            let stopped = train(Keep::Best { monitor, patience });
+            let stopped = train(KeepWeights::Best { monitor, patience });
             let epochs = stopped.history.loss.len();
             assert!(epochs == 30 || epochs == stopped.kept_epoch + 3, "{stopped:?}");
             assert!(epochs < 30, "{stopped:?}");
@@ -390,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_that_is_not_finite_names_the_epoch() {
+    fn divergence_is_an_error_with_the_epoch() {
         let values = vec![[1e30, 0.0], [0.0, 1e30]];
         let all = rows(&values);
         let result = fit(head(config(1e30), 1), data(&all, &all, 1), |_| {});

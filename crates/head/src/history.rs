@@ -2,16 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Loss and accuracy by epoch, under Keras's names; all lists are of one length.
+/// Loss and accuracy by epoch, under Keras's names. All lists have one length.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
-    /// Mean training loss, each batch measured before its step.
+    /// Mean training loss; each batch is measured before its optimizer step.
     pub loss: Vec<f64>,
-    /// Fraction of training rows predicted correctly, each batch measured before its step.
+    /// Training accuracy; each batch is measured before its optimizer step.
     pub accuracy: Vec<f64>,
     /// Mean validation loss after the epoch.
     pub val_loss: Vec<f64>,
-    /// Fraction of validation rows predicted correctly after the epoch.
+    /// Validation accuracy after the epoch.
     pub val_accuracy: Vec<f64>,
 }
 
@@ -47,13 +47,13 @@ impl History {
         })
     }
 
-    /// The epoch with the highest validation accuracy, counted from 1, the first of equal ones; none before the first.
+    /// The first epoch with the highest validation accuracy, counted from 1; `None` before the first epoch.
     pub fn best_epoch(&self) -> Option<(usize, Epoch)> {
         let numbered = (1..).zip(self.epochs());
         numbered.reduce(|best, next| if next.1.val_accuracy > best.1.val_accuracy { next } else { best })
     }
 
-    /// The lowest validation loss and its epoch, counted from 1, the first of equal ones; none before the first.
+    /// The first epoch with the lowest validation loss, counted from 1, and that loss; `None` before the first epoch.
     pub fn lowest_val_loss(&self) -> Option<(usize, f64)> {
         let numbered = (1..).zip(self.val_loss.iter().copied());
         numbered.reduce(|best, next| if next.1 < best.1 { next } else { best })

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The 97.5th percentile of the normal distribution: intervals have a confidence of 95 %.
 const Z: f64 = 1.959_964;
 
-/// Where the true value is, with a confidence of 95 %.
+/// A 95 % confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Its lower end.
@@ -14,7 +14,7 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Wilson's interval (Wilson 1927) for a rate of `successes` out of `count`; from 0 to 1 for 0 of 0.
+/// The Wilson interval (Wilson 1927) for a rate of `successes` out of `count`; from 0 to 1 for 0 of 0.
 pub fn wilson(successes: usize, count: usize) -> Interval {
     if count == 0 {
         return Interval { low: 0.0, high: 1.0 };
@@ -26,7 +26,7 @@ pub fn wilson(successes: usize, count: usize) -> Interval {
     Interval { low: (center - half).max(0.0), high: (center + half).min(1.0) }
 }
 
-/// The mean, and its standard error (none of a single value).
+/// The mean and its standard error; the error of a single value is `None`.
 pub fn mean_and_error(values: &[f64]) -> (f64, Option<f64>) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
@@ -34,9 +34,9 @@ pub fn mean_and_error(values: &[f64]) -> (f64, Option<f64>) {
     (mean, (values.len() > 1).then(|| (squares / (count - 1.0) / count).sqrt()))
 }
 
-/// Whether the difference of two accuracies, each measured on this many photos, could be chance: a two-sample z-test does
-/// not reject equality with a confidence of 95 %. For accuracies on the same photos that is cautious.
-pub fn indistinguishable(one: f64, other: f64, photos: usize) -> bool {
+/// Whether two accuracies, each measured on this many photos, do not differ significantly: a two-sample z-test does not
+/// reject equality at the 5 % level. For accuracies on the same photos the test is conservative.
+pub fn not_significantly_different(one: f64, other: f64, photos: usize) -> bool {
     let variance = |rate: f64| rate * (1.0 - rate) / photos.max(1) as f64;
     (one - other).abs() <= Z * (variance(one) + variance(other)).sqrt()
 }
@@ -46,8 +46,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wilsons_interval_is_the_textbooks() {
-        // 10 of 20: 0.2993 to 0.7007; none of 10: 0 to 0.2775 (Agresti and Coull 1998, by hand).
+    fn wilson_interval_matches_textbook() {
+        // 10 of 20: 0.2993 to 0.7007; 0 of 10: 0 to 0.2775 (Agresti and Coull 1998, by hand).
         let half = wilson(10, 20);
         assert!((half.low - 0.2993).abs() < 1e-4 && (half.high - 0.7007).abs() < 1e-4, "{half:?}");
         let none = wilson(0, 10);
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_shrink_with_more_values() {
+    fn standard_error_of_three_values() {
         assert_eq!(mean_and_error(&[2.0]), (2.0, None));
         let (mean, error) = mean_and_error(&[1.0, 2.0, 3.0]);
         assert_eq!(mean, 2.0);
@@ -64,9 +64,9 @@ mod tests {
     }
 
     #[test]
-    fn on_few_photos_small_differences_could_be_chance() {
-        assert!(indistinguishable(0.82, 0.80, 341));
-        assert!(!indistinguishable(0.82, 0.70, 341));
-        assert!(!indistinguishable(0.82, 0.80, 100_000));
+    fn small_differences_on_few_photos_are_not_significant() {
+        assert!(not_significantly_different(0.82, 0.80, 341));
+        assert!(!not_significantly_different(0.82, 0.70, 341));
+        assert!(!not_significantly_different(0.82, 0.80, 100_000));
     }
 }

@@ -1,9 +1,10 @@
-//! The products that all of training is made of, on strips of 16 values.
+//! The matrix products of training, on strips of 16 values.
 //!
-//! A layer keeps its weights by strips of its inputs, (strips, outputs). The outputs of rows are dot products
-//! ([`dots`]). Backward ([`Backward`]), the gradient of a strip of weights is a combination of the same strip of the rows;
-//! it stays in registers until a [`Sink`] has received it. Every sum is added up in a fixed order, so the same bits come
-//! out on any processor, on however many cores and whatever else it is doing.
+//! A layer stores its weights by strips of its inputs, (strips, outputs). The forward pass multiplies the rows by the
+//! transposed weights ([`matmul_transposed`]). The backward pass (`Backward`) multiplies the transposed gradient of
+//! the outputs by the rows; the gradient of a strip of weights stays in registers until a `Sink` has received it.
+//! Every sum is added in a fixed order, so the results are bit-identical on every x86-64 processor with AVX2 and on any
+//! number of cores.
 
 use std::array;
 use std::ops::Range;
@@ -13,28 +14,28 @@ use rayon::prelude::*;
 
 use crate::simd::{LANES, Strip, dispatch, load, store};
 
-/// Strips whose products are added up before those of the next ones, 512 inputs: what cores share in a forward pass.
+/// Strips of a group, 512 inputs. A group is summed separately; a forward pass gives each core whole groups.
 const GROUP: usize = 32;
-/// Fewer products of two strips are not worth another core.
+/// With fewer products of two strips another core does not pay.
 const MIN_PRODUCTS: usize = 1 << 14;
 
-/// The cores that the work of one step is spread over. The results are the same bits.
+/// The cores that share the work of one step. The results are bit-identical.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cores {
-    /// The caller's own: for where every core trains a head of its own.
+    /// The caller's own, for callers that train one head on each core.
     One,
-    /// All threads of the rayon pool, the caller being one of them.
+    /// All threads of the rayon pool, including the caller's.
     All,
 }
 
 impl Cores {
-    /// All of them for a caller outside of the pool. A thread of the pool is one of several that each have work of their
-    /// own, and keeps to itself.
-    pub fn of_caller() -> Self {
+    /// `All` for a caller outside the pool, `One` for a thread of the pool, since the other threads have work of their
+    /// own.
+    pub fn for_caller() -> Self {
         if rayon::current_thread_index().is_none() { Self::All } else { Self::One }
     }
 
-    /// How many of `items` a core takes, each of so many products of two strips.
+    /// How many of `items` each core takes, if an item is this many products of two strips.
     fn share(self, items: usize, products: usize) -> usize {
         match self {
             Self::One => items,
@@ -43,27 +44,28 @@ impl Cores {
     }
 }
 
-/// `sums[r][n] = rows[r] · weights[n]`, (rows, outputs): `rows` is (rows, strips), `weights` (strips, outputs).
+/// `sums = rows · weightsᵀ`, (rows, outputs): `sums[r][n]` is the dot product of row r and the weights of output n.
+/// `rows` is (rows, strips), `weights` (strips, outputs).
 ///
-/// Each group of 512 inputs is summed for itself, in 16 sums that are then added by halves; the groups are added from the
-/// first to the last.
-pub fn dots(cores: Cores, rows: &[&[Strip]], weights: &[Strip], outputs: usize, sums: &mut Vec<f32>) {
+/// Each group of 512 inputs is summed separately, in 16 lanes that are then added pairwise. The groups are added from
+/// the first to the last.
+pub fn matmul_transposed(cores: Cores, rows: &[&[Strip]], weights: &[Strip], outputs: usize, sums: &mut Vec<f32>) {
     let results = rows.len() * outputs;
     if results == 0 {
         return sums.clear();
     }
     let groups = weights.len().div_ceil(GROUP * outputs);
     sums.resize(groups * results, 0.0);
-    let of_group = |group: usize, sums: &mut [f32]| {
+    let sum_group = |group: usize, sums: &mut [f32]| {
         let weights = &weights[group * GROUP * outputs..weights.len().min((group + 1) * GROUP * outputs)];
-        dispatch(Dots { rows, first: group * GROUP, weights, outputs, sums });
+        dispatch(MatmulTransposed { rows, first: group * GROUP, weights, outputs, sums });
     };
     let share = cores.share(groups, GROUP * results);
     if share >= groups {
-        sums.chunks_exact_mut(results).enumerate().for_each(|(group, sums)| of_group(group, sums));
+        sums.chunks_exact_mut(results).enumerate().for_each(|(group, sums)| sum_group(group, sums));
     } else {
-        let each = sums.par_chunks_exact_mut(results).enumerate().with_min_len(share);
-        each.for_each(|(group, sums)| of_group(group, sums));
+        let by_group = sums.par_chunks_exact_mut(results).enumerate().with_min_len(share);
+        by_group.for_each(|(group, sums)| sum_group(group, sums));
     }
 
     let (total, others) = sums.split_at_mut(results);
@@ -75,10 +77,11 @@ pub fn dots(cores: Cores, rows: &[&[Strip]], weights: &[Strip], outputs: usize, 
     sums.truncate(results);
 }
 
-/// The dot products of one group of strips.
-struct Dots<'a> {
-    /// (rows, strips), of which those from `first` on count.
+/// The product for one group of strips.
+struct MatmulTransposed<'a> {
+    /// (rows, strips of all groups)
     rows: &'a [&'a [Strip]],
+    /// The first strip of the group.
     first: usize,
     /// (strips of the group, outputs)
     weights: &'a [Strip],
@@ -87,12 +90,12 @@ struct Dots<'a> {
     sums: &'a mut [f32],
 }
 
-impl WithSimd for Dots<'_> {
+impl WithSimd for MatmulTransposed<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // As many sums as fit into the registers, with a vector of each row and one of the weights.
+        // The block size: its sums, a vector of each row and one of the weights fit into the registers.
         if S::REGISTER_COUNT >= 32 {
             self.in_blocks::<S, 4>(simd, 5);
         } else {
@@ -101,34 +104,35 @@ impl WithSimd for Dots<'_> {
     }
 }
 
-impl Dots<'_> {
-    /// Takes `R` rows and up to `max_outputs` outputs at a time.
+impl MatmulTransposed<'_> {
+    /// Computes blocks of `R` rows and up to `max_outputs` outputs.
     #[inline(always)]
     fn in_blocks<S: Simd, const R: usize>(self, simd: S, max_outputs: usize) {
         let Self { rows, first, weights, outputs, sums } = self;
         let count = weights.len() / outputs;
         let width = even_width(outputs, max_outputs);
         for start in (0..rows.len()).step_by(R) {
-            // Where fewer rows are left, the last one is taken again.
+            // If fewer than `R` rows are left, the last one is repeated.
             let block = array::from_fn(|r| &rows[rows.len().min(start + r + 1) - 1][first..first + count]);
             let sums = &mut sums[start * outputs..];
             for n in (0..outputs).step_by(width) {
                 let (weights, sums) = (&weights[n..], &mut sums[n..]);
                 match width.min(outputs - n) {
-                    1 => dots_block::<S, R, 1>(simd, block, weights, outputs, sums),
-                    2 => dots_block::<S, R, 2>(simd, block, weights, outputs, sums),
-                    3 => dots_block::<S, R, 3>(simd, block, weights, outputs, sums),
-                    4 => dots_block::<S, R, 4>(simd, block, weights, outputs, sums),
-                    _ => dots_block::<S, R, 5>(simd, block, weights, outputs, sums),
+                    1 => block_product::<S, R, 1>(simd, block, weights, outputs, sums),
+                    2 => block_product::<S, R, 2>(simd, block, weights, outputs, sums),
+                    3 => block_product::<S, R, 3>(simd, block, weights, outputs, sums),
+                    4 => block_product::<S, R, 4>(simd, block, weights, outputs, sums),
+                    _ => block_product::<S, R, 5>(simd, block, weights, outputs, sums),
                 }
             }
         }
     }
 }
 
-/// The dot products of `R` rows with `N` outputs: each row's are put into its first `N` of `sums`, (rows, outputs).
+/// The dot products of `R` rows and the weights of `N` outputs. Row r's go to the first `N` sums of row r in `sums`,
+/// (rows, outputs).
 #[inline(always)]
-fn dots_block<S: Simd, const R: usize, const N: usize>(
+fn block_product<S: Simd, const R: usize, const N: usize>(
     simd: S,
     rows: [&[Strip]; R],
     weights: &[Strip],
@@ -155,30 +159,30 @@ fn dots_block<S: Simd, const R: usize, const N: usize>(
     }
 }
 
-/// What becomes of gradients, strip by strip.
+/// Receives gradients, strip by strip.
 pub(crate) trait Receive {
-    /// Receives the gradient of the strip with this number. To be inlined: the gradient is in a register.
+    /// Receives the gradient of strip number `strip`. Implementations are inlined, since the gradient is in a register.
     fn receive<S: Simd>(&mut self, simd: S, strip: usize, gradient: S::f32s);
 }
 
-/// What becomes of the gradients of a tensor of parameters.
+/// Receives the gradients of a tensor of parameters: stores them, or updates the parameters.
 pub(crate) trait Sink: Receive + Send + Sized {
-    /// The sink for the first `strips` strips, and that for the others.
+    /// The sink for the first `strips` strips, and the one for the others.
     fn split_at(self, strips: usize) -> (Self, Self);
 
-    /// The parameters; those of a strip as they are before its gradient is received.
+    /// The parameters. Those of a strip do not change before its gradient is received.
     fn parameters(&self) -> &[Strip];
 }
 
-/// Writes the gradients down.
-pub(crate) struct Keep<'a> {
+/// Stores the gradients.
+pub(crate) struct StoreGradients<'a> {
     /// The parameters.
     pub parameters: &'a [Strip],
-    /// To be filled, as many.
+    /// Output, as many strips as `parameters`.
     pub gradients: &'a mut [Strip],
 }
 
-impl Sink for Keep<'_> {
+impl Sink for StoreGradients<'_> {
     fn split_at(self, strips: usize) -> (Self, Self) {
         let (parameters, other_parameters) = self.parameters.split_at(strips);
         let (gradients, other_gradients) = self.gradients.split_at_mut(strips);
@@ -190,7 +194,7 @@ impl Sink for Keep<'_> {
     }
 }
 
-impl Receive for Keep<'_> {
+impl Receive for StoreGradients<'_> {
     #[inline(always)]
     fn receive<S: Simd>(&mut self, simd: S, strip: usize, gradient: S::f32s) {
         self.gradients.receive(simd, strip, gradient);
@@ -209,55 +213,58 @@ pub(crate) struct Backward<'a, T> {
     /// The layer's inputs, (rows, strips).
     pub rows: &'a [&'a [Strip]],
     /// The gradient of its outputs, (rows, outputs).
-    pub of_outputs: &'a [f32],
-    /// For the gradient of the weights, (strips, outputs).
+    pub outputs_gradient: &'a [f32],
+    /// Receives the gradient of the weights, (strips, outputs).
     pub sink: T,
-    /// For the gradient of the inputs, where it is asked for.
-    pub of_inputs: Option<OfInputs<'a>>,
-    /// The rows that are read after this pass.
+    /// The gradient of the inputs; `None` if it is not needed.
+    pub inputs_gradient: Option<InputsGradient<'a>>,
+    /// The rows that are read after this pass. The pass prefetches them.
     pub next_rows: &'a [&'a [f32]],
 }
 
-/// The gradient of a layer's inputs.
-pub(crate) struct OfInputs<'a> {
-    /// The gradient of the outputs once more, (outputs, rows).
-    pub of_outputs: &'a [f32],
-    /// To be filled, (strips, rows).
+/// The gradient of a layer's inputs, and what it is computed from.
+pub(crate) struct InputsGradient<'a> {
+    /// The gradient of the outputs, transposed: (outputs, rows).
+    pub outputs_gradient: &'a [f32],
+    /// Output, (strips, rows).
     pub out: &'a mut [Strip],
 }
 
 impl<T: Sink> Backward<'_, T> {
-    /// Runs the pass, each core taking neighbouring strips of the inputs.
+    /// Runs the pass. Each core takes neighbouring strips of the inputs.
     pub fn run(self, cores: Cores) {
         let strips = self.rows.first().map_or(0, |row| row.len());
-        let share = cores.share(strips, self.of_outputs.len());
-        self.spread(0..strips, share);
+        let share = cores.share(strips, self.outputs_gradient.len());
+        self.run_strips(0..strips, share);
     }
 
-    /// Runs it for these strips of the inputs, `share` of them on a core.
-    fn spread(self, strips: Range<usize>, share: usize) {
+    /// Runs the pass for these strips of the inputs, `share` of them on each core.
+    fn run_strips(self, strips: Range<usize>, share: usize) {
         if strips.len() <= share {
             return dispatch(BackwardStrips { pass: self, strips });
         }
-        // A whole number of shares on either side.
+        // Both halves are whole shares.
         let half = strips.len().div_ceil(share) / 2 * share;
-        let outputs = self.of_outputs.len() / self.rows.len();
+        let outputs = self.outputs_gradient.len() / self.rows.len();
         let (left_sink, right_sink) = self.sink.split_at(half * outputs);
-        let (left_inputs, right_inputs) = match self.of_inputs {
-            Some(OfInputs { of_outputs, out }) => {
+        let (left_inputs, right_inputs) = match self.inputs_gradient {
+            Some(InputsGradient { outputs_gradient, out }) => {
                 let (left, right) = out.split_at_mut(half * self.rows.len());
-                (Some(OfInputs { of_outputs, out: left }), Some(OfInputs { of_outputs, out: right }))
+                (
+                    Some(InputsGradient { outputs_gradient, out: left }),
+                    Some(InputsGradient { outputs_gradient, out: right }),
+                )
             }
             None => (None, None),
         };
-        let left = Backward { sink: left_sink, of_inputs: left_inputs, ..self };
-        let right = Backward { sink: right_sink, of_inputs: right_inputs, ..self };
+        let left = Backward { sink: left_sink, inputs_gradient: left_inputs, ..self };
+        let right = Backward { sink: right_sink, inputs_gradient: right_inputs, ..self };
         let middle = strips.start + half;
-        rayon::join(|| left.spread(strips.start..middle, share), || right.spread(middle..strips.end, share));
+        rayon::join(|| left.run_strips(strips.start..middle, share), || right.run_strips(middle..strips.end, share));
     }
 }
 
-/// A backward pass for some strips of the inputs; its sink and its gradient of the inputs begin with the first of them.
+/// A backward pass for some strips of the inputs. Its sink and its gradient of the inputs begin at the first of them.
 struct BackwardStrips<'a, T> {
     pass: Backward<'a, T>,
     strips: Range<usize>,
@@ -270,7 +277,7 @@ impl<T: Sink> WithSimd for BackwardStrips<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { mut pass, strips } = self;
         let mut done = 0;
-        // Two strips at a time use each factor twice; their sums need more than 16 registers.
+        // With two strips at a time each factor is used twice. Their sums need more than 16 registers.
         if S::REGISTER_COUNT >= 32 {
             while done + 2 <= strips.len() {
                 pass.strips::<S, 2>(simd, strips.start + done, done);
@@ -285,19 +292,19 @@ impl<T: Sink> WithSimd for BackwardStrips<'_, T> {
 }
 
 impl<T: Sink> Backward<'_, T> {
-    /// The pass for `C` strips of the inputs from number `strip` on, of which `done` are done.
+    /// The pass for `C` strips of the inputs, from number `strip` on. `done` strips were computed before.
     #[inline(always)]
     fn strips<S: Simd, const C: usize>(&mut self, simd: S, strip: usize, done: usize) {
-        let Self { rows, of_outputs, sink, of_inputs, next_rows } = self;
-        let outputs = of_outputs.len() / rows.len();
-        // The inputs' gradient comes from the weights as they were in the forward pass.
-        if let Some(OfInputs { of_outputs, out }) = of_inputs {
+        let Self { rows, outputs_gradient, sink, inputs_gradient, next_rows } = self;
+        let outputs = outputs_gradient.len() / rows.len();
+        // First the gradient of the inputs, since the sink may update the weights.
+        if let Some(InputsGradient { outputs_gradient, out }) = inputs_gradient {
             let weights = &sink.parameters()[done * outputs..][..C * outputs];
             let columns = (0..outputs).map(|n| array::from_fn::<_, C, _>(|c| &weights[c * outputs + n]));
-            combine(simd, columns, of_outputs, rows.len(), out, done * rows.len());
+            matmul(simd, columns, outputs_gradient, rows.len(), out, done * rows.len());
         }
         let columns = rows.iter().map(|row| array::from_fn::<_, C, _>(|c| &row[strip + c]));
-        combine(simd, columns, of_outputs, outputs, sink, done * outputs);
+        matmul(simd, columns, outputs_gradient, outputs, sink, done * outputs);
         for row in *next_rows {
             for c in 0..C {
                 prefetch(row, (strip + c) * LANES);
@@ -306,10 +313,10 @@ impl<T: Sink> Backward<'_, T> {
     }
 }
 
-/// `Σ_i factors[i][n] strips[i][c]` for each of the `C` strips c and each of the `count` columns n of the factors: they are
-/// received as (C, count), numbered from `first` on.
+/// `factorsᵀ · strips`: `Σ_i factors[i][n] strips[i][c]` for each of the `count` columns n of the factors and each of
+/// the `C` strips c. The receiver gets the results as (C, count), numbered from `first` on.
 #[inline(always)]
-fn combine<'a, S: Simd, const C: usize>(
+fn matmul<'a, S: Simd, const C: usize>(
     simd: S,
     strips: impl Iterator<Item = [&'a Strip; C]> + Clone,
     factors: &[f32],
@@ -321,21 +328,21 @@ fn combine<'a, S: Simd, const C: usize>(
     for start in (0..count).step_by(width) {
         let panel = Panel { strips: strips.clone(), factors: &factors[start..], count, first: first + start };
         match width.min(count - start) {
-            1 => panel.combine::<S, 1>(simd, receiver),
-            2 => panel.combine::<S, 2>(simd, receiver),
-            3 => panel.combine::<S, 3>(simd, receiver),
-            4 => panel.combine::<S, 4>(simd, receiver),
-            5 => panel.combine::<S, 5>(simd, receiver),
-            6 => panel.combine::<S, 6>(simd, receiver),
-            7 => panel.combine::<S, 7>(simd, receiver),
-            8 => panel.combine::<S, 8>(simd, receiver),
-            9 => panel.combine::<S, 9>(simd, receiver),
-            _ => panel.combine::<S, 10>(simd, receiver),
+            1 => panel.matmul::<S, 1>(simd, receiver),
+            2 => panel.matmul::<S, 2>(simd, receiver),
+            3 => panel.matmul::<S, 3>(simd, receiver),
+            4 => panel.matmul::<S, 4>(simd, receiver),
+            5 => panel.matmul::<S, 5>(simd, receiver),
+            6 => panel.matmul::<S, 6>(simd, receiver),
+            7 => panel.matmul::<S, 7>(simd, receiver),
+            8 => panel.matmul::<S, 8>(simd, receiver),
+            9 => panel.matmul::<S, 9>(simd, receiver),
+            _ => panel.matmul::<S, 10>(simd, receiver),
         }
     }
 }
 
-/// Some columns of the factors of [`combine`], from the first of `factors` on.
+/// Neighbouring columns of the factors of [`matmul`], from the first of `factors` on.
 struct Panel<'a, I, const C: usize> {
     strips: I,
     factors: &'a [f32],
@@ -344,9 +351,10 @@ struct Panel<'a, I, const C: usize> {
 }
 
 impl<'a, I: Iterator<Item = [&'a Strip; C]>, const C: usize> Panel<'_, I, C> {
-    /// The sums of `N` columns, which stay in registers.
+    /// The product for `N` columns. Its sums stay in registers.
+    #[allow(clippy::needless_range_loop, reason = "index loops over the registers, as in the other kernels")]
     #[inline(always)]
-    fn combine<S: Simd, const N: usize>(self, simd: S, receiver: &mut impl Receive) {
+    fn matmul<S: Simd, const N: usize>(self, simd: S, receiver: &mut impl Receive) {
         let mut sums = [[simd.splat_f32s(0.0); N]; C];
         for (strips, factors) in self.strips.zip(self.factors.chunks(self.count)) {
             let strips = strips.map(load::<S>);
@@ -366,12 +374,12 @@ impl<'a, I: Iterator<Item = [&'a Strip; C]>, const C: usize> Panel<'_, I, C> {
     }
 }
 
-/// The width of panels, up to `max`, that share `count` columns out evenly.
+/// The width, up to `max`, of panels that divide `count` columns evenly.
 fn even_width(count: usize, max: usize) -> usize {
     count.div_ceil(count.div_ceil(max).max(1))
 }
 
-/// Asks for the line of memory that the value is in.
+/// Prefetches the cache line of the value.
 #[inline(always)]
 fn prefetch(row: &[f32], value: usize) {
     #[cfg(target_arch = "x86_64")]
@@ -385,17 +393,17 @@ fn prefetch(row: &[f32], value: usize) {
     }
 }
 
-/// Gives a sink the gradients of all its parameters.
-pub(crate) fn give_all<T: Sink>(sink: T, gradients: &[Strip]) {
-    dispatch(GiveAll { sink, gradients });
+/// Passes the gradients of all its parameters to a sink.
+pub(crate) fn send_all<T: Sink>(sink: T, gradients: &[Strip]) {
+    dispatch(SendAll { sink, gradients });
 }
 
-struct GiveAll<'a, T> {
+struct SendAll<'a, T> {
     sink: T,
     gradients: &'a [Strip],
 }
 
-impl<T: Sink> WithSimd for GiveAll<'_, T> {
+impl<T: Sink> WithSimd for SendAll<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -415,7 +423,7 @@ mod tests {
         (0..count).map(|k| ((k * 37 + seed * 101) % 29) as f32 / 7.0 - 2.0).collect()
     }
 
-    /// A matrix of so many columns, (rows, columns), by strips of its columns, (strips, rows).
+    /// A matrix of this many columns, (rows, columns), by strips of its columns, (strips, rows).
     fn by_strip(matrix: &[f32], columns: usize) -> Vec<Strip> {
         let rows = matrix.len() / columns;
         let mut by_strip = vec![[0.0; LANES]; strips(columns) * rows];
@@ -428,7 +436,7 @@ mod tests {
     const SHAPES: [(usize, usize, usize); 8] =
         [(1, 1, 1), (2, 3, 7), (3, 12, 16), (5, 2, 100), (4, 11, 48), (32, 10, 2048), (9, 40, 600), (33, 23, 1100)];
 
-    /// A layer with the rows that go forward through it and the gradients that go back.
+    /// A layer, its input rows and the gradient of its outputs.
     struct Case {
         shape: (usize, usize, usize),
         /// (rows, inputs)
@@ -436,10 +444,10 @@ mod tests {
         /// (outputs, inputs)
         weights: Vec<f32>,
         /// (rows, outputs)
-        of_outputs: Vec<f32>,
+        outputs_gradient: Vec<f32>,
     }
 
-    /// What the kernels make of it.
+    /// What the kernels compute.
     #[derive(PartialEq)]
     struct Results {
         /// (rows, outputs)
@@ -447,20 +455,20 @@ mod tests {
         /// Of the weights, (strips, outputs).
         gradients: Vec<Strip>,
         /// (strips, rows)
-        of_inputs: Vec<Strip>,
+        inputs_gradient: Vec<Strip>,
     }
 
     impl Case {
         fn new(shape: (usize, usize, usize)) -> Self {
             let (rows, outputs, inputs) = shape;
-            let of_outputs = values(rows * outputs, 3);
-            Self { shape, rows: values(rows * inputs, 1), weights: values(outputs * inputs, 2), of_outputs }
+            let outputs_gradient = values(rows * outputs, 3);
+            Self { shape, rows: values(rows * inputs, 1), weights: values(outputs * inputs, 2), outputs_gradient }
         }
 
         fn compute(
             &self,
             forward: impl FnOnce(&[&[Strip]], &[Strip], &mut Vec<f32>),
-            backward: impl FnOnce(Backward<'_, Keep<'_>>),
+            backward: impl FnOnce(Backward<'_, StoreGradients<'_>>),
         ) -> Results {
             let (rows, outputs, inputs) = self.shape;
             let weights = by_strip(&self.weights, inputs);
@@ -472,22 +480,25 @@ mod tests {
             forward(&strip_rows, &weights, &mut sums);
 
             let mut gradients = vec![[f32::NAN; LANES]; weights.len()];
-            let mut of_inputs = vec![[f32::NAN; LANES]; strips(inputs) * rows];
+            let mut inputs_gradient = vec![[f32::NAN; LANES]; strips(inputs) * rows];
             let by_output: Vec<f32> =
-                (0..rows * outputs).map(|k| self.of_outputs[k % rows * outputs + k / rows]).collect();
+                (0..rows * outputs).map(|k| self.outputs_gradient[k % rows * outputs + k / rows]).collect();
             backward(Backward {
                 rows: &strip_rows,
-                of_outputs: &self.of_outputs,
-                sink: Keep { parameters: &weights, gradients: &mut gradients },
-                of_inputs: Some(OfInputs { of_outputs: &by_output, out: &mut of_inputs }),
+                outputs_gradient: &self.outputs_gradient,
+                sink: StoreGradients { parameters: &weights, gradients: &mut gradients },
+                inputs_gradient: Some(InputsGradient { outputs_gradient: &by_output, out: &mut inputs_gradient }),
                 next_rows: &slices,
             });
-            Results { sums, gradients, of_inputs }
+            Results { sums, gradients, inputs_gradient }
         }
 
-        fn on(&self, cores: Cores) -> Results {
+        fn run_on(&self, cores: Cores) -> Results {
             let outputs = self.shape.1;
-            self.compute(|rows, weights, sums| dots(cores, rows, weights, outputs, sums), |pass| pass.run(cores))
+            self.compute(
+                |rows, weights, sums| matmul_transposed(cores, rows, weights, outputs, sums),
+                |pass| pass.run(cores),
+            )
         }
     }
 
@@ -499,18 +510,18 @@ mod tests {
             let (rows, outputs, inputs) = self.shape;
             let forward = |strip_rows: &[&[Strip]], weights: &[Strip], sums: &mut Vec<f32>| {
                 sums.resize(rows * outputs, f32::NAN);
-                Dots { rows: strip_rows, first: 0, weights, outputs, sums }.with_simd(simd);
+                MatmulTransposed { rows: strip_rows, first: 0, weights, outputs, sums }.with_simd(simd);
             };
             self.compute(forward, |pass| BackwardStrips { pass, strips: 0..strips(inputs) }.with_simd(simd))
         }
     }
 
     #[test]
-    fn every_shape_agrees_with_the_plain_sums() {
+    fn every_shape_agrees_with_float64_sums() {
         for shape in SHAPES {
             let case = Case::new(shape);
             let (rows, outputs, inputs) = shape;
-            let Results { sums, gradients, of_inputs } = case.on(Cores::One);
+            let Results { sums, gradients, inputs_gradient } = case.run_on(Cores::One);
             let near = |found: f32, exact: f64| (f64::from(found) - exact).abs() < 1e-5 * (inputs * outputs) as f64;
             let product = |a: f32, b: f32| f64::from(a) * f64::from(b);
             for r in 0..rows {
@@ -521,13 +532,13 @@ mod tests {
             }
             for k in 0..inputs {
                 for n in 0..outputs {
-                    let terms = (0..rows).map(|r| product(case.of_outputs[r * outputs + n], case.rows[r * inputs + k]));
+                    let term = |r| product(case.outputs_gradient[r * outputs + n], case.rows[r * inputs + k]);
                     let found = gradients[k / LANES * outputs + n][k % LANES];
-                    assert!(near(found, terms.sum()), "{shape:?} weight {k} of output {n}");
+                    assert!(near(found, (0..rows).map(term).sum()), "{shape:?} weight {k} of output {n}");
                 }
                 for r in 0..rows {
-                    let term = |n| product(case.of_outputs[r * outputs + n], case.weights[n * inputs + k]);
-                    let found = of_inputs[k / LANES * rows + r][k % LANES];
+                    let term = |n| product(case.outputs_gradient[r * outputs + n], case.weights[n * inputs + k]);
+                    let found = inputs_gradient[k / LANES * rows + r][k % LANES];
                     assert!(near(found, (0..outputs).map(term).sum()), "{shape:?} input {k} of row {r}");
                 }
             }
@@ -535,19 +546,19 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_cores_gives_the_same_bits() {
+    fn results_are_bit_identical_on_any_number_of_cores() {
         for shape in SHAPES {
             let case = Case::new(shape);
-            let alone = case.on(Cores::One);
+            let alone = case.run_on(Cores::One);
             for cores in [2, 3, 16] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(cores).build().unwrap();
-                assert!(pool.install(|| case.on(Cores::All)) == alone, "{shape:?} on {cores} cores");
+                assert!(pool.install(|| case.run_on(Cores::All)) == alone, "{shape:?} on {cores} cores");
             }
         }
     }
 
     #[test]
-    fn vectors_of_any_length_give_the_same_bits() {
+    fn results_are_bit_identical_with_vectors_of_any_length() {
         for shape in SHAPES {
             let case = Case::new(shape);
             let longest = dispatch(&case);

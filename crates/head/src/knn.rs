@@ -1,5 +1,5 @@
-//! The k nearest neighbours by cosine: the predicted class is the one of most of the training rows that point the same way.
-//! Nothing is trained, so it is what a trained head has to beat.
+//! k nearest neighbours: predicts the class of most of the 5 training rows with the highest cosine similarity. A
+//! baseline without training.
 
 use rayon::prelude::*;
 
@@ -9,23 +9,22 @@ use crate::data::Rows;
 /// Neighbours that vote.
 pub const NEIGHBOURS: usize = 5;
 
-/// Validation rows that a task compares with the training rows.
+/// Validation rows of one task.
 const BLOCK: usize = 16;
-/// Training rows that it compares them with at a time: those fit into the second-level cache.
+/// Training rows that a task compares them with at a time: these fit into the second-level cache.
 const TRAIN_BLOCK: usize = 64;
 
-/// The fraction of the validation rows whose [`NEIGHBOURS`] nearest training rows have mostly their label; of classes
-/// with as many votes the one with the nearer neighbours counts.
+/// Accuracy on the validation rows; ties go to the higher sum of similarities.
 ///
-/// Both are read a window at a time, in place: however many rows there are, only a window of each is in memory.
+/// At most a window of training rows and a window of validation rows are in memory.
 pub fn accuracy(train: &Rows<'_>, validation: &Rows<'_>) -> f64 {
     let mut correct = 0;
-    validation.each_window(|rows, labels| {
+    validation.for_each_window(|rows, labels| {
         let mut nearest = vec![Nearest::default(); rows.len()];
-        train.each_window(|train_rows, train_labels| {
+        train.for_each_window(|train_rows, train_labels| {
             let inverse_lengths: Vec<f32> = train_rows.par_iter().map(|row| inverse_length(row)).collect();
             nearest.par_chunks_mut(BLOCK).zip(rows.par_chunks(BLOCK)).for_each(|(nearest, rows)| {
-                compare(nearest, rows, train_rows, &inverse_lengths, train_labels);
+                add_neighbours(nearest, rows, train_rows, &inverse_lengths, train_labels);
             });
         });
         correct += nearest.iter().zip(labels).filter(|(nearest, label)| nearest.vote() == Some(**label)).count();
@@ -33,8 +32,8 @@ pub fn accuracy(train: &Rows<'_>, validation: &Rows<'_>) -> f64 {
     correct as f64 / validation.len() as f64
 }
 
-/// Offers every training row to the nearest of each of the `rows`.
-fn compare(
+/// Compares each of the `rows` with every training row, and adds those that are among its nearest.
+fn add_neighbours(
     nearest: &mut [Nearest],
     rows: &[&[f32]],
     train_rows: &[&[f32]],
@@ -49,13 +48,13 @@ fn compare(
         units.products(&train_rows[block.clone()], &mut similarities);
         for (row, similarities) in block.zip(similarities.chunks_exact(rows.len())) {
             for (nearest, similarity) in nearest.iter_mut().zip(similarities) {
-                nearest.offer(similarity * inverse_lengths[row], train_labels[row]);
+                nearest.add(similarity * inverse_lengths[row], train_labels[row]);
             }
         }
     }
 }
 
-/// The training rows nearest to a row among those seen so far, the nearest first.
+/// The nearest training rows so far, by descending similarity.
 #[derive(Debug, Clone, Default)]
 struct Nearest {
     neighbours: Vec<Neighbour>,
@@ -63,14 +62,21 @@ struct Nearest {
 
 #[derive(Debug, Clone, Copy)]
 struct Neighbour {
-    /// The cosine of the angle between the two rows.
+    /// Cosine similarity.
     similarity: f32,
     label: usize,
 }
 
+/// The votes for a class; more votes win, then the higher sum of similarities.
+#[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd)]
+struct Votes {
+    count: usize,
+    similarity: f32,
+}
+
 impl Nearest {
-    /// Takes another row into account; of equally near ones the first offered stays ahead.
-    fn offer(&mut self, similarity: f32, label: usize) {
+    /// Adds a row if it is among the nearest; ties keep the earlier one.
+    fn add(&mut self, similarity: f32, label: usize) {
         if self.neighbours.len() == NEIGHBOURS && self.neighbours[NEIGHBOURS - 1].similarity >= similarity {
             return;
         }
@@ -79,17 +85,30 @@ impl Nearest {
         self.neighbours.truncate(NEIGHBOURS);
     }
 
-    /// The label of most of them; of labels with as many votes the one with the larger similarities, then the lower one.
-    /// None before the first row was offered.
+    /// The label with the most votes; ties go to the higher sum of similarities, then to the lower label. `None` if
+    /// there are no neighbours.
     fn vote(&self) -> Option<usize> {
-        let votes = |label: usize| {
-            let similarities =
-                self.neighbours.iter().filter(|other| other.label == label).map(|other| other.similarity);
-            (similarities.clone().count(), similarities.sum::<f32>())
-        };
         let mut labels: Vec<usize> = self.neighbours.iter().map(|neighbour| neighbour.label).collect();
         labels.sort_unstable();
-        labels.into_iter().reduce(|best, label| if votes(label) > votes(best) { label } else { best })
+        let mut best = None;
+        let mut best_votes = Votes::default();
+        for label in labels {
+            let votes = self.votes(label);
+            if best.is_none() || votes > best_votes {
+                (best, best_votes) = (Some(label), votes);
+            }
+        }
+        best
+    }
+
+    /// The votes for a label.
+    fn votes(&self, label: usize) -> Votes {
+        let mut votes = Votes::default();
+        for neighbour in self.neighbours.iter().filter(|neighbour| neighbour.label == label) {
+            votes.count += 1;
+            votes.similarity += neighbour.similarity;
+        }
+        votes
     }
 }
 
@@ -98,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directions_count_and_lengths_do_not() {
+    fn similarity_depends_on_direction_and_not_on_length() {
         let train: Vec<[f32; 2]> =
             (0..12).map(|k| if k < 6 { [1.0, k as f32 / 20.0] } else { [0.1, k as f32] }).collect();
         let rows = |values: &'static [[f32; 2]], labels: &[usize]| {
@@ -113,11 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn of_equal_votes_the_nearer_neighbours_count() {
+    fn ties_go_to_the_higher_sum_of_similarities() {
         let vote = |similarities: &[f32], labels: &[usize]| {
             let mut nearest = Nearest::default();
             for (&similarity, &label) in similarities.iter().zip(labels) {
-                nearest.offer(similarity, label);
+                nearest.add(similarity, label);
             }
             nearest.vote()
         };
@@ -125,12 +144,12 @@ mod tests {
         assert_eq!(vote(&[0.9, 0.2, 0.7, 0.6], &[1, 0, 0, 1]), Some(1));
         assert_eq!(vote(&[0.5, 0.8, 0.7, 0.6], &[1, 0, 0, 1]), Some(0));
         assert_eq!(vote(&[0.1, 0.2, 0.3, 0.4, 0.5, 0.9], &[0, 0, 0, 1, 1, 1]), Some(1));
-        assert_eq!(vote(&[0.5, 0.5], &[7, 3]), Some(3), "of equal classes the first");
+        assert_eq!(vote(&[0.5, 0.5], &[7, 3]), Some(3), "the lower label");
     }
 
-    /// Each row's neighbours are found among all rows, wherever the blocks end.
+    /// 211 rows are several blocks; the last one is not full.
     #[test]
-    fn blocks_miss_no_neighbour() {
+    fn neighbours_are_found_in_all_blocks() {
         let angle = |k: usize| (k * 37 % 211) as f32 * 0.02;
         let values: Vec<[f32; 2]> = (0..211).map(|k| [angle(k).cos() * 3.0, angle(k).sin() * 3.0]).collect();
         let labels: Vec<usize> = (0..211).map(|k| (angle(k) * 50.0).round() as usize / 10).collect();

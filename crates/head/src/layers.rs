@@ -1,61 +1,63 @@
-//! Dense layers, and a stack of them with ReLU between: the classifier.
+//! Dense layers, and the classifier: dense layers with ReLU between them.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::dropout::Dropout;
-use crate::kernels::{Backward, Cores, Keep, OfInputs, Sink, dots, give_all};
-use crate::simd::{LANES, Strip, copy_rows, cut, strips};
+use crate::kernels::{Backward, Cores, InputsGradient, Sink, StoreGradients, matmul_transposed, send_all};
+use crate::simd::{LANES, Strip, as_strips, copy_rows, strips};
 
 /// A dense layer: `outputs = weights · inputs + bias`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dense {
     inputs: usize,
     outputs: usize,
-    /// (strips of inputs, outputs): that of an input and an output is in Keras's kernel at the same input and output.
+    /// (strips of inputs, outputs): Keras's kernel, (inputs, outputs), with 16 neighbouring inputs in a strip.
     pub(crate) weights: Vec<Strip>,
     /// (strips of outputs,)
     pub(crate) bias: Vec<Strip>,
 }
 
-/// Dense layers with ReLU between; the last one gives the logits.
+/// Dense layers with ReLU between them; the last layer's outputs are the logits. Gradients and Adam's moments, which
+/// have the same shapes, are also stored in a `Classifier`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classifier {
     pub(crate) layers: Vec<Dense>,
 }
 
-/// What a forward pass over a batch leaves for the backward pass. Used again for the next batch, it allocates nothing.
+/// The results of a forward pass over a batch, for the backward pass. The next batch reuses their memory.
 #[derive(Debug, Default)]
 pub struct Activations {
-    /// (rows, strips): the rows, where the first layer takes copies of them; otherwise empty.
-    copies: Vec<Strip>,
-    /// Of each layer, ReLU and dropout applied to all but the last: (rows, classes), and (rows, outputs) in whole strips
-    /// for the others.
+    /// (rows, strips): copies of the input rows, if dropout changes them or their length is not a multiple of 16;
+    /// otherwise empty.
+    row_copies: Vec<Strip>,
+    /// The outputs of each layer. Hidden layers: after ReLU and dropout, (rows, outputs) padded to whole strips. Last
+    /// layer: (rows, classes).
     outputs: Vec<Vec<f32>>,
-    /// Room for the sums of [`dots`].
+    /// Buffer for [`matmul_transposed`].
     sums: Vec<f32>,
-    /// What dropout multiplied the values by that it kept.
+    /// Dropout's factor for kept values, 1 / (1 - rate); 1 without dropout.
     scale: f32,
 }
 
-/// A batch that has gone forward, with the gradient of its logits.
+/// A batch after its forward pass, with the gradient of its logits.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
     /// (rows, inputs)
     pub rows: &'a [&'a [f32]],
-    /// What [`Classifier::forward`] made of them.
+    /// The results of [`Classifier::forward`].
     pub activations: &'a Activations,
     /// (rows, classes)
-    pub of_logits: &'a [f32],
-    /// The rows that are read next, to be fetched during the backward pass; they may be none.
+    pub logits_gradient: &'a [f32],
+    /// The rows that are read next; the backward pass prefetches them. May be empty.
     pub next_rows: &'a [&'a [f32]],
 }
 
-/// Where the gradients of a layer's parameters go.
+/// The sinks for the gradients of a layer's parameters.
 pub(crate) struct LayerSinks<T> {
-    /// Of the weights, (strips of inputs, outputs).
+    /// For the weights, (strips of inputs, outputs).
     pub weights: T,
-    /// Of the bias, (strips of outputs,).
+    /// For the bias, (strips of outputs,).
     pub bias: T,
     /// The layer's inputs.
     pub inputs: usize,
@@ -63,28 +65,28 @@ pub(crate) struct LayerSinks<T> {
     pub outputs: usize,
 }
 
-/// Parameters whose shapes do not fit each other.
+/// Parameters whose shapes do not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
-    /// A layer of no inputs or no outputs, or weights that are not inputs x outputs.
+    /// A layer without inputs or outputs, or weights that are not inputs x outputs.
     #[error("{found} weights do not make a dense layer of {inputs} inputs and {outputs} outputs")]
-    Weights {
+    Kernel {
         /// The layer's inputs.
         inputs: usize,
-        /// The layer's outputs, by the length of its bias.
+        /// The layer's outputs: the length of its bias.
         outputs: usize,
-        /// The weights that were given.
+        /// The number of weights.
         found: usize,
     },
-    /// A layer takes other inputs than the one before gives.
-    #[error("a dense layer of {inputs} inputs follows one of {outputs} outputs")]
-    Sequence {
-        /// Outputs of the layer before.
+    /// A layer has another number of inputs than the previous layer has outputs.
+    #[error("a layer of {outputs} outputs is followed by one of {inputs} inputs")]
+    Chain {
+        /// Outputs of the previous layer.
         outputs: usize,
         /// Inputs of the layer.
         inputs: usize,
     },
-    /// A classifier without a layer.
+    /// A classifier without layers.
     #[error("no layers")]
     NoLayers,
 }
@@ -96,7 +98,8 @@ impl Dense {
         Self { inputs, outputs, weights, bias }
     }
 
-    /// Keras's default start: weights uniform in ± sqrt(6 / (inputs + outputs)) (Glorot and Bengio 2010), bias zero.
+    /// Keras's default initializer (GlorotUniform): weights uniform in ± sqrt(6 / (inputs + outputs)) (Glorot and
+    /// Bengio 2010), bias 0.
     pub fn glorot(inputs: usize, outputs: usize, random: &mut ChaCha8Rng) -> Self {
         let limit = (6.0 / (inputs + outputs) as f32).sqrt();
         let mut layer = Self::zeros(inputs, outputs);
@@ -115,7 +118,7 @@ impl Dense {
     pub fn from_keras(inputs: usize, kernel: &[f32], bias: &[f32]) -> Result<Self, ShapeError> {
         let outputs = bias.len();
         if inputs == 0 || outputs == 0 || inputs.checked_mul(outputs) != Some(kernel.len()) {
-            return Err(ShapeError::Weights { inputs, outputs, found: kernel.len() });
+            return Err(ShapeError::Kernel { inputs, outputs, found: kernel.len() });
         }
         let mut layer = Self::zeros(inputs, outputs);
         for (k, &weight) in kernel.iter().enumerate() {
@@ -161,8 +164,8 @@ impl Dense {
     pub fn reordered(&self, order: &[usize]) -> Self {
         let mut reordered = Self::zeros(self.inputs, order.len());
         reordered.weights.clear();
-        for of_strip in self.weights.chunks_exact(self.outputs) {
-            reordered.weights.extend(order.iter().map(|&output| of_strip[output]));
+        for strip_weights in self.weights.chunks_exact(self.outputs) {
+            reordered.weights.extend(order.iter().map(|&output| strip_weights[output]));
         }
         for (bias, &output) in reordered.bias.as_flattened_mut().iter_mut().zip(order) {
             *bias = self.bias()[output];
@@ -170,9 +173,9 @@ impl Dense {
         reordered
     }
 
-    /// The outputs of these rows without an activation, (rows, outputs), each row of `out` being `stride` long.
+    /// Computes the outputs without activation function, (rows, outputs). Rows of `out` are `stride` values apart.
     fn forward(&self, cores: Cores, rows: &[&[Strip]], stride: usize, sums: &mut Vec<f32>, out: &mut Vec<f32>) {
-        dots(cores, rows, &self.weights, self.outputs, sums);
+        matmul_transposed(cores, rows, &self.weights, self.outputs, sums);
         out.resize(rows.len() * stride, 0.0);
         for (row, sums) in out.chunks_exact_mut(stride).zip(sums.chunks_exact(self.outputs)) {
             for ((value, sum), bias) in row.iter_mut().zip(sums).zip(self.bias()) {
@@ -183,18 +186,18 @@ impl Dense {
 }
 
 impl Classifier {
-    /// An untrained classifier of rows of `inputs` features: a layer for each width in `hidden`, then one output for each
-    /// class. The same seed gives the same weights.
+    /// An untrained classifier of rows of `inputs` features: a layer for each width in `hidden`, then one output for
+    /// each class. The same seed gives the same weights.
     pub fn new(inputs: usize, hidden: &[usize], classes: usize, seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let widths: Vec<usize> = [&[inputs], hidden, &[classes]].concat();
         Self { layers: widths.windows(2).map(|pair| Dense::glorot(pair[0], pair[1], &mut random)).collect() }
     }
 
-    /// From layers, the first one first; each must take what the one before gives.
+    /// From layers in order. Each layer's inputs are the outputs of the one before.
     ///
     /// # Errors
-    /// When two layers do not fit, or there is none.
+    /// When two neighbouring layers do not fit, or there are no layers.
     pub fn from_layers(layers: Vec<Dense>) -> Result<Self, ShapeError> {
         if layers.is_empty() {
             return Err(ShapeError::NoLayers);
@@ -202,13 +205,13 @@ impl Classifier {
         for k in 1..layers.len() {
             let (outputs, inputs) = (layers[k - 1].outputs(), layers[k].inputs);
             if outputs != inputs {
-                return Err(ShapeError::Sequence { outputs, inputs });
+                return Err(ShapeError::Chain { outputs, inputs });
             }
         }
         Ok(Self { layers })
     }
 
-    /// The layers, the first one first.
+    /// The layers in order.
     pub fn layers(&self) -> &[Dense] {
         &self.layers
     }
@@ -230,8 +233,8 @@ impl Classifier {
         activations.outputs.pop().unwrap_or_default()
     }
 
-    /// Runs the rows through all layers; the logits are [`Activations::logits`]. Dropout, where wanted, is applied to the
-    /// outputs of each hidden layer, or to the rows themselves where there is none.
+    /// The forward pass; [`Activations::logits`] are the logits. Dropout, if any, is applied to the outputs of each
+    /// hidden layer; in a linear head, to the input rows.
     pub fn forward(
         &self,
         cores: Cores,
@@ -239,44 +242,44 @@ impl Classifier {
         mut dropout: Option<&mut Dropout>,
         activations: &mut Activations,
     ) {
-        let Activations { copies, outputs, sums, scale } = activations;
+        let Activations { row_copies, outputs, sums, scale } = activations;
         *scale = dropout.as_ref().map_or(1.0, |dropout| dropout.scale());
         outputs.resize_with(self.layers.len(), Vec::new);
         let last = self.layers.len() - 1;
 
-        // The rows are the cache's. Copies of them are dropped from where there is no hidden layer, or cut into strips.
-        copies.clear();
-        let dropout_of_rows = dropout.as_mut().filter(|_| last == 0);
-        if dropout_of_rows.is_some() || self.inputs() % LANES > 0 {
-            copy_rows(rows, copies);
+        // The rows are in the cache's file. They are copied if dropout changes them, or to pad them to whole strips.
+        row_copies.clear();
+        let input_dropout = dropout.as_mut().filter(|_| last == 0);
+        if input_dropout.is_some() || !self.inputs().is_multiple_of(LANES) {
+            copy_rows(rows, row_copies);
         }
-        if let Some(dropout) = dropout_of_rows {
-            drop_out(dropout, copies.as_flattened_mut(), self.inputs());
+        if let Some(dropout) = input_dropout {
+            apply_dropout(dropout, row_copies.as_flattened_mut(), self.inputs());
         }
 
         for (k, layer) in self.layers.iter().enumerate() {
-            let (before, rest) = outputs.split_at_mut(k);
-            let output = &mut rest[0];
+            let (previous_outputs, later_outputs) = outputs.split_at_mut(k);
+            let inputs = layer_inputs(rows, row_copies, previous_outputs);
+            let output = &mut later_outputs[0];
             if k == last {
-                layer.forward(cores, &input_rows(rows, copies, before), layer.outputs, sums, output);
+                layer.forward(cores, &inputs, layer.outputs, sums, output);
                 return;
             }
-            let stride = strips(layer.outputs) * LANES;
-            layer.forward(cores, &input_rows(rows, copies, before), stride, sums, output);
+            layer.forward(cores, &inputs, strips(layer.outputs) * LANES, sums, output);
             relu(output);
             if let Some(dropout) = &mut dropout {
-                drop_out(dropout, output, layer.outputs);
+                apply_dropout(dropout, output, layer.outputs);
             }
         }
     }
 
-    /// The gradients of all parameters for a batch, into a classifier of the same shape, which is overwritten.
+    /// Computes the gradients of all parameters for a batch into `gradients`, a classifier of the same shape.
     pub fn gradients(&self, cores: Cores, batch: Batch<'_>, gradients: &mut Self) {
         let mut sinks = Vec::new();
         for (layer, gradient) in self.layers.iter().zip(&mut gradients.layers) {
             sinks.push(LayerSinks {
-                weights: Keep { parameters: &layer.weights, gradients: &mut gradient.weights },
-                bias: Keep { parameters: &layer.bias, gradients: &mut gradient.bias },
+                weights: StoreGradients { parameters: &layer.weights, gradients: &mut gradient.weights },
+                bias: StoreGradients { parameters: &layer.bias, gradients: &mut gradient.bias },
                 inputs: layer.inputs,
                 outputs: layer.outputs,
             });
@@ -284,8 +287,8 @@ impl Classifier {
         batch.backward(cores, sinks);
     }
 
-    /// A classifier of the same shape whose parameters are all 0: where gradients and moments begin.
-    pub fn zeros(&self) -> Self {
+    /// A classifier of the same shape whose parameters are all 0.
+    pub fn zeros_like(&self) -> Self {
         Self { layers: self.layers.iter().map(|layer| Dense::zeros(layer.inputs, layer.outputs)).collect() }
     }
 
@@ -294,7 +297,7 @@ impl Classifier {
         self.layers.iter().flat_map(|layer| [layer.weights.as_flattened(), layer.bias.as_flattened()])
     }
 
-    /// [`Classifier::parameters`], to be changed.
+    /// The same, mutable.
     pub(crate) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
         self.layers.iter_mut().flat_map(|layer| [layer.weights.as_flattened_mut(), layer.bias.as_flattened_mut()])
     }
@@ -308,66 +311,71 @@ impl Activations {
 }
 
 impl Batch<'_> {
-    /// Goes backward through the layers, from the last one to the first, and gives each one's sinks the gradients of its
-    /// parameters.
+    /// The backward pass, from the last layer to the first: passes the gradients of each layer's parameters to its
+    /// sinks.
     pub(crate) fn backward<T: Sink>(self, cores: Cores, layers: Vec<LayerSinks<T>>) {
-        let Batch { rows, activations, of_logits, next_rows } = self;
-        let mut of_outputs = of_logits.to_vec();
+        let Batch { rows, activations, logits_gradient, next_rows } = self;
+        let mut outputs_gradient = logits_gradient.to_vec();
         for (k, layer) in layers.into_iter().enumerate().rev() {
             let outputs = layer.outputs;
 
-            // The bias is added to each row: its gradient is the sum over the rows.
-            let mut of_bias = vec![[0.0; LANES]; strips(outputs)];
-            for row in of_outputs.chunks_exact(outputs) {
-                for (sum, value) in of_bias.as_flattened_mut().iter_mut().zip(row) {
+            // The bias is added to each row, so its gradient is the sum over the rows.
+            let mut bias_gradient = vec![[0.0; LANES]; strips(outputs)];
+            for row in outputs_gradient.chunks_exact(outputs) {
+                for (sum, value) in bias_gradient.as_flattened_mut().iter_mut().zip(row) {
                     *sum += value;
                 }
             }
-            give_all(layer.bias, &of_bias);
+            send_all(layer.bias, &bias_gradient);
 
-            let before = &activations.outputs[..k];
-            let inputs = input_rows(rows, &activations.copies, before);
-            let pass =
-                Backward { rows: &inputs, of_outputs: &of_outputs, sink: layer.weights, of_inputs: None, next_rows };
-            let Some(hidden) = before.last() else { return pass.run(cores) };
+            let previous_outputs = &activations.outputs[..k];
+            let inputs = layer_inputs(rows, &activations.row_copies, previous_outputs);
+            let pass = Backward {
+                rows: &inputs,
+                outputs_gradient: &outputs_gradient,
+                sink: layer.weights,
+                inputs_gradient: None,
+                next_rows,
+            };
+            let Some(hidden) = previous_outputs.last() else { return pass.run(cores) };
 
-            // The gradient of the inputs, which are the outputs of the layer before.
-            let by_output = transposed(&of_outputs, outputs);
-            let mut of_inputs = vec![[0.0; LANES]; hidden.len() / LANES];
-            let of_inputs_too = OfInputs { of_outputs: &by_output, out: &mut of_inputs };
-            Backward { of_inputs: Some(of_inputs_too), next_rows: &[], ..pass }.run(cores);
-            of_outputs = of_hidden(&of_inputs, hidden, layer.inputs, activations.scale);
+            // The inputs are the outputs of the previous layer, so their gradient is needed for its pass.
+            let by_output = transposed(&outputs_gradient, outputs);
+            let mut out = vec![[0.0; LANES]; hidden.len() / LANES];
+            let inputs_gradient = InputsGradient { outputs_gradient: &by_output, out: &mut out };
+            Backward { inputs_gradient: Some(inputs_gradient), next_rows: &[], ..pass }.run(cores);
+            outputs_gradient = before_activation(&out, hidden, layer.inputs, activations.scale);
         }
     }
 }
 
-/// The inputs of a layer, (rows, strips): the outputs of the layer before it, or else the copies of the rows, if there are
-/// any, or else the rows.
-fn input_rows<'a>(rows: &[&'a [f32]], copies: &'a [Strip], before: &'a [Vec<f32>]) -> Vec<&'a [Strip]> {
-    let whole = match before.last() {
+/// The inputs of a layer, (rows, strips): the outputs of the previous layer; for the first layer the copies of the rows
+/// or, if there are none, the rows.
+fn layer_inputs<'a>(rows: &[&'a [f32]], row_copies: &'a [Strip], previous_outputs: &'a [Vec<f32>]) -> Vec<&'a [Strip]> {
+    let values = match previous_outputs.last() {
         Some(hidden) => hidden.as_chunks().0,
-        None if copies.is_empty() => return cut(rows),
-        None => copies,
+        None if row_copies.is_empty() => return as_strips(rows),
+        None => row_copies,
     };
-    whole.chunks_exact((whole.len() / rows.len().max(1)).max(1)).collect()
+    values.chunks_exact((values.len() / rows.len().max(1)).max(1)).collect()
 }
 
-/// Applies dropout to rows of this length, each in whole strips.
-fn drop_out(dropout: &mut Dropout, values: &mut [f32], length: usize) {
+/// Applies dropout to rows of this length, padded to whole strips.
+fn apply_dropout(dropout: &mut Dropout, values: &mut [f32], length: usize) {
     for row in values.chunks_exact_mut(strips(length) * LANES) {
         dropout.apply(&mut row[..length]);
     }
 }
 
-/// The gradient of a hidden layer's outputs before ReLU and dropout, (rows, outputs): `gradient` is that of the outputs
-/// after them, (strips, rows), and `hidden` those outputs, (rows, outputs) in whole strips.
-fn of_hidden(gradient: &[Strip], hidden: &[f32], outputs: usize, scale: f32) -> Vec<f32> {
+/// The gradient of a hidden layer's outputs before ReLU and dropout, (rows, outputs). `gradient` is the gradient after
+/// ReLU and dropout, (strips, rows), `hidden` the outputs after them, (rows, outputs) padded to whole strips.
+fn before_activation(gradient: &[Strip], hidden: &[f32], outputs: usize, scale: f32) -> Vec<f32> {
     let stride = strips(outputs) * LANES;
     let rows = hidden.len() / stride;
     let mut result = Vec::with_capacity(rows * outputs);
     for (r, hidden) in hidden.chunks_exact(stride).enumerate() {
         for n in 0..outputs {
-            // What ReLU or dropout made 0 stays 0 when its input changes a little.
+            // Where ReLU or dropout gave 0, the gradient is 0.
             let scale = if hidden[n] > 0.0 { scale } else { 0.0 };
             result.push(gradient[n / LANES * rows + r][n % LANES] * scale);
         }
@@ -375,7 +383,7 @@ fn of_hidden(gradient: &[Strip], hidden: &[f32], outputs: usize, scale: f32) -> 
     result
 }
 
-/// A row-major matrix of so many columns, transposed.
+/// A row-major matrix of this many columns, transposed.
 fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
     let mut result = Vec::with_capacity(matrix.len());
     for column in 0..columns {
@@ -397,7 +405,7 @@ mod tests {
     use crate::settings::Fraction;
 
     #[test]
-    fn keras_kernels_go_in_and_come_out() {
+    fn keras_kernels_survive_a_round_trip() {
         let kernel = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
         let layer = Dense::from_keras(2, &kernel, &[0.5, 0.5, -20.0]).unwrap();
         assert_eq!(layer.kernel(), kernel);
@@ -406,15 +414,15 @@ mod tests {
     }
 
     #[test]
-    fn parameters_that_do_not_fit_are_refused() {
+    fn shapes_that_do_not_fit_are_errors() {
         let bias = [0.0; 3];
         for (inputs, weights, outputs) in [(2, 6, 1), (2, 6, 0), (0, 0, 3), (5, 0, 0), (usize::MAX / 2 + 1, 0, 2)] {
             let layer = Dense::from_keras(inputs, &vec![1.0; weights], &bias[..outputs]);
-            assert_eq!(layer, Err(ShapeError::Weights { inputs, outputs, found: weights }));
+            assert_eq!(layer, Err(ShapeError::Kernel { inputs, outputs, found: weights }));
         }
         let layer = Dense::from_keras(2, &[1.0; 6], &bias).unwrap();
         let layers = Classifier::from_layers(vec![layer.clone(), layer]);
-        assert_eq!(layers, Err(ShapeError::Sequence { outputs: 3, inputs: 2 }));
+        assert_eq!(layers, Err(ShapeError::Chain { outputs: 3, inputs: 2 }));
         assert_eq!(Classifier::from_layers(Vec::new()), Err(ShapeError::NoLayers));
     }
 
@@ -431,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn gradients_are_the_losss_finite_differences() {
+    fn gradients_match_finite_differences() {
         for hidden in [&[][..], &[5], &[6, 4]] {
             for rate in [0.0, 0.3] {
                 let mut classifier = Classifier::new(7, hidden, 3, 1);
@@ -447,9 +455,10 @@ mod tests {
                     activations
                 };
                 let activations = forward(&classifier);
-                let (_, of_logits) = loss.loss_and_gradient(activations.logits(), &labels);
-                let mut gradients = classifier.zeros();
-                let batch = Batch { rows: &rows, activations: &activations, of_logits: &of_logits, next_rows: &[] };
+                let (_, logits_gradient) = loss.loss_and_gradient(activations.logits(), &labels);
+                let mut gradients = classifier.zeros_like();
+                let batch =
+                    Batch { rows: &rows, activations: &activations, logits_gradient: &logits_gradient, next_rows: &[] };
                 classifier.gradients(Cores::One, batch, &mut gradients);
 
                 let gradients: Vec<Vec<f32>> = gradients.parameters().map(<[f32]>::to_vec).collect();

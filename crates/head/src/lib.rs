@@ -1,15 +1,15 @@
-//! `head`: dense classifiers trained on cached feature rows, in milliseconds.
+//! `head`: trains dense classifiers on cached feature rows, in milliseconds.
 //!
 //! ```text
 //! feature cache ─ data ─ layers ─ loss ─ adam ─ fit, sweep ─ metrics, calibration ─ run ─▶ run directory
 //!                                                        row of a new photo ─ prediction ◀─┘
 //! ```
 //!
-//! The numbers are Keras's: the same start, the same order of rows and the same settings give the same losses, epoch
-//! after epoch. Nothing here links torch, or opens a photo but for the thumbnails of a report. examples/train.rs trains a
-//! head, evaluates it and saves its run.
+//! Training matches Keras: the same initial weights, order of rows and settings give the same losses in each epoch. The
+//! crate does not link torch, and opens photos only for the thumbnails of a report. examples/train.rs trains a head,
+//! evaluates it and saves its run.
 //!
-//! A module imports only from those listed before it.
+//! A module imports only from modules listed before it.
 
 pub mod names;
 mod markup;

@@ -9,24 +9,25 @@ use crate::simd::{LANES, dispatch, load, store, strips};
 #[derive(Debug, Clone, PartialEq)]
 pub struct CrossEntropy {
     classes: usize,
-    /// The part of each target that is spread over all classes.
+    /// Label smoothing: the part of each target that is spread over all classes.
     smoothing: f32,
-    /// How much a row counts, by its class, (classes,); empty when every row counts the same.
+    /// (classes,): the weight of each class's rows; empty if all weights are 1.
     weights: Vec<f32>,
 }
 
 impl CrossEntropy {
-    /// The plain loss: every row counts the same, and the target is 1 at its label.
+    /// The loss without class weights and label smoothing.
     pub fn new(classes: usize) -> Self {
         Self { classes, smoothing: 0.0, weights: Vec::new() }
     }
 
-    /// The loss with `smoothing` of each target spread over all classes, its label's included: Keras's `label_smoothing`.
+    /// The loss with Keras's `label_smoothing`: `smoothing` of each target is spread over all classes, including the
+    /// label's.
     pub fn smoothed(classes: usize, smoothing: Fraction) -> Self {
         Self { smoothing: smoothing.get() as f32, ..Self::new(classes) }
     }
 
-    /// The same loss with each row weighted by how often its class is among the training `labels`.
+    /// The same loss with each row weighted by its class's weight, from the counts in `labels`.
     pub fn weighted(self, weights: ClassWeights, labels: &[usize]) -> Self {
         if weights == ClassWeights::None {
             return self;
@@ -44,12 +45,12 @@ impl CrossEntropy {
         self.classes
     }
 
-    /// The mean loss over a batch of logits, (rows, classes) row-major, and its gradient with respect to them, of the same
-    /// shape.
+    /// The mean loss over a batch of logits, (rows, classes) row-major, and its gradient with respect to the logits, of
+    /// the same shape.
     ///
-    /// With the target `t = (1 - s) onehot(label) + s / classes` and the weight `w` of its class, a row's loss is
-    /// `w (ln Σ_k exp(z_k) - Σ_k t_k z_k)`, with the largest logit taken out first; its gradient is
-    /// `w (softmax(z) - t) / rows`.
+    /// With the target `t = (1 - s) onehot(label) + s / classes` and the weight `w` of its class, a row's loss is `w
+    /// (ln Σ_k exp(z_k) - Σ_k t_k z_k)`, and its gradient is `w (softmax(z) - t) / rows`. The largest logit is
+    /// subtracted from all first, so that exp cannot overflow.
     pub fn loss_and_gradient(&self, logits: &[f32], labels: &[usize]) -> (f64, Vec<f32>) {
         let mut gradient = vec![0.0; logits.len()];
         let total = dispatch(LossAndGradient { loss: self, logits, labels, gradient: &mut gradient });
@@ -57,7 +58,7 @@ impl CrossEntropy {
     }
 }
 
-/// The sum of the rows' losses; their gradients are written into `gradient`, (rows, classes).
+/// Sums the rows' losses and writes their gradients into `gradient`, (rows, classes).
 struct LossAndGradient<'a> {
     loss: &'a CrossEntropy,
     logits: &'a [f32],
@@ -72,10 +73,10 @@ impl WithSimd for LossAndGradient<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> f64 {
         let Self { loss: &CrossEntropy { classes, smoothing, ref weights }, logits, labels, gradient } = self;
         let rows = labels.len() as f32;
-        let of_label = 1.0 - smoothing;
-        let of_each = smoothing / classes as f32;
+        let label_target = 1.0 - smoothing;
+        let smoothed_target = smoothing / classes as f32;
         let mut total = 0.0;
-        // A row in whole strips: exp(-∞) is 0, so that what is beyond the last class adds nothing.
+        // A row is padded with -∞ to whole strips: exp(-∞) is 0, so the padding adds nothing to the sum.
         let mut padded = vec![[f32::NEG_INFINITY; LANES]; strips(classes)];
         for ((logits, gradient), &label) in
             logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(labels)
@@ -83,49 +84,50 @@ impl WithSimd for LossAndGradient<'_> {
             let weight = weights.get(label).copied().unwrap_or(1.0);
             padded.as_flattened_mut()[..classes].copy_from_slice(logits);
 
-            let mut largest = simd.splat_f32s(f32::NEG_INFINITY);
+            let mut max_logit = simd.splat_f32s(f32::NEG_INFINITY);
             for strip in &padded {
-                largest = simd.max_f32s(largest, load::<S>(strip));
+                max_logit = simd.max_f32s(max_logit, load::<S>(strip));
             }
-            let largest = simd.reduce_max_f32s(largest);
-            let mut expected = of_label * (logits[label] - largest);
+            let max_logit = simd.reduce_max_f32s(max_logit);
+            let mut target_logit = label_target * (logits[label] - max_logit);
             if smoothing > 0.0 {
-                expected += of_each * logits.iter().map(|value| value - largest).sum::<f32>();
+                target_logit += smoothed_target * logits.iter().map(|value| value - max_logit).sum::<f32>();
             }
 
             let mut sum = simd.splat_f32s(0.0);
             for strip in &mut padded {
-                let exp = exp_of_negative(simd, simd.sub_f32s(load::<S>(strip), simd.splat_f32s(largest)));
+                let exp = exp_of_negative(simd, simd.sub_f32s(load::<S>(strip), simd.splat_f32s(max_logit)));
                 sum = simd.add_f32s(sum, exp);
                 *strip = store::<S>(exp);
             }
             let sum = simd.reduce_sum_f32s(sum);
-            total += f64::from(weight * (sum.ln() - expected));
+            total += f64::from(weight * (sum.ln() - target_logit));
 
-            let (scale, offset) = (simd.splat_f32s(weight / (sum * rows)), simd.splat_f32s(-weight * of_each / rows));
+            let scale = simd.splat_f32s(weight / (sum * rows));
+            let offset = simd.splat_f32s(-weight * smoothed_target / rows);
             for strip in &mut padded {
                 *strip = store::<S>(simd.mul_add_f32s(load::<S>(strip), scale, offset));
             }
             gradient.copy_from_slice(&padded.as_flattened()[..classes]);
-            gradient[label] -= weight * of_label / rows;
+            gradient[label] -= weight * label_target / rows;
             padded.as_flattened_mut()[classes..].fill(f32::NEG_INFINITY);
         }
         total
     }
 }
 
-/// `exp(x)` for x up to 0, to 2e-7 of it, the same bits on any machine; 0 below the smallest normal number.
+/// `exp(x)` for x ≤ 0, with a relative error of at most 2.4e-7; 0 below the smallest normal number.
 ///
-/// `exp(x) = 2ⁿ exp(r)` with the whole n nearest to x / ln 2. Polynomial and constants are those of Cephes' `expf`
-/// (Moshier 1992).
+/// `exp(x) = 2ⁿ exp(r)` with the integer n nearest to x / ln 2. The polynomial and the constants are those of Cephes'
+/// `expf` (Moshier 1992).
 #[inline(always)]
 fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    /// Added to a small number, the last bits are those of its nearest whole number.
+    /// 1.5 · 2²³: added to a small number, it leaves the nearest integer in the last bits.
     const ROUND: f32 = 12_582_912.0;
-    const SMALLEST: f32 = -87.3;
-    let number = simd.splat_f32s(ROUND);
-    let shifted = simd.mul_add_f32s(x, simd.splat_f32s(std::f32::consts::LOG2_E), number);
-    let n = simd.sub_f32s(shifted, number);
+    const MIN_X: f32 = -87.3;
+    let round = simd.splat_f32s(ROUND);
+    let shifted = simd.mul_add_f32s(x, simd.splat_f32s(std::f32::consts::LOG2_E), round);
+    let n = simd.sub_f32s(shifted, round);
     let r = simd.mul_add_f32s(n, simd.splat_f32s(-0.693_359_4), x);
     let r = simd.mul_add_f32s(n, simd.splat_f32s(2.121_944_4e-4), r);
     let mut polynomial = simd.splat_f32s(1.987_569_1e-4);
@@ -135,24 +137,29 @@ fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let polynomial = simd.mul_add_f32s(simd.mul_f32s(r, r), polynomial, r);
     let polynomial = simd.add_f32s(polynomial, simd.splat_f32s(1.0));
 
-    // 2ⁿ by its bits: n in the place of the exponent.
+    // 2ⁿ from its bits: n goes into the exponent.
     let bits: S::u32s = pulp::cast(shifted);
     let exponent = simd.add_u32s(bits, simd.splat_u32s(127));
     let power: S::f32s = pulp::cast(simd.wrapping_dyn_shl_u32s(exponent, simd.splat_u32s(23)));
-    // No comparison with a NaN holds: it stays one.
-    let is_too_small = simd.less_than_f32s(x, simd.splat_f32s(SMALLEST));
+    // A comparison with NaN is false, so NaN stays NaN.
+    let is_too_small = simd.less_than_f32s(x, simd.splat_f32s(MIN_X));
     simd.select_f32s(is_too_small, simd.splat_f32s(0.0), simd.mul_f32s(polynomial, power))
 }
 
-/// How many rows have their largest logit at their label; of equal logits the first counts, as in Keras's argmax.
-pub fn correct(logits: &[f32], labels: &[usize], classes: usize) -> usize {
-    logits.chunks_exact(classes).zip(labels).filter(|(row, label)| largest(row) == **label).count()
+/// How many rows have their largest logit at their label.
+pub fn count_correct(logits: &[f32], labels: &[usize], classes: usize) -> usize {
+    logits.chunks_exact(classes).zip(labels).filter(|(row, label)| argmax(row) == **label).count()
 }
 
-/// The index of the largest value, the first of equal ones.
-pub fn largest(row: &[f32]) -> usize {
-    let better = |best: usize, k: usize| if row[k] > row[best] { k } else { best };
-    (1..row.len()).fold(0, better)
+/// The index of the largest value, and the lowest index among equal ones, as numpy's argmax.
+pub fn argmax(row: &[f32]) -> usize {
+    let mut best = 0;
+    for k in 1..row.len() {
+        if row[k] > row[best] {
+            best = k;
+        }
+    }
+    best
 }
 
 #[cfg(test)]
@@ -172,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn exponentials_are_exact_to_two_units_and_the_same_with_any_vectors() {
+    fn exp_is_accurate_and_bit_identical_with_vectors_of_any_length() {
         struct Exp(Strip);
         impl WithSimd for Exp {
             type Output = Strip;
@@ -206,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn gradients_are_finite_differences_with_smoothing_and_weights() {
+    fn gradients_match_finite_differences_with_smoothing_and_weights() {
         let labels = [0, 2, 2, 1, 2];
         let logits: Vec<f32> = (0..15).map(|k| ((k * 7) % 11) as f32 / 4.0 - 1.0).collect();
         for smoothing in [0.0, 0.1, 0.4] {
@@ -228,15 +235,15 @@ mod tests {
     }
 
     #[test]
-    fn balanced_weights_are_scikit_learns() {
+    fn balanced_weights_match_scikit_learn() {
         let loss = CrossEntropy::new(3).weighted(ClassWeights::Balanced, &[0, 0, 0, 1, 1, 2]);
         assert_eq!(loss.weights, [6.0 / 9.0, 1.0, 2.0]);
     }
 
     #[test]
-    fn of_equal_logits_the_first_counts() {
-        assert_eq!(largest(&[0.0, 1.0, 1.0]), 1);
-        assert_eq!(correct(&[1.0, 1.0, 0.0, 2.0], &[0, 1], 2), 2);
-        assert_eq!(correct(&[1.0, 1.0], &[1], 2), 0);
+    fn argmax_is_the_first_of_equal_logits() {
+        assert_eq!(argmax(&[0.0, 1.0, 1.0]), 1);
+        assert_eq!(count_correct(&[1.0, 1.0, 0.0, 2.0], &[0, 1], 2), 2);
+        assert_eq!(count_correct(&[1.0, 1.0], &[1], 2), 0);
     }
 }

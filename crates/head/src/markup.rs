@@ -1,6 +1,6 @@
-//! Text as HTML and SVG show it.
+//! Escaping of text in HTML and SVG.
 
-/// The text with every character that could be markup replaced by its entity.
+/// The text with markup characters replaced by entities.
 pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,69 +1,69 @@
-//! How good a head is on a split: loss and accuracy, per class, its confusion matrix, and its calibration.
+//! A head's metrics on a split: loss, accuracy, per-class metrics, confusion matrix, calibration error.
 
 use feature_cache::ClassNames;
 use serde::{Deserialize, Serialize};
 
 use crate::confusion::{Cell, Confusion};
 use crate::data::Rows;
-use crate::fit::each_batch;
+use crate::fit::for_each_batch;
 use crate::interval::{Interval, wilson};
 use crate::kernels::Cores;
 use crate::layers::Classifier;
-use crate::loss::{CrossEntropy, largest};
+use crate::loss::{CrossEntropy, argmax};
 use crate::probability::confidence;
 
-/// Bins of confidence for the calibration error.
+/// Confidence bins of the expected calibration error.
 const BINS: usize = 15;
 
-/// A head's results on one split.
+/// A head's metrics on one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SplitMetrics {
-    /// Rows that it was evaluated on.
+    /// The number of rows.
     pub rows: usize,
     /// Mean cross-entropy.
     pub loss: f64,
-    /// Fraction of rows whose class is predicted.
+    /// Fraction of rows predicted correctly.
     pub accuracy: f64,
-    /// Where the accuracy on other rows of this kind would be.
+    /// 95 % Wilson interval of the accuracy.
     pub accuracy_interval: Interval,
     /// Top-3 accuracy: fraction of rows whose class is among the three with the largest probabilities.
     pub top_3: f64,
-    /// Expected calibration error (Guo et al. 2017): how far confidence is from accuracy, over 15 bins; of the plain
-    /// softmax.
+    /// Expected calibration error of the softmax of the logits (Guo et al. 2017): the difference between confidence and
+    /// accuracy, averaged over 15 bins.
     pub calibration_error: f64,
-    /// The same of the probabilities at the head's temperature; none where it has none.
+    /// Expected calibration error of the probabilities at the head's temperature; `None` for a head without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration_error_with_temperature: Option<f64>,
-    /// By class, in the order of the class indices.
+    /// Per-class metrics, in the order of the class indices.
     pub classes: Vec<ClassMetrics>,
     /// Rows by class and predicted class.
     pub confusion: Confusion,
 }
 
-/// A head's results for one class. A ratio whose denominator is 0 is 0.
+/// A head's metrics for one class. A ratio whose denominator is 0 is 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassMetrics {
-    /// The class.
-    pub class: String,
-    /// Of the rows that are predicted as this class, the fraction that are of it.
+    /// The class's name.
+    #[serde(rename = "class")]
+    pub name: String,
+    /// The fraction of the rows predicted as this class that are of this class.
     pub precision: f64,
-    /// Of the rows of this class, the fraction that are predicted as it.
+    /// The fraction of the rows of this class that are predicted as this class.
     pub recall: f64,
-    /// The harmonic mean of the two.
+    /// The harmonic mean of precision and recall.
     pub f1: f64,
     /// Rows of this class.
     pub support: usize,
 }
 
-/// Counts a head's results row by row: [`SplitMetrics`] in the making.
+/// Accumulates [`SplitMetrics`] batch by batch.
 #[derive(Debug)]
 pub struct MetricsBuilder<'a> {
     names: &'a ClassNames,
     temperature: Option<f32>,
     cross_entropy: CrossEntropy,
     rows: usize,
-    /// The sum over the rows.
-    loss: f64,
+    total_loss: f64,
     correct: usize,
     in_top_3: usize,
     bins: Bins,
@@ -72,15 +72,15 @@ pub struct MetricsBuilder<'a> {
 }
 
 impl<'a> MetricsBuilder<'a> {
-    /// Without a row yet. The temperature of the probabilities, if there is one, counts for
-    /// [`SplitMetrics::calibration_error_with_temperature`] alone.
+    /// Begins without rows. The head's temperature is used for [`SplitMetrics::calibration_error_with_temperature`]
+    /// only.
     pub fn new(names: &'a ClassNames, temperature: Option<f32>) -> Self {
         Self {
             names,
             temperature,
             cross_entropy: CrossEntropy::new(names.len()),
             rows: 0,
-            loss: 0.0,
+            total_loss: 0.0,
             correct: 0,
             in_top_3: 0,
             bins: Bins::default(),
@@ -89,18 +89,19 @@ impl<'a> MetricsBuilder<'a> {
         }
     }
 
-    /// Counts rows: their logits, (rows, classes) row-major, and their labels, which are indices of the names.
+    /// Adds rows: their logits, (rows, classes) row-major, and their labels, which are indices of the names.
     pub fn add(&mut self, logits: &[f32], labels: &[usize]) {
         self.rows += labels.len();
-        self.loss += self.cross_entropy.loss_and_gradient(logits, labels).0 * labels.len() as f64;
+        self.total_loss += self.cross_entropy.loss_and_gradient(logits, labels).0 * labels.len() as f64;
         for (logits, &label) in logits.chunks_exact(self.names.len()).zip(labels) {
-            let predicted = largest(logits);
+            let predicted = argmax(logits);
             let cell = Cell { class: label, predicted, rows: 1 };
             self.confusion.add(cell).expect("labels and logits are those of the classes");
             self.correct += usize::from(predicted == label);
-            // Of equal logits the first counts, as for the accuracy.
-            let before = (0..logits.len()).filter(|&k| (logits[k], label) > (logits[label], k)).count();
-            self.in_top_3 += usize::from(before < 3);
+            // Among equal logits the lower index ranks first, as in argmax.
+            let ranked_before = |k: usize| logits[k] > logits[label] || (logits[k] == logits[label] && k < label);
+            let rank = (0..logits.len()).filter(|&k| ranked_before(k)).count();
+            self.in_top_3 += usize::from(rank < 3);
             self.bins.add(confidence(logits, 1.0), predicted == label);
             if let Some(temperature) = self.temperature {
                 self.bins_with_temperature.add(confidence(logits, temperature), predicted == label);
@@ -108,12 +109,12 @@ impl<'a> MetricsBuilder<'a> {
         }
     }
 
-    /// The results of the rows that were added. Without any, the means are NaN.
+    /// The metrics of the added rows. Without rows, the means are NaN.
     pub fn finish(self) -> SplitMetrics {
         let rows = self.rows as f64;
         SplitMetrics {
             rows: self.rows,
-            loss: self.loss / rows,
+            loss: self.total_loss / rows,
             accuracy: self.correct as f64 / rows,
             accuracy_interval: wilson(self.correct, self.rows),
             top_3: self.in_top_3 as f64 / rows,
@@ -129,11 +130,11 @@ impl SplitMetrics {
     /// Evaluates the classifier on the rows, whose labels are indices of `names`.
     pub fn measure(classifier: &Classifier, rows: &Rows<'_>, names: &ClassNames, temperature: Option<f32>) -> Self {
         let mut builder = MetricsBuilder::new(names, temperature);
-        each_batch(Cores::of_caller(), classifier, rows, |logits, labels| builder.add(logits, labels));
+        for_each_batch(Cores::for_caller(), classifier, rows, |logits, labels| builder.add(logits, labels));
         builder.finish()
     }
 
-    /// The classes, those with the lowest F1 first.
+    /// The classes by ascending F1.
     pub fn weakest_classes(&self) -> Vec<&ClassMetrics> {
         let mut classes: Vec<&ClassMetrics> = self.classes.iter().collect();
         classes.sort_by(|a, b| a.f1.total_cmp(&b.f1));
@@ -151,10 +152,10 @@ fn class_metrics(confusion: &Confusion, names: &ClassNames) -> Vec<ClassMetrics>
     }
     let ratio = |part: usize, whole: usize| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
     let mut classes = Vec::with_capacity(names.len());
-    for (k, class) in names.iter().enumerate() {
+    for (k, name) in names.iter().enumerate() {
         let correct = confusion.rows(k, k);
         classes.push(ClassMetrics {
-            class: class.to_owned(),
+            name: name.to_owned(),
             precision: ratio(correct, predicted[k]),
             recall: ratio(correct, support[k]),
             f1: ratio(2 * correct, support[k] + predicted[k]),
@@ -164,7 +165,7 @@ fn class_metrics(confusion: &Confusion, names: &ClassNames) -> Vec<ClassMetrics>
     classes
 }
 
-/// Rows by the confidence of their prediction: bin k from k / 15 to (k + 1) / 15.
+/// Rows by the confidence of their prediction: bin k is from k / 15 to (k + 1) / 15.
 #[derive(Debug, Default)]
 struct Bins([Bin; BINS]);
 
@@ -183,7 +184,7 @@ impl Bins {
         bin.correct += usize::from(correct);
     }
 
-    /// The difference between mean confidence and accuracy, averaged over the rows.
+    /// The expected calibration error.
     fn error(&self) -> f64 {
         let rows: usize = self.0.iter().map(|bin| bin.rows).sum();
         let difference: f64 = self.0.iter().map(|bin| (bin.confidence - bin.correct as f64).abs()).sum();
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_third_most_probable_class_counts_and_the_fourth_does_not() {
+    fn top_3_accuracy_includes_the_third_class_and_not_the_fourth() {
         let (classifier, names) = identity(5);
         let features = [[5., 4., 3., 2., 1.], [5., 4., 3., 2., 1.], [1., 1., 1., 1., 1.], [1., 1., 1., 1., 1.]];
         let rows = Rows::new(features.iter().map(|row| &row[..]).collect(), vec![2, 3, 2, 3]);

@@ -1,7 +1,8 @@
-//! Rows whose label is doubtful: those that heads trained on the other rows find least probable.
+//! Doubtful labels: those that a head trained on other rows finds least probable.
 //!
-//! The rows are split into folds, each class evenly. A head is trained on all folds but one and evaluated on that one, so
-//! that no row is evaluated by a head that was trained on its label (out-of-fold loss, as in Northcutt et al. 2021).
+//! The rows are split into folds, each class evenly. For each fold a head is trained on the other folds and predicts
+//! the rows of this one, so no head predicts a row that it was trained on (out-of-fold predictions, as in Northcutt et
+//! al. 2021).
 
 use std::num::NonZeroUsize;
 
@@ -11,17 +12,17 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::data::Rows;
-use crate::fit::{FitError, HeadSpec, TrainData, each_batch, fit_together};
+use crate::fit::{FitData, FitError, HeadSpec, fit_together, for_each_batch};
 use crate::kernels::Cores;
 use crate::layers::Classifier;
-use crate::loss::largest;
+use crate::loss::argmax;
 use crate::sampler::EpochOrder;
 use crate::settings::FitConfig;
 
-/// What a head that was trained on the other folds predicts for a row.
+/// The prediction for a row by a head that was trained on the other folds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct OutOfFold {
-    /// The row.
+pub struct OutOfFoldPrediction {
+    /// The row's number.
     pub row: usize,
     /// Its label.
     pub label: usize,
@@ -33,49 +34,64 @@ pub struct OutOfFold {
     pub loss: f64,
 }
 
-/// The out-of-fold prediction for each row, the most doubtful label first.
+/// How the heads of [`predict_out_of_fold`] are trained.
+#[derive(Debug, Clone, Copy)]
+pub struct CrossValidation {
+    /// Settings of training.
+    pub config: FitConfig,
+    /// Batch size, in rows.
+    pub batch_size: NonZeroUsize,
+    /// Number of folds.
+    pub folds: usize,
+    /// Seed of the folds, the initial weights and the shuffling.
+    pub seed: u64,
+}
+
+/// The out-of-fold prediction for each row, by descending loss: the most doubtful label first.
 ///
 /// # Errors
 /// When a head's loss is no longer finite.
-pub fn out_of_fold(
+pub fn predict_out_of_fold(
     rows: &Rows<'_>,
     classes: usize,
-    config: FitConfig,
-    batch_size: NonZeroUsize,
-    folds: usize,
-    seed: u64,
-) -> Result<Vec<OutOfFold>, FitError> {
-    let fold_of = assign_folds(rows, classes, folds, seed);
-    let of_fold = |fold: usize| -> Result<Vec<OutOfFold>, FitError> {
-        let (inside, outside): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|&row| fold_of[row] == fold);
+    settings: &CrossValidation,
+) -> Result<Vec<OutOfFoldPrediction>, FitError> {
+    let &CrossValidation { config, batch_size, folds, seed } = settings;
+    let fold_by_row = assign_folds(rows, classes, folds, seed);
+    let predict_fold = |fold: usize| -> Result<Vec<OutOfFoldPrediction>, FitError> {
+        let (inside, outside): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|&row| fold_by_row[row] == fold);
         if inside.is_empty() || outside.is_empty() {
             return Ok(Vec::new());
         }
         let (train, held_out) = (rows.select(&outside), rows.select(&inside));
         let classifier = Classifier::new(train.columns(), &[], classes, seed);
         let order = EpochOrder::Shuffled { seed };
-        let data = TrainData { train: &train, validation: &held_out, order, views: None, batch_size };
+        let data = FitData { train: &train, validation: &held_out, order, view_sampler: None, batch_size };
+        // `fit_together` with one head, since the folds already use all cores.
         let trained = fit_together(vec![HeadSpec { classifier, config, seed }], data);
 
         let mut predictions = Vec::with_capacity(inside.len());
         for trained in trained {
-            each_batch(Cores::One, &trained?.classifier, &held_out, |logits, labels| {
+            let mut numbers = inside.iter();
+            for_each_batch(Cores::One, &trained?.classifier, &held_out, |logits, labels| {
                 for (logits, &label) in logits.chunks_exact(classes).zip(labels) {
-                    predictions.push(OutOfFold::new(inside[predictions.len()], label, logits));
+                    let &row = numbers.next().expect("a number for each row");
+                    predictions.push(OutOfFoldPrediction::new(row, label, logits));
                 }
             });
         }
         Ok(predictions)
     };
-    let by_fold: Vec<Vec<OutOfFold>> = (0..folds).into_par_iter().map(of_fold).collect::<Result<_, _>>()?;
+    let by_fold: Vec<Vec<OutOfFoldPrediction>> =
+        (0..folds).into_par_iter().map(predict_fold).collect::<Result<_, _>>()?;
     let mut predictions = by_fold.concat();
     predictions.sort_by(|a, b| b.loss.total_cmp(&a.loss).then(a.row.cmp(&b.row)));
     Ok(predictions)
 }
 
-impl OutOfFold {
+impl OutOfFoldPrediction {
     fn new(row: usize, label: usize, logits: &[f32]) -> Self {
-        let predicted = largest(logits);
+        let predicted = argmax(logits);
         let total: f64 = logits.iter().map(|logit| f64::from(logit - logits[predicted]).exp()).sum();
         let loss = total.ln() - f64::from(logits[label] - logits[predicted]);
         Self { row, label, predicted, confidence: 1.0 / total, loss }
@@ -85,16 +101,16 @@ impl OutOfFold {
 /// The fold of each row: the rows of each class are shuffled by seed and assigned to the folds in turn.
 fn assign_folds(rows: &Rows<'_>, classes: usize, folds: usize, seed: u64) -> Vec<usize> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut fold_of = vec![0; rows.len()];
+    let mut fold_by_row = vec![0; rows.len()];
     let mut next = 0;
-    for mut of_class in rows.by_class(classes) {
-        of_class.shuffle(&mut random);
-        for row in of_class {
-            fold_of[row] = next % folds;
+    for mut class_rows in rows.by_class(classes) {
+        class_rows.shuffle(&mut random);
+        for row in class_rows {
+            fold_by_row[row] = next % folds;
             next += 1;
         }
     }
-    fold_of
+    fold_by_row
 }
 
 #[cfg(test)]
@@ -111,7 +127,8 @@ mod tests {
         let mut rows = Rows::new(features, (0..90).map(|k| k % 3).collect());
         (rows.labels[10], rows.labels[44]) = (2, 0);
         let config = FitConfig::new(Positive::new("learning rate", 0.05).unwrap(), NonZeroUsize::new(20).unwrap());
-        let predictions = out_of_fold(&rows, 3, config, NonZeroUsize::new(8).unwrap(), 5, 1).unwrap();
+        let settings = CrossValidation { config, batch_size: NonZeroUsize::new(8).unwrap(), folds: 5, seed: 1 };
+        let predictions = predict_out_of_fold(&rows, 3, &settings).unwrap();
         assert_eq!(predictions.len(), 90);
         let mut suspects = [predictions[0].row, predictions[1].row];
         suspects.sort_unstable();
@@ -124,13 +141,15 @@ mod tests {
     }
 
     #[test]
-    fn folds_have_their_share_of_each_class() {
+    fn folds_have_an_equal_share_of_each_class() {
         let labels: Vec<usize> = (0..103).map(|k| usize::from(k % 4 == 0)).collect();
         let rows = Rows::new(vec![&[][..]; 103], labels.clone());
-        let fold_of = assign_folds(&rows, 2, 5, 3);
+        let fold_by_row = assign_folds(&rows, 2, 5, 3);
         for class in 0..2 {
-            let counts: Vec<usize> =
-                (0..5).map(|fold| (0..103).filter(|&k| labels[k] == class && fold_of[k] == fold).count()).collect();
+            let mut counts = [0; 5];
+            for (&label, &fold) in labels.iter().zip(&fold_by_row) {
+                counts[fold] += usize::from(label == class);
+            }
             assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
         }
     }

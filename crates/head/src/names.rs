@@ -1,16 +1,16 @@
-//! Enums whose values have names, the same on the command line, in JSON and in messages.
+//! Enums whose values have the same names on the command line, in JSON and in messages.
 
-/// A text that names none of the values that it could.
+/// A text that is not the name of a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found {found:?}")]
 pub struct UnknownName {
-    /// What can be written.
+    /// What is accepted.
     pub expected: String,
-    /// What was written.
+    /// The text that was found.
     pub found: String,
 }
 
-/// Declares an enum with a name for each of its values, and `NAMES`, `Display`, `FromStr` and serde's traits by them.
+/// Declares an enum with a name for each value, with `NAMES`, `Display`, `FromStr` and serde's traits.
 macro_rules! named_enum {
     (
         $(#[$about:meta])*

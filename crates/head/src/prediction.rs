@@ -1,11 +1,11 @@
-//! What a run's head says of new rows: classes with their probabilities, and whether a row is like the training rows at all.
+//! Predictions for new rows: classes with their probabilities, and whether a row is unlike the training rows.
 
 use feature_cache::ClassNames;
 
 use crate::calibration::Calibration;
 use crate::data::Rows;
 use crate::layers::Classifier;
-use crate::loss::largest;
+use crate::loss::argmax;
 use crate::probability::probabilities;
 use crate::run::Run;
 
@@ -17,18 +17,18 @@ pub struct Predictor {
     calibration: Option<Calibration>,
 }
 
-/// What a head says of one row.
+/// The prediction for one row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
-    /// (classes,): the head's own outputs, which order the classes.
+    /// (classes,): the head's outputs.
     pub logits: Vec<f32>,
-    /// (classes,): the softmax of logits / temperature; of the logits where the head has no temperature.
+    /// (classes,): softmax(logits / temperature). Without calibration, the temperature is 1.
     pub probabilities: Vec<f32>,
     /// The index of the largest logit, the first of equal ones.
     pub class: usize,
-    /// How unlike the training rows the row is, the higher the more; none where the head cannot tell.
+    /// The score: the higher, the more unlike the training rows. `None` for a head without calibration.
     pub unfamiliarity: Option<f32>,
-    /// Whether that is above the head's threshold; none where the head cannot tell.
+    /// Whether the score is above the head's threshold. `None` for a head without calibration.
     pub unfamiliar: Option<bool>,
 }
 
@@ -42,21 +42,21 @@ pub struct ClassProbability {
 }
 
 impl Predictor {
-    /// The head of a run.
+    /// A predictor with the head of a run.
     pub fn new(run: &Run) -> Self {
         Self::from_parts(run.config.class_indices.clone(), run.classifier.clone(), run.calibration.clone())
     }
 
-    /// A head from its parts: the names of its classes, in the order of its logits, and what it is calibrated with, if it is.
+    /// A predictor from its parts. The names of the classes are in the order of the logits.
     ///
     /// # Panics
-    /// When there are not as many names as logits.
+    /// When the number of names is not the number of logits.
     pub fn from_parts(classes: ClassNames, classifier: Classifier, calibration: Option<Calibration>) -> Self {
         assert_eq!(classes.len(), classifier.classes(), "a name for each class");
         Self { classes, classifier, calibration }
     }
 
-    /// The names of the classes, by index.
+    /// The names of the classes, in the order of the logits.
     pub fn classes(&self) -> &ClassNames {
         &self.classes
     }
@@ -76,16 +76,16 @@ impl Predictor {
         self.calibration.as_ref().map_or(1.0, |calibration| calibration.constants.temperature)
     }
 
-    /// What the head is calibrated with; none if it is not.
+    /// The head's calibration; `None` if it has none.
     pub fn calibration(&self) -> Option<&Calibration> {
         self.calibration.as_ref()
     }
 
-    /// The predictions of these rows, each of [`Predictor::inputs`] features, in their order, computed on the caller's core.
-    /// A row's prediction is to the bit the same whatever the other rows are, and however many.
+    /// The predictions for these rows, in order, computed on the caller's core. A row's prediction is bit-identical
+    /// whatever the other rows are.
     ///
     /// # Panics
-    /// When a row has another length.
+    /// When the length of a row is not [`Predictor::inputs`].
     pub fn predict(&self, rows: &[&[f32]]) -> Vec<Prediction> {
         assert!(rows.iter().all(|row| row.len() == self.inputs()), "rows of {} features", self.inputs());
         let logits = self.classifier.logits(rows);
@@ -97,7 +97,7 @@ impl Predictor {
             predictions.push(Prediction {
                 logits: logits.to_vec(),
                 probabilities: probabilities(logits, temperature),
-                class: largest(logits),
+                class: argmax(logits),
                 unfamiliarity,
                 unfamiliar: self
                     .calibration
@@ -109,27 +109,26 @@ impl Predictor {
         predictions
     }
 
-    /// The [`Prediction::unfamiliarity`] of any number of rows, on all threads of the rayon pool; none where the head cannot
-    /// tell. However many rows there are, only a window of them is in memory.
+    /// The [`Prediction::unfamiliarity`] of each row, computed on all threads of the rayon pool; `None` for a head
+    /// without calibration. At most a window of rows is in memory.
     pub fn unfamiliarity(&self, rows: &Rows<'_>) -> Option<Vec<f32>> {
-        Some(self.calibration.as_ref()?.scores_of(&self.classifier, rows))
+        Some(self.calibration.as_ref()?.par_scores(&self.classifier, rows))
     }
 
-    /// The fraction of these rows that are unlike the training rows; none where the head cannot tell.
+    /// The fraction of these rows that are unfamiliar; `None` for a head without calibration.
     pub fn unfamiliar_fraction(&self, rows: &Rows<'_>) -> Option<f64> {
         let calibration = self.calibration.as_ref()?;
-        let scores = calibration.scores_of(&self.classifier, rows);
+        let scores = calibration.par_scores(&self.classifier, rows);
         let unfamiliar = scores.iter().filter(|&&score| calibration.is_unfamiliar(score)).count();
         Some(unfamiliar as f64 / rows.len().max(1) as f64)
     }
 }
 
 impl Prediction {
-    /// The `count` classes with the largest logits, the largest first and of equal ones the first; all classes where there are
-    /// no more.
+    /// The `count` most probable classes, by descending logit, then by index; all classes if there are no more.
     pub fn top(&self, count: usize) -> Vec<ClassProbability> {
         let mut classes: Vec<usize> = (0..self.logits.len()).collect();
-        // A stable sort: of equal logits the lower index stays ahead, and -0 is made equal to 0.
+        // The sort is stable, so among equal logits the lower index stays first. Adding 0 turns -0 into 0.
         let logit = |class: usize| self.logits[class] + 0.0;
         classes.sort_by(|&a, &b| logit(b).total_cmp(&logit(a)));
         classes.truncate(count);
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_ordered_by_logits_and_of_equal_ones_the_first_is_ahead() {
+    fn classes_are_ordered_by_logit_then_by_index() {
         let predictions = identity(4).predict(&[&[-0.0, 2.0, 0.0, 2.0], &[1.0; 4]]);
         let order = |prediction: &Prediction, count| -> Vec<usize> {
             prediction.top(count).into_iter().map(|top| top.class).collect()

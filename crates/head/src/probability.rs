@@ -1,6 +1,6 @@
-//! What logits say: probabilities of classes at a temperature, and how sure a head is of any of its classes.
+//! Probabilities, confidence and energy from logits.
 
-use crate::loss::largest;
+use crate::loss::argmax;
 
 /// The probability of each class, (classes,): the softmax of `logits / temperature`.
 pub fn probabilities(logits: &[f32], temperature: f32) -> Vec<f32> {
@@ -9,24 +9,24 @@ pub fn probabilities(logits: &[f32], temperature: f32) -> Vec<f32> {
     powers.iter().map(|power| (power / sum) as f32).collect()
 }
 
-/// The probability of the predicted class: the largest of the [`probabilities`].
+/// The probability of the predicted class, the largest of the [`probabilities`].
 pub fn confidence(logits: &[f32], temperature: f32) -> f64 {
     1.0 / powers(logits, temperature).sum::<f64>()
 }
 
-/// The energy of a row, -ln Σ exp(logit), at temperature 1 (Liu et al. 2020): high where no logit is large.
+/// The energy of a row, -ln Σ exp(logit), at temperature 1 (Liu et al. 2020): high if no logit is large.
 pub fn energy(logits: &[f32]) -> f64 {
-    -(f64::from(max(logits)) + powers(logits, 1.0).sum::<f64>().ln())
+    -(f64::from(max_logit(logits)) + powers(logits, 1.0).sum::<f64>().ln())
 }
 
-/// exp((logit - largest) / temperature) of each logit: no power overflows, and one of them is 1.
+/// `exp((logit - max_logit) / temperature)` of each logit. The largest is 1, so exp cannot overflow.
 fn powers(logits: &[f32], temperature: f32) -> impl Iterator<Item = f64> {
-    let (max, temperature) = (f64::from(max(logits)), f64::from(temperature));
-    logits.iter().map(move |&logit| ((f64::from(logit) - max) / temperature).exp())
+    let (max_logit, temperature) = (f64::from(max_logit(logits)), f64::from(temperature));
+    logits.iter().map(move |&logit| ((f64::from(logit) - max_logit) / temperature).exp())
 }
 
-fn max(logits: &[f32]) -> f32 {
-    logits.get(largest(logits)).copied().unwrap_or(0.0)
+fn max_logit(logits: &[f32]) -> f32 {
+    logits.get(argmax(logits)).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]

@@ -1,86 +1,91 @@
-//! In which order an epoch takes the training rows, and which augmented view of its photo each of them is.
+//! The order of the training rows in an epoch, and which view stands in for each.
 //!
-//! Rows are shuffled anew for each epoch. More of them than memory should hold are shuffled in two steps: blocks of
-//! neighbouring rows are put in a random order and taken a window at a time, and the rows of a window are shuffled
-//! among themselves. So the file is read by blocks and a window's memory is given back before the next one, while a
-//! batch still mixes rows from all over the file.
+//! Rows are shuffled for each epoch. If there are more rows than fit into memory, they are shuffled in two steps: first
+//! blocks of neighbouring rows, then, window by window, the rows of the blocks in the window. So the file is read in
+//! blocks and a window's memory is released before the next window is read, while a batch still mixes rows from the
+//! whole file.
 
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Neighbouring rows that are read together where there are many: 2 MB of 2048 features.
+/// Neighbouring rows that are read together if there are more than fit into memory: 2 MB of 2048 features.
 const BLOCK: usize = 256;
 
-/// In which order each epoch takes the training rows.
+/// The order of the training rows in each epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EpochOrder {
-    /// Shuffled anew for each epoch.
+    /// Shuffled for each epoch.
     Shuffled {
         /// The same seed gives the same orders.
         seed: u64,
     },
-    /// These rows in this order, in every epoch.
+    /// These row numbers in this order, in every epoch.
     Fixed(Vec<usize>),
 }
 
-/// Gives the order of the rows, epoch by epoch.
+/// The order of the rows, epoch by epoch.
 #[derive(Debug, Clone)]
 pub struct RowSampler {
-    rows: Vec<usize>,
+    row_numbers: Vec<usize>,
     random: Option<ChaCha8Rng>,
     window: usize,
 }
 
 impl RowSampler {
-    /// For `count` rows, of which memory should hold no more than a `window` ([`WINDOW`](crate::data::WINDOW) where there
-    /// are no views).
-    pub fn new(order: EpochOrder, count: usize, window: usize) -> Self {
+    /// For `row_count` rows, of which at most a `window` should be in memory ([`WINDOW`](crate::data::WINDOW) without
+    /// views).
+    pub fn new(order: EpochOrder, row_count: usize, window: usize) -> Self {
         match order {
-            EpochOrder::Fixed(rows) => Self { rows, random: None, window },
+            EpochOrder::Fixed(row_numbers) => Self { row_numbers, random: None, window },
             EpochOrder::Shuffled { seed } => {
                 let mut random = ChaCha8Rng::seed_from_u64(seed);
-                // The start of the weights is drawn from stream 0.
+                // Stream 0 draws the initial weights.
                 random.set_stream(1);
-                Self { rows: (0..count).collect(), random: Some(random), window }
+                Self { row_numbers: (0..row_count).collect(), random: Some(random), window }
             }
         }
     }
 
-    /// The rows of the next epoch.
+    /// The row numbers of the next epoch, in order.
     pub fn next_epoch(&mut self) -> &[usize] {
-        let Some(random) = &mut self.random else { return &self.rows };
-        if self.rows.len() > self.window {
-            let mut blocks: Vec<usize> = (0..self.rows.len()).step_by(BLOCK).collect();
-            blocks.shuffle(random);
-            let end = self.rows.len();
-            self.rows = blocks.into_iter().flat_map(|start| start..end.min(start + BLOCK)).collect();
+        let Some(random) = &mut self.random else { return &self.row_numbers };
+        let row_count = self.row_numbers.len();
+        if row_count > self.window {
+            let mut block_starts: Vec<usize> = (0..row_count).step_by(BLOCK).collect();
+            block_starts.shuffle(random);
+            self.row_numbers.clear();
+            for start in block_starts {
+                self.row_numbers.extend(start..row_count.min(start + BLOCK));
+            }
         }
-        self.rows.chunks_mut(self.window).for_each(|window| window.shuffle(random));
-        &self.rows
+        for window in self.row_numbers.chunks_mut(self.window) {
+            window.shuffle(random);
+        }
+        &self.row_numbers
     }
 }
 
-/// Draws which of its photo's augmented views a training row is, row by row.
+/// Draws a view number for each training row.
 #[derive(Debug, Clone)]
 pub struct ViewSampler {
     random: ChaCha8Rng,
-    count: usize,
+    view_count: usize,
 }
 
 impl ViewSampler {
-    /// Draws from the first `count` views; none for 0, when heads train on the photos as they are. The same seed draws the
-    /// same views.
-    pub fn new(count: usize, seed: u64) -> Option<Self> {
+    /// Draws from the first `view_count` views; `None` for 0: heads train on the photos themselves. The same seed draws
+    /// the same views.
+    pub fn new(view_count: usize, seed: u64) -> Option<Self> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        // Streams 0, 1 and 2 are those of the weights' start, the order of the rows and dropout.
+        // Stream 0 draws the initial weights, stream 1 the order of the rows, stream 2 dropout.
         random.set_stream(3);
-        (count > 0).then_some(Self { random, count })
+        (view_count > 0).then_some(Self { random, view_count })
     }
 
-    /// The number of the next row's view.
+    /// The view number for the next row.
     pub(crate) fn draw(&mut self) -> usize {
-        self.random.random_range(0..self.count)
+        self.random.random_range(0..self.view_count)
     }
 }
 
@@ -90,7 +95,7 @@ mod tests {
     use crate::data::WINDOW;
 
     #[test]
-    fn every_epoch_draws_other_views_and_in_the_end_all_of_them() {
+    fn views_are_drawn_evenly_and_differ_between_epochs() {
         assert!(ViewSampler::new(0, 5).is_none());
         let mut sampler = ViewSampler::new(4, 5).unwrap();
         let mut again = sampler.clone();
@@ -107,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_takes_each_of_many_rows_once_window_by_window() {
+    fn an_epoch_has_each_row_once_and_few_blocks_in_a_window() {
         let count = 2 * WINDOW + 1000;
         let mut sampler = RowSampler::new(EpochOrder::Shuffled { seed: 5 }, count, WINDOW);
         let (first, second) = (sampler.next_epoch().to_vec(), sampler.next_epoch().to_vec());
@@ -119,7 +124,7 @@ mod tests {
                 blocks.dedup();
                 blocks
             };
-            // A window reads few blocks, from all over the file; a batch mixes many of them.
+            // A window has few blocks, from the whole file; a batch mixes many of them.
             let window = blocks(&order[..WINDOW]);
             assert!(window.len() <= WINDOW / BLOCK + 1, "{}", window.len());
             assert!(window.iter().any(|&block| block > count / BLOCK / 2));

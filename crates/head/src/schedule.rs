@@ -1,4 +1,4 @@
-//! How the learning rate changes while a head is trained.
+//! Learning rate schedules.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -8,33 +8,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::UnknownName;
 
-/// What the learning rate is multiplied by, from step to step. Written as `constant`, `cosine` or
-/// `step:EPOCHS[:FACTOR]`.
+/// The factor of the learning rate in each step. As text: `constant`, `cosine` or `step:EPOCHS[:FACTOR]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Schedule {
-    /// 1 throughout.
+    /// Always 1.
     #[default]
     Constant,
     /// From 1 down to 0 along half a cosine over the whole training (Loshchilov and Hutter 2016, without restarts;
     /// Keras's `CosineDecay`).
     Cosine,
-    /// `factor` to the power of the number of times that `epochs` epochs are over.
-    Step {
+    /// Multiplied by `factor` after every `epochs` epochs (PyTorch's StepLR).
+    StepDecay {
         /// Epochs between two changes.
         epochs: NonZeroUsize,
-        /// What each change multiplies by: above 0, at most 1.
+        /// The factor of each change: above 0, at most 1.
         factor: f64,
     },
 }
 
-/// The factor of a step schedule that names none.
+/// The factor of a step schedule when none is given.
 const DEFAULT_STEP_FACTOR: f64 = 0.1;
 
-/// How far training has come.
+/// The position of a step in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Steps done since the start, over all epochs.
+    /// Steps done, over all epochs.
     pub step: usize,
     /// Steps of one epoch.
     pub steps_per_epoch: usize,
@@ -43,7 +42,7 @@ pub struct Progress {
 }
 
 impl Schedule {
-    /// What to multiply the learning rate of the next step by: from 0 to 1.
+    /// The factor of the learning rate for the next step, from 0 to 1.
     pub fn factor(self, progress: Progress) -> f64 {
         let Progress { step, steps_per_epoch, epochs } = progress;
         match self {
@@ -52,7 +51,7 @@ impl Schedule {
                 let done = step as f64 / (steps_per_epoch * epochs).max(1) as f64;
                 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
             }
-            Self::Step { epochs, factor } => factor.powi((step / steps_per_epoch.max(1) / epochs) as i32),
+            Self::StepDecay { epochs, factor } => factor.powi((step / steps_per_epoch.max(1) / epochs) as i32),
         }
     }
 }
@@ -62,7 +61,7 @@ impl fmt::Display for Schedule {
         match self {
             Self::Constant => f.write_str("constant"),
             Self::Cosine => f.write_str("cosine"),
-            Self::Step { epochs, factor } => write!(f, "step:{epochs}:{factor}"),
+            Self::StepDecay { epochs, factor } => write!(f, "step:{epochs}:{factor}"),
         }
     }
 }
@@ -72,7 +71,7 @@ impl FromStr for Schedule {
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
         let unknown = || UnknownName {
-            expected: "constant, cosine, or step:EPOCHS[:FACTOR] as in step:5:0.1".to_owned(),
+            expected: "constant, cosine, or step:EPOCHS[:FACTOR], as in step:5:0.1".to_owned(),
             found: text.to_owned(),
         };
         let mut parts = text.split(':');
@@ -88,7 +87,7 @@ impl FromStr for Schedule {
                 if !(factor > 0.0 && factor <= 1.0) {
                     return Err(unknown());
                 }
-                Self::Step { epochs, factor }
+                Self::StepDecay { epochs, factor }
             }
             _ => return Err(unknown()),
         };
@@ -115,8 +114,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn schedules_are_read_as_they_are_written() {
-        let step = Schedule::Step { epochs: NonZeroUsize::new(5).unwrap(), factor: 0.1 };
+    fn schedules_survive_a_round_trip_through_text() {
+        let step = Schedule::StepDecay { epochs: NonZeroUsize::new(5).unwrap(), factor: 0.1 };
         assert_eq!("step:5".parse(), Ok(step));
         for schedule in [Schedule::Constant, Schedule::Cosine, step] {
             assert_eq!(schedule.to_string().parse(), Ok(schedule));
@@ -135,7 +134,7 @@ mod tests {
         for (step, factor) in cosine {
             assert!((at(Schedule::Cosine, step) - factor).abs() < 1e-12, "{step}");
         }
-        let step = Schedule::Step { epochs: NonZeroUsize::new(2).unwrap(), factor: 0.5 };
+        let step = Schedule::StepDecay { epochs: NonZeroUsize::new(2).unwrap(), factor: 0.5 };
         assert_eq!([0, 19, 20, 39].map(|k| at(step, k)), [1.0, 1.0, 0.5, 0.5]);
     }
 }

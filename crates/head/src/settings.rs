@@ -1,4 +1,4 @@
-//! How a head is trained, checked before any data is read.
+//! The settings of a head and of its training, checked before any data is read.
 
 use std::num::NonZeroUsize;
 
@@ -11,20 +11,20 @@ use crate::schedule::Schedule;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{name} {value}: must be {allowed}")]
 pub struct OutOfRange {
-    /// The setting, as the caller calls it.
+    /// The setting, as in `--dropout`.
     pub name: &'static str,
-    /// The value that was asked for.
+    /// The value that was given.
     pub value: f64,
-    /// The range that it must be in, in words.
+    /// The allowed range, in words.
     pub allowed: &'static str,
 }
 
-/// A finite number above 0, as float32 too: a learning rate, a weight decay, a norm.
+/// A number that is finite and above 0, also as float32: a learning rate, a weight decay, a norm.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Positive(f64);
 
-/// A number from 0 up to, and without, 1: a dropout rate, an amount of label smoothing.
+/// A number in [0, 1): a dropout rate, an amount of label smoothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Fraction(f64);
@@ -39,9 +39,9 @@ impl Positive {
     /// # Errors
     /// When it is not finite and positive, as float64 or as float32.
     pub fn new(name: &'static str, value: f64) -> Result<Self, OutOfRange> {
-        // Training computes with the float32 value: that too must be neither 0 nor infinite.
+        // Training computes with the float32 value, which must be neither 0 nor infinite.
         let single = value as f32;
-        let allowed = "finite and positive, 0.01 say";
+        let allowed = "finite and positive, such as 0.01";
         if single.is_finite() && single > 0.0 { Ok(Self(value)) } else { Err(OutOfRange { name, value, allowed }) }
     }
 
@@ -100,19 +100,19 @@ impl TryFrom<f64> for Fraction {
 }
 
 named_enum! {
-    /// How much a training row counts by its class.
+    /// The weight of each class in the training loss.
     #[derive(Default)]
     pub enum ClassWeights {
-        /// Every row counts the same.
+        /// All weights are 1.
         #[default]
         None = "none",
-        /// A row counts rows / (classes * rows of its class), as scikit-learn's `balanced`.
+        /// rows / (classes * rows of the class), as scikit-learn's `balanced`.
         Balanced = "balanced",
     }
 }
 
 named_enum! {
-    /// The number by which epochs are compared, under Keras's names.
+    /// What the best epoch is chosen by, under Keras's names.
     #[derive(Default)]
     pub enum Monitor {
         /// The validation loss: lower is better.
@@ -130,7 +130,7 @@ named_enum! {
         /// The temperature that fits the validation rows best.
         #[default]
         Auto = "auto",
-        /// None: the temperature is 1.
+        /// The temperature is 1.
         Off = "off",
     }
 }
@@ -154,20 +154,20 @@ impl Default for CalibrationConfig {
 /// Which epoch's weights are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Keep {
-    /// The last epoch's, as Keras's `fit` leaves them.
+pub enum KeepWeights {
+    /// The last epoch's, as Keras's `fit` does.
     #[default]
     Last,
     /// The best epoch's.
     Best {
-        /// What best means.
+        /// What the best epoch is chosen by.
         monitor: Monitor,
-        /// Training ends when no epoch has been better for so many; none: it never ends early.
+        /// Stops after this many epochs without a better one; `None`: never early.
         patience: Option<NonZeroUsize>,
     },
 }
 
-/// How a head is trained, whatever its layers and batches are. Keras's names and meanings throughout.
+/// How a head is trained, except for its layers and batches. Names and meanings match Keras.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FitConfig {
     /// Adam's learning rate, before the schedule.
@@ -175,43 +175,58 @@ pub struct FitConfig {
     /// How the learning rate changes from step to step.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Passes over the training rows, at most.
+    /// The number of passes over the training rows; early stopping can end training before.
     pub epochs: NonZeroUsize,
-    /// The part of each hidden layer's outputs (of the input rows, for a linear head) that is dropped in each step.
+    /// Dropout rate of each hidden layer's outputs (of the input rows in a linear head).
     #[serde(default)]
     pub dropout: Fraction,
-    /// Decoupled weight decay (Loshchilov and Hutter 2017), as in Keras's `Adam(weight_decay=…)`; none: no decay.
+    /// Decoupled weight decay (Loshchilov and Hutter 2017), as in Keras's `Adam(weight_decay=…)`; `None`: no decay.
     pub weight_decay: Option<Positive>,
-    /// The part of each target that is spread evenly over all classes.
+    /// Label smoothing: the part of each target that is spread evenly over all classes.
     #[serde(default)]
     pub label_smoothing: Fraction,
-    /// How much a training row counts by its class.
+    /// The weight of each class in the training loss.
     #[serde(default)]
     pub class_weights: ClassWeights,
-    /// The largest norm of all gradients together, as Keras's `global_clipnorm`; none: no limit.
+    /// The largest norm of all gradients together, as Keras's `global_clipnorm`; `None`: no limit.
     pub clip_norm: Option<Positive>,
     /// Which epoch's weights are kept.
     #[serde(default)]
-    pub keep: Keep,
+    pub keep: KeepWeights,
 }
 
-/// All settings of one head but the seed: its layers, its batches and how it is trained.
+/// The settings that all heads of a sweep share: those of [`FitConfig`] without the ones that a sweep varies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SharedFitConfig {
+    /// How the learning rate changes from step to step.
+    pub schedule: Schedule,
+    /// The number of passes over the training rows; early stopping can end training before.
+    pub epochs: NonZeroUsize,
+    /// The weight of each class in the training loss.
+    pub class_weights: ClassWeights,
+    /// The largest norm of all gradients together; `None`: no limit.
+    pub clip_norm: Option<Positive>,
+    /// Which epoch's weights are kept.
+    pub keep: KeepWeights,
+}
+
+/// All settings of one head except the seed: its layers, its batches and how it is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Setting {
-    /// Widths of the hidden layers, the first one first; none for a linear head.
+pub struct HeadConfig {
+    /// Widths of the hidden layers in order; empty for a linear head.
     pub hidden: Vec<usize>,
-    /// Rows per step.
+    /// Batch size, in rows.
     pub batch_size: NonZeroUsize,
-    /// Each epoch trains on one of so many augmented views of each photo; 0: on the photos as they are.
-    #[serde(default)]
-    pub views: usize,
-    /// Everything else.
+    /// How many augmented views of each photo to draw from; 0: train on the photos.
+    #[serde(default, rename = "views")]
+    pub view_count: usize,
+    /// Learning rate, epochs, regularisation.
     #[serde(flatten)]
     pub fit: FitConfig,
 }
 
 impl FitConfig {
-    /// Keras's defaults: constant learning rate, no dropout, decay, smoothing, class weights or clipping.
+    /// Keras's defaults: constant learning rate, no dropout, weight decay, label smoothing, class weights or clipping.
     pub fn new(learning_rate: Positive, epochs: NonZeroUsize) -> Self {
         Self {
             learning_rate,
@@ -222,8 +237,16 @@ impl FitConfig {
             label_smoothing: Fraction::default(),
             class_weights: ClassWeights::default(),
             clip_norm: None,
-            keep: Keep::default(),
+            keep: KeepWeights::default(),
         }
+    }
+}
+
+impl SharedFitConfig {
+    /// All settings of training at this learning rate, without dropout, weight decay and label smoothing.
+    pub fn fit_config(self, learning_rate: Positive) -> FitConfig {
+        let Self { schedule, epochs, class_weights, clip_norm, keep } = self;
+        FitConfig { schedule, class_weights, clip_norm, keep, ..FitConfig::new(learning_rate, epochs) }
     }
 }
 
@@ -232,16 +255,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_finite_positive_numbers() {
+    fn positive_numbers_are_finite_and_above_0() {
         for wrong in [0.0, -0.1, f64::NAN, f64::INFINITY, 1e-60, 1e60] {
             assert!(Positive::new("learning rate", wrong).is_err(), "{wrong}");
         }
         let message = Positive::new("learning rate", -0.1).unwrap_err().to_string();
-        assert_eq!(message, "learning rate -0.1: must be finite and positive, 0.01 say");
+        assert_eq!(message, "learning rate -0.1: must be finite and positive, such as 0.01");
     }
 
     #[test]
-    fn fractions_end_before_1() {
+    fn fractions_are_less_than_1() {
         for wrong in [-0.1, 1.0, f64::NAN] {
             assert!(Fraction::new("dropout", wrong).is_err(), "{wrong}");
         }
@@ -249,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_above_0_and_may_be_100() {
+    fn percentiles_are_above_0_and_at_most_100() {
         for wrong in [0.0, -1.0, 100.1, f64::NAN] {
             assert!(Percentile::new("percentile", wrong).is_err(), "{wrong}");
         }
@@ -257,11 +280,11 @@ mod tests {
     }
 
     #[test]
-    fn a_config_survives_json() {
+    fn configs_survive_a_round_trip_through_json() {
         let one = NonZeroUsize::MIN;
         let config = FitConfig {
             schedule: Schedule::Cosine,
-            keep: Keep::Best { monitor: Monitor::ValAccuracy, patience: Some(one) },
+            keep: KeepWeights::Best { monitor: Monitor::ValAccuracy, patience: Some(one) },
             ..FitConfig::new(Positive(0.01), one)
         };
         let json = serde_json::to_string(&config).unwrap();

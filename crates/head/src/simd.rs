@@ -1,22 +1,22 @@
 //! Strips of 16 values, and the vector instructions that training runs on them with.
 //!
-//! A strip is one vector of AVX-512 and two of AVX2. Every kernel computes with whole strips, so a sum is added up in the
-//! same order, and is the same bits, whatever the length of the processor's vectors.
+//! A strip is one vector of AVX-512 or two of AVX2. Every kernel computes with whole strips, so the order of a sum does
+//! not depend on the length of the processor's vectors: results are bit-identical on every x86-64 processor with AVX2.
 
 use pulp::{Scalar512b, Simd, WithSimd};
 
 /// Values in a strip.
 pub const LANES: usize = 16;
 
-/// Neighbouring values of a row; those beyond the row's end are 0.
+/// Neighbouring values of a row. Beyond the row's end they are 0.
 pub type Strip = [f32; LANES];
 
-/// How many strips hold so many values.
+/// How many strips hold this many values.
 pub fn strips(values: usize) -> usize {
     values.div_ceil(LANES)
 }
 
-/// Copies rows of one length, each in whole strips.
+/// Copies rows of one length. Each copy is padded to whole strips.
 pub(crate) fn copy_rows(rows: &[&[f32]], copies: &mut Vec<Strip>) {
     let length = rows.first().map_or(0, |row| row.len());
     copies.clear();
@@ -26,8 +26,8 @@ pub(crate) fn copy_rows(rows: &[&[f32]], copies: &mut Vec<Strip>) {
     }
 }
 
-/// Rows whose length is a multiple of 16 in strips, (rows, strips).
-pub(crate) fn cut<'a>(rows: &[&'a [f32]]) -> Vec<&'a [Strip]> {
+/// Rows whose length is a multiple of 16 as strips, (rows, strips), without a copy.
+pub(crate) fn as_strips<'a>(rows: &[&'a [f32]]) -> Vec<&'a [Strip]> {
     rows.iter().map(|row| row.as_chunks().0).collect()
 }
 
@@ -40,20 +40,20 @@ pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
             return Simd::vectorize(simd, work);
         }
         if let Some(simd) = pulp::x86::V3::try_new() {
-            return Simd::vectorize(simd, By { simd: pulp::x86::V3_512b(simd), work });
+            return Simd::vectorize(simd, WithVectors { simd: pulp::x86::V3_512b(simd), work });
         }
     }
-    // Where vectors are shorter, the compiler makes them of loops over 16 values.
-    pulp::Arch::new().dispatch(By { simd: Scalar512b, work })
+    // With shorter vectors, the compiler vectorises loops over 16 values.
+    pulp::Arch::new().dispatch(WithVectors { simd: Scalar512b, work })
 }
 
-/// Work for the vectors of `simd`, which may be several of the processor's.
-struct By<T, W> {
+/// Work with the vectors of `simd`, each of which may be several of the processor's.
+struct WithVectors<T, W> {
     simd: T,
     work: W,
 }
 
-impl<T: Simd, W: WithSimd> WithSimd for By<T, W> {
+impl<T: Simd, W: WithSimd> WithSimd for WithVectors<T, W> {
     type Output = W::Output;
 
     #[inline(always)]

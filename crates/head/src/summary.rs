@@ -1,70 +1,72 @@
-//! The results of a sweep, or of a set of runs: the best settings first, what they differ in, and whether that is chance.
+//! The results of a sweep or of several runs: the best first, the settings in which they differ, and whether the
+//! differences are significant.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::interval::{indistinguishable, mean_and_error};
-use crate::settings::Setting;
+use crate::interval::{mean_and_error, not_significantly_different};
+use crate::settings::HeadConfig;
 use crate::sweep::HeadId;
 
-/// A sweep's results, as sweep.json has them.
+/// A sweep's results, as in sweep.json.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SweepResults {
-    /// Validation photos that each head was evaluated on.
+    /// The number of validation photos.
     pub photos: usize,
-    /// The best setting first.
-    pub settings: Vec<SettingResult>,
+    /// The results by descending mean validation accuracy.
+    #[serde(rename = "settings")]
+    pub configs: Vec<ConfigResult>,
 }
 
-/// The results of one setting's heads, one for each seed.
+/// The results of one combination of settings, over all seeds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SettingResult {
-    /// The setting.
+pub struct ConfigResult {
+    /// The settings.
     #[serde(flatten)]
-    pub setting: Setting,
-    /// Mean validation accuracy over the seeds; none when every head diverged.
+    pub config: HeadConfig,
+    /// Mean validation accuracy over the seeds; `None` if every head diverged.
     pub val_accuracy: Option<f64>,
-    /// Its standard error; none of a single seed.
+    /// Its standard error; `None` for a single seed.
     pub val_accuracy_error: Option<f64>,
     /// Mean validation loss.
     pub val_loss: Option<f64>,
-    /// Validation accuracy of each seed's head.
+    /// Validation accuracy of each head that did not diverge.
     pub val_accuracies: Vec<f64>,
-    /// Heads whose loss was no longer finite.
+    /// Number of heads whose loss was no longer finite.
     pub diverged: u32,
 }
 
-impl SettingResult {
-    /// How many heads were trained with the setting, those that diverged included.
+impl ConfigResult {
+    /// The number of heads, including those that diverged.
     pub fn heads(&self) -> u64 {
         self.val_accuracies.len() as u64 + u64::from(self.diverged)
     }
 }
 
-/// A head of a sweep after its training.
+/// The result of one head of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HeadResult {
-    /// Which head.
+    /// The head.
     pub id: HeadId,
-    /// How it does on the validation rows; none when it diverged.
+    /// Its metrics on the validation rows; `None` if it diverged.
     pub validation: Option<ValidationResult>,
 }
 
-/// A head's results on the validation rows.
+/// A head's metrics on the validation rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ValidationResult {
     /// Mean loss.
     pub loss: f64,
-    /// Fraction of rows that are right.
+    /// Accuracy.
     pub accuracy: f64,
 }
 
-/// The result of each setting that has a head, the highest mean validation accuracy first.
-pub fn summarise(settings: &[Setting], heads: &[HeadResult]) -> Vec<SettingResult> {
+/// The results of each combination of settings that has a head, by descending mean validation accuracy.
+pub fn summarise(configs: &[HeadConfig], heads: &[HeadResult]) -> Vec<ConfigResult> {
     let mut results = Vec::new();
-    for (k, setting) in settings.iter().enumerate() {
+    for (config_index, config) in configs.iter().enumerate() {
         let (mut losses, mut val_accuracies, mut diverged) = (Vec::new(), Vec::new(), 0);
-        for head in heads.iter().filter(|head| head.id.setting == k) {
+        for head in heads.iter().filter(|head| head.id.config_index == config_index) {
             match head.validation {
                 Some(validation) => {
                     losses.push(validation.loss);
@@ -77,8 +79,8 @@ pub fn summarise(settings: &[Setting], heads: &[HeadResult]) -> Vec<SettingResul
             continue;
         }
         let accuracy = (!val_accuracies.is_empty()).then(|| mean_and_error(&val_accuracies));
-        results.push(SettingResult {
-            setting: setting.clone(),
+        results.push(ConfigResult {
+            config: config.clone(),
             val_accuracy: accuracy.map(|(mean, _)| mean),
             val_accuracy_error: accuracy.and_then(|(_, error)| error),
             val_loss: (!losses.is_empty()).then(|| mean_and_error(&losses).0),
@@ -86,14 +88,22 @@ pub fn summarise(settings: &[Setting], heads: &[HeadResult]) -> Vec<SettingResul
             diverged,
         });
     }
-    let score = |result: &SettingResult| result.val_accuracy.unwrap_or(-1.0);
+    let score = |result: &ConfigResult| result.val_accuracy.unwrap_or(-1.0);
     results.sort_by(|a, b| score(b).total_cmp(&score(a)));
     results
 }
 
-/// The fields in which some of the objects that have them differ, each with its value in every object, null where it is
-/// missing; nested objects are one field.
-pub fn differing(objects: &[Map<String, Value>]) -> Vec<(String, Vec<Value>)> {
+/// A field of JSON objects that is not the same in all of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DifferingField {
+    /// Its name.
+    pub name: String,
+    /// Its value in each object; null if the object does not have it.
+    pub values: Vec<Value>,
+}
+
+/// The fields whose values differ between the objects that have them, by name. A nested object is one value.
+pub fn differing_fields(objects: &[Map<String, Value>]) -> Vec<DifferingField> {
     let mut names: Vec<&String> = objects.iter().flat_map(Map::keys).collect();
     names.sort_unstable();
     names.dedup();
@@ -103,40 +113,36 @@ pub fn differing(objects: &[Map<String, Value>]) -> Vec<(String, Vec<Value>)> {
         let first = present.next();
         if present.any(|value| Some(value) != first) {
             let values = objects.iter().map(|object| object.get(name).cloned().unwrap_or_default()).collect();
-            differing.push((name.clone(), values));
+            differing.push(DifferingField { name: name.clone(), values });
         }
     }
     differing
 }
 
-/// A value of a setting as text: `0` for no hidden layers, `256x64` for two.
-pub fn plain(value: &Value) -> String {
+/// The value of a setting as text: `0` for no hidden layers, `256x64` for two.
+pub fn value_text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(values) if values.is_empty() => "0".to_owned(),
-        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join("x"),
+        Value::Array(values) => values.iter().map(value_text).collect::<Vec<_>>().join("x"),
         Value::Object(fields) => {
-            fields.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect::<Vec<_>>().join(" ")
+            fields.iter().map(|(name, value)| format!("{name} {}", value_text(value))).collect::<Vec<_>>().join(" ")
         }
         other => other.to_string(),
     }
 }
 
-/// One sentence on whether the best of these accuracies, the highest first, is better than the others by more than chance.
-/// None for fewer than two.
-pub fn verdict(accuracies: &[f64], photos: usize) -> Option<String> {
+/// A sentence that says whether the best of these accuracies, which come in descending order, is significantly better
+/// than the others; `None` for fewer than two.
+pub fn significance_sentence(accuracies: &[f64], photos: usize) -> Option<String> {
     let (&best, others) = accuracies.split_first()?;
-    let alike = others.iter().filter(|&&other| indistinguishable(best, other, photos)).count();
-    Some(match (others.len(), alike) {
+    let like_best = others.iter().filter(|&&other| not_significantly_different(best, other, photos)).count();
+    Some(match (others.len(), like_best) {
         (0, _) => return None,
-        (_, 0) => format!("the first is better than the others by more than chance on {photos} photos"),
-        (others, alike) if alike == others => {
-            format!("none can be told from the first: on {photos} photos the differences could be chance")
-        }
-        (_, alike) => {
-            format!("the first {} cannot be told apart: on {photos} photos the differences could be chance", alike + 1)
-        }
+        (_, 0) => format!("the first is significantly better on {photos} validation photos"),
+        (others, _) if like_best == others => format!("no difference is significant on {photos} validation photos"),
+        _ => format!("the first {} do not differ significantly on {photos} validation photos", like_best + 1),
     })
 }
 
@@ -150,16 +156,16 @@ mod tests {
     use crate::settings::{FitConfig, Positive};
 
     #[test]
-    fn the_best_setting_comes_first_and_the_diverged_last() {
-        let setting = |rate| Setting {
+    fn the_best_settings_come_first_and_diverged_ones_last() {
+        let config = |rate| HeadConfig {
             hidden: Vec::new(),
             batch_size: NonZeroUsize::MIN,
-            views: 0,
+            view_count: 0,
             fit: FitConfig::new(Positive::new("learning rate", rate).unwrap(), NonZeroUsize::MIN),
         };
-        let settings = [0.1, 0.2, 0.3, 0.4].map(setting);
-        let head = |setting, seed, validation: Option<(f64, f64)>| HeadResult {
-            id: HeadId { setting, seed },
+        let configs = [0.1, 0.2, 0.3, 0.4].map(config);
+        let head = |config_index, seed_index, validation: Option<(f64, f64)>| HeadResult {
+            id: HeadId { config_index, seed_index },
             validation: validation.map(|(loss, accuracy)| ValidationResult { loss, accuracy }),
         };
         let heads = [
@@ -169,9 +175,9 @@ mod tests {
             head(2, 0, Some((0.4, 0.9))),
             head(2, 1, None),
         ];
-        let results = summarise(&settings, &heads);
-        let rates: Vec<f64> = results.iter().map(|result| result.setting.fit.learning_rate.get()).collect();
-        assert_eq!(rates, [0.3, 0.1, 0.2], "a setting without a head is left out");
+        let results = summarise(&configs, &heads);
+        let rates: Vec<f64> = results.iter().map(|result| result.config.fit.learning_rate.get()).collect();
+        assert_eq!(rates, [0.3, 0.1, 0.2], "settings without a head are left out");
         assert_eq!((results[0].val_accuracy, results[0].val_accuracy_error, results[0].diverged), (Some(0.9), None, 1));
         assert!((results[1].val_accuracy.unwrap() - 0.75).abs() < 1e-12);
         assert!((results[1].val_accuracy_error.unwrap() - 0.05).abs() < 1e-12);
@@ -179,17 +185,20 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_a_column() {
+    fn only_differing_fields_are_returned() {
         let objects = [json!({"a": 1, "b": [1, 2], "c": 1}), json!({"a": 1, "b": [1, 3]})];
         let maps: Vec<_> = objects.iter().map(|object| object.as_object().unwrap().clone()).collect();
-        assert_eq!(differing(&maps), [("b".to_owned(), vec![json!([1, 2]), json!([1, 3])])]);
+        let expected = DifferingField { name: "b".to_owned(), values: vec![json!([1, 2]), json!([1, 3])] };
+        assert_eq!(differing_fields(&maps), [expected]);
     }
 
     #[test]
-    fn the_verdict_counts_what_could_be_chance() {
-        assert_eq!(verdict(&[0.9], 341), None);
-        assert!(verdict(&[0.9, 0.5], 341).unwrap().starts_with("the first is better than the others"));
-        assert!(verdict(&[0.83, 0.82, 0.5], 341).unwrap().starts_with("the first 2 cannot be told apart"));
-        assert!(verdict(&[0.83, 0.82], 341).unwrap().starts_with("none can be told from the first"));
+    fn the_sentence_counts_accuracies_that_do_not_differ_significantly() {
+        let sentence = |accuracies: &[f64]| significance_sentence(accuracies, 341).unwrap_or_default();
+        assert_eq!(sentence(&[0.9]), "");
+        assert_eq!(sentence(&[0.9, 0.5]), "the first is significantly better on 341 validation photos");
+        let two = "the first 2 do not differ significantly on 341 validation photos";
+        assert_eq!(sentence(&[0.83, 0.82, 0.5]), two);
+        assert_eq!(sentence(&[0.83, 0.82]), "no difference is significant on 341 validation photos");
     }
 }

@@ -1,31 +1,32 @@
-//! Many heads at once: every combination of settings, each from several seeds.
+//! Many heads at once: every combination of settings, each with several seeds.
 //!
-//! Heads with the same seed, batch size and views take the same rows in the same order, so they are trained together: a
-//! batch is fetched once for all of them. The groups are spread over the cores. A head depends on neither: it is the one
-//! that training it alone gives.
+//! Heads with the same seed, batch size and number of views train on the same batches, so they train together: each
+//! batch is read from memory once for the group. Each core trains one group at a time. Groups and cores do not change a
+//! head: it is bit for bit the one that `fit` gives.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use crate::data::TrainingData;
-use crate::fit::{FitError, HeadSpec, TrainData, Trained, fit_together};
+use crate::data::TrainValSplit;
+use crate::fit::{FitData, FitError, HeadSpec, Trained, fit_together};
 use crate::layers::Classifier;
 use crate::sampler::{EpochOrder, ViewSampler};
-use crate::settings::{FitConfig, Fraction, Positive, Setting};
+use crate::settings::{FitConfig, Fraction, HeadConfig, Positive, SharedFitConfig};
 
-/// Heads that are trained together: enough to share a batch, few enough to keep all cores busy to the end.
+/// Heads that train together: enough to share a batch, few enough to keep all cores busy until the end.
 const HEADS_PER_GROUP: usize = 2;
 
 /// The values to combine.
 #[derive(Debug, Clone)]
 pub struct Grid {
-    /// Adam's.
+    /// Adam's learning rates.
     pub learning_rates: Vec<Positive>,
-    /// Widths of hidden layers, a list for each kind of head.
+    /// Hidden layers: for each shape the widths in order, empty for a linear head.
     pub hidden: Vec<Vec<usize>>,
-    /// Rates of dropout.
+    /// Dropout rates.
     pub dropout: Vec<Fraction>,
     /// Weight decays.
     pub weight_decay: Vec<Option<Positive>>,
@@ -33,26 +34,24 @@ pub struct Grid {
     pub label_smoothing: Vec<Fraction>,
     /// Batch sizes.
     pub batch_sizes: Vec<NonZeroUsize>,
-    /// Numbers of views to train on.
-    pub views: Vec<usize>,
-    /// What all have in common.
-    pub common: FitConfig,
+    /// All other settings.
+    pub shared: SharedFitConfig,
 }
 
 impl Grid {
-    /// Every combination; the learning rate changes fastest.
-    pub fn settings(&self) -> Vec<Setting> {
-        let mut settings = Vec::new();
+    /// Every combination, also with each of these numbers of views. The learning rate changes fastest.
+    pub fn configs(&self, view_counts: &[usize]) -> Vec<HeadConfig> {
+        let mut configs = Vec::new();
         for hidden in &self.hidden {
             for &batch_size in &self.batch_sizes {
-                for &views in &self.views {
+                for &view_count in view_counts {
                     for &dropout in &self.dropout {
                         for &weight_decay in &self.weight_decay {
                             for &label_smoothing in &self.label_smoothing {
                                 for &learning_rate in &self.learning_rates {
-                                    let rates = FitConfig { learning_rate, dropout, ..self.common };
-                                    let fit = FitConfig { weight_decay, label_smoothing, ..rates };
-                                    settings.push(Setting { hidden: hidden.clone(), batch_size, views, fit });
+                                    let shared = self.shared.fit_config(learning_rate);
+                                    let fit = FitConfig { dropout, weight_decay, label_smoothing, ..shared };
+                                    configs.push(HeadConfig { hidden: hidden.clone(), batch_size, view_count, fit });
                                 }
                             }
                         }
@@ -60,66 +59,89 @@ impl Grid {
                 }
             }
         }
-        settings
+        configs
     }
 }
 
-/// A head of the sweep: which setting, and which of the seeds.
+/// A head of the sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeadId {
-    /// Place among the settings.
-    pub setting: usize,
-    /// Place among the seeds.
-    pub seed: usize,
+    /// Index of its settings in `configs`.
+    pub config_index: usize,
+    /// Index of its seed in `seeds`.
+    pub seed_index: usize,
 }
 
-/// Trains a head from each seed for each setting, on all threads of the rayon pool, and calls `finished` with each as it
-/// is done; `seeds` holds the rows for each seed. When `stop` is set, heads under way are finished and no more are started.
+/// A seed, and the rows that heads with this seed train on.
+#[derive(Debug, Clone)]
+pub struct SeedData<'a> {
+    /// The seed.
+    pub seed: u64,
+    /// Training and validation rows. A held-out part is drawn by the seed.
+    pub data: TrainValSplit<'a>,
+}
+
+/// Trains a head for each of the `configs` with each of the `seeds`, on all threads of the rayon pool. Calls `finished`
+/// for each head, on the thread that trained it, and returns its results in the order of the heads. When `stop` is set,
+/// groups that have begun are finished and no others begin.
 pub fn sweep<T: Send>(
-    settings: &[Setting],
-    seeds: &[(u64, TrainingData<'_>)],
+    configs: &[HeadConfig],
+    seeds: &[SeedData<'_>],
     stop: &AtomicBool,
     finished: impl Fn(HeadId, Result<Trained, FitError>) -> T + Sync,
 ) -> Vec<(HeadId, T)> {
-    let mut done: Vec<(HeadId, T)> = groups(settings, seeds.len())
+    let mut results: Vec<(HeadId, T)> = groups(configs, seeds.len())
         .into_par_iter()
         .filter(|_| !stop.load(Ordering::Relaxed))
-        .flat_map_iter(|group| {
-            let (seed, data) = &seeds[group[0].seed];
-            let Setting { batch_size, views, .. } = settings[group[0].setting];
-            let train_data = TrainData {
-                train: &data.train,
-                validation: &data.validation,
-                order: EpochOrder::Shuffled { seed: *seed },
-                views: ViewSampler::new(views, *seed),
-                batch_size,
-            };
-            let head = |id: &HeadId| {
-                let Setting { hidden, fit, .. } = &settings[id.setting];
-                let classifier = Classifier::new(data.train.columns(), hidden, data.classes, *seed);
-                HeadSpec { classifier, config: *fit, seed: *seed }
-            };
-            let trained = fit_together(group.iter().map(head).collect(), train_data);
-            let finished = &finished;
-            group.into_iter().zip(trained).map(move |(id, trained)| (id, finished(id, trained)))
-        })
+        .flat_map_iter(|group| train_group(&group, configs, &seeds[group[0].seed_index], &finished))
         .collect();
-    done.sort_by_key(|(id, _)| *id);
-    done
+    results.sort_by_key(|(id, _)| *id);
+    results
 }
 
-/// The heads in groups that are trained together: a few of one seed, one batch size and one number of views.
-fn groups(settings: &[Setting], seeds: usize) -> Vec<Vec<HeadId>> {
-    let batches = |setting: &Setting| (setting.batch_size, setting.views);
-    let mut kinds: Vec<(NonZeroUsize, usize)> = settings.iter().map(batches).collect();
-    kinds.sort_unstable();
-    kinds.dedup();
+/// Trains the heads of a group together.
+fn train_group<T>(
+    group: &[HeadId],
+    configs: &[HeadConfig],
+    SeedData { seed, data }: &SeedData<'_>,
+    finished: &impl Fn(HeadId, Result<Trained, FitError>) -> T,
+) -> Vec<(HeadId, T)> {
+    let mut heads = Vec::with_capacity(group.len());
+    for id in group {
+        let HeadConfig { hidden, fit, .. } = &configs[id.config_index];
+        let classifier = Classifier::new(data.train.columns(), hidden, data.classes, *seed);
+        heads.push(HeadSpec { classifier, config: *fit, seed: *seed });
+    }
+    // The heads of a group have the same batch size and number of views.
+    let HeadConfig { batch_size, view_count, .. } = configs[group[0].config_index];
+    let fit_data = FitData {
+        train: &data.train,
+        validation: &data.validation,
+        order: EpochOrder::Shuffled { seed: *seed },
+        view_sampler: ViewSampler::new(view_count, *seed),
+        batch_size,
+    };
+
+    let mut results = Vec::with_capacity(group.len());
+    for (&id, trained) in group.iter().zip(fit_together(heads, fit_data)) {
+        results.push((id, finished(id, trained)));
+    }
+    results
+}
+
+/// The heads in groups that train together: up to [`HEADS_PER_GROUP`] with the same seed, batch size and number of
+/// views.
+fn groups(configs: &[HeadConfig], seed_count: usize) -> Vec<Vec<HeadId>> {
+    let mut same_batches: BTreeMap<(NonZeroUsize, usize), Vec<usize>> = BTreeMap::new();
+    for (config_index, config) in configs.iter().enumerate() {
+        same_batches.entry((config.batch_size, config.view_count)).or_default().push(config_index);
+    }
     let mut groups = Vec::new();
-    for seed in 0..seeds {
-        for &kind in &kinds {
-            let of_kind = (0..settings.len()).filter(|&k| batches(&settings[k]) == kind);
-            let heads: Vec<HeadId> = of_kind.map(|setting| HeadId { setting, seed }).collect();
-            groups.extend(heads.chunks(HEADS_PER_GROUP).map(<[HeadId]>::to_vec));
+    for seed_index in 0..seed_count {
+        for config_indices in same_batches.values() {
+            for group in config_indices.chunks(HEADS_PER_GROUP) {
+                groups.push(group.iter().map(|&config_index| HeadId { config_index, seed_index }).collect());
+            }
         }
     }
     groups
@@ -132,6 +154,8 @@ mod tests {
     use super::*;
     use crate::data::{Origin, Rows};
     use crate::fit::fit;
+    use crate::schedule::Schedule;
+    use crate::settings::{ClassWeights, KeepWeights};
 
     fn number(n: usize) -> NonZeroUsize {
         NonZeroUsize::new(n).unwrap()
@@ -146,47 +170,60 @@ mod tests {
             weight_decay: vec![None, Some(positive(0.1))],
             label_smoothing: vec![Fraction::default()],
             batch_sizes: vec![number(8), number(5)],
-            views: vec![0, 2],
-            common: FitConfig::new(positive(1.0), number(3)),
+            shared: SharedFitConfig {
+                schedule: Schedule::Constant,
+                epochs: number(3),
+                class_weights: ClassWeights::None,
+                clip_norm: None,
+                keep: KeepWeights::Last,
+            },
         }
     }
 
     #[test]
-    fn every_head_is_what_it_becomes_alone() {
+    fn every_head_equals_one_trained_alone() {
         let values: Vec<[f32; 3]> = (0..60).map(|k| [(k % 7) as f32, (k % 5) as f32, (k % 3) as f32]).collect();
         let features = values.iter().map(|row| &row[..]).collect();
         let views: Vec<[f32; 6]> = values.iter().map(|[a, b, c]| [*a, *b, *c + 1.0, *a + 1.0, *b, *c]).collect();
         let mut rows = Rows::new(features, (0..60).map(|k| k % 3).collect());
         rows.views = views.iter().map(|views| &views[..]).collect();
-        let validation_origin = Origin { split: Split::Validation, rows: Vec::new() };
-        let data = || TrainingData {
-            train: rows.clone(),
-            validation: rows.clone(),
-            validation_origin: validation_origin.clone(),
-            held_out: None,
-            classes: 3,
-        };
-        let settings = grid().settings();
-        assert_eq!(settings.len(), 96);
-        let seeds = [(7, data()), (8, data())];
-        let heads = sweep(&settings, &seeds, &AtomicBool::new(false), |_, trained| trained);
+        let validation_origin = Origin { split: Split::Validation, row_numbers: Vec::new() };
+        let seeds = [7, 8].map(|seed| SeedData {
+            seed,
+            data: TrainValSplit {
+                train: rows.clone(),
+                validation: rows.clone(),
+                validation_origin: validation_origin.clone(),
+                held_out: None,
+                classes: 3,
+            },
+        });
+        let configs = grid().configs(&[0, 2]);
+        assert_eq!(configs.len(), 96);
+        let heads = sweep(&configs, &seeds, &AtomicBool::new(false), |_, trained| trained);
         assert_eq!(heads.len(), 192);
         for (id, trained) in heads {
-            let (Setting { hidden, batch_size, views, fit: config }, seed) = (&settings[id.setting], seeds[id.seed].0);
+            let HeadConfig { hidden, batch_size, view_count, fit: config } = &configs[id.config_index];
+            let seed = seeds[id.seed_index].seed;
             let classifier = Classifier::new(3, hidden, 3, seed);
-            let order = EpochOrder::Shuffled { seed };
-            let views = ViewSampler::new(*views, seed);
-            let data = TrainData { train: &rows, validation: &rows, order, views, batch_size: *batch_size };
+            let data = FitData {
+                train: &rows,
+                validation: &rows,
+                order: EpochOrder::Shuffled { seed },
+                view_sampler: ViewSampler::new(*view_count, seed),
+                batch_size: *batch_size,
+            };
             assert_eq!(trained, fit(HeadSpec { classifier, config: *config, seed }, data, |_| {}), "{id:?}");
         }
     }
 
     #[test]
-    fn a_stopped_sweep_starts_no_head() {
-        let validation_origin = Origin { split: Split::Validation, rows: Vec::new() };
+    fn a_stopped_sweep_trains_no_head() {
+        let validation_origin = Origin { split: Split::Validation, row_numbers: Vec::new() };
         let (train, validation) = (Rows::default(), Rows::default());
-        let data = TrainingData { train, validation, validation_origin, held_out: None, classes: 2 };
-        let heads = sweep(&grid().settings(), &[(1, data)], &AtomicBool::new(true), |_, trained| trained);
+        let data = TrainValSplit { train, validation, validation_origin, held_out: None, classes: 2 };
+        let seeds = [SeedData { seed: 1, data }];
+        let heads = sweep(&grid().configs(&[0]), &seeds, &AtomicBool::new(true), |_, trained| trained);
         assert!(heads.is_empty());
     }
 }

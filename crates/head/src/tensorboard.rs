@@ -1,9 +1,9 @@
-//! Event files for TensorBoard, as Keras's callback of that name writes them: `DIR/train` and `DIR/validation`, with the
-//! scalars `epoch_loss` and `epoch_accuracy`.
+//! Event files for TensorBoard, as Keras's `TensorBoard` callback writes them: `DIR/train` and `DIR/validation`, with
+//! the scalars `epoch_loss` and `epoch_accuracy`.
 //!
 //! An event file is a list of records (tensorflow/core/lib/io/record_writer.h): length, masked CRC-32C of the length,
-//! bytes, masked CRC-32C of the bytes; the bytes are an `Event` message (tensorflow/core/util/event.proto), of which four
-//! fields are needed.
+//! bytes, masked CRC-32C of the bytes. The bytes are an `Event` message (tensorflow/core/util/event.proto) with up to
+//! four fields.
 
 use std::fs;
 use std::io;
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use crate::history::History;
 
-/// Writes the history into `folder/train` and `folder/validation` and gives the paths of the two files. `seconds` since
-/// 1970 are the time of all events and part of the files' names.
+/// Writes the history into `folder/train` and `folder/validation` and returns the paths of the two files. `seconds`,
+/// since 1970, is the time of all events and part of the files' names.
 ///
 /// # Errors
 /// When a folder or a file cannot be written.
@@ -32,7 +32,7 @@ pub fn write(folder: &Path, history: &History, seconds: f64) -> io::Result<Vec<P
     Ok(written)
 }
 
-/// The bytes of an event file: a version, then a record for each epoch of each scalar.
+/// The bytes of an event file: a version record, then a record for each epoch of each scalar.
 fn events(scalars: &[(&str, &Vec<f64>)], seconds: f64) -> Vec<u8> {
     let mut file = record(&event(seconds, None, &bytes_field(3, b"brain.Event:2")));
     for (tag, values) in scalars {
@@ -63,7 +63,7 @@ fn record(message: &[u8]) -> Vec<u8> {
     [&length[..], &masked_crc(&length), message, &masked_crc(message)].concat()
 }
 
-/// Rotated and offset, since a CRC over data with CRCs in it says little (tensorflow/core/lib/hash/crc32c.h).
+/// The CRC rotated and offset, since the CRC of data that contains CRCs is weak (tensorflow/core/lib/hash/crc32c.h).
 fn masked_crc(bytes: &[u8]) -> [u8; 4] {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
@@ -99,7 +99,7 @@ mod tests {
         "2100000000000000017becf609000000000000f83f10ac022a130a110a0a65706f63685f6c6f7373150000803ed2f16c2f";
 
     #[test]
-    fn a_record_is_tensorflows_to_the_byte() {
+    fn a_record_matches_tensorflow_byte_for_byte() {
         let value = [bytes_field(1, b"epoch_loss"), float_field(2, 0.25)].concat();
         let record = record(&event(1.5, Some(300), &bytes_field(5, &bytes_field(1, &value))));
         let hexadecimal: String = record.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn each_epoch_is_an_event_in_each_of_two_files() {
+    fn both_files_have_an_event_for_each_epoch() {
         let folder = tempfile::tempdir().unwrap();
         let mut history = History::default();
         for k in 0..3 {

@@ -1,6 +1,6 @@
-//! Training against Keras's: the same start and order of rows give the same history, and other seeds the same accuracy
-//! on average. The reference runs and the scripts that made them are in the shared folder; without it these tests say
-//! that they are skipped.
+//! Training compared with Keras: the same initial weights and order of rows give the same history, and other seeds the
+//! same accuracy on average. The reference runs and the scripts that made them are in the shared folder; without it
+//! these tests print that they are skipped.
 
 #![allow(clippy::print_stderr)]
 
@@ -8,9 +8,9 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use end_to_end::{relative_distance, shared_folder};
+use end_to_end::{relative_l2, shared_folder};
 use head::data::Rows;
-use head::fit::{HeadSpec, TrainData, fit};
+use head::fit::{FitData, HeadSpec, fit};
 use head::history::History;
 use head::layers::{Classifier, Dense};
 use head::sampler::EpochOrder;
@@ -19,7 +19,7 @@ use ndarray::{Array1, Array2};
 use ndarray_npy::{NpzReader, ReadNpyExt};
 use serde_json::Value;
 
-/// The reference runs, where they are.
+/// The folder of the reference runs.
 fn reference() -> Option<PathBuf> {
     shared_folder().map(|shared| shared.join("reference"))
 }
@@ -97,7 +97,8 @@ fn follow(name: &str, accuracies_exact: bool) {
     let keras = Trajectory::read(&reference, name);
     let (train, validation) = (train.rows(), validation.rows());
     let order = EpochOrder::Fixed(keras.order.clone());
-    let data = TrainData { train: &train, validation: &validation, order, views: None, batch_size: keras.batch_size };
+    let data =
+        FitData { train: &train, validation: &validation, order, view_sampler: None, batch_size: keras.batch_size };
     let head = HeadSpec { classifier: keras.start.clone(), config: keras.config, seed: 0 };
     let trained = fit(head, data, |_| {}).unwrap();
     let history = trained.history;
@@ -112,7 +113,7 @@ fn follow(name: &str, accuracies_exact: bool) {
         assert!((ours - theirs).abs() < tolerance, "{ours} and {theirs}");
     }
     for (ours, theirs) in trained.classifier.layers().iter().zip(keras.end.layers()) {
-        assert!(relative_distance(&ours.kernel(), &theirs.kernel()) < 1e-3, "the weights end elsewhere");
+        assert!(relative_l2(&ours.kernel(), &theirs.kernel()) < 1e-3, "the weights end elsewhere");
     }
 }
 
@@ -128,26 +129,25 @@ fn a_head_with_a_hidden_layer_follows_keras() {
 }
 
 #[test]
-fn shuffled_runs_reach_kerass_accuracy() {
+fn shuffled_runs_reach_the_accuracy_of_keras() {
     let Some(reference) = reference() else { return };
     let (train, validation) = (Clothing::read(&reference, "train"), Clothing::read(&reference, "validation"));
     let runs: Vec<Value> = serde_json::from_reader(File::open(reference.join("shuffled_runs.json")).unwrap()).unwrap();
     for learning_rate in [0.0001, 0.001, 0.01, 0.1] {
-        let of_rate = runs.iter().filter(|run| run["learning_rate"] == learning_rate);
-        let keras: Vec<f64> = of_rate
-            .map(|run| serde_json::from_value::<History>(run["history"].clone()).unwrap())
-            .map(|history| *history.val_accuracy.last().unwrap())
-            .collect();
-        let ours: Vec<f64> = (0..3)
-            .map(|seed| {
-                let (train, validation) = (train.rows(), validation.rows());
-                let (order, batch_size) = (EpochOrder::Shuffled { seed }, NonZeroUsize::new(32).unwrap());
-                let data = TrainData { train: &train, validation: &validation, order, views: None, batch_size };
-                let classifier = Classifier::new(2048, &[], 10, seed);
-                let head = HeadSpec { classifier, config: config(learning_rate, 10), seed };
-                *fit(head, data, |_| {}).unwrap().history.val_accuracy.last().unwrap()
-            })
-            .collect();
+        let mut keras: Vec<f64> = Vec::new();
+        for run in runs.iter().filter(|run| run["learning_rate"] == learning_rate) {
+            let history: History = serde_json::from_value(run["history"].clone()).unwrap();
+            keras.push(*history.val_accuracy.last().unwrap());
+        }
+        let mut ours: Vec<f64> = Vec::new();
+        for seed in 0..3 {
+            let (train, validation) = (train.rows(), validation.rows());
+            let (order, batch_size) = (EpochOrder::Shuffled { seed }, NonZeroUsize::new(32).unwrap());
+            let data = FitData { train: &train, validation: &validation, order, view_sampler: None, batch_size };
+            let classifier = Classifier::new(2048, &[], 10, seed);
+            let head = HeadSpec { classifier, config: config(learning_rate, 10), seed };
+            ours.push(*fit(head, data, |_| {}).unwrap().history.val_accuracy.last().unwrap());
+        }
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let (ours, keras) = (mean(&ours), mean(&keras));
         let standard_error = (keras * (1.0 - keras) / validation.labels.len() as f64).sqrt();

@@ -1,9 +1,9 @@
-//! Each option of training against Keras's, on a few made-up rows (fixtures/make_keras_options.py).
+//! Each option of training compared with Keras, on a few made-up rows (fixtures/make_keras_options.py).
 
 use std::num::NonZeroUsize;
 
 use head::data::Rows;
-use head::fit::{HeadSpec, TrainData, fit};
+use head::fit::{FitData, HeadSpec, fit};
 use head::history::History;
 use head::layers::{Classifier, Dense};
 use head::sampler::EpochOrder;
@@ -58,8 +58,13 @@ fn every_option_does_what_it_does_in_keras() {
         let start = Dense::from_keras(inputs, &fixture.kernel.concat(), &vec![0.0; classes]).unwrap();
         let classifier = Classifier::from_layers(vec![start]).unwrap();
         let order = EpochOrder::Fixed((0..train.len()).collect());
-        let data =
-            TrainData { train: &train, validation: &validation, order, views: None, batch_size: fixture.batch_size };
+        let data = FitData {
+            train: &train,
+            validation: &validation,
+            order,
+            view_sampler: None,
+            batch_size: fixture.batch_size,
+        };
         let trained = fit(HeadSpec { classifier, config, seed: 0 }, data, |_| {}).unwrap();
 
         let what = serde_json::to_string(&keras.options).unwrap();

@@ -1,8 +1,8 @@
-//! What is in memory does not grow with the rows, nor with the square of the classes: bytes that are allocated at most, and
-//! pages of the cache's files that stay mapped.
+//! Memory does not grow with the number of rows, nor with the square of the number of classes. The tests measure
+//! allocated bytes, and resident pages of the cache's files.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use end_to_end::sample_fingerprint;
@@ -11,7 +11,7 @@ use head::centroids::Centroids;
 use head::data::{Rows, WINDOW};
 use head::layers::Classifier;
 use head::metrics::SplitMetrics;
-use head::mislabels::out_of_fold;
+use head::mislabels::{CrossValidation, predict_out_of_fold};
 use head::prediction::Predictor;
 use head::report::mistakes;
 use head::settings::{FitConfig, Positive};
@@ -21,7 +21,7 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// The tests of a process share the allocator and the map of its pages: one at a time.
+/// Lets one test run at a time, since the tests of a process share the allocator and the page map.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -29,7 +29,7 @@ fn alone() -> MutexGuard<'static, ()> {
 
 const MB: usize = 1 << 20;
 
-/// The result of `work` on two threads, which must never have more than `bytes` allocated.
+/// The result of `work` on two threads. Asserts that it never has more than `bytes` allocated.
 #[track_caller]
 fn within<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> T {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
@@ -41,7 +41,7 @@ fn within<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> T {
     result
 }
 
-/// So many rows of 64 columns, told apart by one of them, and their labels.
+/// Rows of 64 columns, distinguished by one of them, and their labels.
 fn values(rows: usize, classes: usize) -> (Vec<f32>, Vec<usize>) {
     let labels: Vec<usize> = (0..rows).map(|row| row * 7 % classes).collect();
     let mut values: Vec<f32> = (0..rows * 64).map(|k| (k * 37 % 101) as f32 / 101.0).collect();
@@ -55,16 +55,13 @@ fn names(classes: usize) -> ClassNames {
     ClassNames::new((0..classes).map(|k| format!("class {k:05}")).collect()).unwrap()
 }
 
-fn config() -> FitConfig {
-    FitConfig::new(Positive::new("learning rate", 0.01).unwrap(), NonZeroUsize::MIN)
-}
-
-fn batch_size() -> NonZeroUsize {
-    NonZeroUsize::new(256).unwrap()
+fn cross_validation(folds: usize) -> CrossValidation {
+    let config = FitConfig::new(Positive::new("learning rate", 0.01).unwrap(), NonZeroUsize::MIN);
+    CrossValidation { config, batch_size: NonZeroUsize::new(256).unwrap(), folds, seed: 1 }
 }
 
 #[test]
-fn what_is_allocated_is_a_small_part_of_the_rows() {
+fn little_memory_is_allocated_per_row() {
     let _alone = alone();
     let (values, labels) = values(20_000, 500);
     let rows = Rows::new(values.chunks_exact(64).collect(), labels);
@@ -75,23 +72,23 @@ fn what_is_allocated_is_a_small_part_of_the_rows() {
     // A copy of the training rows is 5 MB.
     within(MB, || knn::accuracy(&rows, &few));
     // The centroids are 0.5 MB, the distances of the rows to each of them 160 MB.
-    let centroids = within(2 * MB, || Centroids::of_rows(&rows, 500));
+    let centroids = within(2 * MB, || Centroids::fit(&rows, 500));
     assert_eq!(centroids.len(), 2000);
-    within(MB, || centroids.distances_of(&rows));
+    within(MB, || centroids.par_distances(&rows));
     // The logits of all rows are 40 MB, of a fold 8 MB.
-    let found = within(4 * MB, || mistakes(&predictor, &rows, 10));
+    let found = within(4 * MB, || mistakes(&predictor, &rows, 10, |_| PathBuf::new()));
     assert_eq!(found.len(), 10);
-    let predictions = within(10 * MB, || out_of_fold(&rows, 500, config(), batch_size(), 5, 1)).unwrap();
+    let predictions = within(10 * MB, || predict_out_of_fold(&rows, 500, &cross_validation(5))).unwrap();
     assert_eq!(predictions.len(), 20_000);
 
-    // A gradient for each block of 256 of these rows is 8 MB. At the start it is zero, so that one is enough.
+    // A gradient for each block of 256 of these rows is 8 MB. All features are 0, so there is one iteration.
     let zeros = vec![0.0; 256];
     let rows = Rows::new(vec![&zeros[..]; 20_000], (0..20_000).map(|row| row % 100).collect());
     within(2 * MB, || logistic::fit(&rows, 100));
 }
 
 #[test]
-fn ten_thousand_classes_are_no_matrix_of_them() {
+fn ten_thousand_classes_allocate_no_dense_matrix() {
     let _alone = alone();
     let (values, labels) = values(300, 10_000);
     let rows = Rows::new(values.chunks_exact(64).collect(), labels);
@@ -120,38 +117,38 @@ fn write(path: &Path, rows: usize) {
     write_cache(path, &contents, NonZeroUsize::new(16).unwrap(), each).unwrap();
 }
 
-/// How much of the file is mapped into this process's memory.
+/// How much of the mapped file is resident.
 fn resident_kb(file: &Path) -> usize {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-    let of_file = maps.split(file.to_str().unwrap()).nth(1).expect("the file is mapped");
-    let resident = of_file.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+    let file_map = maps.split(file.to_str().unwrap()).nth(1).expect("the file is mapped");
+    let resident = file_map.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
     resident.trim_end_matches("kB").trim().parse().unwrap()
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn rows_are_given_back_once_they_are_read() {
+fn rows_are_released_after_they_are_read() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().canonicalize().unwrap().join("cache");
     write(&path, 2 * WINDOW + 1000);
     let file = path.join("train/features.npy");
     let cache = FeatureCache::open(&path).unwrap();
-    let rows = Rows::of_split(&cache, Split::Train).unwrap().unwrap();
+    let rows = Rows::from_split(&cache, Split::Train).unwrap().unwrap();
     let few = rows.select(&[0, 1, 2]);
     let classifier = Classifier::new(16, &[], 3, 1);
     let predictor = Predictor::from_parts(cache.classes().clone(), classifier.clone(), None);
 
     let read_all = |rows: &Rows<'_>| rows.features.iter().map(|row| row[0]).sum::<f32>();
-    assert!(read_all(&rows) > 0.0 && resident_kb(&file) > 4000, "rows that are read stay, if nobody gives them back");
-    let centroids = Centroids::of_rows(&few, 3);
+    assert!(read_all(&rows) > 0.0 && resident_kb(&file) > 4000, "rows stay resident until they are released");
+    let centroids = Centroids::fit(&few, 3);
     let works: [(&str, &dyn Fn()); 7] = [
         ("nearest neighbours", &|| _ = knn::accuracy(&rows, &few)),
         ("logistic regression", &|| _ = logistic::fit(&rows, 3)),
-        ("centroids", &|| _ = Centroids::of_rows(&rows, 3)),
-        ("distances", &|| _ = centroids.distances_of(&rows)),
-        ("mistakes", &|| _ = mistakes(&predictor, &rows, 10)),
-        ("mislabels", &|| _ = out_of_fold(&rows, 3, config(), batch_size(), 2, 1)),
+        ("centroids", &|| _ = Centroids::fit(&rows, 3)),
+        ("distances", &|| _ = centroids.par_distances(&rows)),
+        ("mistakes", &|| _ = mistakes(&predictor, &rows, 10, |_| PathBuf::new())),
+        ("mislabels", &|| _ = predict_out_of_fold(&rows, 3, &cross_validation(2))),
         ("metrics", &|| _ = SplitMetrics::measure(&classifier, &rows, cache.classes(), None)),
     ];
     for (name, work) in works {

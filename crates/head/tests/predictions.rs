@@ -1,5 +1,5 @@
-//! Predictions of a head that is trained on the clothing data: for its own kind of photos and for photos of kitchens. The
-//! features are Keras's, in the shared folder; without it these tests say that they are skipped.
+//! Predictions of a head that is trained on the clothing data, for photos of clothes and of kitchens. The features were
+//! computed by Keras and are in the shared folder; without it these tests print that they are skipped.
 
 #![allow(clippy::print_stderr)]
 
@@ -10,8 +10,8 @@ use std::path::Path;
 use end_to_end::shared_folder;
 use feature_cache::{ClassNames, Split};
 use head::calibration::{Calibration, Familiar};
-use head::data::{HoldOut, Origin, Rows, TrainingData};
-use head::fit::{HeadSpec, TrainData, fit};
+use head::data::{HoldOut, Origin, Rows, TrainValSplit};
+use head::fit::{FitData, HeadSpec, fit};
 use head::layers::Classifier;
 use head::metrics::SplitMetrics;
 use head::prediction::{Prediction, Predictor};
@@ -38,7 +38,7 @@ impl Photos {
     }
 
     fn rows(&self) -> Rows<'_> {
-        Rows::new(rows_of(&self.features), self.labels.clone())
+        Rows::new(matrix_rows(&self.features), self.labels.clone())
     }
 }
 
@@ -46,7 +46,7 @@ fn features(shared: &Path, name: &str) -> Array2<f32> {
     Array2::read_npy(File::open(shared.join(format!("reference/{name}_features.npy"))).unwrap()).unwrap()
 }
 
-fn rows_of(features: &Array2<f32>) -> Vec<&[f32]> {
+fn matrix_rows(features: &Array2<f32>) -> Vec<&[f32]> {
     features.as_slice().unwrap().chunks_exact(COLUMNS).collect()
 }
 
@@ -55,25 +55,25 @@ fn names() -> ClassNames {
 }
 
 /// A linear head as `head train` trains it.
-fn trained(data: &TrainingData<'_>, learning_rate: f64) -> Classifier {
+fn trained(data: &TrainValSplit<'_>, learning_rate: f64) -> Classifier {
     let config = FitConfig::new(Positive::new("learning rate", learning_rate).unwrap(), NonZeroUsize::new(10).unwrap());
     let classifier = Classifier::new(COLUMNS, &[], CLASSES, 42);
-    let train_data = TrainData {
+    let fit_data = FitData {
         train: &data.train,
         validation: &data.validation,
         order: EpochOrder::Shuffled { seed: 42 },
-        views: None,
+        view_sampler: None,
         batch_size: NonZeroUsize::new(32).unwrap(),
     };
-    fit(HeadSpec { classifier, config, seed: 42 }, train_data, |_| {}).unwrap().classifier
+    fit(HeadSpec { classifier, config, seed: 42 }, fit_data, |_| {}).unwrap().classifier
 }
 
-fn training_data<'a>(train: Rows<'a>, validation: Rows<'a>) -> TrainingData<'a> {
-    let validation_origin = Origin { split: Split::Validation, rows: (0..validation.len()).collect() };
-    TrainingData { train, validation, validation_origin, held_out: None, classes: CLASSES }
+fn train_val_split<'a>(train: Rows<'a>, validation: Rows<'a>) -> TrainValSplit<'a> {
+    let validation_origin = Origin { split: Split::Validation, row_numbers: (0..validation.len()).collect() };
+    TrainValSplit { train, validation, validation_origin, held_out: None, classes: CLASSES }
 }
 
-/// How often one of the `unknown` has a higher score than one of the `known`: the area under the ROC curve.
+/// The area under the ROC curve: how often a score of `unknown` is higher than one of `known`.
 fn area_under_curve(known: &[f32], unknown: &[f32]) -> f64 {
     let mut wins = 0.0;
     for unknown in unknown {
@@ -96,7 +96,7 @@ fn scores(predictions: &[Prediction]) -> Vec<f32> {
     predictions.iter().map(|prediction| prediction.unfamiliarity.unwrap()).collect()
 }
 
-/// Kitchen photos are unlike clothes; clothes that neither trained nor calibrated the head are not.
+/// The clothes are held out: the head was neither trained nor calibrated on them.
 #[test]
 fn kitchen_photos_are_unfamiliar_and_clothes_are_not() {
     let Some(shared) = shared_folder() else { return };
@@ -105,7 +105,7 @@ fn kitchen_photos_are_unfamiliar_and_clothes_are_not() {
     let all = train.rows();
     let HoldOut { rest, held_out } = all.hold_out(CLASSES, 0.1, 42);
     let held_out = all.select(&held_out);
-    let data = training_data(all.select(&rest), validation.rows());
+    let data = train_val_split(all.select(&rest), validation.rows());
     let familiar = Familiar::measure(&data);
     assert_eq!(familiar.centroids.len(), 200);
     for learning_rate in [0.001, 0.01] {
@@ -113,35 +113,36 @@ fn kitchen_photos_are_unfamiliar_and_clothes_are_not() {
         let calibration = Calibration::fit(&classifier, &data.validation, &familiar, &CalibrationConfig::default());
         let temperature = calibration.constants.temperature;
         let predictor = Predictor::from_parts(names(), classifier, Some(calibration));
-        let [of_kitchen, of_clothes] =
-            [rows_of(&kitchen), held_out.features.clone()].map(|rows| predictor.predict(&rows));
-        let area = area_under_curve(&scores(&of_clothes), &scores(&of_kitchen));
-        let (kitchens, clothes) = (unfamiliar(&of_kitchen), unfamiliar(&of_clothes) as f64 / of_clothes.len() as f64);
+        let kitchen_predictions = predictor.predict(&matrix_rows(&kitchen));
+        let clothes_predictions = predictor.predict(&held_out.features);
+        let area = area_under_curve(&scores(&clothes_predictions), &scores(&kitchen_predictions));
+        let kitchens = unfamiliar(&kitchen_predictions);
+        let clothes = unfamiliar(&clothes_predictions) as f64 / clothes_predictions.len() as f64;
         let metrics = SplitMetrics::measure(predictor.classifier(), &data.validation, &names(), Some(temperature));
         let (before, after) = (metrics.calibration_error, metrics.calibration_error_with_temperature.unwrap());
         eprintln!(
             "learning rate {learning_rate}: area {area:.4}, {kitchens} of {} kitchen photos and {:.2} % of {} clothes \
              unfamiliar; temperature {temperature:.3}, calibration error {before:.4}, then {after:.4}",
-            of_kitchen.len(),
+            kitchen_predictions.len(),
             100.0 * clothes,
-            of_clothes.len()
+            clothes_predictions.len()
         );
         assert!(area >= 0.99, "{area}");
         assert!(kitchens >= 14, "{kitchens}");
         assert!(clothes <= 0.02, "{clothes}");
-        // At the lower rate the head is calibrated by itself, as far as 341 photos can tell.
+        // At the lower rate the temperature is close to 1, and on 341 photos the difference is noise.
         assert!(after < before || learning_rate < 0.01, "{before} {after}");
         assert_eq!(predictor.unfamiliar_fraction(&held_out), Some(clothes));
     }
 }
 
-/// The same bits one by one, all at once, in any order and on any number of threads, and the softmax of the features times
-/// the kernel plus the bias.
+/// Predictions are bit-identical one by one, all at once, in any order and on any number of threads, and match a
+/// softmax that is computed in float64.
 #[test]
-fn a_prediction_depends_on_nothing_but_the_row() {
+fn a_prediction_depends_only_on_the_row() {
     let Some(shared) = shared_folder() else { return };
     let (train, validation) = (Photos::read(&shared, "train"), Photos::read(&shared, "validation"));
-    let data = training_data(train.rows(), validation.rows());
+    let data = train_val_split(train.rows(), validation.rows());
     let classifier = trained(&data, 0.01);
     let predictor = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -177,12 +178,12 @@ fn a_prediction_depends_on_nothing_but_the_row() {
             let powers: Vec<f64> = logits.iter().map(|logit| (logit / temperature).exp()).collect();
             powers.iter().map(|power| power / powers.iter().sum::<f64>()).collect()
         };
-        let of_logits = softmax(&prediction.logits.iter().copied().map(f64::from).collect::<Vec<f64>>());
-        let of_features = softmax(&logits);
+        let from_logits = softmax(&prediction.logits.iter().copied().map(f64::from).collect::<Vec<f64>>());
+        let from_features = softmax(&logits);
         for (k, &probability) in prediction.probabilities.iter().enumerate() {
             let probability = f64::from(probability);
-            assert!((probability - of_logits[k]).abs() < 1e-6, "{probability} and {}", of_logits[k]);
-            assert!((probability - of_features[k]).abs() < 1e-5, "{probability} and {}", of_features[k]);
+            assert!((probability - from_logits[k]).abs() < 1e-6, "{probability} and {}", from_logits[k]);
+            assert!((probability - from_features[k]).abs() < 1e-5, "{probability} and {}", from_features[k]);
         }
         assert_eq!(prediction.top(1)[0].class, prediction.class);
         assert!(prediction.probabilities.iter().all(|&other| other <= prediction.probabilities[prediction.class]));

@@ -1,5 +1,5 @@
-//! Runs and sweeps as a fault or an attacker may leave them. The inputs that fuzzing begins with, and all that it has
-//! found, are tried here, too, and mangled.
+//! Damaged and malicious runs and sweeps. The seeds of fuzzing and everything that it has found are tested here, as
+//! they are and mangled.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 #[path = "../fuzz/untrusted.rs"]
 mod untrusted;
 
-/// The inputs that the fuzz target begins with.
+/// The seeds of the fuzz target.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
     let files = fs::read_dir(&folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
@@ -34,7 +34,7 @@ fn write_run(folder: &Path) {
 }
 
 #[test]
-fn the_whole_run_is_read() {
+fn the_original_run_is_valid() {
     let folder = temporary();
     write_run(folder.path());
     let run = Run::load(folder.path()).unwrap();
@@ -42,9 +42,9 @@ fn the_whole_run_is_read() {
     assert_eq!(run.calibration.unwrap().centroids.len(), 2);
 }
 
-/// A cell that is listed several times has the sum of its rows, which once wrapped around.
+/// The rows of a cell that is listed several times are added; the sum once wrapped around.
 #[test]
-fn a_confusion_matrix_of_more_rows_than_can_be_counted_is_damage() {
+fn a_confusion_matrix_whose_row_count_overflows_is_damaged() {
     let folder = temporary();
     write_run(folder.path());
     let metrics = folder.path().join("metrics.json");
@@ -62,9 +62,9 @@ fn a_confusion_matrix_of_more_rows_than_can_be_counted_is_damage() {
     assert!(error.contains(message), "{error}");
 }
 
-/// The number of heads of such a sweep once wrapped around.
+/// The number of heads once wrapped around.
 #[test]
-fn a_sweep_of_more_heads_than_can_be_counted_is_damage() {
+fn a_sweep_whose_head_count_overflows_is_damaged() {
     let mut json: Value = serde_json::from_slice(&seeds("sweep")[0]).unwrap();
     json["settings"][0]["diverged"] = json!(usize::MAX);
     let error = serde_json::from_value::<SweepResults>(json).unwrap_err().to_string();
@@ -72,7 +72,7 @@ fn a_sweep_of_more_heads_than_can_be_counted_is_damage() {
 }
 
 #[test]
-fn every_seed_is_an_input_like_any_other() {
+fn seeds_are_handled() {
     let folder = temporary();
     seeds("run").iter().for_each(|bytes| untrusted::run(folder.path(), bytes));
     seeds("sweep").iter().for_each(|bytes| untrusted::sweep(bytes));

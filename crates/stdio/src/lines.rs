@@ -2,6 +2,7 @@
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stderr, stdout};
+use std::path::Path;
 
 /// Writing to standard output failed, and not because its reader has closed the pipe: the disk is full, say.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,17 @@ macro_rules! note {
 pub fn called(command: &str) -> String {
     let program = std::env::var("ICEBOX_COMMAND").unwrap_or_else(|_| "cargo".to_owned());
     format!("{program} {command}")
+}
+
+/// The path as a word of a shell's command line, with quotes if it needs them, so that a printed command can be pasted
+/// into a shell.
+pub fn shell_word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    match shlex::try_quote(&text) {
+        Ok(word) => word.into_owned(),
+        // Only a path with a zero byte cannot be quoted, and no file has such a path.
+        Err(_) => text.into_owned(),
+    }
 }
 
 /// What [`output!`] calls.

@@ -4,7 +4,7 @@ use crate::network::NetworkError;
 
 /// The activation of a layer's input or output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Activation {
+pub enum Activation {
     /// None.
     Linear,
     /// Negative values become zero.
@@ -29,7 +29,7 @@ impl Shape {
 
 /// What a convolution multiplies by and adds.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ConvWeights {
+pub struct ConvWeights {
     /// Width and height of the kernel.
     pub side: usize,
     /// Channels of its input.
@@ -43,9 +43,13 @@ pub(crate) struct ConvWeights {
 }
 
 /// A convolution without padding, Keras's `Conv2D(padding="valid")`, and its activation.
-#[derive(Debug)]
-pub(crate) struct Conv2dParams {
+#[derive(Debug, Clone)]
+pub struct Conv2dParams {
+    /// Keras's name of the layer, or `blockN_residual` where Keras has none.
+    pub name: String,
+    /// The kernel and the bias.
     pub weights: ConvWeights,
+    /// Pixels of the input from one of the output to the next, both ways.
     pub stride: usize,
     /// Of the output.
     pub activation: Activation,
@@ -53,11 +57,15 @@ pub(crate) struct Conv2dParams {
 
 /// Keras's `SeparableConv2D(padding="same")`: a depthwise 3x3 convolution that keeps the side, then a pointwise one,
 /// with nothing between.
-#[derive(Debug)]
-pub(crate) struct SeparableConv2dParams {
+#[derive(Debug, Clone)]
+pub struct SeparableConv2dParams {
+    /// Keras's name of the layer.
+    pub name: String,
     /// Of the input.
     pub input_activation: Activation,
+    /// The 3x3 convolution of each channel by itself, without a bias.
     pub depthwise: ConvWeights,
+    /// The 1x1 convolution.
     pub pointwise: ConvWeights,
     /// Of the output.
     pub activation: Activation,
@@ -70,7 +78,7 @@ pub(crate) fn output_side(side: usize, kernel_size: usize, stride: usize) -> usi
 
 /// Xception's input is `pixel / HALF_RANGE - 1`, from -1 to 1 (`preprocess_input` in
 /// keras/src/applications/imagenet_utils.py, mode "tf").
-pub(crate) const HALF_RANGE: f32 = 127.5;
+pub const HALF_RANGE: f32 = 127.5;
 
 /// Runs layers on one device, in one precision. A clone is for another thread.
 pub(crate) trait Backend: Clone + Send + 'static {

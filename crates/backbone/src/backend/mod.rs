@@ -1,6 +1,7 @@
-//! What runs a network's layers: our own kernels, or libtorch.
+//! What runs a network's layers: our own kernels, or libtorch. A recorder runs nothing and lists them.
 
 pub(crate) mod interface;
+pub(crate) mod recorder;
 pub(crate) mod cpu;
 #[cfg(feature = "libtorch")]
 pub(crate) mod libtorch;

@@ -32,6 +32,8 @@ pub(super) struct OpenedPhoto<'a> {
     turn: Turn,
     format: ImageFormat,
     limits: Limits,
+    /// Most bytes that decoding takes, the decoded picture included.
+    memory: u64,
     decoder: Decoder<'a>,
 }
 
@@ -62,11 +64,13 @@ impl<'a> OpenedPhoto<'a> {
         orientation: Orientation,
     ) -> Result<Self, PixelError> {
         let format = detect_format(bytes)?;
-        let photo = |width, height, turn, decoder| Self { width, height, turn, format, limits, decoder };
+        let photo =
+            |width, height, turn, memory, decoder| Self { width, height, turn, format, limits, memory, decoder };
         if format == ImageFormat::Jpeg {
             let header = jpeg::header(bytes, min_side)?;
             limits.check_pixels(header.width, header.height)?;
-            limits.check_bytes(header.width, header.height, header.memory.saturating_add(DECODER_OVERHEAD))?;
+            let needed = header.memory.saturating_add(DECODER_OVERHEAD);
+            limits.check_bytes(header.width, header.height, needed)?;
             let turn = match orientation {
                 Orientation::Stored => Turn::NoTransforms,
                 Orientation::Exif => {
@@ -75,7 +79,8 @@ impl<'a> OpenedPhoto<'a> {
                     jpeg::orientation(bytes)
                 }
             };
-            return Ok(photo(header.decoded_width, header.decoded_height, turn, Decoder::Jpeg { bytes, min_side }));
+            let decoder = Decoder::Jpeg { bytes, min_side };
+            return Ok(photo(header.decoded_width, header.decoded_height, turn, needed, decoder));
         }
         let OpenDecoder { mut decoder, extra_memory } = open_decoder(bytes, format, limits)?;
         let (width, height) = decoder.dimensions();
@@ -98,12 +103,17 @@ impl<'a> OpenedPhoto<'a> {
             (Orientation::Exif, ImageFormat::Tiff) => decoder.orientation().unwrap_or(Turn::NoTransforms),
             _ => Turn::NoTransforms,
         };
-        Ok(photo(width, height, turn, Decoder::Other(decoder)))
+        Ok(photo(width, height, turn, needed, Decoder::Other(decoder)))
     }
 
     /// Width and height of the picture that [`Self::decode`] gives.
     pub(super) fn size(&self) -> (u32, u32) {
         if self.is_on_its_side() { (self.height, self.width) } else { (self.width, self.height) }
+    }
+
+    /// Most bytes that [`Self::decode`] takes, its picture included.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory
     }
 
     /// Whether the decoded picture is turned by 90 degrees, into memory of its own.
@@ -123,7 +133,7 @@ impl<'a> OpenedPhoto<'a> {
     /// # Errors
     /// When it is damaged.
     pub(super) fn decode(self) -> Result<RgbPicture, PixelError> {
-        let Self { width, height, turn, format, limits, decoder } = self;
+        let Self { width, height, turn, format, limits, decoder, .. } = self;
         let picture = match decoder {
             Decoder::Jpeg { bytes, min_side } => jpeg::decode(bytes, min_side)?,
             Decoder::Other(decoder) => {

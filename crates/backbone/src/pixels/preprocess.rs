@@ -39,6 +39,17 @@ impl Preprocess {
         guarded(|| self.open(photo).map(drop))
     }
 
+    /// The most memory in bytes that decoding and resizing a photo takes, by its header.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn memory(&self, photo: &[u8]) -> Result<u64, PixelError> {
+        guarded(|| {
+            let photo = self.open(photo)?;
+            Ok(photo.memory().max(self.memory_to_resize(&photo)))
+        })
+    }
+
     /// Decodes a photo.
     ///
     /// # Errors
@@ -65,11 +76,16 @@ impl Preprocess {
         let min_side = self.fast_decode.then_some(self.side);
         let photo = OpenedPhoto::open(photo, self.limits, min_side, self.orientation)?;
         let (width, height) = photo.size();
+        self.limits.check_bytes(width, height, self.memory_to_resize(&photo))?;
+        Ok(photo)
+    }
+
+    /// Bytes that the decoded picture takes while it is turned and resized.
+    fn memory_to_resize(&self, photo: &OpenedPhoto<'_>) -> u64 {
+        let (width, height) = photo.size();
         let picture = 3 * u64::from(width) * u64::from(height);
         let turning = if photo.is_on_its_side() { picture } else { 0 };
         let resizing = resize::memory(width, height, self.side, self.interpolation);
-        let needed = picture.saturating_add(resizing.max(turning)).saturating_add(DECODER_OVERHEAD);
-        self.limits.check_bytes(width, height, needed)?;
-        Ok(photo)
+        picture.saturating_add(resizing.max(turning)).saturating_add(DECODER_OVERHEAD)
     }
 }

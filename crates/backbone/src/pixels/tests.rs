@@ -176,7 +176,7 @@ fn turning_a_photo_by_90_degrees_is_counted() {
 }
 
 #[test]
-fn photos_give_kerass_pixels() {
+fn pixels_match_keras() {
     let Some(shared) = end_to_end::shared_folder() else { return };
     let files: serde_json::Value =
         serde_json::from_reader(File::open(shared.join("reference/validation_files.json")).unwrap()).unwrap();

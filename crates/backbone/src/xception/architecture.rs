@@ -211,7 +211,8 @@ struct LayerBuilder<'a, B> {
 impl<B: Backend> LayerBuilder<'_, B> {
     /// A convolution and its ReLU.
     fn conv2d(&mut self, layer: &str, stride: usize) -> Result<B::Conv2d, NetworkError> {
-        let params = Conv2dParams { weights: self.weights.conv2d(layer), stride, activation: Activation::Relu };
+        let (name, weights) = (layer.to_owned(), self.weights.conv2d(layer));
+        let params = Conv2dParams { name, weights, stride, activation: Activation::Relu };
         let prepared = self.backend.prepare_conv2d(&params, self.x)?;
         self.x.side = output_side(self.x.side, params.weights.side, stride);
         self.x.channels = params.weights.outputs;
@@ -220,8 +221,9 @@ impl<B: Backend> LayerBuilder<'_, B> {
 
     /// The strided 1x1 residual convolution; it does not change `self.x`.
     fn residual(&self, block: usize) -> Result<B::Conv2d, NetworkError> {
-        let weights = self.weights.conv2d(&format!("block{block}_residual"));
-        self.backend.prepare_conv2d(&Conv2dParams { weights, stride: 2, activation: Activation::Linear }, self.x)
+        let name = format!("block{block}_residual");
+        let weights = self.weights.conv2d(&name);
+        self.backend.prepare_conv2d(&Conv2dParams { name, weights, stride: 2, activation: Activation::Linear }, self.x)
     }
 
     /// A separable convolution with activations of its input and of its result.
@@ -232,7 +234,8 @@ impl<B: Backend> LayerBuilder<'_, B> {
         activation: Activation,
     ) -> Result<B::SeparableConv2d, NetworkError> {
         let (depthwise, pointwise) = (self.weights.depthwise(layer), self.weights.pointwise(layer));
-        let params = SeparableConv2dParams { input_activation, depthwise, pointwise, activation };
+        let name = layer.to_owned();
+        let params = SeparableConv2dParams { name, input_activation, depthwise, pointwise, activation };
         let prepared = self.backend.prepare_separable_conv2d(&params, self.x)?;
         self.x.channels = params.pointwise.outputs;
         Ok(prepared)

@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 
 use self::architecture::Architecture;
 pub use self::architecture::{BLOCKS, COLUMNS};
+pub use crate::backend::interface::{Activation, Conv2dParams, ConvWeights, HALF_RANGE, SeparableConv2dParams};
 use crate::backend::interface::{Backend, Shape, output_side};
+pub use crate::backend::recorder::Operation;
+use crate::backend::recorder::Recorder;
 use crate::backend::{WithBackend, with_backend};
 use crate::compute::Engine;
 use crate::network::{Network, NetworkError};
@@ -46,9 +49,7 @@ impl Xception {
     /// # Errors
     /// When the side is not from [`MIN_SIDE`] to [`MAX_SIDE`], or libtorch cannot prepare the layers.
     pub fn new(weights: &Weights, side: u32, batch_size: usize, engine: Engine) -> Result<Self, NetworkError> {
-        if !(MIN_SIDE..=MAX_SIDE).contains(&side) {
-            return Err(NetworkError::Side { side, min_side: MIN_SIDE, max_side: MAX_SIDE });
-        }
+        check_side(side)?;
         let input = Shape { pictures: batch_size, side: side as usize, channels: 3 };
         let network = with_backend(engine, BuildArchitecture { weights, input })?;
         Ok(Self { network, batch_size })
@@ -87,6 +88,28 @@ impl Network for Xception {
 
     fn clone_for_thread(&self) -> Self {
         Self { network: self.network.clone_for_thread(), batch_size: self.batch_size }
+    }
+}
+
+/// What the network does with a picture of `side` x `side` pixels, operation after operation, each after those whose
+/// results it takes: for programs that write the network in another format. The last one gives the row.
+///
+/// # Errors
+/// When the side is not from [`MIN_SIDE`] to [`MAX_SIDE`].
+pub fn operations(weights: &Weights, side: u32) -> Result<Vec<Operation>, NetworkError> {
+    check_side(side)?;
+    let input = Shape { pictures: 1, side: side as usize, channels: 3 };
+    let recorder = Recorder::default();
+    let network = Architecture::new(recorder.clone(), weights, input, 1)?;
+    network.forward(&vec![0; input.picture_len()], &mut |_| {})?;
+    Ok(recorder.take())
+}
+
+fn check_side(side: u32) -> Result<(), NetworkError> {
+    if (MIN_SIDE..=MAX_SIDE).contains(&side) {
+        Ok(())
+    } else {
+        Err(NetworkError::Side { side, min_side: MIN_SIDE, max_side: MAX_SIDE })
     }
 }
 

@@ -48,6 +48,37 @@ fn any_number_of_pictures_can_go_through_the_entry_flow_at_a_time() {
     }
 }
 
+#[test]
+fn the_operations_are_those_of_the_paper() {
+    let operations = operations(&weights(), 71).unwrap();
+    let count = |is_one: fn(&Operation) -> bool| operations.iter().filter(|operation| is_one(operation)).count();
+    assert_eq!(count(|operation| matches!(operation, Operation::Conv2d { .. })), 2 + 4);
+    assert_eq!(count(|operation| matches!(operation, Operation::SeparableConv2d { .. })), 3 * 2 + 8 * 3 + 2 + 2);
+    assert_eq!(count(|operation| matches!(operation, Operation::Add { .. })), 4 + 8);
+    let mut pooled_sides = Vec::new();
+    for (number, operation) in operations.iter().enumerate() {
+        let inputs = match *operation {
+            Operation::Input => {
+                assert_eq!(number, 0);
+                vec![]
+            }
+            Operation::Conv2d { x, .. } | Operation::SeparableConv2d { x, .. } => vec![x],
+            Operation::MaxPool { x, side } => {
+                pooled_sides.push(side);
+                vec![x]
+            }
+            Operation::Add { x, y } => vec![x, y],
+            Operation::GlobalAveragePool { x } => {
+                assert_eq!(number + 1, operations.len());
+                vec![x]
+            }
+        };
+        assert!(inputs.into_iter().all(|input| input < number), "{number}");
+    }
+    assert_eq!(pooled_sides, [33, 17, 9, 5]);
+    assert!(super::operations(&weights(), 70).is_err());
+}
+
 #[cfg(feature = "libtorch")]
 mod with_libtorch {
     use super::*;

@@ -35,7 +35,7 @@ fn digest_of_photos(side: u32, fast_decode: bool) -> String {
 }
 
 #[test]
-fn pixels_of_photos_are_kerass() {
+fn pixels_match_keras() {
     assert_eq!(digest_of_photos(150, false), PIXELS);
 }
 

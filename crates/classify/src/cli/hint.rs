@@ -2,8 +2,10 @@
 
 use anyhow::{Error, anyhow};
 use backbone::weights::WeightsError;
+use classify::export::{CheckError, ExportError};
 use classify::import::ImportError;
 use classify::model::ModelError;
+use classify::serve::ServerError;
 use classify::sort::SortError;
 use command_line::embedder_hint;
 use head::run::RunError;
@@ -27,6 +29,15 @@ fn hint(error: &Error) -> Option<String> {
     }
     if let Some(error) = error.downcast_ref::<ImportError>() {
         return import_hint(error);
+    }
+    if let Some(ServerError::Address { .. }) = error.downcast_ref() {
+        return Some("; choose another --port or --host".to_owned());
+    }
+    if let Some(error) = error.downcast_ref::<ExportError>() {
+        return export_hint(error);
+    }
+    if let Some(error) = error.downcast_ref::<CheckError>() {
+        return check_hint(error);
     }
     match error.downcast_ref() {
         Some(SortError::Link { .. }) => Some("; leave out --link to copy".to_owned()),
@@ -56,6 +67,35 @@ fn import_hint(error: &ImportError) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+fn export_hint(error: &ExportError) -> Option<String> {
+    let hint = match error {
+        ExportError::Model(error) => return model_hint(error),
+        ExportError::Embedder(error) => return embedder_hint(error),
+        ExportError::Interpolation(_) | ExportError::FastDecode => {
+            "; use --input keras, and prepare photos as the example does that is then printed"
+        }
+        ExportError::CannotTell => "; leave unfamiliarity out of --outputs",
+        ExportError::NameTaken(_) => "; choose other names with --input-name and --outputs",
+        ExportError::TooLargeForF16 { .. } => "; use --precision f32",
+        ExportError::Exists(_) => "; overwrite it with --replace, or choose another --out",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn check_hint(error: &CheckError) -> Option<String> {
+    match error {
+        CheckError::NoPython { .. } => Some("; choose an interpreter with --python".to_owned()),
+        CheckError::Missing { python, .. } => Some(format!(
+            "; install what is needed with scripts/setup --peers, or with {} -m pip install onnxruntime onnx numpy, or \
+             choose another interpreter with --python",
+            python.display()
+        )),
+        CheckError::OtherModel { .. } => Some("; export the model again".to_owned()),
+        _ => None,
+    }
 }
 
 fn run_hint(error: &RunError) -> Option<String> {

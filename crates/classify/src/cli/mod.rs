@@ -3,8 +3,12 @@
 mod hint;
 mod output;
 mod weights;
+mod model;
 mod predict;
 mod import;
+mod serve;
+mod export;
+mod check_export;
 
 use std::process::ExitCode;
 
@@ -31,6 +35,12 @@ pub struct Cli {
 enum Command {
     /// Make a run of a model that was trained in Keras: Xception without its top, global average pooling, dense layers
     Import(import::ImportArgs),
+    /// Answer over HTTP, for programs, and with a page for people
+    Serve(serve::ServeArgs),
+    /// Write a run's model as a file for other programs, with a test of its own beside it
+    Export(export::ExportArgs),
+    /// Run an exported ONNX file through ONNX Runtime and compare its answers with classify's
+    CheckExport(check_export::CheckExportArgs),
     /// Write completions for shells and man pages into a folder, as scripts/install does
     #[command(hide = true)]
     ShellDocs(ShellDocsArgs),
@@ -42,6 +52,9 @@ impl Cli {
         match self.command {
             None => predict::run(&self.predict),
             Some(Command::Import(args)) => import::run(&args),
+            Some(Command::Serve(args)) => serve::run(&args),
+            Some(Command::Export(args)) => export::run(&args),
+            Some(Command::CheckExport(args)) => check_export::run(&args),
             Some(Command::ShellDocs(args)) => {
                 args.write(Self::command(), "icebox-classify").map(|()| ExitCode::SUCCESS)
             }

@@ -10,21 +10,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
+use backbone::EndReason;
 use backbone::pixels::Limit;
-use backbone::{BatchSize, Compute, EndReason};
 use clap::{ArgGroup, Args};
 use classify::answer::{Answer, UNSURE, Wanted};
 use classify::by_folder::ByFolder;
-use classify::model::{AnswerError, Model};
+use classify::model::AnswerError;
 use classify::photos::{NamedPhoto, photos_at};
 use classify::sort::{SortError, Sorter, Transfer};
-use command_line::{DeviceArg, KernelsArg, LimitsArgs, ThreadsArg, WeightsArg, cancel_on_signals, raise_limits};
+use command_line::{LimitsArgs, cancel_on_signals, raise_limits};
 use head::prediction::Prediction;
 use head::run::Chosen;
 use stdio::{Progress, note};
 
+use super::model::ModelArgs;
 use super::output::{Format, Output};
-use super::weights::weights_for;
 
 /// Names standard input in place of a photo.
 const STDIN: &str = "-";
@@ -65,15 +65,9 @@ pub struct PredictArgs {
     #[arg(long, requires = "sort_into")]
     link: bool,
     #[command(flatten)]
-    weights: WeightsArg,
-    #[command(flatten)]
-    device: DeviceArg,
-    #[command(flatten)]
-    kernels: KernelsArg,
+    model: ModelArgs,
     #[command(flatten)]
     limits: LimitsArgs,
-    #[command(flatten)]
-    threads: ThreadsArg,
 }
 
 fn probability(given: &str) -> Result<f32, String> {
@@ -83,23 +77,12 @@ fn probability(given: &str) -> Result<f32, String> {
 
 pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let named = args.run.as_ref().expect("clap requires it");
-    let Chosen { path, run } = Chosen::open(named)?;
-    if path != *named {
-        note!("note: answers are from {}", path.display());
+    let chosen = Chosen::open(named)?;
+    if chosen.path != *named {
+        note!("note: answers are from {}", chosen.path.display());
     }
     let photos = args.listed_photos()?;
-    let weights = weights_for(&path, &args.weights)?;
-    let compute = Compute {
-        device: args.device.device,
-        kernels: args.kernels.kernels,
-        batch_size: BatchSize::Auto,
-        threads: args.threads.threads(),
-    };
-    let model = Model::new(&run, &weights, compute, args.limits.limits())?;
-    let trained_in = &run.config.fingerprint.precision;
-    if model.precision().name() != trained_in {
-        note!("note: photos are computed in {}, the training rows were in {trained_in}", model.precision());
-    }
+    let model = args.model.load(&chosen, args.limits.limits())?;
     ensure!(
         args.threshold == 0.0 || model.classes().label(UNSURE).is_none(),
         "class {UNSURE:?}: --threshold gives photos this name that are in no class"

@@ -12,7 +12,7 @@ use extract::extraction::Extraction;
 use stdio::output;
 
 pub fn run(extraction: &Extraction) -> Result<ExitCode> {
-    let dataset = Dataset::scan(&extraction.dataset)?;
+    let dataset = Dataset::scan_shard(&extraction.dataset, extraction.shard)?;
     let mut rows = dataset.len();
     for (split, photos) in &dataset.splits {
         let views = extraction.views.as_ref().filter(|_| split.is_training());

@@ -9,12 +9,13 @@ use backbone::xception::{MAX_SIDE, MIN_SIDE};
 use backbone::{BatchSize, EmbedSpec, Times};
 use clap::Args;
 use command_line::{LimitsArgs, ThreadsArg, WeightsArg, cancel_on_signals, choice, raise_limits};
-use extract::extraction::{Extraction, OnError, Summary};
-use feature_cache::WhenLocked;
-use stdio::{OutputError, called, note, output};
+use extract::extraction::{DEADLY, Extraction, OnError, Summary};
+use feature_cache::{Shard, WhenLocked};
+use stdio::{OutputError, called, note, output, shell_word};
 
 use super::compute::ComputeArgs;
 use super::dry_run;
+use super::shard;
 use super::views::ViewsArgs;
 
 /// `extract DATASET --out CACHE`.
@@ -26,6 +27,10 @@ pub struct ExtractionArgs {
     /// Cache to write or bring up to date
     #[arg(long, value_name = "CACHE", required_unless_present = "dry_run")]
     out: Option<PathBuf>,
+    /// Extract only shard I of N, counted from 0, into CACHE/shards/I-of-N: several machines can extract one data set.
+    /// auto: the number of this task in its Slurm job array or Kubernetes Indexed Job. Then: extract merge CACHE
+    #[arg(long, value_name = "I/N", value_parser = shard::parse)]
+    shard: Option<Shard>,
     #[command(flatten)]
     weights: WeightsArg,
     /// Side of the network's input in pixels, 71 or more
@@ -94,6 +99,7 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
         },
         compute: args.compute.compute(args.batch_size, threads),
         limits: args.limits.limits(),
+        shard: args.shard,
         views: args.views.views()?,
         on_error: args.on_error,
         rehash: args.rehash,
@@ -128,6 +134,9 @@ fn warn(summary: &Summary) {
         for photo in summary.skipped.iter().take(LISTED) {
             note!("  {}: {}", photo.path.display(), photo.reason);
         }
+        if summary.skipped.iter().any(|photo| photo.reason == DEADLY) {
+            note!("note: a photo that {DEADLY} is tried again only with --rehash, or when it has changed");
+        }
     }
     for ignored in summary.ignored.iter().take(LISTED) {
         note!("note: {} ignored: {}", ignored.path.display(), ignored.reason);
@@ -145,7 +154,6 @@ fn warn(summary: &Summary) {
 }
 
 fn report(summary: &Summary) -> Result<(), OutputError> {
-    let cache = summary.cache.display();
     output!("photos   {}", summary.changes)?;
     output!("computed {} rows, {:.1} s", summary.computed, summary.elapsed.as_secs_f64())?;
     for (&split, rows) in &summary.rows {
@@ -160,13 +168,17 @@ fn report(summary: &Summary) -> Result<(), OutputError> {
             _ => output!("{split:<8} {rows} rows in {}", folder.join("features.npy").display())?,
         }
     }
-    output!("\nnext: {} train {cache}", called("head"))
+    match summary.shard {
+        None => output!("\nnext: {} train {}", called("head"), shell_word(&summary.cache)),
+        Some(shard) => output!("\nnext, when all {} shards are done: {} merge CACHE", shard.count(), called("extract")),
+    }
 }
 
 fn to_json(summary: &Summary) -> serde_json::Value {
     let changes = summary.changes;
     serde_json::json!({
         "cache": summary.cache,
+        "shard": summary.shard.map(|shard| shard.to_string()),
         "rows": summary.rows,
         "views": summary.views,
         "photos": {

@@ -4,8 +4,10 @@ use anyhow::{Error, anyhow};
 use backbone::{ComputeError, EmbedderError, Precision};
 use command_line::{compute_hint, embedder_hint, raise_limits};
 use extract::extraction::ExtractError;
+use extract::merge::MergeError;
 use extract::verify::VerifyError;
 use feature_cache::CacheError;
+use stdio::{called, shell_word};
 
 /// Adds a hint to the error, if there is one.
 pub fn with_hint(error: Error) -> Error {
@@ -22,6 +24,9 @@ fn hint(error: &Error) -> Option<String> {
     }
     if let Some(error) = error.downcast_ref::<VerifyError>() {
         return verify_hint(error);
+    }
+    if let Some(error) = error.downcast_ref::<MergeError>() {
+        return merge_hint(error);
     }
     if let Some(error) = error.downcast_ref::<EmbedderError>() {
         return embedder_hint(error);
@@ -41,8 +46,9 @@ fn extraction_hint(error: &ExtractError) -> Option<String> {
             Some(format!(": they overflow f16, or {} is broken; use --precision f32", weights.display()))
         }
         ExtractError::NotFinite { weights, .. } => Some(format!(
-            ": the weights or the network are broken; run: extract doctor --weights {}",
-            weights.display()
+            ": the weights or the network are broken; run: {} doctor --weights {}",
+            called("extract"),
+            shell_word(weights)
         )),
         ExtractError::Broken { exceeded, .. } => {
             Some(format!("\nfix or remove them, or skip them with --on-error skip{}", raise_limits(exceeded)))
@@ -62,10 +68,28 @@ fn verify_hint(error: &VerifyError) -> Option<String> {
     }
 }
 
+fn merge_hint(error: &MergeError) -> Option<String> {
+    let hint = match error {
+        MergeError::Cache(error) => return cache_hint(error),
+        MergeError::NoShards(_) => "; make them with extract DATASET --out CACHE --shard I/N",
+        MergeError::Incomplete { .. } | MergeError::NoRecord { .. } => "\nextract them with --shard I/N",
+        MergeError::SeveralCounts { .. } => "; remove those that are not wanted",
+        MergeError::OtherDataSet { .. } | MergeError::OtherClasses { .. } => {
+            "\nextract all shards again, which computes only what is new"
+        }
+        MergeError::Doubled { .. } => "; remove it, and extract it with --shard I/N",
+        MergeError::OtherFingerprint { .. } | MergeError::OtherViews { .. } => {
+            "\nextract one of them again with --replace"
+        }
+        MergeError::ClassWithoutPhotos { .. } => return None,
+    };
+    Some(hint.to_owned())
+}
+
 fn cache_hint(error: &CacheError) -> Option<String> {
     let hint = match error {
         CacheError::NotACache(path) => {
-            return Some(format!("; make one with: extract DATASET --out {}", path.display()));
+            return Some(format!("; make one with: {} DATASET --out {}", called("extract"), shell_word(path)));
         }
         CacheError::Version { .. } => "; extract again into another --out, or with --replace",
         CacheError::Damaged { .. } => "; extract again with --replace to rebuild the cache",
@@ -74,6 +98,10 @@ fn cache_hint(error: &CacheError) -> Option<String> {
             "\nto train on fewer of them: head train --views N; to drop them and keep the rows: --replace"
         }
         CacheError::Locked { .. } => "; wait for it with --wait",
+        CacheError::Unmerged(path) => {
+            return Some(format!("; merge them: extract merge {}; or remove the folder of shards", path.display()));
+        }
+        CacheError::OtherShards { .. } => "; merge those that are there, or remove their folder",
         CacheError::Foreign(_) => "; move it away, or choose another --out",
         _ => return None,
     };

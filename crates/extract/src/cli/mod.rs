@@ -4,7 +4,9 @@ mod compute;
 mod views;
 mod hint;
 mod dry_run;
+mod shard;
 mod extraction;
+mod merge;
 mod verify;
 mod import_weights;
 mod doctor;
@@ -34,6 +36,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Merge the shards of a cache, which extract --shard made, into the cache that one run over all photos makes
+    Merge(merge::MergeArgs),
     /// Check every file of a cache: lengths, digests, headers, labels, index; exit 1 if anything is wrong
     Verify(verify::VerifyArgs),
     /// Convert a Keras .h5, .weights.h5 or .keras file to safetensors, checked tensor by tensor
@@ -50,6 +54,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             None => extraction::run(&self.extraction),
+            Some(Command::Merge(args)) => merge::run(&args),
             Some(Command::Verify(args)) => verify::run(&args),
             Some(Command::ImportWeights(args)) => import_weights::run(&args),
             Some(Command::Doctor(args)) => doctor::run(&args),

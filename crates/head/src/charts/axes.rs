@@ -1,4 +1,4 @@
-//! Where values stand in a chart: axes with round ticks, grid lines and labels.
+//! Maps values to places in a chart: axes with round ticks, grid lines and labels.
 
 use std::fmt::Write;
 
@@ -10,41 +10,41 @@ pub(super) const TOP: f64 = 26.0;
 pub(super) const BOTTOM: f64 = 46.0;
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 14.0;
-/// The width of a tick's label for each letter, where the page's style makes it largest.
+/// The width of a letter of a tick's label, in the largest font that the page's style uses.
 const LETTER: f64 = 10.0;
-/// Lines of the grid, at most.
+/// The most grid lines.
 const MAX_GRID_LINES: f64 = 7.0;
 
-/// From where to where an axis goes.
+/// The range of an axis.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
+pub(super) struct AxisRange {
     pub low: f64,
     pub high: f64,
 }
 
-/// A place on an axis with a label.
+/// A value on an axis with its label.
 pub(super) struct Tick {
     pub value: f64,
     pub label: String,
 }
 
-/// Places values in the chart, whose view box is [`WIDTH`] by [`HEIGHT`].
+/// The axes of a chart whose view box is [`WIDTH`] by [`HEIGHT`].
 pub(super) struct Axes {
-    x: Span,
-    y: Span,
+    x: AxisRange,
+    y: AxisRange,
 }
 
 impl Axes {
     /// Axes for these values of y, with a margin above and below.
-    pub(super) fn new(x: Span, y_values: impl Iterator<Item = f64>) -> Self {
-        let mut y = Span { low: f64::INFINITY, high: f64::NEG_INFINITY };
+    pub(super) fn new(x: AxisRange, y_values: impl Iterator<Item = f64>) -> Self {
+        let mut y = AxisRange { low: f64::INFINITY, high: f64::NEG_INFINITY };
         for value in y_values {
-            y = Span { low: y.low.min(value), high: y.high.max(value) };
+            y = AxisRange { low: y.low.min(value), high: y.high.max(value) };
         }
-        // Values that are all the same stand in the middle, however large they are.
+        // The margin is never 0, so equal values of any size are in the middle.
         let margin = ((y.high - y.low) * 0.08).max(1e-3).max(y.high.abs() * 1e-9);
-        let x = if x.high > x.low { x } else { Span { low: x.low - 0.5, high: x.high + 0.5 } };
-        Self { x, y: Span { low: y.low - margin, high: y.high + margin } }
+        let x = if x.high > x.low { x } else { AxisRange { low: x.low - 0.5, high: x.high + 0.5 } };
+        Self { x, y: AxisRange { low: y.low - margin, high: y.high + margin } }
     }
 
     pub(super) fn x(&self, value: f64) -> f64 {
@@ -55,7 +55,7 @@ impl Axes {
         HEIGHT - BOTTOM - (value - self.y.low) / (self.y.high - self.y.low) * (HEIGHT - TOP - BOTTOM)
     }
 
-    /// Round values within the span of y, with as many digits as tell them apart.
+    /// Round values within the range of y, with enough digits to distinguish them.
     fn y_ticks(&self) -> Vec<Tick> {
         let smallest_step = (self.y.high - self.y.low) / MAX_GRID_LINES;
         let power = 10f64.powf(smallest_step.log10().floor());
@@ -73,7 +73,7 @@ impl Axes {
         ticks
     }
 
-    /// Grid lines at round values of y with their labels, the labels of x where they do not touch, and the name of x.
+    /// Grid lines at round values of y with their labels, the labels of x that do not overlap, and the name of x.
     pub(super) fn frame(&self, x_name: &str, x_ticks: &[Tick]) -> String {
         let mut svg = String::new();
         for Tick { value, label } in self.y_ticks() {
@@ -93,7 +93,7 @@ impl Axes {
     }
 }
 
-/// Text at a place; `anchor` is the part of it that stands there: start, middle or end.
+/// Text at a point; `anchor` is the part of the text that is there: start, middle or end.
 pub(super) fn text(anchor: &str, x: f64, y: f64, text: &str) -> String {
     format!("<text text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escape(text))
 }
@@ -103,9 +103,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_are_round_and_within_the_span() {
+    fn ticks_are_round_and_within_the_range() {
         let labels = |low: f64, high: f64| -> Vec<String> {
-            let axes = Axes { x: Span { low: 0.0, high: 1.0 }, y: Span { low, high } };
+            let axes = Axes { x: AxisRange { low: 0.0, high: 1.0 }, y: AxisRange { low, high } };
             axes.y_ticks().into_iter().map(|tick| tick.label).collect()
         };
         assert_eq!(labels(0.13, 0.87), ["0.2", "0.4", "0.6", "0.8"]);

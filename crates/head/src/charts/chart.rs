@@ -1,15 +1,15 @@
-//! A drawn chart, with the numbers that it shows.
+//! A drawn chart and the numbers that it shows.
 
 use super::axes::{HEIGHT, WIDTH};
 use crate::markup::escape;
 
-/// A chart and the table behind it, so that nothing is in a picture or a colour alone.
+/// A chart and its numbers as a table, for readers who cannot see the chart or its colours.
 #[derive(Debug, Clone)]
 pub(crate) struct Chart {
     pub title: String,
-    /// What it shows, for who cannot see it.
+    /// What it shows, for screen readers.
     pub description: String,
-    /// The names of its series, each with the look of its number.
+    /// The names of its series. The index of a series determines its style.
     pub series: Vec<String>,
     /// SVG elements in a view box of 460 by 270.
     pub drawing: String,

@@ -1,8 +1,8 @@
-//! Loss and accuracy by epoch, training against validation, so that overfitting shows.
+//! Training and validation curves: loss and accuracy by epoch.
 
 use super::chart::Chart;
 use super::lines::{Line, line_chart};
-use super::picture::picture;
+use super::standalone::standalone;
 use crate::history::History;
 
 /// The chart of the loss and that of the accuracy.
@@ -15,9 +15,9 @@ pub(crate) fn curves(history: &History) -> [Chart; 2] {
     ]
 }
 
-/// Both charts side by side as an SVG file that needs nothing else: a run's curves.svg.
+/// Both charts side by side as a self-contained SVG file, a run's curves.svg.
 pub fn curves_svg(history: &History) -> String {
-    picture("Loss and accuracy by epoch", &curves(history))
+    standalone("Loss and accuracy by epoch", &curves(history))
 }
 
 fn chart(title: &str, train: &[f64], validation: &[f64], best: Option<usize>) -> Chart {

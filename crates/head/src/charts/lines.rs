@@ -1,27 +1,27 @@
-//! Lines over epochs.
+//! Line charts over epochs.
 
 use std::fmt::Write;
 
-use super::axes::{Axes, BOTTOM, HEIGHT, Span, TOP, Tick, WIDTH, text};
+use super::axes::{Axes, AxisRange, BOTTOM, HEIGHT, TOP, Tick, WIDTH, text};
 use super::chart::{Chart, Table};
-use super::looks::{MarkSize, Point, line, mark};
+use super::series_style::{MarkSize, Point, line, mark};
 
-/// More values in a line than this get small marks.
+/// With more values in a line than this, the marks are small.
 const MAX_NORMAL_MARKS: usize = 40;
-/// Labels below the axis, at most.
+/// The most labels below the axis.
 const MAX_EPOCH_LABELS: usize = 10;
 
-/// One line of a chart: a value for each of the epochs 1, 2, 3, …
+/// One line of a chart, with a value for each of the epochs 1, 2, 3, …
 pub(super) struct Line<'a> {
     pub name: &'a str,
     pub values: &'a [f64],
 }
 
-/// Lines over epochs, with a mark at each value; `best` is the epoch that validation was best in.
+/// Lines over epochs, with a mark at each value. `best` is the epoch with the best validation result.
 pub(super) fn line_chart(title: &str, lines: &[Line<'_>], best: Option<usize>) -> Chart {
     let epochs = lines.iter().map(|line| line.values.len()).max().unwrap_or(0);
     let all_values = lines.iter().flat_map(|line| line.values.iter().copied());
-    let axes = Axes::new(Span { low: 1.0, high: epochs as f64 }, all_values);
+    let axes = Axes::new(AxisRange { low: 1.0, high: epochs as f64 }, all_values);
     let step = label_step(epochs);
     let ticks = (step..=epochs).step_by(step).map(|epoch| Tick { value: epoch as f64, label: epoch.to_string() });
     let mut drawing = axes.frame("epoch", &ticks.collect::<Vec<Tick>>());
@@ -29,7 +29,7 @@ pub(super) fn line_chart(title: &str, lines: &[Line<'_>], best: Option<usize>) -
     if let Some(epoch) = best {
         let (x, bottom) = (axes.x(epoch as f64), HEIGHT - BOTTOM);
         let _ = write!(drawing, "<line class=\"best\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom:.1}\"/>");
-        // On the side where there is room for it.
+        // The text is on the side that has more room.
         let anchor = if x < WIDTH / 2.0 { "start" } else { "end" };
         drawing += &text(anchor, x, TOP - 9.0, &format!("validation best in epoch {epoch}"));
     }
@@ -65,7 +65,7 @@ pub(super) fn line_chart(title: &str, lines: &[Line<'_>], best: Option<usize>) -
     }
 }
 
-/// The smallest of 1, 2, 5, 10, 20, 50, … that leaves few enough labels.
+/// The smallest of 1, 2, 5, 10, 20, 50, … that gives at most [`MAX_EPOCH_LABELS`] labels.
 fn label_step(epochs: usize) -> usize {
     let mut power = 1;
     loop {
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_has_a_mark_within_the_frame_and_a_place_in_the_table() {
+    fn every_value_has_a_mark_within_the_frame_and_a_cell_in_the_table() {
         let lines =
             [Line { name: "train", values: &[1.0, 0.5, 0.25] }, Line { name: "validation", values: &[1.1, 0.9, 1.3] }];
         let chart = line_chart("Loss", &lines, Some(2));

@@ -1,26 +1,26 @@
-//! Means with error bars over a logarithmic axis.
+//! Charts of means with error bars, over a logarithmic axis.
 
 use std::fmt::Write;
 
-use super::axes::{Axes, Span, Tick};
+use super::axes::{Axes, AxisRange, Tick};
 use super::chart::{Chart, Table};
-use super::looks::{MarkSize, Point, class, line, mark};
+use super::series_style::{MarkSize, Point, class, line, mark};
 
-/// How far apart the series stand at one value of x, so that no error bar hides another.
-const APART: f64 = 7.0;
-/// The room left and right of the outermost means, in powers of ten.
+/// The distance between the series at one value of x, so that no error bar hides another.
+const SERIES_OFFSET: f64 = 7.0;
+/// The margin left and right of the outermost means, in powers of ten.
 const MARGIN: f64 = 0.2;
 
 /// A mean with its standard error, and the values that it is the mean of.
 pub(crate) struct Mean {
-    /// Where it stands on the axis: above 0.
-    pub at: f64,
+    /// The value on the x axis, above 0.
+    pub x: f64,
     pub mean: f64,
     pub error: Option<f64>,
-    pub each: Vec<f64>,
+    pub values: Vec<f64>,
 }
 
-/// The means of one line, by ascending place.
+/// The means of one line, by ascending x.
 pub(crate) struct Series {
     pub name: String,
     pub means: Vec<Mean>,
@@ -28,40 +28,41 @@ pub(crate) struct Series {
 
 impl Mean {
     /// The ends of its error bar.
-    fn bar(&self) -> Option<Span> {
-        self.error.map(|error| Span { low: self.mean - error, high: self.mean + error })
+    fn bar(&self) -> Option<AxisRange> {
+        self.error.map(|error| AxisRange { low: self.mean - error, high: self.mean + error })
     }
 }
 
-/// Means with error bars, and a faint mark for each value that they are the means of. The table names the series where
-/// there are several.
+/// Means with error bars, and a faint mark for each single value. If there are several series, the table names them.
 pub(crate) fn mean_chart(title: &str, x_name: &str, series: &[Series]) -> Chart {
-    let mut places = Vec::new();
-    let mut values = Vec::new();
+    let mut x_values = Vec::new();
+    let mut y_values = Vec::new();
     for mean in series.iter().flat_map(|series| &series.means) {
-        places.push(mean.at);
-        values.extend(&mean.each);
-        values.extend(mean.bar().iter().flat_map(|bar| [bar.low, bar.high]));
+        x_values.push(mean.x);
+        y_values.extend(&mean.values);
+        if let Some(bar) = mean.bar() {
+            y_values.extend([bar.low, bar.high]);
+        }
     }
-    places.sort_by(f64::total_cmp);
-    places.dedup();
-    let low = places.first().map_or(0.0, |at| at.log10());
-    let high = places.last().map_or(1.0, |at| at.log10());
-    let axes = Axes::new(Span { low: low - MARGIN, high: high + MARGIN }, values.into_iter());
-    let ticks: Vec<Tick> = places.iter().map(|at| Tick { value: at.log10(), label: at.to_string() }).collect();
+    x_values.sort_by(f64::total_cmp);
+    x_values.dedup();
+    let low = x_values.first().map_or(0.0, |x| x.log10());
+    let high = x_values.last().map_or(1.0, |x| x.log10());
+    let axes = Axes::new(AxisRange { low: low - MARGIN, high: high + MARGIN }, y_values.into_iter());
+    let ticks: Vec<Tick> = x_values.iter().map(|x| Tick { value: x.log10(), label: x.to_string() }).collect();
     let mut drawing = axes.frame(x_name, &ticks);
 
     let mut rows = Vec::new();
     for (number, Series { name, means }) in series.iter().enumerate() {
-        let aside = APART * (number as f64 - (series.len() - 1) as f64 / 2.0);
+        let offset = SERIES_OFFSET * (number as f64 - (series.len() - 1) as f64 / 2.0);
         let mut points = Vec::with_capacity(means.len());
         for mean in means {
-            points.push(Point { x: axes.x(mean.at.log10()) + aside, y: axes.y(mean.mean) });
+            points.push(Point { x: axes.x(mean.x.log10()) + offset, y: axes.y(mean.mean) });
         }
         drawing += &line(number, &points);
         for (mean, &point) in means.iter().zip(&points) {
             let x = point.x;
-            for &value in &mean.each {
+            for &value in &mean.values {
                 let y = axes.y(value);
                 let _ = write!(drawing, "<circle class=\"faint\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2\"/>");
             }
@@ -73,11 +74,11 @@ pub(crate) fn mean_chart(title: &str, x_name: &str, series: &[Series]) -> Chart 
                 );
             }
             let error = mean.error.map_or_else(|| "-".to_owned(), |error| format!("{error:.4}"));
-            let (at, value) = (mean.at.to_string(), format!("{:.4}", mean.mean));
-            let words = format!("{name}, {x_name} {at}: {value} ± {error}");
-            drawing += &mark(number, point, MarkSize::Normal, &words);
-            let each: Vec<String> = mean.each.iter().map(|value| format!("{value:.4}")).collect();
-            let mut row = vec![at, value, error, each.join(" ")];
+            let (x_label, value) = (mean.x.to_string(), format!("{:.4}", mean.mean));
+            let tooltip = format!("{name}, {x_name} {x_label}: {value} ± {error}");
+            drawing += &mark(number, point, MarkSize::Normal, &tooltip);
+            let single_values: Vec<String> = mean.values.iter().map(|value| format!("{value:.4}")).collect();
+            let mut row = vec![x_label, value, error, single_values.join(" ")];
             if series.len() > 1 {
                 row.insert(0, name.clone());
             }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Args;
 use head::run::{Run, RunConfig, RunError, RunMetrics};
-use head::summary::{differing, plain, verdict};
+use head::summary::{DifferingField, differing_fields, significance_sentence, value_text};
 use head::text::table;
 use serde_json::{Map, Value, json};
-use stdio::output;
+use stdio::{called, output};
 
 use super::places::RUNS;
 
@@ -34,48 +34,51 @@ pub struct RunsArgs {
     json: bool,
 }
 
-/// Sweeps have their runs one level down; nothing that this program writes is deeper.
+/// How deep `runs` searches. Runs of a sweep are one level below the other runs.
 const MAX_DEPTH: usize = 4;
+/// Fields of config.json that are too long for the table. If they differ, so does the cache.
+const NOT_IN_TABLE: [&str; 3] = ["cache_digest", "fingerprint", "class_indices"];
 
-/// What is shown of a run: the weights are let go.
-struct Shown {
+/// A run in the list, without its weights.
+struct ListedRun {
     path: PathBuf,
     config: RunConfig,
     metrics: RunMetrics,
 }
 
-impl Shown {
+impl ListedRun {
     fn load(path: &Path) -> Result<Self, RunError> {
         let Run { config, metrics, .. } = Run::load(path)?;
         Ok(Self { path: path.to_owned(), config, metrics })
     }
 
-    /// On the validation rows; none of an imported head.
+    /// Validation accuracy; `None` for an imported head.
     fn accuracy(&self) -> Option<f64> {
         self.metrics.validation().map(|validation| validation.accuracy)
     }
 }
 
 pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
-    let runs = args.runs.iter().map(|path| Shown::load(path)).collect::<Result<_, _>>()?;
+    let runs = args.runs.iter().map(|path| ListedRun::load(path)).collect::<Result<_, _>>()?;
     show(runs, args.json)
 }
 
 pub fn runs(args: &RunsArgs) -> anyhow::Result<()> {
     let mut found = Vec::new();
     find(&args.folder, MAX_DEPTH, &mut found)?;
-    ensure!(!found.is_empty(), "{}: no runs here; make one with: head train CACHE", args.folder.display());
+    let folder = args.folder.display();
+    ensure!(!found.is_empty(), "{folder}: no runs here; make one with: {} train CACHE", called("head"));
     show(found, args.json)
 }
 
-/// The runs below a folder; those whose name starts with a dot are not complete.
-fn find(folder: &Path, depth: usize, found: &mut Vec<Shown>) -> anyhow::Result<()> {
+/// Adds the runs below a folder. Folders whose name starts with a dot are skipped, since they are not complete.
+fn find(folder: &Path, depth: usize, found: &mut Vec<ListedRun>) -> anyhow::Result<()> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
     let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     folders.retain(|path| path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b".")));
     folders.sort();
     for path in folders {
-        match Shown::load(&path) {
+        match ListedRun::load(&path) {
             Ok(run) => found.push(run),
             Err(RunError::NotARun(_)) if depth > 0 => find(&path, depth - 1, found)?,
             Err(RunError::NotARun(_)) => {}
@@ -85,28 +88,27 @@ fn find(folder: &Path, depth: usize, found: &mut Vec<Shown>) -> anyhow::Result<(
     Ok(())
 }
 
-fn show(mut runs: Vec<Shown>, json: bool) -> anyhow::Result<()> {
-    let score = |run: &Shown| run.accuracy().unwrap_or(-1.0);
+fn show(mut runs: Vec<ListedRun>, json: bool) -> anyhow::Result<()> {
+    let score = |run: &ListedRun| run.accuracy().unwrap_or(-1.0);
     runs.sort_by(|a, b| score(b).total_cmp(&score(a)));
     let configs: Vec<Map<String, Value>> =
         runs.iter().filter_map(|run| serde_json::to_value(&run.config).ok()?.as_object().cloned()).collect();
-    let columns = differing(&configs);
+    let mut fields = differing_fields(&configs);
     if json {
-        let mut shown = Vec::new();
+        let mut list = Vec::new();
         for (k, run) in runs.iter().enumerate() {
-            let settings: Map<String, Value> =
-                columns.iter().map(|(name, values)| (name.clone(), values[k].clone())).collect();
-            shown.push(json!({"run": run.path, "val_accuracy": run.accuracy(), "differs": settings}));
+            let mut differs = Map::new();
+            for DifferingField { name, values } in &fields {
+                differs.insert(name.clone(), values[k].clone());
+            }
+            list.push(json!({"run": run.path, "val_accuracy": run.accuracy(), "differs": differs}));
         }
-        output!("{}", Value::from(shown))?;
+        output!("{}", Value::from(list))?;
         return Ok(());
     }
-    // Digests and fingerprints are long; that they differ is what counts, and the cache's name tells.
-    let columns: Vec<_> = columns.into_iter().filter(|(name, _)| name != "cache_digest").collect();
-    let header: Vec<&str> = ["run", "val_accuracy", "95 %", "val_loss", "epoch"]
-        .into_iter()
-        .chain(columns.iter().map(|(name, _)| name.as_str()))
-        .collect();
+    fields.retain(|field| !NOT_IN_TABLE.contains(&field.name.as_str()));
+    let mut header = vec!["run", "val_accuracy", "95 %", "val_loss", "epoch"];
+    header.extend(fields.iter().map(|field| field.name.as_str()));
     let mut rows = Vec::new();
     for (k, run) in runs.iter().enumerate() {
         let mut row = vec![run.path.display().to_string()];
@@ -119,17 +121,17 @@ fn show(mut runs: Vec<Shown>, json: bool) -> anyhow::Result<()> {
             None => row.extend(vec!["-".to_owned(); 3]),
         }
         row.push(run.metrics.kept_epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string()));
-        row.extend(columns.iter().map(|(_, values)| plain(&values[k])));
+        row.extend(fields.iter().map(|field| value_text(&field.values[k])));
         rows.push(row);
     }
     output!("{}", table(&header, rows))?;
     let photos = runs.iter().filter_map(|run| Some(run.metrics.validation()?.rows)).min().unwrap_or(0);
-    let accuracies: Vec<f64> = runs.iter().filter_map(Shown::accuracy).collect();
-    if let Some(verdict) = verdict(&accuracies, photos) {
-        output!("\n{verdict}")?;
+    let accuracies: Vec<f64> = runs.iter().filter_map(ListedRun::accuracy).collect();
+    if let Some(sentence) = significance_sentence(&accuracies, photos) {
+        output!("\n{sentence}")?;
     }
     if runs.iter().any(|run| run.config.trained().is_none()) {
-        output!("\nof imported heads no accuracy is known; evaluate them: head evaluate RUN --cache CACHE")?;
+        output!("\nimported heads have no accuracy yet; evaluate them: {} evaluate RUN --cache CACHE", called("head"))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 use feature_cache::{FeatureCache, Split};
-use head::data::{DataError, Rows, TrainingData};
+use head::data::{DataError, Rows, TrainValSplit};
 use head::evaluation::Evaluation;
 use head::prediction::Predictor;
 use head::run::{Run, TrainedFrom};
@@ -16,11 +16,12 @@ use stdio::{note, output};
 pub struct EvaluateArgs {
     /// Run that head train has made
     run: PathBuf,
-    /// Which rows to evaluate it on: train, validation, test or all [default: test, or validation if the cache has no
-    /// test split]
+    /// Split to evaluate on: train, validation, test or all [default: test, or validation if the cache has no test
+    /// split]
     #[arg(long, value_parser = split)]
     split: Option<Split>,
-    /// Another cache of the same kind [default: the one that the head was trained on; an imported head has none]
+    /// Another cache with the same fingerprint and classes [default: the one that the head was trained on; an imported
+    /// head has none]
     #[arg(long, value_name = "CACHE")]
     cache: Option<PathBuf>,
     /// Print the result as JSON
@@ -28,38 +29,41 @@ pub struct EvaluateArgs {
     json: bool,
 }
 
-fn split(typed: &str) -> Result<Split, String> {
-    let found = Split::EVERY.into_iter().find(|split| split.name() == typed);
+fn split(given: &str) -> Result<Split, String> {
+    let found = Split::EVERY.into_iter().find(|split| split.name() == given);
     found.ok_or_else(|| "expected train, validation, test or all".to_owned())
 }
 
 pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let run = Run::load(&args.run)?;
     let trained = run.config.trained();
-    let Some(named) = args.cache.as_ref().or(trained.map(|from| &from.cache)) else {
-        bail!("{}: an imported head, which names no cache; choose one with --cache", args.run.display());
+    let Some(cache_path) = args.cache.as_ref().or(trained.map(|from| &from.cache)) else {
+        bail!("{}: an imported head has no cache; choose one with --cache", args.run.display());
     };
-    let cache = FeatureCache::open(named)?;
+    let cache = FeatureCache::open(cache_path)?;
     run.check_cache(&cache)?;
-    let wanted = match &args.split {
+    let splits = match &args.split {
         Some(split) => std::slice::from_ref(split),
         None => &[Split::Test, Split::Validation],
     };
-    let mut evaluated = None;
-    for &split in wanted {
-        evaluated = rows_of(trained, &cache, split)?;
-        if evaluated.is_some() {
+    let mut found = None;
+    for &split in splits {
+        found = rows_to_evaluate(trained, &cache, split)?;
+        if found.is_some() {
             break;
         }
     }
-    let Some(NamedRows { name, rows }) = evaluated else {
-        let wanted: Vec<&str> = wanted.iter().map(|split| split.name()).collect();
-        let splits: Vec<&str> = cache.splits().map(|(split, _)| split.name()).collect();
-        let (wanted, has) = (wanted.join(" or "), splits.join(", "));
-        bail!("{}: has no {wanted} split to evaluate on; choose another --split: it has {has}", named.display());
+    let Some(NamedRows { name, rows }) = found else {
+        let mut missing = Vec::new();
+        for split in splits {
+            missing.push(format!("`{split}`"));
+        }
+        let available: Vec<&str> = cache.splits().map(|(split, _)| split.name()).collect();
+        let (missing, available) = (missing.join(" or "), available.join(", "));
+        bail!("{}: has no split {missing}; choose another --split: it has {available}", cache_path.display());
     };
     if trained.is_some_and(|from| cache.digest() != from.cache_digest) {
-        note!("note: {} has changed since the head was trained, or is another cache", named.display());
+        note!("note: {} has changed since the head was trained, or is another cache", cache_path.display());
     }
     if args.split.is_none() && cache.split(Split::Test).is_none() {
         note!("note: the cache has no test split: evaluated on {name}");
@@ -73,20 +77,20 @@ pub fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Rows, and what the user calls them.
+/// Rows with their name in the output.
 struct NamedRows<'a> {
     name: String,
     rows: Rows<'a>,
 }
 
-/// The rows of a split of the cache. Where it has no such split, training and validation rows are those that the head was
-/// trained and validated on, as long as the cache is the one that they were split from.
-fn rows_of<'a>(
+/// The rows of a split of the cache. If it has no such split and is the cache that the head was trained on, `train` and
+/// `validation` are the rows that the head was trained and validated on.
+fn rows_to_evaluate<'a>(
     trained: Option<&TrainedFrom>,
     cache: &'a FeatureCache,
     split: Split,
 ) -> Result<Option<NamedRows<'a>>, DataError> {
-    if let Some(rows) = Rows::of_split(cache, split)? {
+    if let Some(rows) = Rows::from_split(cache, split)? {
         return Ok(Some(NamedRows { name: split.to_string(), rows }));
     }
     let Some(from) = trained else { return Ok(None) };
@@ -94,11 +98,11 @@ fn rows_of<'a>(
     if cache.digest() != from.cache_digest || matches!(split, Split::Test | Split::All) {
         return Ok(None);
     }
-    let data = TrainingData::from_cache(cache, fraction, from.seed)?;
-    let of = data.validation_origin.split;
+    let data = TrainValSplit::from_cache(cache, fraction, from.seed)?;
+    let whole = data.validation_origin.split;
     Ok(Some(if split == Split::Train {
-        NamedRows { name: format!("train ({of} but for the held-out {fraction})"), rows: data.train }
+        NamedRows { name: format!("train ({whole} without the held-out {fraction})"), rows: data.train }
     } else {
-        NamedRows { name: format!("validation (the held-out {fraction} of {of})"), rows: data.validation }
+        NamedRows { name: format!("validation (the held-out {fraction} of {whole})"), rows: data.validation }
     }))
 }

@@ -1,70 +1,80 @@
-//! What to do about an error, in the command line's words: libraries state the facts.
+//! Hints for errors: the libraries state what happened, the command line adds which option helps.
+
+use std::path::Path;
 
 use anyhow::{Error, anyhow};
 use feature_cache::CacheError;
 use head::data::DataError;
 use head::run::{CacheMismatch, RunError};
+use stdio::{called, shell_word};
 
-/// The error, and what to do about it where there is something to say.
+/// Adds a hint to the error, if there is one.
 pub fn with_hint(error: Error) -> Error {
-    let text = format!("{error:#}");
     match hint(&error) {
-        // Below a table.
-        Some(hint) if text.contains('\n') => anyhow!("{text}\n{hint}"),
-        Some(hint) => anyhow!("{text}; {hint}"),
+        Some(hint) => anyhow!("{error:#}{hint}"),
         None => error,
     }
 }
 
+/// The hint, with the separator that goes between it and the error.
 fn hint(error: &Error) -> Option<String> {
     if let Some(error) = error.downcast_ref::<CacheError>() {
-        return of_cache(error);
+        return cache_hint(error);
     }
     if let Some(error) = error.downcast_ref::<RunError>() {
-        return of_run(error);
+        return run_hint(error);
     }
     if let Some(error) = error.downcast_ref::<CacheMismatch>() {
-        return Some(of_mismatch(error));
+        return Some(mismatch_hint(error).to_owned());
     }
-    error.downcast_ref::<DataError>().and_then(of_data)
+    error.downcast_ref::<DataError>().and_then(data_hint)
 }
 
-fn of_cache(error: &CacheError) -> Option<String> {
-    match error {
-        CacheError::NotACache(path) => Some(format!("make one with: extract DATASET --out {}", path.display())),
-        CacheError::Version { .. } => Some("extract again into another --out, or with --replace".to_owned()),
-        CacheError::Damaged { .. } => Some("extract again with --replace to rebuild the cache".to_owned()),
-        _ => None,
-    }
-}
-
-fn of_run(error: &RunError) -> Option<String> {
-    match error {
-        RunError::Exists(_) => Some("choose another --out".to_owned()),
-        RunError::NotARun(path) => Some(format!("make one with: head train CACHE --out {}", path.display())),
-        RunError::Damaged { .. } => Some("train the head again".to_owned()),
-        RunError::NoBestRun(_) => Some("sweep again, with lower learning rates if every head diverged".to_owned()),
-        RunError::Io { .. } | RunError::Format { .. } => None,
-    }
-}
-
-fn of_mismatch(error: &CacheMismatch) -> String {
+fn cache_hint(error: &CacheError) -> Option<String> {
     let hint = match error {
-        CacheMismatch::Fingerprint { .. } => "choose another --cache, or train a head on this one",
-        CacheMismatch::Classes { .. } | CacheMismatch::Columns { .. } => "train a head on it",
+        CacheError::NotACache(path) => {
+            return Some(format!("; make one with: {} DATASET --out {}", called("extract"), shell_word(path)));
+        }
+        CacheError::Version { .. } => "; extract again into another --out, or with --replace",
+        CacheError::Damaged { .. } => "; extract again with --replace to rebuild the cache",
+        _ => return None,
     };
-    hint.to_owned()
+    Some(hint.to_owned())
 }
 
-fn of_data(error: &DataError) -> Option<String> {
-    match error {
-        DataError::NoTrain { .. } => Some("extract one first".to_owned()),
-        DataError::NotFinite { cache, .. } => Some(format!("check the cache with: extract verify {cache}")),
-        DataError::TooManyViews { .. } => {
-            let add = "extract --views N adds more, with the same --flip, --crop, --brightness and --seed";
-            Some(format!("choose fewer with --views; {add}"))
+fn run_hint(error: &RunError) -> Option<String> {
+    let hint = match error {
+        RunError::Exists(_) => "; choose another --out",
+        RunError::NotARun(path) => {
+            return Some(format!("; make one with: {} train CACHE --out {}", called("head"), shell_word(path)));
         }
-        DataError::Empty { .. } | DataError::OneClass { .. } => None,
-        DataError::Fraction { .. } | DataError::TooFew { .. } => Some("choose another --validation-split".to_owned()),
+        RunError::Damaged { .. } => "; train the head again",
+        RunError::NoBestRun(_) => "; sweep again, with lower learning rates if every head diverged",
+        RunError::Io { .. } | RunError::Format { .. } => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn mismatch_hint(error: &CacheMismatch) -> &'static str {
+    match error {
+        CacheMismatch::Fingerprint { .. } => "\nchoose another --cache, or train a head on this one",
+        CacheMismatch::Classes { .. } | CacheMismatch::Columns { .. } => "; train a head on it",
     }
+}
+
+fn data_hint(error: &DataError) -> Option<String> {
+    let hint = match error {
+        DataError::NoTrain { .. } => "; extract one first",
+        DataError::NotFinite { cache, .. } => {
+            let cache = shell_word(Path::new(cache));
+            return Some(format!("; check the cache with: {} verify {cache}", called("extract")));
+        }
+        DataError::TooManyViews { .. } => {
+            "; choose fewer with --views; extract --views N adds more, with the same --flip, --crop, --brightness and \
+             --seed"
+        }
+        DataError::Empty { .. } | DataError::OneClass { .. } => return None,
+        DataError::Fraction { .. } | DataError::TooFew { .. } => "; choose another --validation-split",
+    };
+    Some(hint.to_owned())
 }

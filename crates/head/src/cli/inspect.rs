@@ -1,4 +1,4 @@
-//! `head inspect CACHE`: what `train_ds.class_indices` and `next(train_ds)` tell a Keras user.
+//! `head inspect CACHE`: what `train_ds.class_indices` and `next(train_ds)` are for in Keras.
 
 use std::path::PathBuf;
 

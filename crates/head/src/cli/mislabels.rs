@@ -6,13 +6,13 @@ use anyhow::ensure;
 use clap::Args;
 use feature_cache::{FeatureCache, Split};
 use head::data::{DataError, Rows};
-use head::mislabels::out_of_fold;
+use head::mislabels::{CrossValidation, predict_out_of_fold};
 use head::settings::FitConfig;
 use head::text::table;
 use serde_json::json;
 use stdio::output;
 
-use super::training::{count, learning_rate};
+use super::shared::{check_count, check_learning_rate};
 
 const MIN_FOLDS: usize = 2;
 
@@ -24,7 +24,7 @@ pub struct MislabelsArgs {
     /// How many photos to list, the most doubtful first
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
-    /// Folds that the photos are split into; a head trained on the others is evaluated on each
+    /// Number of cross-validation folds
     #[arg(long, value_name = "N", default_value_t = 5)]
     folds: usize,
     /// Adam's learning rate
@@ -36,7 +36,7 @@ pub struct MislabelsArgs {
     /// Batch size, in rows
     #[arg(long, value_name = "ROWS", default_value_t = 32)]
     batch_size: usize,
-    /// What the folds, the start of the weights and the shuffling are drawn from
+    /// Seed of the folds, the initial weights and the shuffling
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     seed: u64,
     /// Print the result as JSON
@@ -46,17 +46,21 @@ pub struct MislabelsArgs {
 
 pub fn run(args: &MislabelsArgs) -> anyhow::Result<()> {
     ensure!(args.folds >= MIN_FOLDS, "--folds {}: must be {MIN_FOLDS} or more", args.folds);
-    let config = FitConfig::new(learning_rate(args.learning_rate)?, count("--epochs", args.epochs)?);
-    let batch_size = count("--batch-size", args.batch_size)?;
+    let settings = CrossValidation {
+        config: FitConfig::new(check_learning_rate(args.learning_rate)?, check_count("--epochs", args.epochs)?),
+        batch_size: check_count("--batch-size", args.batch_size)?,
+        folds: args.folds,
+        seed: args.seed,
+    };
     let cache = FeatureCache::open(&args.cache)?;
     let mut listed = Vec::new();
     let mut photos = 0;
-    // The test split is left out: labels that are corrected after looking at it would flatter every later result on it.
+    // Not the test split: labels that are corrected where heads predict another class bias all later results on it.
     for split in [Split::All, Split::Train, Split::Validation] {
-        let (Some(cached), Some(rows)) = (cache.split(split), Rows::of_split(&cache, split)?) else { continue };
+        let (Some(cached), Some(rows)) = (cache.split(split), Rows::from_split(&cache, split)?) else { continue };
         let index = cached.index()?;
         photos += rows.len();
-        let predictions = out_of_fold(&rows, cache.classes().len(), config, batch_size, args.folds, args.seed)?;
+        let predictions = predict_out_of_fold(&rows, cache.classes().len(), &settings)?;
         for prediction in predictions.into_iter().take(args.top) {
             listed.push((prediction, index[prediction.row].path.clone()));
         }
@@ -67,31 +71,33 @@ pub fn run(args: &MislabelsArgs) -> anyhow::Result<()> {
 
     let name = |label: usize| cache.classes().name(label).expect("labels are indices of the classes");
     if args.json {
-        let each = listed.iter().map(|(prediction, path)| {
-            json!({
+        let mut list = Vec::with_capacity(listed.len());
+        for (prediction, path) in &listed {
+            list.push(json!({
                 "path": path.to_string_lossy(),
                 "label": name(prediction.label),
                 "predicted": name(prediction.predicted),
                 "confidence": prediction.confidence,
                 "loss": prediction.loss,
-            })
-        });
-        output!("{}", serde_json::Value::from_iter(each))?;
+            }));
+        }
+        output!("{}", serde_json::Value::from(list))?;
         return Ok(());
     }
-    let rows = listed.iter().map(|(prediction, path)| {
-        vec![
+    let mut rows = Vec::with_capacity(listed.len());
+    for (prediction, path) in &listed {
+        rows.push(vec![
             path.display().to_string(),
             name(prediction.label).to_owned(),
             name(prediction.predicted).to_owned(),
             format!("{:.3}", prediction.confidence),
             format!("{:.2}", prediction.loss),
-        ]
-    });
-    output!("{}", table(&["photo", "labelled", "looks like", "probability", "loss"], rows))?;
-    output!("\nof {photos} photos, each classified by a head that was not trained on it: mislabelled, or hard")?;
+        ]);
+    }
+    output!("{}", table(&["photo", "label", "predicted", "probability", "loss"], rows))?;
     output!(
-        "\nnext: look at them, move those that are wrong to their class, and extract again: nothing is recomputed"
+        "\n{photos} photos checked, each by a head that was not trained on it. Those listed are mislabelled, or hard."
     )?;
+    output!("\nnext: move mislabelled photos to the folders of their classes and extract again; rows are reused")?;
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! The command line: what was typed, checked and turned into what the library takes. Clap's types stop here.
+//! The command line: arguments, checked and turned into library types. The library does not know clap.
 
 mod hint;
 mod places;
 mod sparkline;
-mod training;
+mod shared;
 mod inspect;
 mod train;
 mod sweep;
@@ -19,7 +19,7 @@ pub use self::hint::with_hint;
 
 /// Train dense classifiers on cached features, in milliseconds, as often as you like.
 ///
-/// The cache is what `extract` makes of a folder of photos. Adam, its defaults and the history are Keras's.
+/// A cache is made by `extract` from a folder of photos. Adam, its defaults and the history match Keras.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Cli {
@@ -29,11 +29,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train one head and keep it as a run: settings, history, weights, metrics, curves
+    /// Train one head and save it as a run: settings, history, weights, metrics, curves
     Train(train::TrainArgs),
-    /// Train every combination of settings from several seeds, and show the best ones first
+    /// Train every combination of settings with several seeds, and show the best first
     Sweep(sweep::SweepArgs),
-    /// Evaluate a run's head on a split: accuracy with its uncertainty, per-class metrics, confusion matrix, calibration
+    /// Evaluate a run's head on a split: accuracy with its uncertainty, per-class metrics, confusion matrix,
+    /// calibration
     Evaluate(evaluate::EvaluateArgs),
     /// Show runs side by side, the best first, with what differs between them
     Compare(compare::CompareArgs),
@@ -42,7 +43,7 @@ enum Command {
     /// Write a run or a sweep as one HTML page: training curves, confusion matrix, per-class metrics, most confident
     /// mistakes
     Report(report::ReportArgs),
-    /// List the photos whose label is most doubtful: heads trained on the other photos predict another class
+    /// List the photos with the most doubtful labels, by heads that were not trained on them
     Mislabels(mislabels::MislabelsArgs),
     /// Show a cache's classes, counts and first rows
     Inspect(inspect::InspectArgs),

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use feature_cache::{CachedSplit, Durability, FeatureCache, write_atomically};
-use head::data::TrainingData;
+use feature_cache::{CachedSplit, Durability, FeatureCache, UPRIGHT_COLOR, write_atomically};
+use head::data::TrainValSplit;
 use head::prediction::Predictor;
-use head::report::{Gallery, mistakes, most_unfamiliar, of_run, of_sweep};
+use head::report::{Gallery, PhotoFolder, mistakes, most_unfamiliar, run_page, sweep_page};
 use head::run::{Run, SweepFolder};
 use stdio::{note, output};
 
-/// Photos that are shown as most unlike the training photos: a row of them.
+/// How many of the most unfamiliar photos are shown.
 const MAX_UNFAMILIAR: usize = 6;
 
 /// `head report RUN`.
@@ -33,7 +33,7 @@ pub struct ReportArgs {
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let title = args.run.display().to_string();
     let html = if let Some(sweep) = SweepFolder::find(&args.run) {
-        of_sweep(&sweep.results()?, &title)
+        sweep_page(&sweep.results()?, &title)
     } else {
         let run = Run::load(&args.run)?;
         if let Some(photos) = &args.photos {
@@ -43,7 +43,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         if args.photos.is_none() && !(gallery.mistakes.is_empty() && gallery.unfamiliar.is_empty()) {
             note!("note: photos are listed by their paths; --photos DATASET shows them");
         }
-        of_run(&run, &title, &gallery)
+        run_page(&run, &title, &gallery)
     };
     let out = args.out.clone().unwrap_or_else(|| args.run.join("report.html"));
     write_atomically(&out, Durability::Unsynced, |file| file.write_all(html.as_bytes()))
@@ -52,18 +52,17 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The most confident mistakes among the validation photos, and those most unlike the training photos; none, with a note,
-/// when the cache is no longer what it was.
+/// The most confident mistakes among the validation photos, and those most unlike the training photos. If the cache has
+/// changed or cannot be read, prints a note and returns an empty gallery.
 fn gallery<'a>(run: &Run, args: &'a ReportArgs) -> anyhow::Result<Gallery<'a>> {
     let Some(from) = run.config.trained() else {
-        note!("note: an imported head: its training and its validation photos are not known");
+        note!("note: an imported head has no validation photos to show");
         return Ok(Gallery::default());
     };
-    let named = &from.cache;
-    let cache = match FeatureCache::open(named) {
+    let cache = match FeatureCache::open(&from.cache) {
         Ok(cache) if cache.digest() == from.cache_digest => cache,
         Ok(_) => {
-            note!("note: {} has changed since the head was trained: no photos are shown", named.display());
+            note!("note: {} has changed since the head was trained: no photos are shown", from.cache.display());
             return Ok(Gallery::default());
         }
         Err(error) => {
@@ -73,23 +72,17 @@ fn gallery<'a>(run: &Run, args: &'a ReportArgs) -> anyhow::Result<Gallery<'a>> {
     };
     run.check_cache(&cache)?;
     let fraction = from.validation_split.unwrap_or_default();
-    let data = TrainingData::from_cache(&cache, fraction, from.seed)?;
-    let predictor = Predictor::new(run);
-    let mut gallery = Gallery {
-        mistakes: mistakes(&predictor, &data.validation, args.mistakes),
-        unfamiliar: most_unfamiliar(&predictor, &data.validation, MAX_UNFAMILIAR),
-        photos: args.photos.as_deref(),
-    };
+    let data = TrainValSplit::from_cache(&cache, fraction, from.seed)?;
 
     // The cache's index has the paths.
     let origin = &data.validation_origin;
     let index = cache.split(origin.split).map_or(Ok(&[][..]), CachedSplit::index)?;
-    let path = |row: usize| Some(index.get(*origin.rows.get(row)?)?.path.clone());
-    for mistake in &mut gallery.mistakes {
-        mistake.path = path(mistake.row).unwrap_or_default();
-    }
-    for unfamiliar in &mut gallery.unfamiliar {
-        unfamiliar.path = path(unfamiliar.row).unwrap_or_default();
-    }
-    Ok(gallery)
+    let path = |row: usize| index[origin.row_numbers[row]].path.clone();
+    let predictor = Predictor::new(run);
+    let upright = run.config.fingerprint.color == UPRIGHT_COLOR;
+    Ok(Gallery {
+        mistakes: mistakes(&predictor, &data.validation, args.mistakes, path),
+        unfamiliar: most_unfamiliar(&predictor, &data.validation, MAX_UNFAMILIAR, path),
+        photos: args.photos.as_deref().map(|path| PhotoFolder { path, upright }),
+    })
 }

@@ -1,22 +1,24 @@
-//! What is predicted of each class: the confusion matrix or, of many classes, a list; and precision and recall.
+//! The sections on classes: the confusion matrix or, with many classes, a list of mistakes; per-class metrics.
 
-use super::html::{column, table, wide};
+use super::html::{header_cell, scrolling_table, table};
 use crate::charts::Table;
 use crate::markup::escape;
 use crate::metrics::{ClassMetrics, SplitMetrics};
 
-/// With more classes than this the most frequent mistakes are listed in place of the matrix.
+/// With more classes than this, the most frequent mistakes are listed instead of the matrix.
 const MAX_MATRIX_CLASSES: usize = 40;
 /// Mistakes in that list.
 const MAX_LISTED: usize = 50;
 /// Mistakes in the sentence above the matrix.
-const MAX_IN_WORDS: usize = 3;
-/// Classes whose precision and recall are shown: those with the lowest F1.
+const MAX_IN_SENTENCE: usize = 3;
+/// The most classes whose precision and recall are shown, those with the lowest F1.
 const MAX_CLASSES: usize = 200;
+/// The shade of a cell with a single photo of many, so that it is still visible.
+const MIN_SHADE_PERCENT: f64 = 12.0;
 
-/// The confusion matrix, the most frequent mistakes in words above it, or a list of them.
+/// The confusion matrix below a sentence with the most frequent mistakes; with many classes a list of mistakes.
 pub(super) fn confusion_section(metrics: &SplitMetrics) -> String {
-    let name = |class: usize| metrics.classes.get(class).map_or("", |class| class.class.as_str());
+    let name = |class: usize| metrics.classes.get(class).map_or("", |class| class.name.as_str());
     let mistakes = metrics.confusion.mistakes();
     if metrics.classes.len() > MAX_MATRIX_CLASSES {
         let mut rows = Vec::new();
@@ -28,62 +30,63 @@ pub(super) fn confusion_section(metrics: &SplitMetrics) -> String {
     }
 
     let mut most_frequent = Vec::new();
-    for cell in mistakes.iter().take(MAX_IN_WORDS) {
-        let of = metrics.classes.get(cell.class).map_or(0, |class| class.support);
+    for cell in mistakes.iter().take(MAX_IN_SENTENCE) {
+        let support = metrics.classes.get(cell.class).map_or(0, |class| class.support);
         let (class, predicted) = (name(cell.class), name(cell.predicted));
-        most_frequent.push(format!("{class} predicted as {predicted} ({} of {of})", cell.rows));
+        most_frequent.push(format!("{class} predicted as {predicted} ({} of {support})", cell.rows));
     }
-    let words = if most_frequent.is_empty() {
+    let sentence = if most_frequent.is_empty() {
         "Every prediction is correct.".to_owned()
     } else {
         format!("Most frequent mistakes: {}.", most_frequent.join(", "))
     };
     format!(
         "<p>{} Rows are true classes, columns are predicted ones; the diagonal counts the correct predictions.</p>{}",
-        escape(&words),
+        escape(&sentence),
         matrix(metrics)
     )
 }
 
-/// Counts on a ground that is the stronger the larger their part of the true class; one photo of many is still seen.
+/// The confusion matrix. A cell's background darkens with its share of the true class; a single photo is still visible.
 fn matrix(metrics: &SplitMetrics) -> String {
     let mut header = "<td></td>".to_owned();
     let mut rows = String::new();
-    for (class, ClassMetrics { class: name, support, .. }) in metrics.classes.iter().enumerate() {
+    for (class, ClassMetrics { name, support, .. }) in metrics.classes.iter().enumerate() {
         let name = escape(name);
         header += &format!("<th scope=\"col\"><span>{name}</span></th>");
         rows += &format!("<tr><th scope=\"row\">{name}</th>");
         for predicted in 0..metrics.classes.len() {
             let (count, is_correct) = (metrics.confusion.rows(class, predicted), predicted == class);
-            let part = if count == 0 { 0.0 } else { 12.0 + 88.0 * count as f64 / (*support).max(1) as f64 };
-            let right = if is_correct { " class=\"right\"" } else { "" };
-            let shown = if count == 0 && !is_correct { String::new() } else { count.to_string() };
-            rows += &format!("<td{right} style=\"--part:{part:.0}%\">{shown}</td>");
+            let share = count as f64 / (*support).max(1) as f64;
+            let shade = if count == 0 { 0.0 } else { MIN_SHADE_PERCENT + (100.0 - MIN_SHADE_PERCENT) * share };
+            let correct_class = if is_correct { " class=\"right\"" } else { "" };
+            let text = if count == 0 && !is_correct { String::new() } else { count.to_string() };
+            rows += &format!("<td{correct_class} style=\"--part:{shade:.0}%\">{text}</td>");
         }
         rows += "</tr>";
     }
-    wide("heat", &header, &rows)
+    scrolling_table("heat", &header, &rows)
 }
 
-/// Precision, recall and F1 of each class, the lowest F1 first; of many classes those with the lowest.
+/// Precision, recall and F1 of each class, by ascending F1; with many classes only the lowest.
 pub(super) fn class_section(metrics: &SplitMetrics) -> String {
     let count = metrics.classes.len();
     let mut rows = String::new();
     for class in metrics.weakest_classes().into_iter().take(MAX_CLASSES) {
-        rows += &format!("<tr><th scope=\"row\">{}</th>", escape(&class.class));
+        rows += &format!("<tr><th scope=\"row\">{}</th>", escape(&class.name));
         for value in [class.precision, class.recall, class.f1] {
             let percent = 100.0 * value;
             rows += &format!("<td>{value:.3}<span class=\"bar\" style=\"--part:{percent:.1}%\"></span></td>");
         }
         rows += &format!("<td>{}</td></tr>", class.support);
     }
-    let header = ["class", "precision", "recall", "F1", "photos"].map(column).concat();
+    let header = ["class", "precision", "recall", "F1", "photos"].map(header_cell).concat();
     let mut section = String::new();
     if count > MAX_CLASSES {
         section =
             format!("<p>The {MAX_CLASSES} of {count} classes with the lowest F1; metrics.json has all of them.</p>");
     }
-    section + &wide("bars", &header, &rows)
+    section + &scrolling_table("bars", &header, &rows)
 }
 
 #[cfg(test)]
@@ -93,10 +96,10 @@ mod tests {
     use crate::interval::wilson;
 
     #[test]
-    fn few_classes_are_a_matrix_and_many_a_list() {
+    fn few_classes_have_a_matrix_and_many_a_list() {
         let metrics = |count: usize| {
             let class = |k: usize| ClassMetrics {
-                class: format!("c{k}"),
+                name: format!("c{k}"),
                 precision: 1.0,
                 recall: 1.0,
                 f1: 1.0,
@@ -119,8 +122,8 @@ mod tests {
             }
         };
         let matrix = confusion_section(&metrics(2));
-        let words = "Most frequent mistakes: c1 predicted as c0 (3 of 3), c0 predicted as c1 (1 of 6).";
-        assert!(matrix.contains(words), "{matrix}");
+        let sentence = "Most frequent mistakes: c1 predicted as c0 (3 of 3), c0 predicted as c1 (1 of 6).";
+        assert!(matrix.contains(sentence), "{matrix}");
         assert!(matrix.contains("<td class=\"right\" style=\"--part:85%\">5</td>"), "{matrix}");
         let list = confusion_section(&metrics(1000));
         assert!(list.contains("<td>c1</td><td>c0</td><td>3</td>") && list.len() < 1000, "{list}");

@@ -1,10 +1,10 @@
-//! The page itself: its look, its sections, tables and charts.
+//! The HTML of a page: style, sections, tables and charts.
 
-use crate::charts::{Chart, STYLE as CHART_STYLE, Table, key};
+use crate::charts::{Chart, STYLE as CHART_STYLE, Table, legend_key};
 use crate::markup::escape;
 
 const STYLE: &str = include_str!("style.css");
-/// Nothing is fetched and no script runs, whatever a name holds: the browser sees to it.
+/// The browser enforces that nothing is fetched and no script runs.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
 /// A page being written.
@@ -33,7 +33,7 @@ impl Page {
 
 /// A table of text.
 pub(super) fn table(table: &Table) -> String {
-    let header: String = table.header.iter().map(|name| column(name)).collect();
+    let header: String = table.header.iter().map(|name| header_cell(name)).collect();
     let mut rows = String::new();
     for row in &table.rows {
         rows += "<tr>";
@@ -42,29 +42,29 @@ pub(super) fn table(table: &Table) -> String {
         }
         rows += "</tr>";
     }
-    wide("", &header, &rows)
+    scrolling_table("", &header, &rows)
 }
 
-/// The head of a column.
-pub(super) fn column(name: &str) -> String {
+/// The header cell of a column.
+pub(super) fn header_cell(name: &str) -> String {
     format!("<th scope=\"col\">{}</th>", escape(name))
 }
 
-/// A table that scrolls by itself where it is wider than the page, with the keyboard too.
-pub(super) fn wide(class: &str, header: &str, rows: &str) -> String {
+/// A table that scrolls if it is wider than the page, also with the keyboard. `header` and `rows` are HTML.
+pub(super) fn scrolling_table(class: &str, header: &str, rows: &str) -> String {
     format!(
         "<div class=\"wide\" tabindex=\"0\"><table class=\"{class}\"><thead><tr>{header}</tr></thead>\
          <tbody>{rows}</tbody></table></div>"
     )
 }
 
-/// A chart below its title and legend, above its table, which is folded away.
+/// A chart with title and legend; its table is collapsed below.
 pub(super) fn figure(chart: &Chart) -> String {
     let mut legend = format!("<strong>{}</strong>", escape(&chart.title));
     for (series, name) in chart.series.iter().enumerate() {
         legend += &format!(
             "<span class=\"entry\"><svg class=\"key\" viewBox=\"0 0 32 12\" aria-hidden=\"true\">{}</svg>{}</span>",
-            key(series),
+            legend_key(series),
             escape(name)
         );
     }

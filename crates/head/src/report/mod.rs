@@ -1,7 +1,7 @@
-//! report.html: a run or a sweep as one page that needs nothing else, to look at and to pass on.
+//! report.html: a run or a sweep as one self-contained page.
 //!
-//! Charts are SVG in the page's own colours, light or dark; every chart has its numbers as a table below it, so that
-//! nothing is in a picture or a colour alone.
+//! Charts are SVG in the page's colours, light or dark. Each chart has a table of its numbers below it, for readers who
+//! cannot see the chart or its colours.
 
 mod html;
 mod overfitting;
@@ -10,6 +10,6 @@ mod gallery;
 mod run_page;
 mod sweep_page;
 
-pub use self::gallery::{Gallery, Mistake, Unfamiliar, mistakes, most_unfamiliar};
-pub use self::run_page::of_run;
-pub use self::sweep_page::of_sweep;
+pub use self::gallery::{Gallery, Mistake, PhotoFolder, Unfamiliar, mistakes, most_unfamiliar};
+pub use self::run_page::run_page;
+pub use self::sweep_page::sweep_page;

@@ -9,15 +9,15 @@ use super::overfitting;
 use crate::charts::{Table, curves};
 use crate::metrics::SplitMetrics;
 use crate::run::{ImportedFrom, Origin, Run, RunConfig, TrainedFrom};
-use crate::summary::plain;
+use crate::summary::value_text;
 
-/// What stands in place of the result of an imported head.
-const NOT_KNOWN: &str = "<p>The head was trained by another program. How, and how well it did, is not known here, so there \
-                         are no training curves, no confusion matrix and no mistakes. To evaluate it on labelled photos, \
-                         extract them and name the cache: <code>head evaluate RUN --cache CACHE</code>.</p>";
+/// The result section of an imported head.
+const IMPORTED: &str = "<p>The head was trained by another program, so there are no training curves and no metrics. To \
+                        evaluate it on labelled photos, extract them and name the cache: <code>head evaluate RUN \
+                        --cache CACHE</code>.</p>";
 
-/// The page of a run, with these of its validation photos.
-pub fn of_run(run: &Run, title: &str, gallery: &Gallery<'_>) -> String {
+/// The page of a run.
+pub fn run_page(run: &Run, title: &str, gallery: &Gallery<'_>) -> String {
     let mut page = Page::new(title, &about(run));
     let validation = run.metrics.validation();
     if let Some(validation) = validation {
@@ -25,7 +25,7 @@ pub fn of_run(run: &Run, title: &str, gallery: &Gallery<'_>) -> String {
     }
     match &run.config.origin {
         Origin::Trained(_) => page.section("Training curves", &training_curves(run)),
-        Origin::Imported(_) => page.section("Result", NOT_KNOWN),
+        Origin::Imported(_) => page.section("Result", IMPORTED),
     }
     if let Some(validation) = validation {
         page.section("Confusion matrix", &confusion_section(validation));
@@ -41,7 +41,7 @@ pub fn of_run(run: &Run, title: &str, gallery: &Gallery<'_>) -> String {
     page.finish()
 }
 
-/// The head and its training in a line.
+/// The head and its training in one line.
 fn about(run: &Run) -> String {
     let RunConfig { version, origin, .. } = &run.config;
     let hidden = run.config.hidden();
@@ -51,21 +51,21 @@ fn about(run: &Run) -> String {
         let widths: Vec<String> = hidden.iter().map(usize::to_string).collect();
         format!("A head with {} hidden units", widths.join(", "))
     };
-    let TrainedFrom { setting, seed, .. } = match origin {
+    let TrainedFrom { config, seed, .. } = match origin {
         Origin::Trained(from) => from,
         Origin::Imported(ImportedFrom { model, .. }) => {
             let keras = model.keras_version.as_ref().map_or(String::new(), |version| format!(" of Keras {version}"));
             return format!("{head}, imported from {}{keras}; icebox {version}", model.file);
         }
     };
-    let (fit, batch_size) = (&setting.fit, setting.batch_size);
-    let trained = run.history.loss.len();
-    let epochs = if trained < fit.epochs.get() {
-        format!("{trained} of {} epochs", fit.epochs)
+    let (fit, batch_size) = (&config.fit, config.batch_size);
+    let epochs_done = run.history.loss.len();
+    let epochs = if epochs_done < fit.epochs.get() {
+        format!("{epochs_done} of {} epochs", fit.epochs)
     } else {
-        format!("{trained} epochs")
+        format!("{epochs_done} epochs")
     };
-    let views = match setting.views {
+    let views = match config.view_count {
         0 => String::new(),
         views => format!(" drawn from {views} views of each photo"),
     };
@@ -75,7 +75,7 @@ fn about(run: &Run) -> String {
     )
 }
 
-/// The accuracy and how certain it is, whether the head overfits, and the other numbers.
+/// The accuracy with its interval, sentences on overfitting and calibration, and a list of metrics.
 fn result(run: &Run, validation: &SplitMetrics) -> String {
     let percent = |part: f64| format!("{:.1} %", 100.0 * part);
     let SplitMetrics { rows, accuracy, accuracy_interval, .. } = validation;
@@ -95,7 +95,7 @@ fn result(run: &Run, validation: &SplitMetrics) -> String {
     numbers.push(("top-3 accuracy", percent(validation.top_3)));
     numbers.push(("expected calibration error", format!("{:.3}", validation.calibration_error)));
     if let Some(error) = validation.calibration_error_with_temperature {
-        numbers.push(("the same with temperature", format!("{error:.3}")));
+        numbers.push(("calibration error with temperature", format!("{error:.3}")));
     }
     let mut list = String::new();
     for (name, value) in numbers {
@@ -113,22 +113,23 @@ fn result(run: &Run, validation: &SplitMetrics) -> String {
     )
 }
 
-/// What the temperature does, in words; none for a head without one.
+/// A paragraph on the temperature; `None` for a head without calibration.
 fn calibration(run: &Run, validation: &SplitMetrics) -> Option<String> {
     let temperature = run.calibration.as_ref()?.constants.temperature;
     let with_temperature = validation.calibration_error_with_temperature?;
     let without = validation.calibration_error;
     Some(if temperature == 1.0 {
         format!(
-            "<p>Probabilities are the softmax of the logits as they are (temperature 1). Confidence and accuracy are \
-             {without:.3} apart (expected calibration error).</p>"
+            "<p>Probabilities are the softmax of the logits (temperature 1). Confidence and accuracy differ by \
+             {without:.3} on average (expected calibration error).</p>"
         )
     } else {
         let effect = if temperature > 1.0 { "less" } else { "more" };
         format!(
             "<p>For probabilities the logits are divided by a temperature of {temperature:.2}, which fits the validation \
-             photos best: it makes the head {effect} confident and changes no prediction. Confidence and accuracy are \
-             {with_temperature:.3} apart with it, {without:.3} without (expected calibration error).</p>"
+             photos best: it makes the head {effect} confident and changes no prediction. Confidence and accuracy \
+             differ by {with_temperature:.3} on average with the temperature, by {without:.3} without it (expected \
+             calibration error).</p>"
         )
     })
 }
@@ -138,13 +139,13 @@ fn training_curves(run: &Run) -> String {
     format!("<div class=\"charts\">{}{}</div>", figure(&loss), figure(&accuracy))
 }
 
-/// The run's configuration, without what only programs read.
+/// The run's configuration, without fingerprint, class indices and digest.
 fn settings(config: &RunConfig) -> String {
     let value = serde_json::to_value(config).unwrap_or_default();
     let mut rows = Vec::new();
     for (name, value) in value.as_object().into_iter().flatten() {
         if !matches!(name.as_str(), "fingerprint" | "class_indices" | "cache_digest") && !value.is_null() {
-            rows.push(vec![name.clone(), plain(value)]);
+            rows.push(vec![name.clone(), value_text(value)]);
         }
     }
     table(&Table { header: ["setting", "value"].map(str::to_owned).to_vec(), rows })

@@ -4,29 +4,29 @@ use serde_json::{Map, Value};
 
 use super::html::{Page, figure, table};
 use crate::charts::{Mean, Series, Table, mean_chart};
-use crate::interval::indistinguishable;
+use crate::interval::not_significantly_different;
 use crate::markup::escape;
-use crate::settings::Setting;
-use crate::summary::{SettingResult, SweepResults, differing, plain, verdict};
+use crate::settings::HeadConfig;
+use crate::summary::{ConfigResult, SweepResults, differing_fields, significance_sentence, value_text};
 
-/// The page of a sweep, the best setting first.
-pub fn of_sweep(sweep: &SweepResults, title: &str) -> String {
-    let heads: u64 = sweep.settings.iter().map(SettingResult::heads).sum();
-    let (settings, photos) = (sweep.settings.len(), sweep.photos);
-    let about = format!("{heads} heads of {settings} settings, evaluated on {photos} validation photos");
+/// The page of a sweep.
+pub fn sweep_page(sweep: &SweepResults, title: &str) -> String {
+    let heads: u64 = sweep.configs.iter().map(ConfigResult::heads).sum();
+    let (count, photos) = (sweep.configs.len(), sweep.photos);
+    let about = format!("{heads} heads, {count} combinations of settings, evaluated on {photos} validation photos");
     let mut page = Page::new(title, &about);
     page.section("Result", &result(sweep));
-    if sweep.settings.iter().any(|result| result.val_accuracy.is_some()) {
-        page.section("Learning rate", &accuracy_by_learning_rate(&sweep.settings));
+    if sweep.configs.iter().any(|result| result.val_accuracy.is_some()) {
+        page.section("Learning rate", &accuracy_by_learning_rate(&sweep.configs));
     }
     page.section("All settings, by validation accuracy", &all_settings(sweep));
     page.finish()
 }
 
-/// The best setting, and whether it is better than the others by more than chance.
+/// The best settings, and whether they are significantly better than the others.
 fn result(sweep: &SweepResults) -> String {
-    let accuracies: Vec<f64> = sweep.settings.iter().filter_map(|result| result.val_accuracy).collect();
-    let (Some(best), Some(accuracy)) = (sweep.settings.first(), accuracies.first()) else {
+    let accuracies: Vec<f64> = sweep.configs.iter().filter_map(|result| result.val_accuracy).collect();
+    let (Some(best), Some(accuracy)) = (sweep.configs.first(), accuracies.first()) else {
         return "<p>Every head diverged: try lower learning rates.</p>".to_owned();
     };
     let (error, seeds) = match best.val_accuracy_error {
@@ -36,35 +36,35 @@ fn result(sweep: &SweepResults) -> String {
         }
         None => (String::new(), "a single seed".to_owned()),
     };
-    let verdict = match verdict(&accuracies, sweep.photos) {
-        Some(words) => format!(" In the table below {words}."),
+    let significance = match significance_sentence(&accuracies, sweep.photos) {
+        Some(sentence) => format!(" In the table below {sentence}."),
         None => String::new(),
     };
-    let varied = varied_names(&sweep.settings);
-    let head = if varied.is_empty() { String::new() } else { format!("{}; ", head_name(&best.setting, &varied)) };
+    let varied = varied_names(&sweep.configs);
+    let head = if varied.is_empty() { String::new() } else { format!("{}; ", head_name(&best.config, &varied)) };
     format!(
         "<p><strong>{:.1}{error} %</strong> of the validation photos are predicted correctly at learning rate {} \
          ({}{seeds}).{}</p>",
         100.0 * accuracy,
-        best.setting.fit.learning_rate.get(),
+        best.config.fit.learning_rate.get(),
         escape(&head),
-        escape(&verdict)
+        escape(&significance)
     )
 }
 
 /// A chart with a series for each combination of the other settings.
-fn accuracy_by_learning_rate(results: &[SettingResult]) -> String {
+fn accuracy_by_learning_rate(results: &[ConfigResult]) -> String {
     let varied = varied_names(results);
     let mut series: Vec<Series> = Vec::new();
     for result in results {
-        // Every head of it diverged.
+        // Without an accuracy, every head diverged.
         let Some(accuracy) = result.val_accuracy else { continue };
-        let name = head_name(&result.setting, &varied);
+        let name = head_name(&result.config, &varied);
         let mean = Mean {
-            at: result.setting.fit.learning_rate.get(),
+            x: result.config.fit.learning_rate.get(),
             mean: accuracy,
             error: result.val_accuracy_error,
-            each: result.val_accuracies.clone(),
+            values: result.val_accuracies.clone(),
         };
         match series.iter_mut().find(|series| series.name == name) {
             Some(series) => series.means.push(mean),
@@ -72,64 +72,66 @@ fn accuracy_by_learning_rate(results: &[SettingResult]) -> String {
         }
     }
     for Series { means, .. } in &mut series {
-        means.sort_by(|a, b| a.at.total_cmp(&b.at));
+        means.sort_by(|a, b| a.x.total_cmp(&b.x));
     }
     figure(&mean_chart("Validation accuracy, mean ± standard error", "learning rate", &series))
 }
 
-/// The names of the settings that differ between the heads, but for the learning rate.
-fn varied_names(results: &[SettingResult]) -> Vec<String> {
-    let objects: Vec<_> = results.iter().filter_map(|result| object(&result.setting)).collect();
-    differing(&objects).into_iter().map(|(name, _)| name).filter(|name| name != "learning_rate").collect()
+/// The names of the settings that differ between the heads, except the learning rate.
+fn varied_names(results: &[ConfigResult]) -> Vec<String> {
+    let objects: Vec<_> = results.iter().filter_map(|result| object(&result.config)).collect();
+    differing_fields(&objects).into_iter().map(|field| field.name).filter(|name| name != "learning_rate").collect()
 }
 
-/// What a head has for each of these settings.
-fn head_name(setting: &Setting, varied: &[String]) -> String {
+/// The values of these settings.
+fn head_name(config: &HeadConfig, varied: &[String]) -> String {
     if varied.is_empty() {
         return "all heads".to_owned();
     }
-    let own = object(setting).unwrap_or_default();
-    let value = |name: &String| own.get(name).map_or_else(|| "-".to_owned(), plain);
-    varied.iter().map(|name| format!("{name} {}", value(name))).collect::<Vec<_>>().join(", ")
+    let fields = object(config).unwrap_or_default();
+    let mut parts = Vec::with_capacity(varied.len());
+    for name in varied {
+        let value = fields.get(name).map_or_else(|| "-".to_owned(), value_text);
+        parts.push(format!("{name} {value}"));
+    }
+    parts.join(", ")
 }
 
-fn object(setting: &Setting) -> Option<Map<String, Value>> {
-    serde_json::to_value(setting).ok()?.as_object().cloned()
+fn object(config: &HeadConfig) -> Option<Map<String, Value>> {
+    serde_json::to_value(config).ok()?.as_object().cloned()
 }
 
-/// Every setting with its result, and whether it could be as good as the best one. Where only the learning rate varies,
-/// nothing else of a head is named.
+/// A table of all combinations of settings with their results, and whether they differ significantly from the best.
 fn all_settings(sweep: &SweepResults) -> String {
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
-    let best = sweep.settings.first().and_then(|result| result.val_accuracy);
-    let varied = varied_names(&sweep.settings);
+    let best = sweep.configs.first().and_then(|result| result.val_accuracy);
+    let varied = varied_names(&sweep.configs);
     let mut rows = Vec::new();
-    for (k, result) in sweep.settings.iter().enumerate() {
-        let could_be_best = match (best, result.val_accuracy) {
-            (Some(best), Some(own)) => indistinguishable(best, own, sweep.photos),
-            _ => false,
-        };
-        let standing = if k == 0 {
-            "is the best"
-        } else if could_be_best {
-            "could be"
-        } else {
-            "no"
+    for (k, result) in sweep.configs.iter().enumerate() {
+        let differs_from_best = match (best, result.val_accuracy) {
+            (Some(best), Some(accuracy)) if k > 0 => {
+                if not_significantly_different(best, accuracy, sweep.photos) {
+                    "no"
+                } else {
+                    "yes"
+                }
+            }
+            _ => "-",
         };
         let seeds = match (result.val_accuracies.len(), result.diverged) {
             (finished, 0) => finished.to_string(),
             (finished, diverged) => format!("{finished}, {diverged} diverged"),
         };
-        let mut row = vec![result.setting.fit.learning_rate.get().to_string()];
+        let mut row = vec![result.config.fit.learning_rate.get().to_string()];
         if !varied.is_empty() {
-            row.push(head_name(&result.setting, &varied));
+            row.push(head_name(&result.config, &varied));
         }
         row.extend([
             number(result.val_accuracy),
             number(result.val_accuracy_error),
             number(result.val_loss),
             seeds,
-            standing.to_owned(),
+            differs_from_best.to_owned(),
         ]);
         rows.push(row);
     }
@@ -137,6 +139,6 @@ fn all_settings(sweep: &SweepResults) -> String {
     if !varied.is_empty() {
         header.push("head");
     }
-    header.extend(["accuracy", "± error", "loss", "seeds", "as good as the best"]);
+    header.extend(["accuracy", "± error", "loss", "seeds", "differs from best"]);
     table(&Table { header: header.into_iter().map(str::to_owned).collect(), rows })
 }

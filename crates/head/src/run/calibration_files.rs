@@ -1,4 +1,4 @@
-//! calibration.json and familiar.safetensors: both are there, or none.
+//! calibration.json and familiar.safetensors. A run has both or neither.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::error::RunError;
-use super::files::{damaged, parse_json, read_if_there, write, write_json};
+use super::files::{damaged, parse_json, read_if_exists, write, write_json};
 use crate::calibration::{Calibration, Constants};
 use crate::centroids::Centroids;
 
@@ -19,8 +19,8 @@ const FAMILIAR: &str = "familiar.safetensors";
 /// The only tensor of familiar.safetensors, (centroids, columns) float16.
 const CENTROIDS: &str = "centroids";
 
-/// The first run that was saved with each of some centroids. Runs that are saved with
-/// [`Run::save_sharing`](super::Run::save_sharing) share its familiar.safetensors, which is then on the disk only once.
+/// For each `Centroids`, the first run that was saved with them by [`Run::save_sharing`](super::Run::save_sharing).
+/// Later runs share its familiar.safetensors, so that it is on disk only once.
 #[derive(Debug, Default)]
 pub struct SharedCentroids(Mutex<Vec<FirstRun>>);
 
@@ -31,9 +31,9 @@ struct FirstRun {
 }
 
 impl SharedCentroids {
-    /// Saves a run at `path` by `save`, which gets the path of an earlier run with the same centroids, if there is one. Until
-    /// the first of these is in place, the others wait for its file.
-    pub(super) fn saving(
+    /// Calls `save` to save a run at `path`, with the path of an earlier run that has the same centroids, if there is
+    /// one. While the first run is being saved, the others wait.
+    pub(super) fn save(
         &self,
         centroids: &Arc<Centroids>,
         path: &Path,
@@ -51,12 +51,16 @@ impl SharedCentroids {
     }
 }
 
-/// Writes both files into a run's folder; familiar.safetensors as a hard link to that of another run with the same
-/// centroids where one is given and the file system can do that.
-pub(super) fn write_calibration(folder: &Path, calibration: &Calibration, same: Option<&Path>) -> Result<(), RunError> {
+/// Writes both files into a run's folder. `same_centroids` is a run with the same centroids: familiar.safetensors
+/// becomes a hard link to its file, if the file system supports that.
+pub(super) fn write_calibration(
+    folder: &Path,
+    calibration: &Calibration,
+    same_centroids: Option<&Path>,
+) -> Result<(), RunError> {
     write_json(&folder.join(CALIBRATION), &calibration.constants)?;
     let path = folder.join(FAMILIAR);
-    if same.is_some_and(|run| fs::hard_link(run.join(FAMILIAR), &path).is_ok()) {
+    if same_centroids.is_some_and(|run| fs::hard_link(run.join(FAMILIAR), &path).is_ok()) {
         return Ok(());
     }
     let bytes = to_bytes(&calibration.centroids)
@@ -64,10 +68,10 @@ pub(super) fn write_calibration(folder: &Path, calibration: &Calibration, same: 
     write(&path, &bytes)
 }
 
-/// Reads both files, for a head of rows of `inputs` features; none where there is neither.
+/// Reads both files, for a head with `inputs` inputs; `None` if there are no such files.
 pub(super) fn read_calibration(folder: &Path, inputs: usize) -> Result<Option<Calibration>, RunError> {
     let (json, tensors) = (folder.join(CALIBRATION), folder.join(FAMILIAR));
-    let (constants, centroids) = match (read_if_there(&json)?, read_if_there(&tensors)?) {
+    let (constants, centroids) = match (read_if_exists(&json)?, read_if_exists(&tensors)?) {
         (None, None) => return Ok(None),
         (Some(constants), Some(centroids)) => (constants, centroids),
         (None, Some(_)) => return Err(damaged(json, format!("missing, although {FAMILIAR} is there"))),
@@ -88,7 +92,7 @@ fn to_bytes(centroids: &Centroids) -> Result<Vec<u8>, SafeTensorError> {
     safetensors::serialize([(CENTROIDS, tensor)], None)
 }
 
-/// The error says what is wrong with the file.
+/// The centroids in the file. The error says what is wrong with it.
 fn from_bytes(bytes: &[u8], inputs: usize) -> Result<Centroids, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     if file.len() != 1 {
@@ -115,7 +119,7 @@ mod tests {
 
     fn calibration() -> Calibration {
         let values: Vec<f32> = (0..60).map(|k| 1.0 + (k * 37 % 11) as f32).collect();
-        let centroids = Centroids::of_rows(&Rows::new(values.chunks_exact(3).collect(), vec![0; 20]), 1);
+        let centroids = Centroids::fit(&Rows::new(values.chunks_exact(3).collect(), vec![0; 20]), 1);
         let spread = |mean, deviation| Spread { mean, deviation };
         let constants =
             Constants { temperature: 1.1, threshold: 0.3, energy: spread(-1e-7, 0.7), distance: spread(0.2, 1e-3) };
@@ -123,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_to_the_last_bit() {
+    fn calibrations_survive_a_round_trip() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(read_calibration(folder.path(), 3).unwrap(), None);
         write_calibration(folder.path(), &calibration(), None).unwrap();
@@ -131,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_linked_where_there_is_one_and_written_where_there_is_none() {
+    fn an_existing_file_is_linked_and_a_missing_one_written() {
         let folder = tempfile::tempdir().unwrap();
         let [first, second, third] = ["first", "second", "third"].map(|name| folder.path().join(name));
         for run in [&first, &second, &third] {
@@ -152,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn only_both_files_make_a_calibration() {
+    fn one_of_the_two_files_alone_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         for (name, message) in [
             (FAMILIAR, "familiar.safetensors: damaged: missing, although calibration.json is there"),
@@ -166,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_of_being_damaged_names_the_file() {
+    fn damaged_files_are_errors_that_name_the_file() {
         let folder = tempfile::tempdir().unwrap();
         write_calibration(folder.path(), &calibration(), None).unwrap();
         let json = fs::read_to_string(folder.path().join(CALIBRATION)).unwrap();
@@ -177,7 +181,7 @@ mod tests {
         let tensor = |name: &str, dtype, shape: Vec<usize>, bytes: &[u8]| {
             safetensors::serialize([(name, TensorView::new(dtype, shape, bytes).unwrap())], None).unwrap()
         };
-        // 0.6, 0.8, 0 and a row that is no unit vector, one that is not finite.
+        // A unit vector, a longer vector, and one that is not finite.
         let unit: Vec<u8> = [0.6, 0.8, 0.0].into_iter().flat_map(|v| f16::from_f32(v).to_le_bytes()).collect();
         let long: Vec<u8> = [0.6, 0.8, 1.0].into_iter().flat_map(|v| f16::from_f32(v).to_le_bytes()).collect();
         let nan: Vec<u8> = [0.6, 0.8, f32::NAN].into_iter().flat_map(|v| f16::from_f32(v).to_le_bytes()).collect();
@@ -202,8 +206,8 @@ mod tests {
                 "expected rows of 3 values, found the shape [3, 1]",
             ),
             (FAMILIAR, tensor(CENTROIDS, Dtype::F16, vec![3], &unit), "expected rows of 3 values, found the shape [3]"),
-            (FAMILIAR, tensor(CENTROIDS, Dtype::F16, vec![1, 3], &long), "centroid 0 is no vector of length 1"),
-            (FAMILIAR, tensor(CENTROIDS, Dtype::F16, vec![1, 3], &nan), "centroid 0 is no vector of length 1"),
+            (FAMILIAR, tensor(CENTROIDS, Dtype::F16, vec![1, 3], &long), "centroid 0 is not a vector of length 1"),
+            (FAMILIAR, tensor(CENTROIDS, Dtype::F16, vec![1, 3], &nan), "centroid 0 is not a vector of length 1"),
         ] {
             let path = folder.path().join(name);
             let before = fs::read(&path).unwrap();

@@ -1,4 +1,5 @@
-//! config.json: the classes of a head, what its rows depend on, and where the head is from.
+//! config.json: the classes of a head, the fingerprint of its rows, and how the head was trained or where it was
+//! imported from.
 
 use std::path::PathBuf;
 
@@ -7,9 +8,9 @@ use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::settings::Setting;
+use crate::settings::HeadConfig;
 
-/// What is known about a head besides its weights.
+/// Everything about a head except its weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunConfig {
     /// The program's version.
@@ -25,37 +26,37 @@ pub struct RunConfig {
 /// Where a head is from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Origin {
-    /// It was trained here.
+    /// It was trained by this program.
     Trained(TrainedFrom),
-    /// It was trained by another program and read from that program's file.
+    /// It was trained by another program and imported from its file.
     Imported(ImportedFrom),
 }
 
 /// What a head was trained on and how: enough to train it again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainedFrom {
-    /// The cache's folder: absolute, so that the run can be evaluated from any folder.
+    /// The cache's folder. The path is absolute, so that the run can be evaluated from any folder.
     pub cache: PathBuf,
-    /// The cache's digest: the same for the same rows, labels and paths.
+    /// The cache's digest: equal for equal rows, labels and paths.
     pub cache_digest: String,
-    /// The head's settings.
-    pub setting: Setting,
-    /// The part of the training rows that was held out; none where the cache has a validation split.
+    /// The head's settings, flattened into config.json.
+    pub config: HeadConfig,
+    /// The fraction of the training rows that was held out; `None` if the cache has a validation split.
     pub validation_split: Option<f64>,
-    /// What everything random is drawn from.
+    /// The seed of everything random.
     pub seed: u64,
 }
 
-/// The file that a head was read from.
+/// The file that a head was imported from, and the head's layers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImportedFrom {
-    /// Which file.
+    /// The file.
     pub model: ModelFile,
-    /// Widths of the hidden layers, the first one first; none for a linear head.
+    /// Widths of the hidden layers in order; empty for a linear head.
     pub hidden: Vec<usize>,
 }
 
-/// A file with a trained model, as config.json names it.
+/// A file with a trained model, as in config.json.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelFile {
     /// Its name, without the folder.
@@ -67,15 +68,15 @@ pub struct ModelFile {
 }
 
 impl RunConfig {
-    /// Widths of the hidden layers, the first one first; none for a linear head.
+    /// Widths of the hidden layers in order; empty for a linear head.
     pub fn hidden(&self) -> &[usize] {
         match &self.origin {
-            Origin::Trained(from) => &from.setting.hidden,
+            Origin::Trained(from) => &from.config.hidden,
             Origin::Imported(from) => &from.hidden,
         }
     }
 
-    /// What the head was trained on and how; none where it was not trained here.
+    /// What the head was trained on and how; `None` for an imported head.
     pub fn trained(&self) -> Option<&TrainedFrom> {
         match &self.origin {
             Origin::Trained(from) => Some(from),
@@ -84,7 +85,7 @@ impl RunConfig {
     }
 }
 
-/// config.json of a head that was trained here.
+/// config.json of a trained head.
 #[derive(Serialize, Deserialize)]
 struct TrainedFile {
     version: String,
@@ -92,9 +93,8 @@ struct TrainedFile {
     cache_digest: String,
     fingerprint: Fingerprint,
     class_indices: ClassNames,
-    /// The settings' fields stand among these.
     #[serde(flatten)]
-    setting: Setting,
+    config: HeadConfig,
     validation_split: Option<f64>,
     seed: u64,
 }
@@ -109,21 +109,21 @@ struct ImportedFile {
     hidden: Vec<usize>,
 }
 
-/// The field that only the config.json of an imported head has.
+/// A field that is only in the config.json of an imported head.
 const IMPORTED_FROM: &str = "imported_from";
 
 impl Serialize for RunConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { version, fingerprint, class_indices, origin } = self.clone();
         match origin {
-            Origin::Trained(TrainedFrom { cache, cache_digest, setting, validation_split, seed }) => {
+            Origin::Trained(TrainedFrom { cache, cache_digest, config, validation_split, seed }) => {
                 let file = TrainedFile {
                     version,
                     cache,
                     cache_digest,
                     fingerprint,
                     class_indices,
-                    setting,
+                    config,
                     validation_split,
                     seed,
                 };
@@ -150,9 +150,9 @@ impl<'de> Deserialize<'de> for RunConfig {
             return Ok(Self { version, fingerprint, class_indices, origin });
         }
         let file: TrainedFile = parse(fields)?;
-        let TrainedFile { version, cache, cache_digest, fingerprint, class_indices, setting, validation_split, seed } =
+        let TrainedFile { version, cache, cache_digest, fingerprint, class_indices, config, validation_split, seed } =
             file;
-        let origin = Origin::Trained(TrainedFrom { cache, cache_digest, setting, validation_split, seed });
+        let origin = Origin::Trained(TrainedFrom { cache, cache_digest, config, validation_split, seed });
         Ok(Self { version, fingerprint, class_indices, origin })
     }
 }
@@ -162,29 +162,29 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
-    use crate::settings::{Keep, Monitor};
+    use crate::settings::{KeepWeights, Monitor};
 
-    /// Written by version 0.1.0, whose [`RunConfig`] was the file's own fields.
+    /// Written by version 0.1.0.
     const WITH_DEFAULTS: &str = include_str!("../../tests/fixtures/config_defaults.json");
     const WITH_EVERY_OPTION: &str = include_str!("../../tests/fixtures/config_every_option.json");
     const IMPORTED: &str = include_str!("../../tests/fixtures/config_imported.json");
 
     #[test]
-    fn the_file_stays_as_it_was_byte_for_byte() {
+    fn files_survive_a_round_trip_byte_for_byte() {
         for file in [WITH_DEFAULTS, WITH_EVERY_OPTION, IMPORTED] {
             let config: RunConfig = serde_json::from_str(file).unwrap();
             assert_eq!(serde_json::to_string_pretty(&config).unwrap() + "\n", file);
         }
         let config: RunConfig = serde_json::from_str(WITH_EVERY_OPTION).unwrap();
         let from = config.trained().unwrap();
-        assert_eq!((config.hidden(), from.setting.views, from.seed), (&[33, 17][..], 2, u64::MAX));
-        let keep = Keep::Best { monitor: Monitor::ValAccuracy, patience: NonZeroUsize::new(3) };
-        assert_eq!((from.setting.fit.keep, from.validation_split), (keep, Some(0.25)));
+        assert_eq!((config.hidden(), from.config.view_count, from.seed), (&[33, 17][..], 2, u64::MAX));
+        let keep = KeepWeights::Best { monitor: Monitor::ValAccuracy, patience: NonZeroUsize::new(3) };
+        assert_eq!((from.config.fit.keep, from.validation_split), (keep, Some(0.25)));
         let config: RunConfig = serde_json::from_str(IMPORTED).unwrap();
         assert_eq!((config.hidden(), config.trained()), (&[3][..], None));
     }
 
-    /// Written before there were views and options.
+    /// Versions before views and options did not write these fields.
     #[test]
     fn fields_of_later_versions_may_be_missing() {
         let mut value: Value = serde_json::from_str(WITH_DEFAULTS).unwrap();

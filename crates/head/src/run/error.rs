@@ -1,20 +1,20 @@
-//! What can be wrong with a run, and with a cache that a run is used on.
+//! Errors of runs, and of caches that do not fit a run.
 
 use std::io;
 use std::path::PathBuf;
 
 use feature_cache::Difference;
 
-/// Why a run was not written or read.
+/// Why a run cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A new run is not written over what is there.
+    /// The path of a new run exists.
     #[error("{}: is there already", .0.display())]
     Exists(PathBuf),
     /// The folder has no config.json.
     #[error("{}: no run here", .0.display())]
     NotARun(PathBuf),
-    /// The operating system refused.
+    /// An error of the operating system.
     #[error("{}: cannot be {action}: {cause}", path.display())]
     Io {
         /// `read` or `written`.
@@ -32,8 +32,8 @@ pub enum RunError {
         /// The error of the format's writer.
         problem: String,
     },
-    /// A sweep of which no head can be chosen: every head diverged, or the best setting's runs were removed.
-    #[error("{}: a sweep without a run of its best setting", .0.display())]
+    /// A sweep without a run of its best settings: every head diverged, or these runs were removed.
+    #[error("{}: a sweep without a run of its best settings", .0.display())]
     NoBestRun(PathBuf),
     /// A file that is not as [`Run::save`](super::Run::save) writes it.
     #[error("{}: damaged: {problem}", path.display())]
@@ -48,7 +48,7 @@ pub enum RunError {
 /// Why a run's head cannot be used on a cache.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheMismatch {
-    /// The rows depend on something else.
+    /// Another fingerprint.
     #[error(
         "{}: its rows were made differently from those that the head was trained on:\n{}",
         cache.display(),
@@ -60,7 +60,7 @@ pub enum CacheMismatch {
         /// The fields of the fingerprint that differ: the run's values, then the cache's.
         differences: Vec<Difference>,
     },
-    /// A label means another class.
+    /// Other classes.
     #[error(
         "{}: its classes are not the run's: only in the cache {only_in_cache:?}, only in the run {only_in_run:?}",
         cache.display()
@@ -73,7 +73,7 @@ pub enum CacheMismatch {
         /// Classes that the cache does not have.
         only_in_run: Vec<String>,
     },
-    /// The rows are longer or shorter than the head's input.
+    /// The length of the rows is not that of the head's input.
     #[error("{}: its rows have {found} features, the run's head takes {expected}", cache.display())]
     Columns {
         /// The cache.

@@ -32,8 +32,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, RunError> {
     fs::read(path).map_err(|cause| RunError::Io { action: "read", path: path.to_owned(), cause })
 }
 
-/// None where there is no such file.
-pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, RunError> {
+/// `None` if there is no such file.
+pub(super) fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, RunError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

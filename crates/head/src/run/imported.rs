@@ -12,38 +12,38 @@ use crate::layers::{Classifier, Dense, ShapeError};
 pub struct ImportedHead {
     /// The file that it was read from.
     pub model: ModelFile,
-    /// Its layers, the first one first.
+    /// Its layers in order.
     pub layers: Vec<Dense>,
-    /// The class of each output, in any order.
+    /// The class of each output, in the order of the outputs.
     pub classes: Vec<String>,
-    /// What the rows depend on that it takes.
+    /// The fingerprint of its input rows.
     pub fingerprint: Fingerprint,
 }
 
-/// Why an imported head makes no run.
+/// Why an imported head cannot become a run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImportedHeadError {
-    /// Names that are no classes.
+    /// Names that cannot be class names.
     #[error(transparent)]
     Classes(#[from] ClassNamesError),
-    /// Layers that do not fit each other.
+    /// Layers that do not fit.
     #[error(transparent)]
     Layers(#[from] ShapeError),
-    /// More or fewer classes than outputs.
+    /// The number of classes is not the number of outputs.
     #[error("the model has {outputs} outputs, {classes} classes are named")]
     Outputs {
         /// Outputs of the last layer.
         outputs: usize,
-        /// Names that were given.
+        /// The number of class names.
         classes: usize,
     },
 }
 
 impl Run {
-    /// The run of an imported head. A run's classes are in sorted order, so the last layer's outputs are put into that order.
+    /// The run of an imported head. A run's classes are sorted, so the last layer's outputs are reordered.
     ///
     /// # Errors
-    /// When the layers do not fit each other or the classes.
+    /// When the layers do not fit, or their outputs do not fit the classes.
     pub fn imported(head: ImportedHead) -> Result<Self, ImportedHeadError> {
         let ImportedHead { model, mut layers, classes, fingerprint } = head;
         let class_indices = ClassNames::new(classes.clone())?;
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_follow_their_classes_into_sorted_order() {
+    fn outputs_are_reordered_with_their_classes() {
         let run = Run::imported(head(&["shoe", "hat", "tie"])).unwrap();
         assert_eq!(run.config.class_indices.iter().collect::<Vec<_>>(), ["hat", "shoe", "tie"]);
         assert_eq!(run.classifier.logits(&[&[1.0]]), [3.0, 1.0, 5.0]);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_must_be_as_many_as_outputs_and_different() {
+    fn missing_and_repeated_classes_are_errors() {
         let outputs = ImportedHeadError::Outputs { outputs: 3, classes: 2 };
         assert_eq!(Run::imported(head(&["hat", "shoe"])), Err(outputs));
         let message = Run::imported(head(&["hat", "shoe", "hat"])).unwrap_err().to_string();
@@ -111,6 +111,6 @@ mod tests {
         assert_eq!(Run::load(&path).unwrap(), run);
         let mut files: Vec<_> = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         files.sort();
-        assert_eq!(files, ["config.json", "head.safetensors"], "nothing is known of its training");
+        assert_eq!(files, ["config.json", "head.safetensors"], "no history and no metrics");
     }
 }

@@ -1,4 +1,4 @@
-//! A run on disk: everything that is needed to evaluate a head, to use it, and to train it again.
+//! A run on disk: everything needed to evaluate a head, to use it, and to train it again.
 //!
 //! ```text
 //! RUN/
@@ -7,21 +7,21 @@
 //!   history.csv           the same for a spreadsheet
 //!   head.safetensors      dense.kernel (inputs, classes), dense.bias (classes,); hidden layers before it
 //!   metrics.json          the epoch whose weights were kept; per split: loss, accuracy, calibration error without and with
-//!                         temperature, per class, confusion matrix (above 100 classes only its cells that are not zero)
-//!   calibration.json      the temperature of the probabilities, the threshold of the unfamiliar, mean and deviation of energy
-//!                         and distance on the validation rows
-//!   familiar.safetensors  centroids (centroids, inputs) float16: unit vectors that the training rows lie around
+//!                         temperature, per-class metrics, confusion matrix (above 100 classes only cells that are not zero)
+//!   calibration.json      the temperature of the probabilities, the threshold of the unfamiliarity score, mean and standard
+//!                         deviation of energy and distance on the validation rows
+//!   familiar.safetensors  centroids (centroids, inputs) float16: unit vectors near which the training rows are
 //!   curves.svg            loss and accuracy by epoch
 //!
 //! SWEEP/
-//!   sweep.json            each setting with its results, the best first
-//!   001-seed-42/          the run of each head: the setting's number, from 1 on, and the seed; familiar.safetensors is one
-//!                         file of all runs with the same training rows
+//!   sweep.json            each combination of settings with its results, the best first
+//!   001-seed-42/          the run of each head: the number of its settings, from 1 on, and its seed; runs with the same
+//!                         training rows share one familiar.safetensors (hard links)
 //! ```
 //!
-//! A run is written beside its place and appears by one rename. calibration.json and familiar.safetensors are there
-//! together; a run that was not trained here, or by an older version, has neither, and then predictions are plain softmax.
-//! That of a head that another program trained has config.json and head.safetensors alone.
+//! A run is written under a hidden name, then renamed. A run has both calibration.json and familiar.safetensors, or
+//! neither: an imported run and one of an older version have neither, and their probabilities are the softmax of the
+//! logits. An imported run has only config.json and head.safetensors.
 
 mod error;
 mod config;
@@ -38,5 +38,5 @@ pub use self::config::{ImportedFrom, ModelFile, Origin, RunConfig, TrainedFrom};
 pub use self::error::{CacheMismatch, RunError};
 pub use self::imported::{ImportedHead, ImportedHeadError};
 pub use self::place::{check_free, next_free};
-pub use self::record::{Run, RunMetrics, Training};
+pub use self::record::{Run, RunInputs, RunMetrics};
 pub use self::sweep_folder::{Chosen, SweepFolder};

@@ -1,14 +1,14 @@
-//! Where a new run goes.
+//! The path of a new run.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::RunError;
 
-/// Checks that a run or a sweep can be put there, before the work begins.
+/// Checks that the path of a new run or sweep does not exist.
 ///
 /// # Errors
-/// When there is something already, or that cannot be found out.
+/// When it exists, or it cannot be determined.
 pub fn check_free(path: &Path) -> Result<(), RunError> {
     match path.symlink_metadata() {
         Ok(_) => Err(RunError::Exists(path.to_owned())),
@@ -17,7 +17,7 @@ pub fn check_free(path: &Path) -> Result<(), RunError> {
     }
 }
 
-/// The first of `FOLDER/NAME-1`, `FOLDER/NAME-2`, … that is free.
+/// The first of `FOLDER/NAME-1`, `FOLDER/NAME-2`, … that does not exist.
 pub fn next_free(folder: &Path, name: &str) -> PathBuf {
     let mut number = 1;
     loop {

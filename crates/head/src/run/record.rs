@@ -1,4 +1,4 @@
-//! A finished run: how it is put together, saved and loaded.
+//! A run: creating, saving and loading it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,12 +14,12 @@ use super::place::check_free;
 use super::weights;
 use crate::calibration::{Calibration, Familiar};
 use crate::charts::curves_svg;
-use crate::data::{Rows, TrainingData};
+use crate::data::{Rows, TrainValSplit};
 use crate::fit::Trained;
 use crate::history::History;
 use crate::layers::Classifier;
 use crate::metrics::SplitMetrics;
-use crate::settings::{CalibrationConfig, Setting};
+use crate::settings::{CalibrationConfig, HeadConfig};
 
 pub(super) const CONFIG: &str = "config.json";
 const HISTORY: &str = "history.json";
@@ -28,62 +28,62 @@ const METRICS: &str = "metrics.json";
 const HEAD: &str = "head.safetensors";
 const CURVES: &str = "curves.svg";
 
-/// What a head is trained on and how.
+/// What a run is made from besides the trained head.
 #[derive(Debug, Clone, Copy)]
-pub struct Training<'a> {
+pub struct RunInputs<'a> {
     /// The cache that the rows are from.
     pub cache: &'a FeatureCache,
     /// The cache's training and validation rows.
-    pub data: &'a TrainingData<'a>,
-    /// The cache's test rows, if it has any: only to evaluate on.
+    pub data: &'a TrainValSplit<'a>,
+    /// The cache's test rows, if it has any, to evaluate the head on.
     pub test: Option<&'a Rows<'a>>,
     /// The head's settings.
-    pub setting: &'a Setting,
-    /// What everything random is drawn from.
+    pub config: &'a HeadConfig,
+    /// The seed of everything random.
     pub seed: u64,
-    /// The centroids of the training rows, and how far the validation rows are from them.
+    /// The centroids of the training rows and the distances of the validation rows.
     pub familiar: &'a Familiar,
-    /// How the trained head's predictions are calibrated.
+    /// How predictions are calibrated.
     pub calibration: CalibrationConfig,
 }
 
-/// A head with everything that is known about it.
+/// A head with its configuration, history, metrics and calibration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
-    /// Its classes, and where it is from.
+    /// Classes, fingerprint, and how the head was trained or where it was imported from.
     pub config: RunConfig,
-    /// Loss and accuracy by epoch; no epochs for an imported head.
+    /// Loss and accuracy by epoch; empty for an imported head.
     pub history: History,
     /// The head, with the weights that were kept.
     pub classifier: Classifier,
-    /// How good it is.
+    /// Its metrics.
     pub metrics: RunMetrics,
-    /// What its predictions are calibrated with; none of a head that was not trained here, or by an older version.
+    /// Its calibration; `None` for an imported head, and for one that an older version trained.
     pub calibration: Option<Calibration>,
 }
 
-/// metrics.json: how good a run's head is. Nothing is known of an imported one.
+/// metrics.json: the metrics of a run's head; empty for an imported head.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunMetrics {
-    /// The epoch that the head's weights are from, counted from 1.
+    /// The epoch whose weights were kept, counted from 1.
     pub kept_epoch: Option<usize>,
-    /// By split; `validation` may be a held-out part of the training rows.
+    /// By split. `validation` may be a held-out part of the training rows.
     #[serde(flatten)]
     pub splits: BTreeMap<Split, SplitMetrics>,
 }
 
 impl RunMetrics {
-    /// The metrics that heads are compared by.
+    /// The metrics by which heads are compared.
     pub fn validation(&self) -> Option<&SplitMetrics> {
         self.splits.get(&Split::Validation)
     }
 }
 
 impl Run {
-    /// The run of a head after its training: calibrated on the validation rows, and evaluated on the training, validation and
-    /// test rows.
-    pub fn new(training: &Training<'_>, trained: Trained) -> Self {
-        let Training { cache, data, test, setting, seed, familiar, calibration } = *training;
+    /// The run of a trained head: calibrates it on the validation rows, and evaluates it on the training, validation
+    /// and test rows.
+    pub fn new(inputs: &RunInputs<'_>, trained: Trained) -> Self {
+        let RunInputs { cache, data, test, config, seed, familiar, calibration } = *inputs;
         let Trained { classifier, history, kept_epoch } = trained;
         let calibration = Calibration::fit(&classifier, &data.validation, familiar, &calibration);
         let temperature = Some(calibration.constants.temperature);
@@ -94,35 +94,36 @@ impl Run {
         if let Some(test) = test {
             splits.insert(Split::Test, evaluate(test));
         }
-        let config = RunConfig {
+        let run_config = RunConfig {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             fingerprint: cache.fingerprint().clone(),
             class_indices: cache.classes().clone(),
             origin: Origin::Trained(TrainedFrom {
                 cache: std::path::absolute(cache.path()).unwrap_or_else(|_| cache.path().to_owned()),
                 cache_digest: cache.digest().to_owned(),
-                setting: setting.clone(),
+                config: config.clone(),
                 validation_split: data.held_out,
                 seed,
             }),
         };
         let metrics = RunMetrics { kept_epoch: Some(kept_epoch), splits };
-        Self { config, history, classifier, metrics, calibration: Some(calibration) }
+        Self { config: run_config, history, classifier, metrics, calibration: Some(calibration) }
     }
 
-    /// Checks that the head can be used on a cache: its rows were made in the same way, and its classes are the same.
+    /// Checks that the head can be used on a cache: that fingerprint, classes and row length match.
     ///
     /// # Errors
-    /// The first of these that does not hold.
+    /// When one of these does not match.
     pub fn check_cache(&self, cache: &FeatureCache) -> Result<(), CacheMismatch> {
         let path = || cache.path().to_owned();
         let differences = self.config.fingerprint.differences(cache.fingerprint());
         if !differences.is_empty() {
             return Err(CacheMismatch::Fingerprint { cache: path(), differences });
         }
-        let (of_run, of_cache) = (&self.config.class_indices, cache.classes());
-        if of_run != of_cache {
-            let (only_in_cache, only_in_run) = (only_in(of_cache, of_run), only_in(of_run, of_cache));
+        let (run_classes, cache_classes) = (&self.config.class_indices, cache.classes());
+        if run_classes != cache_classes {
+            let only_in_cache = only_in(cache_classes, run_classes);
+            let only_in_run = only_in(run_classes, cache_classes);
             return Err(CacheMismatch::Classes { cache: path(), only_in_cache, only_in_run });
         }
         let (found, expected) = (cache.columns(), self.classifier.inputs());
@@ -135,19 +136,19 @@ impl Run {
     /// Writes the run's files into a new folder.
     ///
     /// # Errors
-    /// When the folder is there already or cannot be written; then nothing is left of it.
+    /// When the folder exists or cannot be written. After an error there is no new folder.
     pub fn save(&self, path: &Path) -> Result<(), RunError> {
         self.save_linked(path, None)
     }
 
-    /// [`Run::save`], but runs with the very same centroids ([`Familiar`]), as those of a sweep, have one file for them:
-    /// the first one that is saved writes it, the others are hard links to it, or copies where there are no hard links.
+    /// [`Run::save`], but runs that share their centroids ([`Familiar`]), as those of a sweep, also share the file: the
+    /// first run writes it, the others have hard links to it, or copies if the file system has no hard links.
     ///
     /// # Errors
     /// Those of [`Run::save`].
     pub fn save_sharing(&self, path: &Path, shared: &SharedCentroids) -> Result<(), RunError> {
         match &self.calibration {
-            Some(calibration) => shared.saving(&calibration.centroids, path, |same| self.save_linked(path, same)),
+            Some(calibration) => shared.save(&calibration.centroids, path, |same| self.save_linked(path, same)),
             None => self.save(path),
         }
     }
@@ -159,10 +160,10 @@ impl Run {
         folder.publish().map_err(|cause| not_written(path, cause))
     }
 
-    /// Reads a run, every file checked against the others.
+    /// Reads a run; checks that the history's lists have one length and that layers and centroids fit the config.
     ///
     /// # Errors
-    /// When there is none, or a file is not as [`Run::save`] writes it.
+    /// When there is no run, or a file is not as [`Run::save`] writes it.
     pub fn load(path: &Path) -> Result<Self, RunError> {
         if !path.join(CONFIG).is_file() {
             return Err(RunError::NotARun(path.to_owned()));
@@ -178,8 +179,7 @@ impl Run {
         Ok(Self { config, history, classifier, metrics, calibration })
     }
 
-    /// Writes the run's files into a folder that is there, as [`Run::save`] does: for a caller that puts more files beside
-    /// them before the folder appears under its name.
+    /// Writes the run's files into an existing folder, for callers that add more files before they rename the folder.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -187,7 +187,7 @@ impl Run {
         self.write_files(folder, None)
     }
 
-    /// `same_centroids` is an earlier run whose file of the centroids is shared.
+    /// `same_centroids` is an earlier run with the same centroids, whose file is shared.
     fn write_files(&self, folder: &Path, same_centroids: Option<&Path>) -> Result<(), RunError> {
         write_json(&folder.join(CONFIG), &self.config)?;
         let head = folder.join(HEAD);
@@ -216,7 +216,7 @@ impl Run {
     }
 }
 
-/// The classes that the others do not have.
+/// The classes that are not among the others.
 fn only_in(classes: &ClassNames, others: &ClassNames) -> Vec<String> {
     classes.iter().filter(|class| others.label(class).is_none()).map(str::to_owned).collect()
 }

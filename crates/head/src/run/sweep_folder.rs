@@ -1,4 +1,5 @@
-//! A sweep on disk: a run for each head, and sweep.json with the results; and the run that a run or a sweep stands for.
+//! A sweep on disk: a run for each head, and sweep.json with the results. [`Chosen`] is a run, or the best run of a
+//! sweep.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,29 +18,29 @@ const RESULTS: &str = "sweep.json";
 #[derive(Debug, Clone)]
 pub struct SweepFolder(PathBuf);
 
-/// A run that was opened by its own path, or by that of a sweep.
+/// A run that was opened by its own path or by that of its sweep.
 #[derive(Debug)]
 pub struct Chosen {
-    /// The run's folder: the one that was asked for, or one in the sweep.
+    /// The run's folder.
     pub path: PathBuf,
     /// The run.
     pub run: Run,
 }
 
-/// A run's place in a sweep, as the name of its folder has it.
+/// What the name of a run's folder in a sweep says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct HeadName {
-    /// The place of its setting among all, from 0 on.
-    setting: usize,
+    /// Index of its settings among all combinations, from 0 on.
+    config_index: usize,
     seed: u64,
 }
 
 impl Chosen {
-    /// Loads a run or, of a sweep, the run of the setting with the highest mean validation accuracy, from the first seed whose
-    /// head did not diverge.
+    /// Loads a run. If `path` is a sweep, loads the run of its best settings, with the lowest seed whose head did not
+    /// diverge.
     ///
     /// # Errors
-    /// When there is neither, the sweep has no run of its best setting, or a file is damaged.
+    /// When there is neither, the sweep has no run of its best settings, or a file is damaged.
     pub fn open(path: &Path) -> Result<Self, RunError> {
         let path = match SweepFolder::find(path) {
             Some(sweep) => sweep.best_run()?,
@@ -51,19 +52,19 @@ impl Chosen {
 }
 
 impl SweepFolder {
-    /// The folder that a new sweep goes to.
+    /// The folder of a new sweep.
     pub fn new(path: &Path) -> Self {
         Self(path.to_owned())
     }
 
-    /// The sweep in this folder, if there are the results of one.
+    /// The sweep in this folder; `None` if there is no sweep.json.
     pub fn find(path: &Path) -> Option<Self> {
         path.join(RESULTS).is_file().then(|| Self::new(path))
     }
 
-    /// Where the run of a head is: that of the setting at this place among all, from 0 on, from this seed.
-    pub fn run_path(&self, setting: usize, seed: u64) -> PathBuf {
-        self.0.join(HeadName { setting, seed }.to_string())
+    /// The folder of a head's run, by the index of its settings among all combinations and by its seed.
+    pub fn run_path(&self, config_index: usize, seed: u64) -> PathBuf {
+        self.0.join(HeadName { config_index, seed }.to_string())
     }
 
     /// Writes sweep.json.
@@ -86,33 +87,33 @@ impl SweepFolder {
         read_json(&self.0.join(RESULTS))
     }
 
-    /// The folder of the run of the setting with the highest mean validation accuracy, from the lowest seed that has one: a
-    /// head that diverged has no run.
+    /// The folder of a run with the settings of the highest mean validation accuracy, and the lowest seed that has a
+    /// run: a head that diverged has none.
     ///
     /// # Errors
     /// When there is no such run, or a file is damaged.
     pub fn best_run(&self) -> Result<PathBuf, RunError> {
         let no_run = || RunError::NoBestRun(self.0.clone());
-        // The best setting comes first; where every head of it diverged, every other head has diverged, too.
+        // The best settings come first. If all their heads diverged, every head of the sweep diverged.
         let results = self.results()?;
-        let best = results.settings.first().filter(|result| result.val_accuracy.is_some()).ok_or_else(no_run)?;
-        // sweep.json does not have the settings' places: the first run of each tells its setting.
-        let mut last = None;
+        let best = results.configs.first().filter(|result| result.val_accuracy.is_some()).ok_or_else(no_run)?;
+        // sweep.json does not have the index of the settings, so they are read from the first run of each index.
+        let mut last_index = None;
         for head in self.heads()? {
-            if last == Some(head.setting) {
+            if last_index == Some(head.config_index) {
                 continue;
             }
-            last = Some(head.setting);
-            let path = self.run_path(head.setting, head.seed);
+            last_index = Some(head.config_index);
+            let path = self.run_path(head.config_index, head.seed);
             let config: RunConfig = read_json(&path.join(CONFIG))?;
-            if config.trained().is_some_and(|from| from.setting == best.setting) {
+            if config.trained().is_some_and(|from| from.config == best.config) {
                 return Ok(path);
             }
         }
         Err(no_run())
     }
 
-    /// The heads that have a run, by setting and seed.
+    /// The heads that have a run, by settings and seed.
     fn heads(&self) -> Result<Vec<HeadName>, RunError> {
         let not_read = |cause| RunError::Io { action: "read", path: self.0.clone(), cause };
         let mut heads = Vec::new();
@@ -130,17 +131,18 @@ impl SweepFolder {
 }
 
 impl HeadName {
-    /// None for any other name.
+    /// `None` if the name is not that of a run in a sweep.
     fn parse(name: &str) -> Option<Self> {
         let (number, seed) = name.split_once("-seed-")?;
-        let head = Self { setting: number.parse::<usize>().ok()?.checked_sub(1)?, seed: seed.parse().ok()? };
-        // `+1-seed-01` would be the name of no run.
+        let config_index = number.parse::<usize>().ok()?.checked_sub(1)?;
+        let head = Self { config_index, seed: seed.parse().ok()? };
+        // The parsed numbers could also come from a name like `+1-seed-01`.
         (head.to_string() == name).then_some(head)
     }
 }
 
 impl std::fmt::Display for HeadName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:03}-seed-{}", self.setting + 1, self.seed)
+        write!(f, "{:03}-seed-{}", self.config_index + 1, self.seed)
     }
 }

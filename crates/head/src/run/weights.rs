@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use super::config::RunConfig;
 use crate::layers::{Classifier, Dense};
 
-/// The file's bytes. Its metadata names the classes and what the rows depend on: with those the file is of use by itself.
+/// The file's bytes. Its metadata has the classes and the fingerprint, so the file can be used alone.
 pub(super) fn to_bytes(classifier: &Classifier, config: &RunConfig) -> Result<Vec<u8>, SafeTensorError> {
     let layers = classifier.layers();
     let kernels: Vec<Vec<f32>> = layers.iter().map(Dense::kernel).collect();
@@ -18,7 +18,7 @@ pub(super) fn to_bytes(classifier: &Classifier, config: &RunConfig) -> Result<Ve
         tensors.push((format!("{name}.kernel"), view(vec![layer.inputs(), layer.outputs()], &kernels[k])?));
         tensors.push((format!("{name}.bias"), view(vec![layer.outputs()], layer.bias())?));
     }
-    // A single entry, since the order of several is that of a hash map.
+    // One entry: several would be in a hash map's random order.
     let about = serde_json::json!({ "class_indices": config.class_indices, "fingerprint": config.fingerprint });
     safetensors::serialize(tensors, Some(HashMap::from([("icebox".to_owned(), about.to_string())])))
 }
@@ -27,7 +27,8 @@ fn view(shape: Vec<usize>, values: &[f32]) -> Result<TensorView<'_>, SafeTensorE
     TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(values))
 }
 
-/// The layers that the configuration asks for, and no others; the error says what is wrong with the file.
+/// The classifier in the file, whose layers must be those of the configuration. The error says what is wrong with the
+/// file.
 pub(super) fn from_bytes(bytes: &[u8], config: &RunConfig) -> Result<Classifier, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let mut units = config.hidden().to_vec();
@@ -36,7 +37,7 @@ pub(super) fn from_bytes(bytes: &[u8], config: &RunConfig) -> Result<Classifier,
         return Err(format!("expected {} tensors, found {}", 2 * units.len(), file.len()));
     }
     let mut layers = Vec::new();
-    for (k, &units_of_layer) in units.iter().enumerate() {
+    for (k, &layer_units) in units.iter().enumerate() {
         let name = layer_name(k, units.len());
         let kernel = Tensor::read(&file, &format!("{name}.kernel"))?;
         let bias = Tensor::read(&file, &format!("{name}.bias"))?;
@@ -44,9 +45,9 @@ pub(super) fn from_bytes(bytes: &[u8], config: &RunConfig) -> Result<Classifier,
         let [inputs, outputs] = kernel_shape[..] else {
             return Err(format!("{name}.kernel: expected two dimensions, found the shape {kernel_shape:?}"));
         };
-        if outputs != units_of_layer || bias_shape[..] != [units_of_layer] {
+        if outputs != layer_units || bias_shape[..] != [layer_units] {
             return Err(format!(
-                "{name}: expected {units_of_layer} units, found a kernel of shape {kernel_shape:?} and a bias of shape \
+                "{name}: expected {layer_units} units, found a kernel of shape {kernel_shape:?} and a bias of shape \
                  {bias_shape:?}"
             ));
         }
@@ -70,7 +71,7 @@ impl Tensor {
         let (values, _) = tensor.data().as_chunks();
         let values: Vec<f32> = values.iter().map(|&value| f32::from_le_bytes(value)).collect();
         if values.iter().any(|value| !value.is_finite()) {
-            return Err(format!("{name}: holds values that are not finite"));
+            return Err(format!("{name}: has values that are not finite"));
         }
         Ok(Self { shape: tensor.shape().to_vec(), values })
     }

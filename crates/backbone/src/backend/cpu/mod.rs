@@ -133,7 +133,7 @@ impl Backend for Cpu {
     }
 
     fn prepare_conv2d(&self, params: &Conv2dParams, _: Shape) -> Result<Conv2d, NetworkError> {
-        let &Conv2dParams { ref weights, stride, activation } = params;
+        let &Conv2dParams { ref weights, stride, activation, .. } = params;
         let packed = self.run(PackConv2d { weights, stride });
         let epilogue = Arc::new(Epilogue::new(&weights.bias, activation));
         Ok(Conv2d { kernel_size: weights.side, stride, weights: Arc::new(packed), epilogue })

@@ -69,7 +69,7 @@ fn depthwise_weights(channels: usize) -> ConvWeights {
 fn separable(cpu: &Cpu, inputs: usize, outputs: usize, activations: [Activation; 2]) -> SeparableConv2d {
     let [input_activation, activation] = activations;
     let (depthwise, pointwise) = (depthwise_weights(inputs), weights(1, inputs, outputs));
-    let params = SeparableConv2dParams { input_activation, depthwise, pointwise, activation };
+    let params = SeparableConv2dParams { name: String::new(), input_activation, depthwise, pointwise, activation };
     cpu.prepare_separable_conv2d(&params, Shape { pictures: 1, side: 1, channels: inputs }).unwrap()
 }
 
@@ -203,7 +203,7 @@ fn a_convolution_is_what_its_definition_says() {
         for value in &mut expected {
             *value = value.max(0.0);
         }
-        let params = Conv2dParams { weights, stride, activation: Activation::Relu };
+        let params = Conv2dParams { name: String::new(), weights, stride, activation: Activation::Relu };
         let layer = cpu.prepare_conv2d(&params, shape).unwrap();
         assert_close(&nhwc(&cpu.conv2d(&layer, &x).unwrap()), &expected);
     }
@@ -261,7 +261,8 @@ fn a_row_has_the_same_bits_with_any_vector_length() {
         let [mut direct, mut strassen] = [0, 1].map(|_| x.new_like(x.side, pointwise.outputs));
         let pixels = Depthwise { x: &x, activation: Activation::Relu, taps: &taps };
         cpu.run(BothProducts { pixels, weights: &pointwise, direct: &mut direct, strassen: &mut strassen });
-        let params = Conv2dParams { weights: kernel.clone(), stride: 1, activation: Activation::Relu };
+        let params =
+            Conv2dParams { name: String::new(), weights: kernel.clone(), stride: 1, activation: Activation::Relu };
         let winograd = cpu.prepare_conv2d(&params, Shape { pictures: 2, side: 9, channels: 20 }).unwrap();
         let convolved = cpu.conv2d(&winograd, &few).unwrap();
         let pooled = cpu.max_pool(&x).unwrap();

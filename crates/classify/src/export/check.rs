@@ -1,0 +1,176 @@
+//! Proves an exported ONNX file: ONNX Runtime, in Python, has to give the answers that `classify` gave when it was
+//! written.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use super::options::{Output, WeightFormat};
+
+/// Runs a model on its own test; the first lines say what it prints.
+const SCRIPT: &str = include_str!("check.py");
+
+/// How near ONNX Runtime's answers are to those of `classify`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Checked {
+    /// The version of ONNX Runtime.
+    pub onnxruntime: String,
+    /// The version of the package onnx, whose checker has passed the file; none where it is not installed.
+    pub checker: Option<String>,
+    /// How many inputs were run.
+    pub inputs: usize,
+    /// For how many the most probable class is the same; none for a file without logits and probabilities.
+    pub same_class: Option<usize>,
+    /// The outputs.
+    pub outputs: Vec<CheckedOutput>,
+}
+
+/// How near an output is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckedOutput {
+    /// Its name in the golden file.
+    pub output: &'static str,
+    /// The largest difference; of logits and unfamiliarity relative to the largest value of the input, if that is more
+    /// than 1. None if it is not finite.
+    pub distance: Option<f64>,
+    /// What rounding may make of it.
+    pub allowed: f64,
+}
+
+/// Why a file could not be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The file, or the golden file, is not there.
+    #[error("{}: cannot be read: {cause}", path.display())]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// The operating system's error.
+        cause: io::Error,
+    },
+    /// Python cannot be started.
+    #[error("{}: cannot be run: {cause}", python.display())]
+    NoPython {
+        /// The interpreter.
+        python: PathBuf,
+        /// The operating system's error.
+        cause: io::Error,
+    },
+    /// A package is not installed.
+    #[error("{}: has no package {package}", python.display())]
+    Missing {
+        /// The interpreter.
+        python: PathBuf,
+        /// The package.
+        package: String,
+    },
+    /// ONNX, ONNX Runtime or numpy refused one of the files.
+    #[error("{}: {problem}", path.display())]
+    Refused {
+        /// The model.
+        path: PathBuf,
+        /// What they said.
+        problem: String,
+    },
+    /// The golden file is another model's.
+    #[error("{}: belongs to another model than {}, or that has changed since", golden.display(), model.display())]
+    OtherModel {
+        /// The model.
+        model: PathBuf,
+        /// The golden file.
+        golden: PathBuf,
+    },
+    /// The script did not say anything that is understood.
+    #[error("{}: gave no result: {problem}", python.display())]
+    NoResult {
+        /// The interpreter.
+        python: PathBuf,
+        /// The last line on its standard error.
+        problem: String,
+    },
+}
+
+impl Checked {
+    /// Whether every answer is what it should be.
+    pub fn is_right(&self) -> bool {
+        let near = |output: &CheckedOutput| output.distance.is_some_and(|distance| distance <= output.allowed);
+        self.same_class.is_none_or(|same| same == self.inputs) && self.outputs.iter().all(near)
+    }
+}
+
+/// The file with a model's own test: `model.golden.npz` beside `model.onnx`.
+pub fn golden_path(model: &Path) -> PathBuf {
+    model.with_extension("golden.npz")
+}
+
+/// Runs the model through ONNX Runtime in this Python interpreter.
+///
+/// # Errors
+/// When a file is missing or damaged, or Python or a package is not there. Answers that are wrong are not an error
+/// here.
+pub fn check_onnx(python: &Path, model: &Path, golden: &Path) -> Result<Checked, CheckError> {
+    let read = |path: &Path| std::fs::read(path).map_err(|cause| CheckError::Io { path: path.to_owned(), cause });
+    let model_hash = blake3::hash(&read(model)?);
+    read(golden)?;
+    let arguments = [OsStr::new("-c"), OsStr::new(SCRIPT), model.as_os_str(), golden.as_os_str()];
+    let ran = Command::new(python).args(arguments).output();
+    let ran = ran.map_err(|cause| CheckError::NoPython { python: python.to_owned(), cause })?;
+    let stdout = String::from_utf8_lossy(&ran.stdout);
+    let found = serde_json::from_str(stdout.lines().next_back().unwrap_or_default());
+    let found = match found {
+        Ok(Found::Distances(found)) => found,
+        Ok(Found::Missing { missing }) => {
+            return Err(CheckError::Missing { python: python.to_owned(), package: missing });
+        }
+        Ok(Found::Error { error }) => return Err(CheckError::Refused { path: model.to_owned(), problem: error }),
+        Err(_) => {
+            let stderr = String::from_utf8_lossy(&ran.stderr);
+            let problem = stderr.lines().next_back().unwrap_or("it printed nothing").to_owned();
+            return Err(CheckError::NoResult { python: python.to_owned(), problem });
+        }
+    };
+    if found.model_blake3 != model_hash.to_hex().as_str() {
+        return Err(CheckError::OtherModel { model: model.to_owned(), golden: golden.to_owned() });
+    }
+    let mut outputs = Vec::new();
+    for output in Output::ALL {
+        if let Some(&distance) = found.distances.get(output.name()) {
+            outputs.push(CheckedOutput { output: output.name(), distance, allowed: allowed(output, &found.weights) });
+        }
+    }
+    let Distances { onnxruntime, checker, inputs, same_class, .. } = found;
+    Ok(Checked { onnxruntime, checker, inputs, same_class, outputs })
+}
+
+/// The distance that rounding may cause: float32 sums in another order, or kernels with three digits.
+fn allowed(output: Output, weights: &str) -> f64 {
+    let of_f32 = match output {
+        Output::Probabilities => 1e-4,
+        Output::Logits | Output::Unfamiliarity => 1e-3,
+    };
+    if weights == WeightFormat::F16.name() { 100.0 * of_f32 } else { of_f32 }
+}
+
+/// What the script prints.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Found {
+    Distances(Distances),
+    Missing { missing: String },
+    Error { error: String },
+}
+
+#[derive(Deserialize)]
+struct Distances {
+    onnxruntime: String,
+    checker: Option<String>,
+    weights: String,
+    inputs: usize,
+    same_class: Option<usize>,
+    distances: BTreeMap<String, Option<f64>>,
+    model_blake3: String,
+}

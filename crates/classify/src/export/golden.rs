@@ -1,0 +1,156 @@
+//! A model's own test: inputs of several sizes, and what `classify` answers for them.
+
+use std::io::Cursor;
+use std::ops::ControlFlow;
+use std::sync::atomic::AtomicBool;
+
+use backbone::pixels::Limits;
+use backbone::xception::HALF_RANGE;
+use backbone::{Embedder, EndReason, Event, Photo, PhotoError};
+use head::prediction::{Prediction, Predictor};
+use image::{ImageFormat, Rgb, RgbImage};
+
+use super::error::ExportError;
+use super::network::{Network, in_f32};
+use super::npz::NpzWriter;
+use super::options::PictureInput;
+
+/// Width and height of the pictures: smaller than the network's input and larger, wide, tall, and a single pixel. Of
+/// some, ONNX's own `Resize` would take other pixels.
+const SIZES: [(u32, u32); 6] = [(150, 150), (400, 300), (301, 467), (75, 200), (640, 97), (1, 1)];
+
+/// Rows of features for a head alone.
+const ROWS: usize = 6;
+
+/// The inputs and answers.
+pub(super) struct Golden {
+    inputs: Vec<Input>,
+    predictions: Vec<Prediction>,
+}
+
+/// What the model is given.
+enum Input {
+    /// (1, H, W, 3)
+    Pixels(RgbImage),
+    /// (1, side, side, 3) from -1 to 1
+    Scaled { side: u32, values: Vec<f32> },
+    /// (1, features)
+    Features(Vec<f32>),
+}
+
+impl Golden {
+    /// Of the network with the head: generated pictures, embedded and predicted as `classify` does it, in f32.
+    pub(super) fn of_network(network: &Network<'_>, predictor: &Predictor) -> Result<Self, ExportError> {
+        let pictures: Vec<RgbImage> = (0..).zip(SIZES).map(|(seed, size)| picture(seed, size)).collect();
+        let photos: Vec<Vec<u8>> = pictures.iter().map(as_bmp).collect();
+        let embedder = Embedder::new(&network.spec, network.weights, in_f32())?;
+        let mut predictions = Vec::with_capacity(photos.len());
+        let report =
+            embedder.embed(photos.iter().cloned().map(Photo::from_bytes), &AtomicBool::new(false), |event| {
+                match event {
+                    Event::Row { row, .. } => predictions.extend(predictor.predict(&[row])),
+                    Event::Failed { error, .. } => return ControlFlow::Break(error),
+                }
+                ControlFlow::Continue(())
+            })?;
+        if let EndReason::ByCaller(error) = report.end {
+            return Err(error.into());
+        }
+        let inputs = match network.input {
+            PictureInput::Pixels => pictures.into_iter().map(Input::Pixels).collect(),
+            PictureInput::Keras => {
+                let mut inputs = Vec::with_capacity(photos.len());
+                for photo in &photos {
+                    inputs.push(scaled(network, photo)?);
+                }
+                inputs
+            }
+        };
+        Ok(Self { inputs, predictions })
+    }
+
+    /// Of a head alone: generated rows, the last one of zeros.
+    pub(super) fn of_head(predictor: &Predictor) -> Self {
+        let (mut inputs, mut predictions) = (Vec::new(), Vec::new());
+        for row in 0..ROWS {
+            // Features are means of what a ReLU gives.
+            let scale = if row + 1 < ROWS { 1.0 / 300.0 } else { 0.0 };
+            let value = |column: usize| ((row * 37 + column * 11 + column * column) % 409) as f32 * scale;
+            let features: Vec<f32> = (0..predictor.inputs()).map(value).collect();
+            predictions.extend(predictor.predict(&[&features]));
+            inputs.push(Input::Features(features));
+        }
+        Self { inputs, predictions }
+    }
+
+    /// The .npz file: `input_0`, …, each a batch of one; `logits`, `probabilities` and, where the head can tell,
+    /// `unfamiliarity` of all of them; `model_blake3`, the hash of the model that it belongs to.
+    ///
+    /// # Errors
+    /// When an answer is not finite.
+    pub(super) fn to_npz(&self, model: &[u8]) -> Result<Vec<u8>, ExportError> {
+        for Prediction { logits, unfamiliarity, .. } in &self.predictions {
+            if !logits.iter().chain(unfamiliarity).all(|value| value.is_finite()) {
+                return Err(ExportError::NotFinite);
+            }
+        }
+        Ok(self.write(model).expect("a zip archive of a few megabytes can be written to memory"))
+    }
+
+    fn write(&self, model: &[u8]) -> zip::result::ZipResult<Vec<u8>> {
+        let mut npz = NpzWriter::new();
+        for (k, input) in self.inputs.iter().enumerate() {
+            let name = format!("input_{k}");
+            match input {
+                Input::Pixels(picture) => {
+                    let shape = [1, picture.height() as usize, picture.width() as usize, 3];
+                    npz.uint8(&name, &shape, picture.as_raw())?;
+                }
+                Input::Scaled { side, values } => {
+                    npz.float32(&name, &[1, *side as usize, *side as usize, 3], values)?;
+                }
+                Input::Features(features) => npz.float32(&name, &[1, features.len()], features)?,
+            }
+        }
+        let rows = self.predictions.len();
+        let logits: Vec<f32> = self.predictions.iter().flat_map(|prediction| prediction.logits.clone()).collect();
+        let probabilities: Vec<f32> =
+            self.predictions.iter().flat_map(|prediction| prediction.probabilities.clone()).collect();
+        let shape = [rows, logits.len() / rows];
+        npz.float32("logits", &shape, &logits)?;
+        npz.float32("probabilities", &shape, &probabilities)?;
+        let scores: Option<Vec<f32>> = self.predictions.iter().map(|prediction| prediction.unfamiliarity).collect();
+        if let Some(scores) = scores {
+            npz.float32("unfamiliarity", &[rows], &scores)?;
+        }
+        npz.uint8("model_blake3", &[blake3::OUT_LEN], blake3::hash(model).as_bytes())?;
+        npz.finish()
+    }
+}
+
+/// The network's input, as a program has to prepare it for a model that takes it so.
+fn scaled(network: &Network<'_>, photo: &[u8]) -> Result<Input, ExportError> {
+    let preprocess = network.spec.preprocess(Limits::DEFAULT);
+    let mut pixels = vec![0; preprocess.input_len()];
+    let decoded = preprocess.decode(photo).and_then(|picture| preprocess.resize(&picture, None, &mut pixels));
+    decoded.map_err(PhotoError::from)?;
+    let values = pixels.into_iter().map(|pixel| f32::from(pixel) / HALF_RANGE - 1.0).collect();
+    Ok(Input::Scaled { side: network.spec.side, values })
+}
+
+/// Stripes, a slow wave and a spot of noise, in three colours, another for each seed.
+fn picture(seed: u32, (width, height): (u32, u32)) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        Rgb([0, 1, 2].map(|c| {
+            let stripes = x * (c + 1 + seed) + y * (3 - c) + x * y / (16 + seed);
+            let noise = (x * 7 + y * 13 + seed * 29) ^ (x * y + c);
+            if x / 32 % 2 == y / 32 % 3 { noise as u8 } else { stripes as u8 }
+        }))
+    })
+}
+
+fn as_bmp(picture: &RgbImage) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ImageFormat::Bmp).expect("a small picture fits into memory");
+    bytes.into_inner()
+}

@@ -1,0 +1,34 @@
+//! A head alone as numpy arrays, for programs that multiply matrices themselves.
+
+use head::calibration::Spread;
+use head::prediction::Predictor;
+use zip::result::ZipResult;
+
+use super::npz::NpzWriter;
+
+/// The .npz file: `kernel_0` (inputs, outputs), `bias_0`, … of each layer, with ReLU between them; `temperature`,
+/// `class_names`; and where the head can tell unfamiliar photos `threshold`, `centroids` (centroids, inputs) and
+/// `energy` and `distance`, each mean and deviation.
+pub(super) fn head_npz(predictor: &Predictor) -> Vec<u8> {
+    write(predictor).expect("a zip archive can be written to memory")
+}
+
+fn write(predictor: &Predictor) -> ZipResult<Vec<u8>> {
+    let mut npz = NpzWriter::new();
+    for (k, layer) in predictor.classifier().layers().iter().enumerate() {
+        npz.float32(&format!("kernel_{k}"), &[layer.inputs(), layer.outputs()], &layer.kernel())?;
+        npz.float32(&format!("bias_{k}"), &[layer.outputs()], layer.bias())?;
+    }
+    npz.float32("temperature", &[], &[predictor.temperature()])?;
+    npz.texts("class_names", &predictor.classes().iter().collect::<Vec<_>>())?;
+    if let Some(calibration) = predictor.calibration() {
+        let (constants, centroids) = (calibration.constants, &calibration.centroids);
+        let values: Vec<f32> = centroids.to_f16().into_iter().map(f32::from).collect();
+        npz.float32("threshold", &[], &[constants.threshold])?;
+        npz.float32("centroids", &[centroids.len(), centroids.columns()], &values)?;
+        for (name, Spread { mean, deviation }) in [("energy", constants.energy), ("distance", constants.distance)] {
+            npz.float32(name, &[2], &[mean, deviation])?;
+        }
+    }
+    npz.finish()
+}

@@ -1,0 +1,147 @@
+//! Xception without its top as Keras defines it (keras/src/applications/xception.py): its layers with their settings
+//! and connections, for reading models and for writing them.
+
+use backbone::weights::{Layer, LayerKind, layers};
+use serde_json::{Value, json};
+
+/// A layer of Keras's Xception.
+pub(crate) struct KerasLayer {
+    /// Keras's class.
+    pub class: &'static str,
+    /// As Keras names it; a layer that Keras leaves unnamed, of a block's residual, has a name after its block.
+    pub name: String,
+    /// The settings that its output depends on.
+    pub settings: Vec<(&'static str, Value)>,
+    /// The layers whose outputs it takes, as places in the list; none takes the network's input.
+    pub inputs: Vec<usize>,
+    /// Its place among the layers with weights.
+    pub weights: Option<usize>,
+}
+
+/// The layers of the network, each after those whose outputs it takes.
+pub(crate) fn keras_layers() -> Vec<KerasLayer> {
+    let mut network = Network { layers: Vec::new(), with_weights: layers() };
+    let mut x = None;
+    for name in ["block1_conv1", "block1_conv2"] {
+        x = Some(network.with_norm(name, x));
+        x = Some(network.relu(name, x));
+    }
+    for block in 2..=14 {
+        let entry = x;
+        let last = match block {
+            5..=12 => 3,
+            _ => 2,
+        };
+        for n in 1..=last {
+            let name = format!("block{block}_sepconv{n}");
+            // Block 2 does not begin with an activation, and block 14 has each behind its convolution.
+            if block != 14 && !(block == 2 && n == 1) {
+                x = Some(network.relu(&name, x));
+            }
+            x = Some(network.with_norm(&name, x));
+            if block == 14 {
+                x = Some(network.relu(&name, x));
+            }
+        }
+        match block {
+            14 => {}
+            5..=12 => x = Some(network.add(block, x, entry)),
+            _ => {
+                x = Some(network.max_pool(block, x));
+                let residual = Some(network.with_norm(&format!("block{block}_residual"), entry));
+                x = Some(network.add(block, x, residual));
+            }
+        }
+    }
+    network.layers
+}
+
+/// The network as it is put together.
+struct Network {
+    layers: Vec<KerasLayer>,
+    with_weights: Vec<Layer>,
+}
+
+impl Network {
+    /// A convolution and its batch norm.
+    fn with_norm(&mut self, name: &str, input: Option<usize>) -> usize {
+        let convolution = self.with_weights(name, input);
+        self.with_weights(&format!("{name}_bn"), Some(convolution))
+    }
+
+    fn with_weights(&mut self, name: &str, input: Option<usize>) -> usize {
+        let place = self.with_weights.iter().position(|layer| layer.name == name).expect("a layer of the network");
+        let kind = self.with_weights[place].kind;
+        let convolution = |filters: usize, side: usize, stride: usize, padding: &str| {
+            vec![
+                ("filters", json!(filters)),
+                ("kernel_size", json!([side, side])),
+                ("strides", json!([stride, stride])),
+                ("padding", json!(padding)),
+                ("dilation_rate", json!([1, 1])),
+                ("data_format", json!("channels_last")),
+                ("activation", json!("linear")),
+                ("use_bias", json!(false)),
+            ]
+        };
+        let (class, settings) = match kind {
+            LayerKind::Convolution { side, outputs, .. } => {
+                let stride = if name == "block1_conv2" { 1 } else { 2 };
+                let padding = if side == 1 { "same" } else { "valid" };
+                let mut settings = convolution(outputs, side, stride, padding);
+                settings.push(("groups", json!(1)));
+                ("Conv2D", settings)
+            }
+            LayerKind::Separable { outputs, .. } => {
+                let mut settings = convolution(outputs, 3, 1, "same");
+                settings.push(("depth_multiplier", json!(1)));
+                ("SeparableConv2D", settings)
+            }
+            LayerKind::Norm { .. } => {
+                let settings = vec![
+                    ("axis", json!(-1)),
+                    ("epsilon", json!(0.001)),
+                    ("center", json!(true)),
+                    ("scale", json!(true)),
+                ];
+                ("BatchNormalization", settings)
+            }
+        };
+        self.push(class, name, settings, input, Some(place))
+    }
+
+    /// The activation of a convolution: of its input, or behind its batch norm.
+    fn relu(&mut self, of: &str, input: Option<usize>) -> usize {
+        self.push("Activation", &format!("{of}_act"), vec![("activation", json!("relu"))], input, None)
+    }
+
+    fn max_pool(&mut self, block: usize, input: Option<usize>) -> usize {
+        let settings = vec![
+            ("pool_size", json!([3, 3])),
+            ("strides", json!([2, 2])),
+            ("padding", json!("same")),
+            ("data_format", json!("channels_last")),
+        ];
+        self.push("MaxPooling2D", &format!("block{block}_pool"), settings, input, None)
+    }
+
+    /// The sum of a block's way and its residual.
+    fn add(&mut self, block: usize, x: Option<usize>, residual: Option<usize>) -> usize {
+        let sum = self.push("Add", &format!("block{block}_add"), Vec::new(), x, None);
+        self.layers[sum].inputs.extend(residual);
+        sum
+    }
+
+    fn push(
+        &mut self,
+        class: &'static str,
+        name: &str,
+        settings: Vec<(&'static str, Value)>,
+        input: Option<usize>,
+        weights: Option<usize>,
+    ) -> usize {
+        let inputs = input.into_iter().collect();
+        self.layers.push(KerasLayer { class, name: name.to_owned(), settings, inputs, weights });
+        self.layers.len() - 1
+    }
+}

@@ -1,0 +1,164 @@
+//! Connections: taken until the server is told to stop, then ended when their requests are answered.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::http::StatusCode;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncWriteExt, join};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::head_timer::HeadTimer;
+use super::log::LoggedRequest;
+use super::state::ServerState;
+
+/// Connections at a time; more wait in the operating system's queue.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// A request's headers must arrive within this time of their first byte.
+const MAX_HEADER_TIME: Duration = Duration::from_secs(5);
+
+/// A connection without a request is closed after this time: proxies keep theirs for a minute at most, as a rule.
+const MAX_IDLE: Duration = Duration::from_secs(75);
+
+/// Once the server is told to stop, it still takes connections for this long.
+const LAST_ACCEPTS: Duration = Duration::from_millis(50);
+
+/// Once the server is told to stop, connections without requests stay open for this long: their clients may just be
+/// sending one.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Then what was accepted must be answered within this time.
+const MAX_STOP_TIME: Duration = Duration::from_secs(23);
+
+/// Time until connections are accepted again, if the operating system has no more for the process.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves connections until `stop` is done, and then what was accepted.
+///
+/// # Errors
+/// How many connections had to be broken off.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    server: Arc<ServerState>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), usize> {
+    let (close_sender, close) = watch::channel(false);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let mut start = |stream: TcpStream, place| {
+        let (router, server, close) = (router.clone(), Arc::clone(&server), close.clone());
+        connections.spawn(async move {
+            let _place = place;
+            serve_connection(stream, router, &server, close).await;
+        });
+        // Those that have ended are forgotten.
+        while connections.try_join_next().is_some() {}
+    };
+
+    let accept = async || {
+        let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return (stream, place),
+                // The connection has broken already, or the process may open no more files for a moment.
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            }
+        }
+    };
+    let mut stop = pin!(stop);
+    loop {
+        tokio::select! {
+            (stream, place) = accept() => start(stream, place),
+            () = &mut stop => break,
+        }
+    }
+    server.stopping.store(true, Ordering::Relaxed);
+    // The operating system may have accepted more already.
+    let late = async {
+        loop {
+            let (stream, place) = accept().await;
+            start(stream, place);
+        }
+    };
+    let _: Result<(), _> = timeout(LAST_ACCEPTS, late).await;
+    drop(listener);
+
+    let ended = timeout(GRACE, async { while connections.join_next().await.is_some() {} });
+    if ended.await.is_err() {
+        let _ = close_sender.send(true);
+        let ended = timeout(MAX_STOP_TIME, async { while connections.join_next().await.is_some() {} });
+        if ended.await.is_err() {
+            return Err(connections.len());
+        }
+    }
+    Ok(())
+}
+
+/// Serves the requests of a connection, one after the other. A client that begins a request and does not finish its
+/// headers is told so.
+async fn serve_connection(stream: TcpStream, router: Router, server: &ServerState, mut close: watch::Receiver<bool>) {
+    // Responses are small: they are sent at once.
+    let _ = stream.set_nodelay(true);
+    let start = Instant::now();
+    let timer = HeadTimer::new();
+    let (reader, writer) = stream.into_split();
+    let stream = TokioIo::new(join(timer.watch(reader), writer));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        timer.start_request();
+        let response = router.call(request);
+        let timer = &timer;
+        async move {
+            let response = response.await;
+            timer.end_request();
+            response
+        }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(MAX_IDLE).half_close(true);
+    let mut connection = http.serve_connection(stream, service);
+    let end = tokio::select! {
+        // Errors are those of clients that have gone, or were answered.
+        _ = &mut connection => End::Done,
+        () = timer.exceeds(MAX_HEADER_TIME) => End::HeadersTooSlow,
+        () = async { drop(close.wait_for(|&close| close).await) } => End::Close,
+    };
+    match end {
+        End::Done => {}
+        End::Close => {
+            Pin::new(&mut connection).graceful_shutdown();
+            let _ = connection.await;
+        }
+        End::HeadersTooSlow => {
+            let status = StatusCode::REQUEST_TIMEOUT.as_u16();
+            server.metrics.count_response("other", status, start.elapsed());
+            server.log.write(&LoggedRequest::new("-", "-", status, start.elapsed()));
+            let mut stream = connection.into_parts().io.into_inner();
+            let _ = stream.write_all(HEADERS_TOO_SLOW).await;
+            let _ = stream.shutdown().await;
+        }
+    }
+}
+
+/// How a connection ends.
+enum End {
+    Done,
+    HeadersTooSlow,
+    Close,
+}
+
+/// The response to headers that do not end.
+const HEADERS_TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n\
+content-length: 47\r\n\r\n{\"error\":\"the headers did not arrive in time\"}\n";

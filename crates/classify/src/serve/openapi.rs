@@ -1,0 +1,19 @@
+//! `GET /openapi.json`: the server's interface, made of the handlers' own descriptions.
+
+use axum::Json;
+use utoipa::OpenApi;
+
+use super::{health, predict};
+
+/// The interface.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(title = "classify", description = "What a trained head says of pictures"),
+    paths(predict::predict, health::health, health::ready, health::info, health::metrics)
+)]
+struct Interface;
+
+/// The interface as OpenAPI 3.1.
+pub async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(Interface::openapi())
+}

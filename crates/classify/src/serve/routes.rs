@@ -1,0 +1,85 @@
+//! Which path is answered by what; every response is counted and logged.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{FromRef, MatchedPath, Request, State};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use super::health::{self, GoldenCheck, Info};
+use super::log::LoggedRequest;
+use super::openapi::openapi;
+use super::page;
+use super::predict::predict;
+use super::refusal::ErrorBody;
+use super::state::ServerState;
+
+/// The server's paths, as they are counted; others are counted together.
+const PATHS: [&str; 9] =
+    ["/", "/page.css", "/page.js", "/predict", "/health", "/ready", "/metrics", "/info", "/openapi.json"];
+
+/// What handlers are given.
+#[derive(Debug, Clone, FromRef)]
+pub struct Shared {
+    /// What all requests share.
+    pub server: Arc<ServerState>,
+    /// Whether the network is right.
+    pub golden: Arc<GoldenCheck>,
+    /// What the server runs.
+    pub info: Arc<Info>,
+}
+
+/// Every path of the server.
+pub fn router(shared: Shared) -> Router {
+    Router::<Shared>::new()
+        .route("/", get(page::page))
+        .route("/page.css", get(page::style))
+        .route("/page.js", get(page::script))
+        .route("/predict", post(predict))
+        .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/info", get(health::info))
+        .route("/openapi.json", get(openapi))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&shared.server), observe))
+        .with_state(shared)
+}
+
+async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, axum::Json(ErrorBody { error: "no such path".to_owned() })).into_response()
+}
+
+async fn wrong_method() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(ErrorBody { error: "no such method here".to_owned() })).into_response()
+}
+
+/// Counts and logs a request. Once the server stops, the response is the last one of its connection.
+async fn observe(
+    State(server): State<Arc<ServerState>>,
+    matched: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let start = Instant::now();
+    let in_flight = server.metrics.start_request();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = next.run(request).await;
+    drop(in_flight);
+    if server.stopping.load(Ordering::Relaxed) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let (status, latency) = (response.status().as_u16(), start.elapsed());
+    let matched = matched.as_ref().map_or("", MatchedPath::as_str);
+    let counted = PATHS.into_iter().find(|&path| path == matched).unwrap_or("other");
+    server.metrics.count_response(counted, status, latency);
+    server.log.write(&LoggedRequest::new(method.as_str(), &path, status, latency));
+    response
+}

@@ -1,0 +1,53 @@
+//! `extract merge CACHE`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use command_line::report_large_files;
+use extract::merge::merge;
+use stdio::{called, note, output, shell_word};
+
+/// `extract merge CACHE`.
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Cache whose shards are all done; they are removed when the merged cache is in place
+    cache: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &MergeArgs) -> anyhow::Result<ExitCode> {
+    report_large_files()?;
+    let merged = merge(&args.cache)?;
+    if merged.skipped > 0 {
+        note!("warning: {} photos were skipped, listed in skipped.csv", merged.skipped);
+    }
+    if merged.kernels.len() > 1 {
+        note!("note: rows were computed by different kernels, so equal photos may have rows that differ by rounding:");
+        for kernels in &merged.kernels {
+            note!("  {kernels}");
+        }
+    }
+    if args.json {
+        output!(
+            "{}",
+            serde_json::json!({
+                "cache": args.cache,
+                "shards": merged.shards,
+                "rows": merged.rows,
+                "skipped": merged.skipped,
+                "kernels": merged.kernels,
+                "seconds": merged.elapsed.as_secs_f64(),
+            })
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output!("merged   {} shards, {:.1} s", merged.shards, merged.elapsed.as_secs_f64())?;
+    for (split, rows) in &merged.rows {
+        output!("{split:<8} {rows} rows in {}", args.cache.join(split.name()).join("features.npy").display())?;
+    }
+    output!("\nnext: {} train {}", called("head"), shell_word(&args.cache))?;
+    Ok(ExitCode::SUCCESS)
+}

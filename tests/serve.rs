@@ -1,0 +1,564 @@
+//! `classify serve` as its clients see it: the real program, real requests over loopback.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use end_to_end::{command, lean_binary, run, temporary, workspace};
+use serde_json::{Value, json};
+use ureq::Agent;
+
+use crate::classify::Trained;
+
+/// Longer than any answer takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A server on a port of its own; ended when dropped.
+pub struct Serving {
+    child: Child,
+    /// `127.0.0.1:PORT`.
+    pub address: String,
+    log: PathBuf,
+    agent: Agent,
+}
+
+/// A response.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response {
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    pub body: String,
+}
+
+impl Response {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+
+    /// Its status, and what it says is wrong.
+    fn error(&self) -> (u16, String) {
+        (self.status, self.json()["error"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+impl Serving {
+    /// `classify serve RUN` with more options.
+    pub fn start(run: &Path, more: &[&str]) -> Self {
+        Self::start_command(command("classify"), run, more)
+    }
+
+    /// The same with another binary.
+    pub fn start_command(mut command: Command, run: &Path, more: &[&str]) -> Self {
+        let log = run.with_extension("log");
+        command.arg("serve").arg(run).args(["--port", "0"]).args(more);
+        command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_suffix('/').and_then(|line| line.split_once(" on http://"));
+        let Some((_, address)) = address else { panic!("{line:?}, {}", fs::read_to_string(&log).unwrap()) };
+        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
+        Self { child, address: address.to_owned(), log, agent: config.build().into() }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn get(&self, path: &str) -> Response {
+        response(self.agent.get(self.url(path)).call().unwrap())
+    }
+
+    /// `POST /predict`.
+    pub fn post(&self, content_type: &str, body: &[u8]) -> Response {
+        response(self.agent.post(self.url("/predict")).header("content-type", content_type).send(body).unwrap())
+    }
+
+    /// `POST /predict` with a form.
+    fn post_form(&self, files: &[(&str, &[u8])]) -> Response {
+        let (content_type, body) = form(files);
+        self.post(&content_type, &body)
+    }
+
+    /// Sends these bytes on a connection of their own; what comes back until the server closes it.
+    fn send(&self, request: &[u8]) -> String {
+        let mut stream = self.connect();
+        stream.write_all(request).unwrap();
+        read_all(&mut stream)
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Tells it to stop; how it ended, and what it logged.
+    pub fn stop(mut self) -> (ExitStatus, String) {
+        self.signal("-TERM");
+        (self.child.wait().unwrap(), fs::read_to_string(&self.log).unwrap())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn response(mut response: ureq::http::Response<ureq::Body>) -> Response {
+    let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    Response {
+        status: response.status().as_u16(),
+        headers: response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        body: response.body_mut().read_to_string().unwrap(),
+    }
+}
+
+fn read_all(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// The content type and body of a form with these files, by the names of their fields.
+fn form(files: &[(&str, &[u8])]) -> (String, Vec<u8>) {
+    let mut body = Vec::new();
+    for (name, file) in files {
+        let head = format!("--edge\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"a.jpg\"\r\n\r\n");
+        body.extend([head.as_bytes(), file, b"\r\n"].concat());
+    }
+    body.extend(b"--edge--\r\n");
+    ("multipart/form-data; boundary=edge".to_owned(), body)
+}
+
+/// The head of a BMP with so many pixels, which are not there.
+fn bomb(width: u32, height: u32) -> Vec<u8> {
+    let mut file = b"BM".to_vec();
+    file.extend([3 * width * height + 54, 0, 54, 40, width, height].map(u32::to_le_bytes).concat());
+    file.extend([1u16, 24].map(u16::to_le_bytes).concat());
+    file.resize(54, 0);
+    file
+}
+
+/// The answer that belongs to a line of `classify --json --top 100`.
+fn answer_of(line: &Value) -> Value {
+    let mut predictions = serde_json::Map::new();
+    for ranked in line["top"].as_array().unwrap() {
+        predictions.insert(ranked["class"].as_str().unwrap().to_owned(), ranked["probability"].clone());
+    }
+    json!({
+        "predictions": predictions,
+        "top_class": line["class"],
+        "top_probability": line["probability"],
+        "unfamiliar": line["unfamiliar"],
+        "unfamiliarity": line["unfamiliarity"],
+    })
+}
+
+/// A thousand requests, sixteen at a time, in each of the formats: every answer is that of `classify` to the last digit.
+#[test]
+fn answers_are_those_of_classify() {
+    let trained = Trained::new();
+    let kitchen = workspace().join("data/kitchenware-photos");
+    let arguments = [trained.path(""), kitchen.to_str().unwrap().to_owned()];
+    let arguments = [&arguments[0], &arguments[1], "--json", "--top", "100"];
+    let lines = trained.classify(&arguments).succeeded().stdout;
+    let mut photos = Vec::new();
+    for line in lines.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let file = fs::read(line["path"].as_str().unwrap()).unwrap();
+        photos.push((file, answer_of(&line)));
+    }
+    assert_eq!(photos.len(), 18 + 18);
+
+    let serving = Serving::start(&trained.run, &["--log", "off"]);
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= 1000 {
+                        break;
+                    }
+                    // Three of four are small ones.
+                    let (file, expected) =
+                        &photos[if number.is_multiple_of(4) { 18 + number / 4 % 18 } else { number % 18 }];
+                    let response = match number % 3 {
+                        0 => serving.post("image/jpeg", file),
+                        1 => serving.post_form(&[("image", file)]),
+                        _ => {
+                            let image = json!({"image": STANDARD.encode(file)});
+                            serving.post("application/json", image.to_string().as_bytes())
+                        }
+                    };
+                    assert_eq!((response.status, &response.json()), (200, expected));
+                }
+            });
+        }
+    });
+    let (ended, log) = serving.stop();
+    assert_eq!((ended.code(), log.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn several_pictures_are_answered_in_their_places() {
+    let trained = Trained::new();
+    let serving = Serving::start(&trained.run, &[]);
+    let photo = |name: &str| fs::read(trained.path(name)).unwrap();
+    let (hat, shoe) = (photo("hat/000.png"), photo("shoe/001.png"));
+    let alone = |file: &[u8]| serving.post("image/png", file).json();
+    let error = |error: &str| json!({"error": error});
+    let not_a_picture = error("is not a picture (JPEG, PNG, BMP, GIF, WebP or TIFF)");
+
+    let cut = &hat[..hat.len() / 2];
+    let truncated = serving.post("image/png", cut).json();
+    let files = [&hat[..], b"text", &shoe, cut, b""].map(|file| ("image", file));
+    let answered = serving.post_form(&files);
+    assert_eq!(answered.status, 200);
+    let expected = [alone(&hat), not_a_picture.clone(), alone(&shoe), truncated, not_a_picture.clone()];
+    assert_eq!(answered.json(), json!({"results": expected}));
+    // A list of one is a list.
+    assert_eq!(serving.post_form(&[("images", &hat)]).json(), json!({"results": [alone(&hat)]}));
+    assert_eq!(serving.post_form(&[("images", b"text")]).json(), json!({"results": [not_a_picture]}));
+    assert_eq!(serving.post_form(&[("image", &hat)]).json(), alone(&hat));
+    let many = vec![("image", &hat[..]); 65];
+    assert_eq!(serving.post_form(&many).error(), (413, "more than 64 pictures".to_owned()));
+}
+
+/// One way after the other in which a request can be wrong; each gets its status and a word on what is wrong.
+#[test]
+fn bad_requests_are_told_what_is_wrong() {
+    let trained = Trained::new();
+    let serving = Serving::start(&trained.run, &[]);
+    let photo = fs::read(trained.path("hat/000.png")).unwrap();
+    let jpeg = fs::read(first_photo(&workspace().join("data/kitchenware-photos"))).unwrap();
+    let large = vec![0; 20_000_001];
+    let cases: Vec<(&str, Vec<u8>, u16, &str)> = vec![
+        ("image/png", b"".to_vec(), 422, "no picture in the request"),
+        ("image/png", b"text".to_vec(), 415, "is not a picture"),
+        ("image/png", photo[..60].to_vec(), 422, "is a damaged PNG"),
+        ("image/jpeg", jpeg[..jpeg.len() / 2].to_vec(), 422, "is a truncated JPEG"),
+        ("image/bmp", bomb(10_000, 10_000), 413, "10000 x 10000 pixels, over the limit of 24000000"),
+        ("image/png", large, 413, "over 20000000 bytes"),
+        ("text/plain", photo.clone(), 415, "content type \"text/plain\": expected image/…"),
+        ("application/json", b"{".to_vec(), 422, "expected {\"image\": base64}"),
+        ("application/json", b"{\"picture\": \"\"}".to_vec(), 422, "expected {\"image\": base64}"),
+        ("application/json", b"{}".to_vec(), 422, "base64} or {\"url\": address}, one of them"),
+        ("application/json", b"{\"image\": \"\"}".to_vec(), 422, "no picture in the request"),
+        ("application/json", b"{\"image\": \"a$\"}".to_vec(), 422, "image is not base64"),
+        ("application/json", b"{\"url\": \"http://example.org/\"}".to_vec(), 403, "this server fetches no pictures"),
+        ("multipart/form-data", photo.clone(), 400, "not a form: multipart boundary not found"),
+        ("multipart/form-data; boundary=x", photo.clone(), 400, "not a form: incomplete multipart stream"),
+        ("multipart/form-data; boundary=x", b"--x--\r\n".to_vec(), 422, "no picture in the request"),
+    ];
+    for (content_type, body, status, message) in &cases {
+        let (found, error) = serving.post(content_type, body).error();
+        assert_eq!(found, *status, "{content_type}: {error}");
+        assert!(error.contains(message), "{content_type}: {error}");
+    }
+    assert_eq!(serving.get("/predict").error(), (405, "no such method here".to_owned()));
+    assert_eq!(serving.get("/nothing").error(), (404, "no such path".to_owned()));
+
+    // A picture of one pixel is one, and a content type is not needed.
+    let mut pixel = bomb(1, 1);
+    pixel.extend([255, 0, 0, 0]);
+    assert_eq!(serving.post("application/octet-stream", &pixel).status, 200);
+    let head =
+        format!("POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", pixel.len());
+    let answered = serving.send(&[head.as_bytes(), &pixel].concat());
+    assert!(answered.starts_with("HTTP/1.1 200 OK\r\n"), "{answered}");
+    // A length that is too long is refused before the body is sent.
+    let head = "POST /predict HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 20000001\r\n\r\n";
+    let answered = serving.send(head.as_bytes());
+    assert!(answered.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{answered}");
+    assert!(serving.send(b"no request\r\n\r\n").starts_with("HTTP/1.1 400 Bad Request\r\n"));
+
+    // One line a request, with nothing of what was sent; those that are no HTTP have none.
+    let (ended, log) = serving.stop();
+    assert_eq!(ended.code(), Some(0));
+    assert_eq!(log.lines().count(), cases.len() + 5, "{log}");
+    for line in log.lines() {
+        let parts: Vec<&str> = line.split(' ').collect();
+        assert!(parts[0].ends_with('Z') && parts.last() == Some(&"ms"), "{line}");
+    }
+}
+
+/// Clients that stop in the middle of their headers or body are told; those that are only idle may go on.
+#[test]
+fn slow_clients_are_answered() {
+    let trained = Trained::new();
+    let serving = Serving::start(&trained.run, &["--log", "json"]);
+    let head = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 1000\r\n\r\n";
+    let mut idle = serving.connect();
+    thread::scope(|scope| {
+        let [headers, body] = [&head[..40], &format!("{head}half of it")].map(|sent| {
+            let serving = &serving;
+            let sent = sent.to_owned();
+            scope.spawn(move || serving.send(sent.as_bytes()))
+        });
+        let headers = headers.join().unwrap();
+        assert!(headers.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{headers}");
+        let (_, said) = headers.split_once("\r\n\r\n").unwrap();
+        assert!(headers.contains(&format!("content-length: {}\r\n", said.len())), "{headers}");
+        assert_eq!(said, "{\"error\":\"the headers did not arrive in time\"}\n");
+        let body = body.join().unwrap();
+        assert!(body.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{body}");
+        assert!(body.ends_with("{\"error\":\"the body did not arrive in time\"}"), "{body}");
+    });
+    idle.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    assert!(read_all(&mut idle).starts_with("HTTP/1.1 200 OK\r\n"));
+    // A client that says that nothing more will come is not waited for.
+    let mut stream = serving.connect();
+    stream.write_all(format!("{head}half of it").as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let answered = read_all(&mut stream);
+    assert!(answered.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answered}");
+    assert!(answered.ends_with("{\"error\":\"the body ended early\"}"), "{answered}");
+
+    let (_, log) = serving.stop();
+    let mut logged: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    logged.sort_by_key(|line| (line["status"].as_u64(), line["path"].as_str().map(str::to_owned)));
+    let logged: Vec<_> = logged.iter().map(|line| (&line["method"], &line["path"], &line["status"])).collect();
+    let [get, post, health, predict, none] = ["GET", "POST", "/health", "/predict", "-"].map(|text| json!(text));
+    let [ok, incomplete, slow] = [200, 400, 408].map(|status| json!(status));
+    let expected =
+        [(&get, &health, &ok), (&post, &predict, &incomplete), (&none, &none, &slow), (&post, &predict, &slow)];
+    assert_eq!(logged, expected);
+}
+
+/// Bodies of 32 MB in all; with more the server is busy, and says when to come again.
+#[test]
+fn bodies_have_a_budget() {
+    let trained = Trained::new();
+    let serving = Serving::start(&trained.run, &[]);
+    let photo = fs::read(trained.path("hat/000.png")).unwrap();
+    let length = 19_000_000;
+    let head = format!("POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    // All but the last byte of the first; the second is cut at what is left.
+    let mut large = [19_000_000 - 1, 13_000_000].map(|sent| {
+        let mut stream = serving.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&vec![0; sent]).unwrap();
+        stream
+    });
+    // The server may not have read everything yet.
+    let mut busy = None;
+    for _ in 0..50 {
+        let response = serving.post("image/png", &photo);
+        if response.status == 429 {
+            busy = Some(response);
+            break;
+        }
+        assert_eq!(response.status, 200);
+        thread::sleep(Duration::from_millis(50));
+    }
+    let busy = busy.expect("the budget is used up");
+    assert_eq!(busy.error(), (429, "the server is busy; try again".to_owned()));
+    assert_eq!(busy.headers["retry-after"], "1");
+    large[0].write_all(&[0]).unwrap();
+    let answered = read_all(&mut large[0]);
+    assert!(answered.starts_with("HTTP/1.1 415 "), "{answered}");
+    assert_eq!(serving.post("image/png", &photo).status, 200);
+}
+
+/// Clients send one photo after the other on connections that they keep; the server is stopped meanwhile. Every request
+/// that was sent is answered, and then there is no more connection.
+#[test]
+fn what_was_accepted_is_answered_when_the_server_is_stopped() {
+    let trained = Trained::new();
+    let mut serving = Serving::start(&trained.run, &["--log", "off"]);
+    let photo = fs::read(trained.path("hat/000.png")).unwrap();
+    let head = format!("POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", photo.len());
+    let request = [head.as_bytes(), &photo].concat();
+    let (address, answered) = (serving.address.clone(), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let clients: Vec<_> =
+            (0..16).map(|_| scope.spawn(|| answers_until_the_end(&address, &request, &answered))).collect();
+        while answered.load(Ordering::Relaxed) < 100 {
+            assert!(clients.iter().all(|client| !client.is_finished()), "a client has ended early");
+            thread::sleep(Duration::from_millis(5));
+        }
+        serving.signal("-TERM");
+    });
+    assert!(answered.load(Ordering::Relaxed) >= 100);
+    assert_eq!(serving.child.wait().unwrap().code(), Some(0));
+    assert!(fs::read_to_string(&serving.log).unwrap().is_empty());
+}
+
+/// Sends the request again and again until there is no connection to be had.
+fn answers_until_the_end(address: &str, request: &[u8], answered: &AtomicUsize) {
+    'connections: loop {
+        let Ok(stream) = TcpStream::connect(address) else { return };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut reader = BufReader::new(stream);
+        loop {
+            match reader.get_mut().write_all(request) {
+                Ok(()) => {}
+                // It never reached the server.
+                Err(error) if [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind()) => return,
+                Err(error) => panic!("{error}"),
+            }
+            let (mut status, mut length, mut closes) = (String::new(), 0, false);
+            reader.read_line(&mut status).unwrap();
+            assert_eq!(status, "HTTP/1.1 200 OK\r\n");
+            loop {
+                let mut header = String::new();
+                reader.read_line(&mut header).unwrap();
+                match header.trim_end().split_once(": ") {
+                    Some(("content-length", value)) => length = value.parse().unwrap(),
+                    Some(("connection", value)) => closes = value == "close",
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            assert!(serde_json::from_slice::<Value>(&body).unwrap()["top_class"].is_string());
+            answered.fetch_add(1, Ordering::Relaxed);
+            if closes {
+                continue 'connections;
+            }
+        }
+    }
+}
+
+#[test]
+fn the_server_tells_how_it_is() {
+    let trained = Trained::new();
+    let serving = Serving::start(&trained.run, &["--threads", "1"]);
+    let photo = fs::read(trained.path("hat/000.png")).unwrap();
+    assert_eq!(serving.get("/health").json(), json!({"status": "alive"}));
+    assert_eq!(serving.get("/ready").json(), json!({"status": "ready"}));
+    let info = serving.get("/info").json();
+    assert_eq!((&info["classes"], &info["side"]), (&json!(["hat", "shirt", "shoe"]), &json!(71)));
+    assert_eq!((&info["precision"], &info["max_pixels"]), (&json!("f32"), &json!(24_000_000)));
+    assert_eq!((&info["tells_unfamiliar"], info["weights"].as_str().map(str::len)), (&json!(true), Some(64)));
+
+    for _ in 0..3 {
+        serving.post("image/png", &photo);
+    }
+    serving.post("image/png", b"text");
+    serving.get("/no/such/path");
+    let metrics = serving.get("/metrics");
+    assert!(metrics.headers["content-type"].starts_with("application/openmetrics-text"), "{metrics:?}");
+    for line in [
+        "classify_requests_total{path=\"/predict\",status=\"200\"} 3",
+        "classify_requests_total{path=\"/predict\",status=\"415\"} 1",
+        "classify_requests_total{path=\"other\",status=\"404\"} 1",
+        "classify_request_seconds_count{path=\"/predict\"} 4",
+        "classify_requests_in_flight 1",
+        "classify_queue_pictures 0",
+        "# TYPE classify_batch_pictures histogram",
+        "# EOF",
+    ] {
+        assert!(metrics.body.lines().any(|found| found == line), "{line} in {}", metrics.body);
+    }
+
+    let interface = serving.get("/openapi.json").json();
+    assert_eq!(interface["openapi"], "3.1.0");
+    let paths: Vec<&String> = interface["paths"].as_object().unwrap().keys().collect();
+    assert_eq!(paths, ["/health", "/info", "/metrics", "/predict", "/ready"]);
+    let answer = &interface["components"]["schemas"]["PictureAnswer"]["properties"];
+    let found = serving.post("image/png", &photo).json();
+    assert_eq!(
+        answer.as_object().unwrap().keys().collect::<Vec<_>>(),
+        found.as_object().unwrap().keys().collect::<Vec<_>>()
+    );
+
+    let page = serving.get("/");
+    assert!(page.headers["content-security-policy"].starts_with("default-src 'none'"), "{page:?}");
+    for part in ["/page.css", "/page.js"] {
+        assert!(page.body.contains(&part[1..]));
+        assert_eq!(serving.get(part).status, 200);
+    }
+}
+
+/// Only hosts that are allowed, and none with a private address: this machine is one.
+#[test]
+fn addresses_are_fetched_from_allowed_public_hosts_alone() {
+    let trained = Trained::new();
+    let secret = TcpListener::bind("127.0.0.1:0").unwrap();
+    secret.set_nonblocking(true).unwrap();
+    let port = secret.local_addr().unwrap().port();
+    let hosts = format!("localhost:{port},127.0.0.1:{port},example.org");
+    let serving = Serving::start(&trained.run, &["--allow-urls", &hosts]);
+    for (url, message) in [
+        (format!("http://localhost:{port}/"), ": not a public address"),
+        (format!("http://127.0.0.1:{port}/"), "127.0.0.1: not a public address"),
+        (format!("http://[::1]:{port}/"), "not a host that this server fetches pictures from"),
+        ("http://169.254.169.254/latest".to_owned(), "not a host that this server fetches pictures from"),
+        ("http://example.org:22/".to_owned(), "example.org:22: not a host that this server fetches pictures from"),
+    ] {
+        let (status, error) = serving.post("application/json", json!({ "url": url }).to_string().as_bytes()).error();
+        assert_eq!(status, 403, "{url}: {error}");
+        assert!(error.contains(message), "{url}: {error}");
+    }
+    let (status, error) = serving.post("application/json", br#"{"url": "file:///etc/passwd"}"#).error();
+    assert_eq!((status, error.as_str()), (422, "\"file:///etc/passwd\": expected http://… or https://…"));
+    assert_eq!(secret.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody has connected");
+}
+
+#[test]
+fn what_keeps_the_server_from_starting_is_said_in_a_line() {
+    let trained = Trained::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let serve = |more: &[&str]| run("classify", [&["serve", trained.run.to_str().unwrap()], more].concat());
+    let ran = serve(&["--port", &port]).failed_with("cannot be listened on: Address already in use");
+    assert!(ran.stderr.contains("; choose another --port or --host"), "{ran:?}");
+    serve(&["--port", "0", "--host", "192.0.2.1"]).failed_with("192.0.2.1:0: cannot be listened on: Cannot assign");
+    serve(&["--port", "0", "--weights", "nowhere"]).failed_with("nowhere");
+    for (option, value) in [
+        ("--port", "70000"),
+        ("--host", "example.org"),
+        ("--allow-urls", "http://example.org/"),
+        ("--log", "xml"),
+        ("--threads", "0"),
+        ("--max-pixels", "many"),
+    ] {
+        let ran = serve(&[option, value]);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("invalid value '{value}' for '{option}")), "{ran:?}");
+    }
+    fs::write(trained.run.join("metrics.json"), "{").unwrap();
+    serve(&["--port", "0"]).failed_with("metrics.json: damaged");
+    let nowhere = temporary();
+    run("classify", ["serve", nowhere.path().to_str().unwrap()]).failed_with("make one with: ");
+}
+
+/// The first photo in a folder, by name.
+fn first_photo(folder: &Path) -> PathBuf {
+    let mut photos: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    photos.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
+    photos.sort();
+    photos.swap_remove(0)
+}
+
+/// The lean build answers the same, on the CPU's own kernels.
+#[test]
+fn the_lean_build_serves_too() {
+    let trained = Trained::new();
+    let photo = trained.path("hat/000.png");
+    let lines = trained.classify(&[&photo, "--json", "--top", "100", "--kernels", "own"]).succeeded().stdout;
+    let mut lean = Command::new(lean_binary("classify"));
+    lean.env_remove("ICEBOX_WEIGHTS");
+    let serving = Serving::start_command(lean, &trained.run, &[]);
+    let found = serving.post("image/png", &fs::read(photo).unwrap()).json();
+    assert_eq!(found, answer_of(&serde_json::from_str(&lines).unwrap()));
+}

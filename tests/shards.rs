@@ -1,0 +1,292 @@
+//! Shards: extracted apart, by whom and in whichever order, they are merged into the cache of a single run.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use end_to_end::{Photos, Ran, SMALLEST_SIZE, binary, command, contents, extract, run, run_command};
+use feature_cache::Shard;
+use serde_json::json;
+
+const CLASSES: [&str; 5] = ["train/cat", "train/dog a", "train/dog", "validation/cat", "test/dog"];
+const VIEWS: [&str; 5] = ["--views", "2", "--flip", "--crop", "0.1"];
+
+/// Extracts shard `index` of `count`.
+fn extract_shard(photos: &Photos, cache: &Path, index: usize, count: usize, more: &[&str]) -> Ran {
+    let shard = format!("{index}/{count}");
+    extract(&photos.path(), cache, &[&["--shard", &shard], more].concat())
+}
+
+fn extract_shards(photos: &Photos, cache: &Path, count: usize, more: &[&str]) {
+    for index in 0..count {
+        extract_shard(photos, cache, index, count, more).succeeded();
+    }
+}
+
+fn merge(cache: &Path) -> Ran {
+    run("extract", ["merge".as_ref(), cache.as_os_str(), "--json".as_ref()])
+}
+
+/// The folder of a shard.
+fn folder(cache: &Path, index: usize, count: usize) -> PathBuf {
+    cache.join(format!("shards/{index}-of-{count}"))
+}
+
+/// The shard that a photo belongs to.
+fn shard_of(path: &str, count: usize) -> usize {
+    Shard::of_photo(path.as_ref(), NonZeroUsize::new(count).unwrap()).index()
+}
+
+/// That the cache is the one of a single run, and that nothing else is left.
+fn assert_as_single(photos: &Photos, cache: &Path, more: &[&str]) {
+    let single = photos.sibling("single");
+    let _ = fs::remove_dir_all(&single);
+    extract(&photos.path(), &single, more).succeeded();
+    assert_eq!(contents(cache), contents(&single));
+    assert!(!cache.join("shards").exists());
+    let name = cache.file_name().unwrap().to_str().unwrap();
+    assert!(!cache.with_file_name(format!(".{name}.extract")).exists());
+    let verified = run("extract", ["verify".as_ref(), cache.as_os_str()]).succeeded();
+    assert!(verified.stdout.contains("all files intact"), "{verified:?}");
+}
+
+#[test]
+fn any_number_of_shards_gives_the_cache_of_a_single_run() {
+    for count in [1, 2, 7] {
+        let photos = Photos::new(&CLASSES, 4);
+        photos.write("train/dog/broken, \"1\".png", b"no picture");
+        photos.write("train/dog a/broken.png", b"no picture");
+        photos.write("train/cat/same.png", &fs::read(photos.path().join("train/cat/000.png")).unwrap());
+        let cache = photos.sibling("cache");
+        let options = [&VIEWS[..], &["--on-error", "skip"]].concat();
+        extract_shards(&photos, &cache, count, &options);
+
+        // Photos that are added belong to some of the shards; the others have nothing to do.
+        photos.add("train/cat/new.png", 9001);
+        photos.add("validation/dog/new.png", 9002);
+        for index in 0..count {
+            let added = ["train/cat/new.png", "validation/dog/new.png"];
+            let added = added.iter().filter(|path| shard_of(path, count) == index).count();
+            let again = extract_shard(&photos, &cache, index, count, &options).succeeded().json();
+            assert_eq!(again["photos"]["added"], added, "{again}");
+        }
+        let merged = merge(&cache).succeeded().json();
+        assert_eq!((&merged["shards"], &merged["skipped"]), (&json!(count), &json!(2)));
+        assert_eq!(merged["rows"], json!({"train": 14, "validation": 5, "test": 4}));
+        assert_as_single(&photos, &cache, &options);
+    }
+}
+
+#[test]
+fn there_may_be_more_shards_than_photos_and_merged_rows_are_reused() {
+    let photos = Photos::new(&["cat", "dog"], 8);
+    let cache = photos.sibling("cache");
+    extract_shards(&photos, &cache, 64, &[]);
+    merge(&cache).succeeded();
+    assert_as_single(&photos, &cache, &[]);
+
+    // Another number of shards: the merged cache has their rows. Only the new photo is computed.
+    photos.add("dog/new.png", 9001);
+    for index in 0..3 {
+        let ran = extract_shard(&photos, &cache, index, 3, &[]).succeeded().json();
+        assert_eq!(ran["computed"], usize::from(shard_of("dog/new.png", 3) == index), "{ran}");
+    }
+    merge(&cache).succeeded();
+    assert_as_single(&photos, &cache, &[]);
+    // And then a single run has nothing to do.
+    assert_eq!(extract(&photos.path(), &cache, &[]).succeeded().json()["computed"], 0);
+}
+
+#[test]
+fn bad_numbers_are_wrong_usage() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    let cache = photos.sibling("cache");
+    for (shard, message) in [
+        ("2/2", "there is no shard 2 of 2: they are counted from 0"),
+        ("0/0", "expected I/N"),
+        ("1", "expected I/N"),
+        ("auto", "neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set"),
+    ] {
+        let ran = extract(&photos.path(), &cache, &["--shard", shard]);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.stderr.contains(message), "{ran:?}");
+    }
+    assert!(!cache.exists());
+
+    let auto = |variables: &[(&str, &str)]| {
+        let mut command = command("extract");
+        command.envs(variables.iter().copied()).arg(photos.path()).arg("--out").arg(&cache);
+        run_command(command.args(SMALLEST_SIZE).args(["--shard", "auto", "--json"]))
+    };
+    let array = |id, max, count| {
+        let min = ("SLURM_ARRAY_TASK_MIN", "0");
+        auto(&[("SLURM_ARRAY_TASK_ID", id), min, ("SLURM_ARRAY_TASK_MAX", max), ("SLURM_ARRAY_TASK_COUNT", count)])
+    };
+    let gaps = array("2", "2", "2");
+    assert_eq!(gaps.code, Some(2), "{gaps:?}");
+    assert!(gaps.stderr.contains("it has gaps"), "{gaps:?}");
+    assert_eq!(array("0", "1", "2").succeeded().json()["shard"], "0 of 2");
+    let pod = auto(&[("JOB_COMPLETION_INDEX", "1"), ("JOB_COMPLETIONS", "2")]).succeeded().json();
+    assert_eq!(pod["shard"], "1 of 2");
+    merge(&cache).succeeded();
+}
+
+#[test]
+fn shards_of_another_number_and_a_whole_cache_keep_apart() {
+    let photos = Photos::new(&["cat", "dog"], 4);
+    let cache = photos.sibling("cache");
+    extract_shard(&photos, &cache, 0, 2, &[]).succeeded();
+    extract_shard(&photos, &cache, 0, 3, &[]).failed_with("holds shard 0 of 2, and this is shard 0 of 3; merge those");
+    let whole = extract(&photos.path(), &cache, &[]);
+    whole.failed_with("holds shards that are not merged; merge them: extract merge ");
+    fs::create_dir(folder(&cache, 0, 3)).unwrap();
+    merge(&cache).failed_with("holds shards of 2 and of 3; remove those that are not wanted");
+}
+
+#[test]
+fn missing_failed_and_doubled_shards_are_named_and_nothing_is_merged() {
+    let photos = Photos::new(&["cat", "dog"], 12);
+    let cache = photos.sibling("cache");
+    merge(&cache).failed_with("no shards here");
+    for index in [0, 2] {
+        extract_shard(&photos, &cache, index, 5, &[]).succeeded();
+    }
+    let broken = (0..).map(|n| format!("cat/broken{n}.png")).find(|path| shard_of(path, 5) == 3).unwrap();
+    photos.write(&broken, b"no picture");
+    extract_shard(&photos, &cache, 3, 5, &[]).failed_with(&broken);
+    let ran = merge(&cache);
+    ran.failed_with(
+        "2 of 5 shards are missing: 1, 4; 1 of 5 shards are not finished (running, failed or interrupted): 3",
+    );
+    assert!(!cache.join("manifest.json").exists());
+
+    fs::remove_file(photos.path().join(&broken)).unwrap();
+    extract_shards(&photos, &cache, 5, &[]);
+    // A copy in the place of another shard.
+    let original = photos.sibling("original");
+    fs::rename(folder(&cache, 4, 5), &original).unwrap();
+    fs::create_dir_all(folder(&cache, 4, 5)).unwrap();
+    for (path, bytes) in contents(&folder(&cache, 0, 5)) {
+        let path = folder(&cache, 4, 5).join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    merge(&cache).failed_with("which belongs to shard 0 of 5: it may be a copy; remove it");
+    fs::remove_dir_all(folder(&cache, 4, 5)).unwrap();
+    fs::rename(&original, folder(&cache, 4, 5)).unwrap();
+
+    // A damaged one.
+    let features = folder(&cache, 2, 5).join("all/features.npy");
+    let bytes = fs::read(&features).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[5000] ^= 1;
+    fs::write(&features, &damaged).unwrap();
+    merge(&cache).failed_with("shards/2-of-5/all/features.npy: its bytes have changed");
+    fs::write(&features, &bytes).unwrap();
+    // What is not known is not removed.
+    fs::write(cache.join("shards/notes.txt"), "mine").unwrap();
+    merge(&cache).failed_with("shards/notes.txt: not part of a feature cache");
+    fs::remove_file(cache.join("shards/notes.txt")).unwrap();
+
+    merge(&cache).succeeded();
+    assert_as_single(&photos, &cache, &[]);
+}
+
+#[test]
+fn shards_that_do_not_belong_together_are_refused() {
+    let photos = Photos::new(&["cat", "dog"], 8);
+    let cache = photos.sibling("cache");
+    extract_shard(&photos, &cache, 0, 2, &[]).succeeded();
+    extract_shard(&photos, &cache, 1, 2, &["--interpolation", "bilinear"]).succeeded();
+    merge(&cache).failed_with("have different fingerprints:\n  interpolation  first: nearest");
+    extract_shard(&photos, &cache, 1, 2, &["--replace", "--views", "2", "--flip"]).succeeded();
+    merge(&cache).failed_with("have different views: none; views 2, flip true");
+    extract_shard(&photos, &cache, 1, 2, &["--replace"]).succeeded();
+
+    // A photo of shard 0 is added after shard 0 was extracted.
+    let added = (0..).map(|n| format!("cat/new{n}.png")).find(|path| shard_of(path, 2) == 0).unwrap();
+    photos.add(&added, 9001);
+    extract_shard(&photos, &cache, 1, 2, &[]).succeeded();
+    merge(&cache).failed_with("was made when it had 16 photos");
+    photos.add("bird/new.png", 9002);
+    extract_shard(&photos, &cache, 1, 2, &[]).succeeded();
+    merge(&cache).failed_with("have different classes: only one of them has [\"bird\"]");
+    extract_shards(&photos, &cache, 2, &[]);
+    merge(&cache).succeeded();
+    assert_as_single(&photos, &cache, &[]);
+}
+
+#[test]
+fn a_class_of_which_every_photo_is_skipped_is_named() {
+    let photos = Photos::new(&["cat", "dog"], 4);
+    photos.write("bird/1.png", b"no picture");
+    let cache = photos.sibling("cache");
+    extract_shards(&photos, &cache, 2, &["--on-error", "skip"]);
+    merge(&cache).failed_with("class \"bird\" has no photo that can be used");
+}
+
+#[test]
+fn a_disk_that_is_full_once_costs_a_retry() {
+    let photos = Photos::new(&CLASSES, 14);
+    let cache = photos.sibling("cache");
+    // In blocks of 1024 bytes: too small for some rows, or for the last file.
+    for limit in [1, 40, 150] {
+        let mut limited = Command::new("bash");
+        let script = format!("ulimit -f {limit}; exec \"$0\" \"$@\"");
+        limited
+            .args(["-c", &script])
+            .arg(binary("extract"))
+            .arg(photos.path())
+            .arg("--out")
+            .arg(&cache)
+            .args(SMALLEST_SIZE);
+        let ran = run_command(limited.args(VIEWS).args(["--batch-size", "4", "--shard", "1/2"]));
+        ran.failed_with("File too large");
+        assert!(!folder(&cache, 1, 2).exists());
+        merge(&cache).failed_with("not finished");
+    }
+    extract_shards(&photos, &cache, 2, &VIEWS);
+    // A merge whose disk is full leaves the shards as they are.
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\""]).arg(binary("extract")).arg("merge").arg(&cache);
+    run_command(&mut limited).failed_with("File too large");
+    assert!(!cache.join("manifest.json").exists());
+    merge(&cache).succeeded();
+    assert_as_single(&photos, &cache, &VIEWS);
+}
+
+/// Decoding it takes 459 MB more than a process has that may have 900 MB of addresses, most of them for its libraries.
+fn add_deadly_photo(photos: &Photos, path: &str) {
+    let gray = image::GrayImage::from_pixel(17_000, 9_000, image::Luma([77]));
+    gray.save(photos.path().join(path)).unwrap();
+}
+
+#[test]
+fn a_photo_that_kills_every_process_is_found_and_left_out() {
+    let photos = Photos::new(&["cat", "dog"], 20);
+    add_deadly_photo(&photos, "cat/deadly.png");
+    let cache = photos.sibling("cache");
+    let attempt = |more: &[&str]| {
+        let mut limited = Command::new("bash");
+        limited.args(["-c", "ulimit -v \"$0\"; exec \"$@\"", "900000"]).arg(binary("extract"));
+        limited.env("CUDA_VISIBLE_DEVICES", "").arg(photos.path()).arg("--out").arg(&cache);
+        run_command(
+            limited.args(SMALLEST_SIZE).args(["--threads", "2", "--shard", "0/1", "--kernels", "own"]).args(more),
+        )
+    };
+    // Killed among others, then twice alone; the others are not suspected.
+    for _ in 0..3 {
+        assert_eq!(attempt(&[]).code, None, "a signal ends it");
+    }
+    attempt(&[]).failed_with("cat/deadly.png: ends every process that computes it");
+    attempt(&["--on-error", "skip"]).succeeded();
+    // Later runs do not try it again, unless they are asked to.
+    attempt(&["--on-error", "skip"]).succeeded();
+    let skipped = fs::read_to_string(folder(&cache, 0, 1).join("all/skipped.csv")).unwrap();
+    assert_eq!(skipped, "path,reason\ncat/deadly.png,ends every process that computes it\n");
+    let index = fs::read_to_string(folder(&cache, 0, 1).join("all/index.csv")).unwrap();
+    assert_eq!(index.lines().count(), 41);
+    let rehashed = ["--shard", "0/1", "--rehash", "--on-error", "skip"];
+    assert_eq!(extract(&photos.path(), &cache, &rehashed).succeeded().json()["skipped"], 0, "here it has the memory");
+}
