@@ -38,7 +38,7 @@ fn all_broken_photos_are_listed_and_finished_rows_kept() {
     photos.write("cat/cut.jpg", &jpeg[..jpeg.len() / 2]);
     photos.write("dog/cut too.jpg", &jpeg[..jpeg.len() / 3]);
     let cache = photos.sibling("cache");
-    let ran = refused(&photos, "2 of the photos cannot be used:");
+    let ran = refused(&photos, "2 photos cannot be used:");
     assert!(ran.stderr.contains("  cat/cut.jpg: is a truncated JPEG"), "{ran:?}");
     assert!(ran.stderr.contains("  dog/cut too.jpg: is a truncated JPEG"), "{ran:?}");
     assert!(ran.stderr.contains("--on-error skip"), "{ran:?}");
@@ -55,7 +55,7 @@ fn photos_that_are_none_or_cannot_be_read_are_found_before_any_forward_pass() {
     let photos = Photos::new(&["cat", "dog"], 1);
     photos.write("cat/text.jpg", b"just words");
     symlink("nowhere", photos.path().join("dog/dangling.png")).unwrap();
-    let ran = refused(&photos, "2 of the photos cannot be used:");
+    let ran = refused(&photos, "2 photos cannot be used:");
     assert!(ran.stderr.contains("cat/text.jpg: is not a picture (JPEG, PNG, BMP, GIF, WebP or TIFF)"), "{ran:?}");
     assert!(ran.stderr.contains("dog/dangling.png: cannot be read: No such file or directory"), "{ran:?}");
 }
@@ -136,7 +136,7 @@ fn weights_that_overflow_give_no_cache() {
     fs::write(&path, weights).unwrap();
     let cache = photos.sibling("cache");
     let ran = extract(&photos.path(), &cache, &["--weights", path.to_str().unwrap()]);
-    let advice = format!("run: extract doctor --weights {}", path.display());
+    let advice = format!("run: cargo extract doctor --weights {}", path.display());
     assert!(ran.failed_with("cat/000.png: its features are not finite").stderr.contains(&advice), "{advice}");
     assert!(!cache.exists());
 }

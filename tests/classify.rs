@@ -406,7 +406,7 @@ fn what_cannot_be_classified_is_said_in_a_line() {
     run("head", ["train".as_ref(), cache.as_os_str(), "--out".as_ref(), unsure.as_os_str()]).succeeded();
     classify(&unsure, &[&photo]).succeeded();
     classify(&unsure, &[&photo, "--threshold", "0.5"])
-        .failed_with("class \"unsure\": --threshold gives photos this name that are in no class");
+        .failed_with("class \"unsure\" has the name that --threshold gives to photos below the threshold");
 }
 
 /// The disk is full: an error, and no part of a copy. With room again the same command does the rest.

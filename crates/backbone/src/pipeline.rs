@@ -99,7 +99,7 @@ impl AddAssign for Times {
     }
 }
 
-/// How [`run`] runs.
+/// Settings of [`run`].
 #[derive(Clone, Copy)]
 pub(crate) struct Settings<'a> {
     /// How photos become the network's input.
@@ -265,7 +265,7 @@ struct Decoder<'a> {
     clock: &'a Clock,
 }
 
-/// The receiver of batches has gone: the run has failed or was ended by the caller.
+/// The channel is closed: the run has failed or was ended by the caller.
 struct Disconnected;
 
 impl Decoder<'_> {

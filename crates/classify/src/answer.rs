@@ -1,4 +1,4 @@
-//! What is said of a photo: its class and the next ones, or that it cannot be told.
+//! The answer for a photo: its most probable classes, or `unsure` or `unfamiliar`.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -7,10 +7,10 @@ use feature_cache::ClassNames;
 use head::prediction::{ClassProbability, Prediction};
 use serde::Serialize;
 
-/// The name in place of a class where no class is probable enough.
+/// Printed in place of the class if no class reaches the threshold.
 pub const UNSURE: &str = "unsure";
 
-/// The name in place of a class for photos that are unlike all training photos, as a folder.
+/// Printed in place of the class, and the folder, of a photo that is unlike all training photos.
 pub const UNFAMILIAR: &str = "unfamiliar";
 
 /// How a prediction becomes an answer.
@@ -18,11 +18,11 @@ pub const UNFAMILIAR: &str = "unfamiliar";
 pub struct Wanted {
     /// How many classes are listed, the most probable first.
     pub top: NonZeroUsize,
-    /// Below this probability of the first class the answer is [`UNSURE`].
+    /// If the most probable class is below this, the answer is [`UNSURE`].
     pub threshold: f32,
 }
 
-/// The answer for a photo. Its JSON is a line of `classify --json`.
+/// The answer for a photo; [`Line`] adds its path for `--json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Answer<'a> {
     /// The most probable class, or [`UNSURE`].
@@ -31,9 +31,9 @@ pub struct Answer<'a> {
     pub probability: f32,
     /// The classes with the largest probabilities, the largest first.
     pub top: Vec<Ranked<'a>>,
-    /// Whether it is unlike all training photos; `None` for a run that cannot tell.
+    /// Whether it is unlike all training photos; `None` if the run has no calibration for it.
     pub unfamiliar: Option<bool>,
-    /// How much it is unlike them: 0 is usual for a validation photo.
+    /// Its score, a sum of two z-scores over the validation photos: 0 is their mean, larger is less familiar.
     pub unfamiliarity: Option<f32>,
 }
 
@@ -49,7 +49,7 @@ pub struct Ranked<'a> {
 /// A line of `classify --json`.
 #[derive(Debug, Serialize)]
 pub struct Line<'a> {
-    /// The photo's path; what is not UTF-8 in it is replaced.
+    /// The photo's path; with invalid UTF-8 replaced.
     path: String,
     #[serde(flatten)]
     answer: Option<&'a Answer<'a>>,

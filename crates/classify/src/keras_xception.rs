@@ -34,7 +34,7 @@ pub(crate) fn keras_layers() -> Vec<KerasLayer> {
         };
         for n in 1..=last {
             let name = format!("block{block}_sepconv{n}");
-            // Block 2 does not begin with an activation, and block 14 has each behind its convolution.
+            // Block 2 begins without an activation; in block 14 each activation follows its convolution.
             if block != 14 && !(block == 2 && n == 1) {
                 x = Some(network.relu(&name, x));
             }
@@ -110,7 +110,7 @@ impl Network {
         self.push(class, name, settings, input, Some(place))
     }
 
-    /// The activation of a convolution: of its input, or behind its batch norm.
+    /// The activation of a convolution: of its input, or after its batch norm.
     fn relu(&mut self, of: &str, input: Option<usize>) -> usize {
         self.push("Activation", &format!("{of}_act"), vec![("activation", json!("relu"))], input, None)
     }

@@ -8,7 +8,7 @@
 //! Models that were trained in Keras become runs: [`import`]. Runs become files for other programs: [`export`]. Over HTTP
 //! answers are given by [`serve`].
 //!
-//! A [`model::Model`] is a run's head behind the network that its training rows came from. It needs neither the cache nor
+//! A [`model::Model`] is a run's head on top of the network that its training rows came from. It needs neither the cache nor
 //! the training photos.
 
 pub mod photos;

@@ -1,4 +1,4 @@
-//! A run's head, behind the network that its training rows came from.
+//! A run's head on top of the network that its training rows came from.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -64,7 +64,7 @@ pub enum AnswerError {
     #[error(transparent)]
     Photo(#[from] PhotoError),
     /// The network or the head gives NaN or an infinity for it.
-    #[error("its {0} are not finite: the weights or the run are broken")]
+    #[error("its {0} not finite: the weights or the run are damaged")]
     NotFinite(&'static str),
 }
 
@@ -98,8 +98,8 @@ impl AnswerError {
 }
 
 impl Model {
-    /// The run's head with these weights of the network. Rows are computed in the precision of the training rows where
-    /// `compute` gives it, else in f32.
+    /// Combines the run's head with the network. Rows are computed in the run's precision if this machine and `compute`
+    /// allow it, otherwise in f32.
     ///
     /// # Errors
     /// When the photos' rows would not be comparable with the training rows, or the network cannot be run.
@@ -124,21 +124,21 @@ impl Model {
         self.precision
     }
 
-    /// Calls `each` with the number of each photo and what the head says of it, in the order of the photos. When `cancel`
-    /// is set, the batches under way are finished and no more are begun.
+    /// Calls `on_answer` with the number of each photo and its prediction, in the order of the photos. When `cancel` is set,
+    /// the batches in the pipeline are finished and no more are begun.
     ///
     /// # Errors
-    /// When the network fails. A photo that fails is an answer.
+    /// When the network fails. A photo that cannot be used is an answer with an error.
     pub fn answer<B>(
         &self,
         photos: impl IntoIterator<Item = PathBuf, IntoIter: Send>,
         cancel: &AtomicBool,
-        mut each: impl FnMut(usize, Result<Prediction, AnswerError>) -> ControlFlow<B>,
+        mut on_answer: impl FnMut(usize, Result<Prediction, AnswerError>) -> ControlFlow<B>,
     ) -> Result<EmbedReport<B>, NetworkError> {
         let photos = photos.into_iter().map(Photo::from_path);
         self.embedder.embed(photos, cancel, |event| match event {
-            Event::Failed { photo, error } => each(photo, Err(error.into())),
-            Event::Row { photo, row, .. } => each(photo, predict(&self.predictor, row)),
+            Event::Failed { photo, error } => on_answer(photo, Err(error.into())),
+            Event::Row { photo, row, .. } => on_answer(photo, predict(&self.predictor, row)),
         })
     }
 
@@ -214,12 +214,14 @@ impl ThreadModel {
 
 fn predict(predictor: &Predictor, row: &[f32]) -> Result<Prediction, AnswerError> {
     if !row.iter().all(|value| value.is_finite()) {
-        return Err(AnswerError::NotFinite("features"));
+        return Err(AnswerError::NotFinite("features are"));
     }
     let prediction = predictor.predict(&[row]).pop().expect("one row gives one prediction");
-    let logits_are_finite = prediction.logits.iter().all(|logit| logit.is_finite());
-    if !logits_are_finite || prediction.unfamiliarity.is_some_and(|score| !score.is_finite()) {
-        return Err(AnswerError::NotFinite("logits"));
+    if !prediction.logits.iter().all(|logit| logit.is_finite()) {
+        return Err(AnswerError::NotFinite("logits are"));
+    }
+    if prediction.unfamiliarity.is_some_and(|score| !score.is_finite()) {
+        return Err(AnswerError::NotFinite("unfamiliarity is"));
     }
     Ok(prediction)
 }

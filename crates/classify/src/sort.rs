@@ -1,6 +1,6 @@
 //! Sorting photos into a folder for each class: DIR/CLASS/photo.jpg.
 //!
-//! Nothing is overwritten: a photo whose name is taken gets `-2` behind it, and one whose bytes are there already is not
+//! Nothing is overwritten: a photo whose name is taken gets `-2` added to it, and one whose bytes are there already is not
 //! copied again. A copy appears under its name once it is complete.
 
 use std::collections::HashMap;

@@ -35,9 +35,9 @@ pub struct Extraction {
     pub cache: PathBuf,
     /// The network's weights, safetensors or one of Keras's formats.
     pub weights: PathBuf,
-    /// Everything that the rows depend on.
+    /// What the rows depend on besides the photos and the weights.
     pub spec: EmbedSpec,
-    /// How they are computed.
+    /// Device, kernels, batch size and threads.
     pub compute: Compute,
     /// Limits on a photo's pixels and memory.
     pub limits: Limits,
@@ -147,7 +147,7 @@ pub enum ExtractError {
         precision: Precision,
     },
     /// Photos that cannot be used: all of them are listed.
-    #[error("{} of the photos cannot be used:\n{}", photos.len(), listed(photos))]
+    #[error("{} photos cannot be used:\n{}", photos.len(), listed(photos))]
     Broken {
         /// The photos, with the reason.
         photos: Vec<SkippedPhoto>,

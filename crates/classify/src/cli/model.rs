@@ -24,7 +24,7 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// The run's head behind the network. Another precision than that of the training rows is noted.
+    /// The run's head on top of the network. Another precision than that of the training rows is noted.
     pub fn load(&self, chosen: &Chosen, limits: Limits) -> anyhow::Result<Model> {
         let Chosen { path, run } = chosen;
         let weights = weights_for(path, &self.weights)?;

@@ -33,35 +33,35 @@ const STDIN: &str = "-";
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("format").args(["json", "csv"])))]
 pub struct PredictArgs {
-    /// Run that head train has made, or a sweep: then the best setting's head from the first seed
+    /// Run of head train or classify import, or a sweep: then its best setting's head from the first seed that did not
+    /// diverge
     #[arg(required = true)]
     run: Option<PathBuf>,
-    /// Photos, folders of photos (searched through, hidden files left out), or - for paths on standard input, one a line
+    /// Photos, folders (searched recursively, without hidden files), or - to read paths from standard input, one per line
     #[arg(required = true, value_name = "PHOTO|FOLDER")]
     photos: Vec<PathBuf>,
-    /// Paths on standard input end with NUL, as from find -print0, in place of a line's end
+    /// Paths on standard input are separated by NUL (find -print0), not by newlines
     #[arg(short = '0', long)]
     null: bool,
     /// Classes to list for each photo, the most probable first
     #[arg(long, value_name = "K", default_value = "3")]
     top: NonZeroUsize,
-    /// Call a photo unsure whose most probable class has a lower probability than this, from 0 to 1
+    /// Answer unsure where the most probable class is less probable than P (0 to 1)
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = probability)]
     threshold: f32,
-    /// Print a JSON object a line for each photo
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
     /// Print comma-separated values with a header
     #[arg(long)]
     csv: bool,
-    /// Where the photos' folders have the names of classes: print accuracy, confusion matrix and the wrong photos at the end
+    /// Compare predictions with folder names: after the answers, print accuracy, confusion matrix and misclassified photos
     #[arg(long)]
     by_folder: bool,
-    /// Copy each photo into a folder named like its class, DIR/CLASS/, or DIR/unfamiliar/ or DIR/unsure/; nothing is
-    /// overwritten
+    /// Copy each photo to DIR/CLASS/, DIR/unfamiliar/ or DIR/unsure/; nothing is overwritten
     #[arg(long, value_name = "DIR")]
     sort_into: Option<PathBuf>,
-    /// Hard links in place of copies (needs --sort-into)
+    /// Make hard links instead of copies (needs --sort-into)
     #[arg(long, requires = "sort_into")]
     link: bool,
     #[command(flatten)]
@@ -85,7 +85,7 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let model = args.model.load(&chosen, args.limits.limits())?;
     ensure!(
         args.threshold == 0.0 || model.classes().label(UNSURE).is_none(),
-        "class {UNSURE:?}: --threshold gives photos this name that are in no class"
+        "class {UNSURE:?} has the name that --threshold gives to photos below the threshold"
     );
     let transfer = if args.link { Transfer::HardLink } else { Transfer::Copy };
     let mut sorter = match &args.sort_into {
@@ -109,9 +109,10 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         progress.suspend(|| output.write(&photo.path, answer.as_ref()))?;
         if let (Some(sorter), Ok(answer)) = (&mut sorter, &answer) {
             match sorter.put(&photo.path, answer.folder()) {
-                // It was answered, and is gone since.
+                Ok(_) => {}
+                // The photo has gone since it was classified: the others can still be sorted.
                 Err(error @ SortError::Photo { .. }) => tally.not_sorted(&error),
-                placed => drop(placed?),
+                Err(error) => return Err(error.into()),
             }
         }
         progress.advance(1);
@@ -139,7 +140,7 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl PredictArgs {
-    /// Every photo that was named, in order; none from the folder that photos are sorted into.
+    /// All photos to classify, in the order given, without those in the folder of --sort-into.
     fn listed_photos(&self) -> anyhow::Result<Vec<NamedPhoto>> {
         let mut paths = Vec::new();
         for path in &self.photos {
@@ -177,7 +178,7 @@ impl PredictArgs {
     }
 }
 
-/// The paths on standard input, each ended by this byte; empty ones are left out.
+/// The paths on standard input, separated by this byte; empty ones are skipped.
 fn paths_on_stdin(end: u8) -> anyhow::Result<Vec<PathBuf>> {
     let mut bytes = Vec::new();
     io::stdin().read_to_end(&mut bytes).context("standard input: cannot be read")?;
@@ -190,7 +191,7 @@ fn paths_on_stdin(end: u8) -> anyhow::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// What became of the photos.
+/// Counts for the closing notes and the exit code.
 #[derive(Debug, Default)]
 struct Tally {
     answered: usize,
@@ -220,14 +221,14 @@ impl Tally {
         note!("warning: {error}");
     }
 
-    /// Says on stderr what the table does not show at a glance.
+    /// Prints the closing notes to stderr.
     fn report(&self, sorted_into: Option<&Path>) {
         let total = self.answered + self.failed;
         if self.failed > 0 {
             note!("{} of {total} photos could not be used{}", self.failed, raise_limits(&self.exceeded));
         }
         if self.unfamiliar > 0 {
-            note!("{} of {total} photos are unlike all training photos: their class means little", self.unfamiliar);
+            note!("{} of {total} photos are unlike all training photos: their predicted class is unreliable", self.unfamiliar);
         }
         if let Some(folder) = sorted_into {
             note!("sorted into {}", folder.display());

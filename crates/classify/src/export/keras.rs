@@ -82,7 +82,7 @@ struct Variable {
     values: Vec<f32>,
 }
 
-/// The layers behind the network.
+/// The layers after the network.
 fn head_layers(run: &Run, predictor: &Predictor) -> Vec<HeadLayer> {
     let dropout = match &run.config.origin {
         Origin::Trained(from) => from.config.fit.dropout.get(),

@@ -181,15 +181,15 @@ fn add_model(
     }
 }
 
-/// What a layer is called with.
+/// The arguments that a layer is called on.
 struct Call {
     inputs: Vec<LayerId>,
     operand: Option<f64>,
 }
 
 impl Call {
-    /// From the layer's only inbound node, `{"args": …, "kwargs": …}` in Keras 3, a list of `[layer, node, tensor, kwargs]`
-    /// in Keras 2 (or such an item itself).
+    /// Reads the layer's only inbound node: `{"args": …, "kwargs": …}` in Keras 3; in Keras 2 a list of
+    /// `[layer, node, tensor, kwargs]`, or one such item.
     fn read(entry: &Entry<'_>, path: &LayerPath, outputs: &HashMap<&str, LayerId>) -> Result<Self, ModelProblem> {
         let nodes = entry.nodes.as_array().map(Vec::as_slice).unwrap_or_default();
         let [node] = nodes else {
@@ -202,6 +202,7 @@ impl Call {
                 _ => return Err(entry.refused(path, Refusal::Unknown { of: layer.to_owned() })),
             }
         }
+        // `x / 2`: the second positional argument in Keras 3, `y` in Keras 2.
         let operand = node["args"][1].as_f64().or(node[3]["y"].as_f64());
         Ok(Self { inputs, operand })
     }
@@ -213,33 +214,32 @@ struct Reference<'a> {
     tensor: u64,
 }
 
-/// The outputs of layers that a part of a configuration refers to, in their order: `["dense", 0, 0]` in lists of any depth,
-/// or in Keras 3's `__keras_tensor__` objects.
+/// The layer outputs that a part of a configuration refers to, in their order: `["dense", 0, 0]` in lists of any depth, or
+/// Keras 3's `__keras_tensor__` objects, also among keyword arguments.
 fn references(value: &Value) -> Vec<Reference<'_>> {
     let mut found = Vec::new();
-    let mut open = vec![value];
-    while let Some(value) = open.pop() {
-        match value {
-            Value::Array(items) => match &items[..] {
-                [Value::String(layer), Value::Number(_), Value::Number(tensor), ..] => {
-                    found.push(Reference { layer, tensor: tensor.as_u64().unwrap_or(u64::MAX) });
-                }
-                _ => open.extend(items.iter().rev()),
-            },
-            Value::Object(fields) if fields.get("class_name").is_some_and(|class| class == "__keras_tensor__") => {
-                open.push(&value["config"]["keras_history"]);
-            }
-            Value::Object(fields) => {
-                // What a layer is called with; "kwargs" may hold tensors, too.
-                open.extend(["kwargs", "args"].iter().filter_map(|name| fields.get(*name)));
-            }
-            _ => {}
-        }
-    }
+    collect_references(value, &mut found);
     found
 }
 
-/// A class's name as Keras writes it in files: `global_average_pooling2d` (keras/src/utils/naming.py, `to_snake_case`).
+fn collect_references<'a>(value: &'a Value, found: &mut Vec<Reference<'a>>) {
+    match value {
+        Value::Array(items) => match &items[..] {
+            [Value::String(layer), Value::Number(_node), Value::Number(tensor), ..] => {
+                found.push(Reference { layer, tensor: tensor.as_u64().unwrap_or(u64::MAX) });
+            }
+            _ => items.iter().for_each(|item| collect_references(item, found)),
+        },
+        Value::Object(fields) if fields.get("class_name").is_some_and(|class| class == "__keras_tensor__") => {
+            collect_references(&value["config"]["keras_history"], found);
+        }
+        // A node, whose "args" come before its "kwargs", or keyword arguments by name.
+        Value::Object(fields) => fields.values().for_each(|field| collect_references(field, found)),
+        _ => {}
+    }
+}
+
+/// A class's name in snake case, as Keras writes it in files: `global_average_pooling2d` (keras/src/utils/naming.py, `to_snake_case`).
 fn snake_case(class: &str) -> String {
     let letters: Vec<char> = class.chars().filter(|letter| letter.is_alphanumeric() || *letter == '_').collect();
     let mut name = String::new();
@@ -259,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_in_snake_case_are_kerass() {
+    fn snake_case_matches_keras() {
         let classes = [
             ("Dense", "dense"),
             ("Conv2D", "conv2d"),

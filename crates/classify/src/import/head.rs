@@ -91,7 +91,7 @@ impl DenseHead {
     }
 }
 
-/// The layer that pools, and those behind it up to the model's output.
+/// The layer that pools, and those after it, up to the model's output.
 fn from_pooling(graph: &Graph) -> Result<(&Layer, Vec<&Layer>), ModelProblem> {
     let mut layers = Vec::new();
     let mut layer = graph.layer(graph.output);

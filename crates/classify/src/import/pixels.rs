@@ -25,7 +25,7 @@ struct Affine {
 const PREPROCESS_INPUT: Affine = Affine { scale: 1.0 / 127.5, offset: -1.0 };
 
 impl PixelInput {
-    /// The layers behind the network's input.
+    /// The layers before the network.
     ///
     /// # Errors
     /// Names a layer that is none of an input that is supported.

@@ -7,7 +7,7 @@ use super::error::{ModelProblem, Refusal};
 use super::graph::{Graph, Layer, LayerId};
 use crate::keras_xception::{KerasLayer, keras_layers};
 
-/// Checks that the layers behind `output` are those of Xception, and gives the layer whose output is the network's input.
+/// Checks that the layers that compute `output` are those of Xception, and gives the layer whose output is the network's input.
 ///
 /// # Errors
 /// The last layer, in the order of the network, that is another one.
