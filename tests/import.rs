@@ -159,7 +159,10 @@ fn head_takes_imported_runs_for_what_they_are() {
     run("head", ["report", path]).succeeded();
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.contains("A head with 100 hidden units, imported from kitchenware.keras of Keras 3.3.3"), "{page}");
-    assert!(page.contains("so there are no training curves and no metrics") && !page.contains("Training curves"), "{page}");
+    assert!(
+        page.contains("so there are no training curves and no metrics") && !page.contains("Training curves"),
+        "{page}"
+    );
 }
 
 /// Models that Keras saves on this machine, with its logits of the 18 photos.

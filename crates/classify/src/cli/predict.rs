@@ -228,7 +228,10 @@ impl Tally {
             note!("{} of {total} photos could not be used{}", self.failed, raise_limits(&self.exceeded));
         }
         if self.unfamiliar > 0 {
-            note!("{} of {total} photos are unlike all training photos: their predicted class is unreliable", self.unfamiliar);
+            note!(
+                "{} of {total} photos are unlike all training photos: their predicted class is unreliable",
+                self.unfamiliar
+            );
         }
         if let Some(folder) = sorted_into {
             note!("sorted into {}", folder.display());
