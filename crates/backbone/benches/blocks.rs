@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backbone::compute::Engine;
 use backbone::network::Network;
-use backbone::processor::SimdLevel;
+use backbone::processor::{Instructions, SimdLevel};
 use backbone::xception::{BLOCKS, Xception, multiply_adds};
 #[cfg(feature = "libtorch")]
 use backbone::{Device, Precision};
@@ -42,11 +42,12 @@ fn engines() -> Vec<Engine> {
     let mut engines: Vec<Engine> = Vec::new();
     for simd in SimdLevel::available() {
         if simd.lanes() >= 8 {
-            engines.push(Engine::Own(simd));
+            engines.push(Engine::Own(Instructions::F32(simd)));
         }
     }
+    engines.extend(Instructions::bf16().map(Engine::Own));
     #[cfg(feature = "libtorch")]
-    engines.push(Engine::Libtorch(Device::Cpu, Precision::F32));
+    engines.extend([Precision::F32, Precision::Bf16].map(|precision| Engine::Libtorch(Device::Cpu, precision)));
     engines
 }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 
-use crate::processor::SimdLevel;
+use crate::processor::{Instructions, SimdLevel};
 
 /// The number format that the network computes in. The sums of a convolution are always kept in f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -183,7 +183,7 @@ pub struct Compute {
 #[derive(Debug, Clone, Copy)]
 pub enum Engine {
     /// Our own kernels.
-    Own(SimdLevel),
+    Own(Instructions),
     /// libtorch on a device.
     #[cfg(feature = "libtorch")]
     Libtorch(Device, Precision),
@@ -268,8 +268,8 @@ impl Compute {
             Kernels::Own if !own_kernels_can => {
                 Err(ComputeError::OwnKernelsOnlyF32Cpu { precision, device: self.device })
             }
-            Kernels::Own => Ok(Engine::Own(SimdLevel::best())),
-            Kernels::Auto if own_kernels_can && prefer_own_kernels() => Ok(Engine::Own(SimdLevel::best())),
+            Kernels::Own => Ok(Engine::Own(Instructions::best_f32())),
+            Kernels::Auto if own_kernels_can && prefer_own_kernels() => Ok(Engine::Own(Instructions::best_f32())),
             Kernels::Auto | Kernels::Libtorch => self.libtorch(precision),
         }
     }

@@ -4,7 +4,45 @@ use std::fmt;
 
 #[cfg(target_arch = "x86_64")]
 use pulp::x86::{V3, V4};
+#[cfg(target_arch = "x86_64")]
+use pulp::simd_type;
 use pulp::{Scalar, Simd, WithSimd};
+
+/// Number format and vector instructions that our own kernels run with.
+#[derive(Debug, Clone, Copy)]
+pub enum Instructions {
+    /// f32 in vectors of any length.
+    F32(SimdLevel),
+    /// bf16 in vectors of 16 pairs.
+    #[cfg(target_arch = "x86_64")]
+    Bf16(Avx512Bf16),
+}
+
+impl Instructions {
+    /// The fastest for f32.
+    pub fn best_f32() -> Self {
+        Self::F32(SimdLevel::best())
+    }
+
+    /// Those for bf16, if this CPU has any that our own kernels know.
+    pub fn bf16() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        return Avx512Bf16::try_new().map(Self::Bf16);
+        #[cfg(not(target_arch = "x86_64"))]
+        return None;
+    }
+}
+
+/// Name and vectors, as in `AVX2, vectors of 8 floats`.
+impl fmt::Display for Instructions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::F32(simd) => simd.fmt(f),
+            #[cfg(target_arch = "x86_64")]
+            Self::Bf16(_) => f.write_str("AVX-512 bf16, vectors of 16 pairs"),
+        }
+    }
+}
 
 /// The vector instructions that our own kernels run with. Rows have the same bits with each.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +120,33 @@ impl fmt::Display for SimdLevel {
         write!(f, "{name}, vectors of {} floats", self.lanes())
     }
 }
+
+#[cfg(target_arch = "x86_64")]
+simd_type!({
+    /// AVX-512 with its instructions for bf16 (avx512_bf16).
+    pub struct Avx512Bf16 {
+        sse: f!("sse"),
+        sse2: f!("sse2"),
+        fxsr: f!("fxsr"),
+        sse3: f!("sse3"),
+        ssse3: f!("ssse3"),
+        sse4_1: f!("sse4.1"),
+        sse4_2: f!("sse4.2"),
+        popcnt: f!("popcnt"),
+        avx: f!("avx"),
+        avx2: f!("avx2"),
+        bmi1: f!("bmi1"),
+        bmi2: f!("bmi2"),
+        fma: f!("fma"),
+        lzcnt: f!("lzcnt"),
+        avx512f: f!("avx512f"),
+        avx512bw: f!("avx512bw"),
+        avx512cd: f!("avx512cd"),
+        avx512dq: f!("avx512dq"),
+        avx512vl: f!("avx512vl"),
+        avx512bf16: f!("avx512bf16"),
+    }
+});
 
 /// Whether the CPU has bfloat16 instructions; CPUs with AMX do.
 pub fn has_bf16() -> bool {

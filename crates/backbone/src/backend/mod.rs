@@ -24,7 +24,7 @@ pub(crate) trait WithBackend {
 /// Runs `work` in the engine's backend.
 pub(crate) fn with_backend<W: WithBackend>(engine: Engine, work: W) -> W::Output {
     match engine {
-        Engine::Own(simd) => work.run(Cpu::new(simd)),
+        Engine::Own(instructions) => work.run(Cpu::new(instructions)),
         #[cfg(feature = "libtorch")]
         Engine::Libtorch(device, precision) => work.run(Libtorch::new(device, precision)),
     }

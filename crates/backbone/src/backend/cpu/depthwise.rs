@@ -123,7 +123,7 @@ impl Depthwise<'_> {
                     }
                 }
                 for (packed, output) in packed.iter_mut().zip(outputs) {
-                    kernel.pack(output, &mut packed[input..]);
+                    kernel.pack(output, &mut packed.as_mut()[input..]);
                 }
             }
         }

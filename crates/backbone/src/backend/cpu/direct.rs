@@ -25,7 +25,7 @@ impl Direct {
     pub(super) fn pack<K: Microkernel>(weights: &WeightMatrix<'_>) -> Self {
         let inputs = weights.inputs();
         let mut elements = Vec::new();
-        for block in blocks(inputs) {
+        for block in blocks::<K>(inputs) {
             for first_output in (0..weights.outputs.next_multiple_of(GROUP)).step_by(K::NR) {
                 let mut strip = vec![K::element(0.0); strip_len::<K>(block.len())];
                 for input in 0..block.len() {
@@ -55,7 +55,7 @@ impl Direct {
             for first_pixel in (0..out_pixels).step_by(MC) {
                 let band = first_pixel..out_pixels.min(first_pixel + MC);
                 let mut packed: &[K::Element] = cast_slice(&self.packed);
-                for block in blocks(self.inputs) {
+                for block in blocks::<K>(self.inputs) {
                     pixels.pack(kernel, picture, band.clone(), block.clone(), panel);
                     let mut target = output.target(block.start == 0, block.end == self.inputs);
                     let strip_len = strip_len::<K>(block.len());

@@ -8,6 +8,8 @@ use crate::processor::SimdLevel;
 /// Inputs per iteration of the loop.
 const UNROLL: usize = 4;
 
+const KC: usize = 384;
+
 /// f32 numbers, in the vectors of `S`.
 #[derive(Clone, Copy)]
 struct F32<S>(S);
@@ -32,6 +34,8 @@ impl<T: Task> WithSimd for InF32<T> {
 impl<S: Simd> Microkernel for F32<S> {
     type Element = f32;
     type Simd = S;
+    type PanelRow = [f32; KC + 16];
+    const KC: usize = KC;
     const UNROLL: usize = UNROLL;
     const SUMS_FIT_ELEMENTS: bool = true;
 
@@ -61,21 +65,20 @@ impl<S: Simd> Microkernel for F32<S> {
     }
 
     #[inline(always)]
-    fn pack_slice(values: &[f32], out: &mut [f32]) {
+    fn pack_slice(self, values: &[f32], out: &mut [f32]) {
         out.copy_from_slice(values);
     }
 
     #[inline(always)]
-    fn multiply<const ROW: usize>(self, initial: &Tile<Self>, pixels: &[[f32; ROW]; MR], strip: &[f32]) -> Tile<Self> {
+    fn multiply<R: AsRef<[f32]>>(self, initial: &Tile<Self>, pixels: &[R; MR], strip: &[f32]) -> Tile<Self> {
         let mut tile = *initial;
-        let inputs = S::as_simd_f32s(strip).0.as_chunks::<NR_VECTORS>().0;
-        let iterations = inputs.as_chunks::<UNROLL>().0;
-        // No strip has more inputs than a row. `take` tells the compiler, which then omits all bounds checks of
-        // `pixel`.
-        for (iteration, inputs) in iterations.iter().enumerate().take(ROW / UNROLL) {
-            for (step, weights) in inputs.iter().enumerate() {
+        let weights = S::as_simd_f32s(strip).0.as_chunks::<NR_VECTORS>().0.as_chunks::<UNROLL>().0;
+        // As many iterations of each pixel: the compiler then omits all bounds checks.
+        let pixels = pixels.each_ref().map(|pixel| &pixel.as_ref().as_chunks::<UNROLL>().0[..weights.len()]);
+        for (iteration, weights) in weights.iter().enumerate() {
+            for (step, weights) in weights.iter().enumerate() {
                 for (pixel, accumulators) in pixels.iter().zip(&mut tile) {
-                    let value = self.splat(pixel[iteration * UNROLL + step]);
+                    let value = self.splat(pixel[iteration][step]);
                     for (accumulator, &weight) in accumulators.iter_mut().zip(weights) {
                         *accumulator = self.mul_add(value, weight, *accumulator);
                     }

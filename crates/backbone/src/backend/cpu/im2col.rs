@@ -20,7 +20,7 @@ impl PackPixels for Im2col<'_> {
     #[inline(always)]
     fn pack<K: Microkernel>(
         &self,
-        _: K,
+        kernel: K,
         picture: usize,
         pixels: Range<usize>,
         inputs: Range<usize>,
@@ -32,6 +32,7 @@ impl PackPixels for Im2col<'_> {
         let run = kernel_size * group_width(x.channels);
         let values: &[f32] = &x.values;
         for (pixel, packed) in pixels.zip(panel) {
+            let packed = packed.as_mut();
             // The pixel's window.
             let (top, left) = (pixel / output_side * stride, pixel % output_side * stride);
             let mut start = 0;
@@ -41,7 +42,7 @@ impl PackPixels for Im2col<'_> {
                     if !wanted.is_empty() {
                         let first = x.index(picture, group, row * x.side + left) + wanted.start - start;
                         let out = &mut packed[wanted.start - inputs.start..wanted.end - inputs.start];
-                        K::pack_slice(&values[first..first + wanted.len()], out);
+                        kernel.pack_slice(&values[first..first + wanted.len()], out);
                     }
                     start += run;
                 }

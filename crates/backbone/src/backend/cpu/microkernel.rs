@@ -28,12 +28,8 @@ pub(super) const MR: usize = 6;
 /// Vectors of outputs in a tile.
 pub(super) const NR_VECTORS: usize = 2;
 
-/// Maximum number of inputs per pixel in a panel.
-pub(super) const KC: usize = 384;
-
-/// A pixel of a panel, with room for [`KC`] inputs: an odd number of cache lines, so that the pixels of a tile lie in
-/// different sets of the cache.
-pub(super) type PanelRow<K> = [<K as Microkernel>::Element; KC + 16];
+/// A pixel of a panel.
+pub(super) type PanelRow<K> = <K as Microkernel>::PanelRow;
 
 /// A vector of f32 values.
 pub(super) type Vector<K> = <<K as Microkernel>::Simd as Simd>::f32s;
@@ -48,6 +44,13 @@ pub(super) trait Microkernel: Copy {
 
     /// The processor's vector instructions for f32.
     type Simd: Simd;
+
+    /// Maximum number of inputs per pixel in a panel.
+    const KC: usize;
+
+    /// A pixel of a panel, with room for [`KC`](Self::KC) inputs: an odd number of cache lines, so that the pixels of a
+    /// tile lie in different sets of the cache.
+    type PanelRow: Pod + Send + AsRef<[Self::Element]> + AsMut<[Self::Element]>;
 
     /// Values in a vector; a group of channels is a multiple of it.
     const LANES: usize = <Self::Simd as Simd>::F32_LANES;
@@ -78,14 +81,14 @@ pub(super) trait Microkernel: Copy {
     fn unpack(self, elements: &[Self::Element]) -> Vector<Self>;
 
     /// Rounds `values` to elements; both slices have the same length.
-    fn pack_slice(values: &[f32], out: &mut [Self::Element]);
+    fn pack_slice(self, values: &[f32], out: &mut [Self::Element]);
 
     /// `initial` plus pixels times strip. Products are added input by input, so the bits do not depend on the vector
     /// length.
-    fn multiply<const ROW: usize>(
+    fn multiply<R: AsRef<[Self::Element]>>(
         self,
         initial: &Tile<Self>,
-        pixels: &[[Self::Element; ROW]; MR],
+        pixels: &[R; MR],
         strip: &[Self::Element],
     ) -> Tile<Self>;
 

@@ -12,12 +12,14 @@
 //! multiplications where Strassen's algorithm takes seven, and block 1 takes 36 where Winograd's takes 16. We add in
 //! one fixed order with fused multiply-adds, so a row has the same bits in any batch and with any vector length.
 //!
-//! Only the microkernel depends on number format and vector length. There is one, f32_microkernel.
+//! Only the microkernel depends on number format and vector length: f32_microkernel or bf16_microkernel.
 
 mod buffers;
 mod feature_maps;
 mod microkernel;
 mod f32_microkernel;
+#[cfg(target_arch = "x86_64")]
+mod bf16_microkernel;
 mod weight_matrix;
 mod epilogue;
 mod pack;
@@ -47,12 +49,12 @@ use crate::backend::interface::{
     Activation, Backend, Conv2dParams, ConvWeights, HALF_RANGE, SeparableConv2dParams, Shape, output_side,
 };
 use crate::network::NetworkError;
-use crate::processor::SimdLevel;
+use crate::processor::Instructions;
 
-/// One core of the processor, in f32.
+/// One core of the processor.
 #[derive(Debug, Clone)]
 pub(crate) struct Cpu {
-    simd: SimdLevel,
+    instructions: Instructions,
     buffers: Buffers,
 }
 
@@ -84,14 +86,18 @@ pub(crate) struct SeparableConv2d {
 }
 
 impl Cpu {
-    /// Runs with these vector instructions.
-    pub(crate) fn new(simd: SimdLevel) -> Self {
-        Self { simd, buffers: Buffers::default() }
+    /// Runs with these instructions.
+    pub(crate) fn new(instructions: Instructions) -> Self {
+        Self { instructions, buffers: Buffers::default() }
     }
 
     /// Runs a task in the microkernel. Another number format would be chosen here.
     fn run<T: Task>(&self, task: T) -> T::Output {
-        f32_microkernel::run(self.simd, task)
+        match self.instructions {
+            Instructions::F32(simd) => f32_microkernel::run(simd, task),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Bf16(simd) => bf16_microkernel::run(simd, task),
+        }
     }
 
     /// The convolution of `x`, in `out` or added to what is there.
@@ -129,7 +135,7 @@ impl Backend for Cpu {
     const ENTRY_PICTURES: usize = 1;
 
     fn describe(&self) -> String {
-        format!("icebox's own ({})", self.simd)
+        format!("icebox's own ({})", self.instructions)
     }
 
     fn prepare_conv2d(&self, params: &Conv2dParams, _: Shape) -> Result<Conv2d, NetworkError> {

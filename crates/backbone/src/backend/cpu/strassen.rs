@@ -94,7 +94,7 @@ impl Strassen {
         let elements = SUB_PRODUCTS.len() * half_inputs * strips * K::NR;
         let mut packed = Buffers::default().take::<u8>(elements * size_of::<K::Element>());
         let mut unfilled: &mut [K::Element] = cast_slice_mut(&mut packed);
-        for block in blocks(half_inputs) {
+        for block in blocks::<K>(half_inputs) {
             let strip_len = block.len() * K::NR;
             let (strips_of_block, rest) = unfilled.split_at_mut(SUB_PRODUCTS.len() * strips * strip_len);
             unfilled = rest;
@@ -136,7 +136,7 @@ impl Strassen {
                 let second = (second < out_pixels).then(|| output.maps.index(picture, 0, second));
                 indices.push([Some(output.maps.index(picture, 0, pixel)), second]);
             }
-            for block in blocks(self.half_inputs) {
+            for block in blocks::<K>(self.half_inputs) {
                 self.pack_pixels(kernel, pixels, out_pixels, band.clone(), block.clone(), panels);
                 let target = output.target(block.start == 0, block.end == self.half_inputs);
                 self.multiply(kernel, block, panels, &mut partials, &indices, target);
@@ -175,28 +175,30 @@ impl Strassen {
             pixels.pack(kernel, picture, second_pixels.clone(), second_block.clone(), &mut a22[rows.clone()]);
             // Zeros for the pixel and the inputs that the second halves may lack.
             for missing in rows.start + second_pixels.len()..rows.end {
-                a21[missing].fill(K::element(0.0));
-                a22[missing].fill(K::element(0.0));
+                a21[missing].as_mut().fill(K::element(0.0));
+                a22[missing].as_mut().fill(K::element(0.0));
             }
             for row in rows {
-                a12[row][second_block.len()..block.len()].fill(K::element(0.0));
-                a22[row][second_block.len()..block.len()].fill(K::element(0.0));
+                a12[row].as_mut()[second_block.len()..block.len()].fill(K::element(0.0));
+                a22[row].as_mut()[second_block.len()..block.len()].fill(K::element(0.0));
             }
         }
         // Their sums.
-        let a21_and_s2 = a21;
         for pair in 0..band.len() {
+            let [a11, a12, a22] = [&a11[pair], &a12[pair], &a22[pair]].map(|row| row.as_ref());
+            let [a21_and_s2, s1, s3, s4] =
+                [&mut a21[pair], &mut s1[pair], &mut s3[pair], &mut s4[pair]].map(|row| row.as_mut());
             for input in (0..block.len()).step_by(K::LANES) {
-                let a11 = kernel.unpack(&a11[pair][input..]);
-                let a12 = kernel.unpack(&a12[pair][input..]);
-                let a21 = kernel.unpack(&a21_and_s2[pair][input..]);
-                let a22 = kernel.unpack(&a22[pair][input..]);
+                let a11 = kernel.unpack(&a11[input..]);
+                let a12 = kernel.unpack(&a12[input..]);
+                let a21 = kernel.unpack(&a21_and_s2[input..]);
+                let a22 = kernel.unpack(&a22[input..]);
                 let sum1 = kernel.add(a21, a22);
                 let sum2 = kernel.sub(sum1, a11);
-                kernel.pack(sum1, &mut s1[pair][input..]);
-                kernel.pack(sum2, &mut a21_and_s2[pair][input..]);
-                kernel.pack(kernel.sub(a11, a21), &mut s3[pair][input..]);
-                kernel.pack(kernel.sub(a12, sum2), &mut s4[pair][input..]);
+                kernel.pack(sum1, &mut s1[input..]);
+                kernel.pack(sum2, &mut a21_and_s2[input..]);
+                kernel.pack(kernel.sub(a11, a21), &mut s3[input..]);
+                kernel.pack(kernel.sub(a12, sum2), &mut s4[input..]);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::feature_maps::{GROUP, group_width};
-use super::microkernel::KC;
+use super::microkernel::Microkernel;
 use crate::backend::interface::ConvWeights;
 
 /// The matrix. Its rows are in the order in which `PackPixels` packs a pixel's inputs: rows of the kernel, in each row
@@ -44,9 +44,9 @@ impl<'a> WeightMatrix<'a> {
     }
 }
 
-/// Cuts inputs into as few blocks of at most [`KC`] as possible. All but the last have the same length, a multiple of
-/// [`GROUP`].
-pub(super) fn blocks(inputs: usize) -> impl Iterator<Item = Range<usize>> {
-    let length = inputs.div_ceil(inputs.div_ceil(KC)).next_multiple_of(GROUP);
+/// Cuts inputs into as few blocks of at most [`Microkernel::KC`] as possible. All but the last have the same length, a
+/// multiple of [`GROUP`].
+pub(super) fn blocks<K: Microkernel>(inputs: usize) -> impl Iterator<Item = Range<usize>> {
+    let length = inputs.div_ceil(inputs.div_ceil(K::KC)).next_multiple_of(GROUP);
     (0..inputs).step_by(length).map(move |start| start..inputs.min(start + length))
 }

@@ -1,0 +1,152 @@
+//! The microkernel of bf16, for processors with AVX-512 and its instructions for bf16 (avx512_bf16).
+//!
+//! Pixels and weights are rounded to bf16 once, when they are packed; sums stay in f32. vdpbf16ps multiplies the bf16
+//! numbers of two inputs at a time, so the weights of a pair of inputs lie beside each other: (inputs / 2, outputs, 2).
+
+use std::arch::x86_64::{
+    __m256bh, __m512, __m512bh, _mm512_cvtneps_pbh, _mm512_cvtpbh_ps, _mm512_dpbf16_ps, _mm512_set1_epi32,
+};
+use std::mem::transmute;
+
+use bytemuck::cast;
+use pulp::NullaryFnOnce;
+use pulp::x86::V4;
+
+use super::microkernel::{MR, Microkernel, NR_VECTORS, Task, Tile, Vector};
+use crate::processor::Avx512Bf16;
+
+/// bf16 numbers: the upper halves of f32 numbers.
+#[derive(Clone, Copy)]
+struct Bf16(V4);
+
+/// Inputs that one instruction multiplies.
+const PAIR: usize = 2;
+
+/// Pairs of inputs per iteration of the loop.
+const UNROLL_PAIRS: usize = 4;
+
+const KC: usize = 768;
+
+/// Values in a vector.
+const LANES: usize = 16;
+
+/// Runs a task in bf16.
+#[inline]
+pub(super) fn run<T: Task>(simd: Avx512Bf16, task: T) -> T::Output {
+    struct InBf16<T>(T, V4);
+
+    impl<T: Task> NullaryFnOnce for InBf16<T> {
+        type Output = T::Output;
+
+        #[inline(always)]
+        fn call(self) -> T::Output {
+            self.0.run(Bf16(self.1))
+        }
+    }
+
+    let vectors = V4::try_new().expect("processors with avx512_bf16 have AVX-512");
+    simd.vectorize(InBf16(task, vectors))
+}
+
+/// The instructions for bf16.
+#[allow(unsafe_code)]
+impl Bf16 {
+    /// Rounds to the nearest, ties to even; subnormal numbers become zero.
+    #[inline(always)]
+    fn round(self, values: Vector<Self>) -> [u16; LANES] {
+        // SAFETY: a `Bf16` exists only where `run` makes it, and so only on processors with avx512_bf16. The types
+        // that are converted have the same size and no invalid values.
+        unsafe { transmute::<__m256bh, [u16; LANES]>(_mm512_cvtneps_pbh(transmute::<Vector<Self>, __m512>(values))) }
+    }
+
+    /// Converts to f32.
+    #[inline(always)]
+    fn widen(self, elements: [u16; LANES]) -> Vector<Self> {
+        // SAFETY: as in `round`.
+        unsafe { transmute::<__m512, Vector<Self>>(_mm512_cvtpbh_ps(transmute::<[u16; LANES], __m256bh>(elements))) }
+    }
+
+    /// `sums` plus the products of a pair of inputs of one pixel with the weights to a vector of outputs.
+    #[inline(always)]
+    fn multiply_pair(self, sums: Vector<Self>, pair: [u16; PAIR], weights: [u16; PAIR * LANES]) -> Vector<Self> {
+        // SAFETY: as in `round`.
+        unsafe {
+            let pair = transmute::<_, __m512bh>(_mm512_set1_epi32(cast::<[u16; PAIR], i32>(pair)));
+            let weights = transmute::<[u16; PAIR * LANES], __m512bh>(weights);
+            transmute::<__m512, Vector<Self>>(_mm512_dpbf16_ps(transmute::<Vector<Self>, __m512>(sums), pair, weights))
+        }
+    }
+}
+
+impl Microkernel for Bf16 {
+    type Element = u16;
+    type Simd = V4;
+    type PanelRow = [u16; KC + 32];
+    const KC: usize = KC;
+    const UNROLL: usize = PAIR * UNROLL_PAIRS;
+    const SUMS_FIT_ELEMENTS: bool = false;
+
+    #[inline(always)]
+    fn simd(self) -> V4 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn element(value: f32) -> u16 {
+        if value.is_nan() {
+            return 0x7fc0;
+        }
+        // Half a unit in the last place, a little less where that rounds a tie to an odd number.
+        let bits = value.to_bits();
+        ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+    }
+
+    #[inline(always)]
+    fn strip_index(input: usize, output: usize) -> usize {
+        (input / PAIR * Self::NR + output) * PAIR + input % PAIR
+    }
+
+    #[inline(always)]
+    fn pack(self, values: Vector<Self>, out: &mut [u16]) {
+        out[..LANES].copy_from_slice(&self.round(values));
+    }
+
+    #[inline(always)]
+    fn unpack(self, elements: &[u16]) -> Vector<Self> {
+        self.widen(*elements.first_chunk::<LANES>().expect("a vector of elements"))
+    }
+
+    #[inline(always)]
+    fn pack_slice(self, values: &[f32], out: &mut [u16]) {
+        let (vectors, rest) = values.as_chunks::<LANES>();
+        let (out_vectors, out_rest) = out.as_chunks_mut::<LANES>();
+        for (values, out) in vectors.iter().zip(out_vectors) {
+            *out = self.round(cast(*values));
+        }
+        for (&value, out) in rest.iter().zip(out_rest) {
+            *out = Self::element(value);
+        }
+    }
+
+    #[inline(always)]
+    fn multiply<R: AsRef<[u16]>>(self, initial: &Tile<Self>, pixels: &[R; MR], strip: &[u16]) -> Tile<Self> {
+        let mut tile = *initial;
+        let weights = strip.as_chunks::<{ PAIR * LANES }>().0.as_chunks::<NR_VECTORS>().0;
+        let weights = weights.as_chunks::<UNROLL_PAIRS>().0;
+        // As many iterations of each pixel: the compiler then omits all bounds checks.
+        let pixels = pixels.each_ref().map(|pixel| {
+            let pairs = pixel.as_ref().as_chunks::<PAIR>().0;
+            &pairs.as_chunks::<UNROLL_PAIRS>().0[..weights.len()]
+        });
+        for (iteration, weights) in weights.iter().enumerate() {
+            for (step, weights) in weights.iter().enumerate() {
+                for (pixel, accumulators) in pixels.iter().zip(&mut tile) {
+                    for (accumulator, &weights) in accumulators.iter_mut().zip(weights) {
+                        *accumulator = self.multiply_pair(*accumulator, pixel[iteration][step], weights);
+                    }
+                }
+            }
+        }
+        tile
+    }
+}
