@@ -1,5 +1,6 @@
 //! Where a forward pass spends its time on one core, block by block, with our kernels in each of this processor's
-//! vector lengths and with libtorch's: `cargo bench --package backbone --bench blocks`.
+//! vector lengths and with libtorch's: `cargo bench --package backbone --bench blocks`. With `-- WORD` only those whose
+//! name has the word, as in `-- bf16`.
 //!
 //! Prints a table. `--bench peak` divided by the number of cores is the most that a block could reach, except for the
 //! multiplications that Strassen and Winograd save, which count here.
@@ -56,9 +57,14 @@ fn main() {
     backbone::memory::keep_freed_memory();
     let weights = weights();
     let pixels: Vec<u8> = (0..BATCH * 3 * (SIDE as usize).pow(2)).map(|k| (k * 31 % 255) as u8).collect();
+    // Cargo adds options of its own.
+    let word = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let mut candidates = Vec::new();
     for engine in engines() {
         let network = Xception::new(&weights, SIDE, BATCH, engine).expect("a network");
+        if !network.kernels().contains(&word) {
+            continue;
+        }
         // The first batch allocates the memory that the others reuse.
         network.forward(&pixels).expect("rows");
         candidates.push(Candidate { network, times: Default::default() });

@@ -47,30 +47,37 @@ impl Direct {
     #[inline(always)]
     pub(super) fn run<K: Microkernel>(&self, kernel: K, pixels: &impl PackPixels, mut output: Output<'_>) {
         let out_pixels = output.maps.side * output.maps.side;
+        let all_pixels = output.maps.pictures * out_pixels;
         let padded_outputs = output.epilogue.padded_outputs();
         let mut panel = output.maps.values.take_from_pool::<PanelRow<K>>(MC);
         let panel: &mut [PanelRow<K>] = &mut panel;
-        for picture in 0..output.maps.pictures {
-            let picture_start = output.maps.index(picture, 0, 0);
-            for first_pixel in (0..out_pixels).step_by(MC) {
-                let band = first_pixel..out_pixels.min(first_pixel + MC);
-                let mut packed: &[K::Element] = cast_slice(&self.packed);
-                for block in blocks::<K>(self.inputs) {
-                    pixels.pack(kernel, picture, band.clone(), block.clone(), panel);
-                    let mut target = output.target(block.start == 0, block.end == self.inputs);
-                    let strip_len = strip_len::<K>(block.len());
-                    // A strip stays in the first-level cache while all pixels of the band pass, and the panel in the
-                    // second-level cache while all strips do.
-                    for first_output in (0..padded_outputs).step_by(K::NR) {
-                        let (strip, rest) = packed.split_at(strip_len);
-                        packed = rest;
-                        for (rows, first_pixel) in panel.as_chunks::<MR>().0.iter().zip(band.clone().step_by(MR)) {
-                            let tile = kernel.multiply(&kernel.zeros(), rows, strip);
-                            for (pixel, accumulators) in (first_pixel..band.end).zip(tile) {
-                                let index = picture_start + pixel * GROUP;
-                                target.store(kernel, index, first_output..padded_outputs, accumulators);
-                            }
-                        }
+        // A band has pixels of several pictures, so that no picture but the last leaves a tile half empty.
+        for first_pixel in (0..all_pixels).step_by(MC) {
+            let band = first_pixel..all_pixels.min(first_pixel + MC);
+            // Where the output has each pixel's first group of channels.
+            let mut indices = Vec::with_capacity(MC);
+            for pixel in band.clone() {
+                indices.push(output.maps.index(pixel / out_pixels, 0, pixel % out_pixels));
+            }
+            let mut packed: &[K::Element] = cast_slice(&self.packed);
+            for block in blocks::<K>(self.inputs) {
+                for picture in band.start / out_pixels..band.end.div_ceil(out_pixels) {
+                    let picture_start = picture * out_pixels;
+                    let of_picture = band.start.max(picture_start)..band.end.min(picture_start + out_pixels);
+                    let rows = &mut panel[of_picture.start - band.start..of_picture.end - band.start];
+                    let of_picture = of_picture.start - picture_start..of_picture.end - picture_start;
+                    pixels.pack(kernel, picture, of_picture, block.clone(), rows);
+                }
+                let mut target = output.target(block.start == 0, block.end == self.inputs);
+                let strip_len = strip_len::<K>(block.len());
+                // A strip stays in the first-level cache while all pixels of the band pass, and the panel in the
+                // second-level cache while all strips do.
+                for first_output in (0..padded_outputs).step_by(K::NR) {
+                    let (strip, rest) = packed.split_at(strip_len);
+                    packed = rest;
+                    for (rows, indices) in panel.as_chunks::<MR>().0.iter().zip(indices.chunks(MR)) {
+                        let tile = kernel.multiply(&kernel.zeros(), rows, strip);
+                        target.store(kernel, first_output..padded_outputs, indices.iter().copied().zip(&tile));
                     }
                 }
             }

@@ -67,32 +67,34 @@ impl Target<'_> {
         self.epilogue.padded_outputs()
     }
 
-    /// Stores a pixel's accumulators of the outputs from `outputs.start` to `outputs.end`; those beyond the end are
-    /// padding. `index` is that of the pixel's first group ([`FeatureMaps::index`]).
+    /// Stores the accumulators of some pixels, of the outputs from `outputs.start` to `outputs.end`; those beyond the end
+    /// are padding. Each pixel comes with the index of its first group ([`FeatureMaps::index`]).
     #[inline(always)]
-    pub(super) fn store<K: Microkernel>(
+    pub(super) fn store<'t, K: Microkernel>(
         &mut self,
         kernel: K,
-        index: usize,
         outputs: Range<usize>,
-        accumulators: [Vector<K>; NR_VECTORS],
+        pixels: impl Iterator<Item = (usize, &'t [Vector<K>; NR_VECTORS])> + Clone,
     ) {
-        for (n, mut value) in accumulators.into_iter().enumerate() {
-            let output = outputs.start + n * K::LANES;
-            if output >= outputs.end {
-                return;
-            }
-            let out = &mut self.values[index + output / GROUP * self.plane_len + output % GROUP..];
-            if self.accumulate {
-                value = kernel.add(value, kernel.load(out));
-            }
-            if self.last {
-                value = kernel.add(value, kernel.load(&self.epilogue.bias[output..]));
-                if self.epilogue.activation == Activation::Relu {
-                    value = kernel.relu(value);
+        let (accumulate, last) = (self.accumulate, self.last);
+        let relu = self.epilogue.activation == Activation::Relu;
+        for (n, output) in outputs.step_by(K::LANES).take(NR_VECTORS).enumerate() {
+            let bias = kernel.load(&self.epilogue.bias[output..]);
+            let values = &mut self.values[output / GROUP * self.plane_len + output % GROUP..];
+            for (index, accumulators) in pixels.clone() {
+                let out = &mut values[index..];
+                let mut value = accumulators[n];
+                if accumulate {
+                    value = kernel.add(value, kernel.load(out));
                 }
+                if last {
+                    value = kernel.add(value, bias);
+                    if relu {
+                        value = kernel.relu(value);
+                    }
+                }
+                kernel.store(value, out);
             }
-            kernel.store(value, out);
         }
     }
 }

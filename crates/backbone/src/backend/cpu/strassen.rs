@@ -297,9 +297,6 @@ fn store<K: Microkernel>(
     outputs: Range<usize>,
     tile: Tile<K>,
 ) {
-    for (indices, accumulators) in pairs.iter().zip(tile) {
-        if let Some(index) = indices[half] {
-            target.store(kernel, index, outputs.clone(), accumulators);
-        }
-    }
+    let pixels = pairs.iter().zip(&tile);
+    target.store(kernel, outputs, pixels.filter_map(|(indices, accumulators)| Some((indices[half]?, accumulators))));
 }

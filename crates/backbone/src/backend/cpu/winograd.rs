@@ -100,14 +100,13 @@ impl Winograd {
                         let first_block = panel_number * MR;
                         for block in first_block..blocks.min(first_block + MR) {
                             let results = transform_products(kernel, &products, block - first_block);
-                            for (n, result) in results.into_iter().enumerate() {
+                            let pixels = results.iter().enumerate().filter_map(|(n, result)| {
                                 let (row, column) = (top + n / 2, 2 * block + n % 2);
                                 // If the side is odd, the last blocks have outputs outside the picture.
-                                if row < side && column < side {
-                                    let index = picture_start + (row * side + column) * GROUP;
-                                    target.store(kernel, index, outputs.clone(), result);
-                                }
-                            }
+                                let inside = row < side && column < side;
+                                inside.then(|| (picture_start + (row * side + column) * GROUP, result))
+                            });
+                            target.store(kernel, outputs.clone(), pixels);
                         }
                     }
                 }
