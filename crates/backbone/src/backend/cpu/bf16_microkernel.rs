@@ -4,7 +4,8 @@
 //! numbers of two inputs at a time, so the weights of a pair of inputs lie beside each other: (inputs / 2, outputs, 2).
 
 use std::arch::x86_64::{
-    __m256bh, __m512, __m512bh, _mm512_cvtneps_pbh, _mm512_cvtpbh_ps, _mm512_dpbf16_ps, _mm512_set1_epi32,
+    __m256bh, __m256i, __m512, __m512bh, _mm256_mask_storeu_epi16, _mm512_cvtneps_pbh, _mm512_cvtpbh_ps,
+    _mm512_dpbf16_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32,
 };
 use std::mem::transmute;
 
@@ -66,6 +67,19 @@ impl Bf16 {
         unsafe { transmute::<__m512, Vector<Self>>(_mm512_cvtpbh_ps(transmute::<[u16; LANES], __m256bh>(elements))) }
     }
 
+    /// Rounds fewer values than a vector has; both slices have the same length.
+    #[inline(always)]
+    fn pack_few(self, values: &[f32], out: &mut [u16]) {
+        assert!(values.len() == out.len() && out.len() < LANES, "fewer values than a vector has");
+        let mask = (1 << out.len()) - 1;
+        // SAFETY: as in `round`; the mask has a bit for each value, and no others are read or written.
+        unsafe {
+            let values = transmute::<__m512, Vector<Self>>(_mm512_maskz_loadu_ps(mask, values.as_ptr()));
+            let rounded = transmute::<[u16; LANES], __m256i>(self.round(values));
+            _mm256_mask_storeu_epi16(out.as_mut_ptr().cast(), mask, rounded);
+        }
+    }
+
     /// `sums` plus the products of a pair of inputs of one pixel with the weights to a vector of outputs.
     #[inline(always)]
     fn multiply_pair(self, sums: Vector<Self>, pair: [u16; PAIR], weights: [u16; PAIR * LANES]) -> Vector<Self> {
@@ -123,9 +137,7 @@ impl Microkernel for Bf16 {
         for (values, out) in vectors.iter().zip(out_vectors) {
             *out = self.round(cast(*values));
         }
-        for (&value, out) in rest.iter().zip(out_rest) {
-            *out = Self::element(value);
-        }
+        self.pack_few(rest, out_rest);
     }
 
     #[inline(always)]

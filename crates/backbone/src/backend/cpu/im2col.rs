@@ -28,26 +28,34 @@ impl PackPixels for Im2col<'_> {
     ) {
         let &Self { x, kernel_size, stride } = self;
         let output_side = output_side(x.side, kernel_size, stride);
+        let values: &[f32] = &x.values;
+        // Where the window of each pixel starts in the first group.
+        let mut window_starts = Vec::with_capacity(pixels.len());
+        for pixel in pixels {
+            let (top, left) = (pixel / output_side * stride, pixel % output_side * stride);
+            window_starts.push(x.index(picture, 0, top * x.side + left));
+        }
         // The pixels of one row of a window are contiguous in each group of channels.
         let run = kernel_size * group_width(x.channels);
-        let values: &[f32] = &x.values;
-        for (pixel, packed) in pixels.zip(panel) {
-            let packed = packed.as_mut();
-            // The pixel's window.
-            let (top, left) = (pixel / output_side * stride, pixel % output_side * stride);
-            let mut start = 0;
-            for row in top..top + kernel_size {
-                for group in 0..x.groups() {
-                    let wanted = inputs.start.max(start)..inputs.end.min(start + run);
-                    if !wanted.is_empty() {
-                        let first = x.index(picture, group, row * x.side + left) + wanted.start - start;
-                        let out = &mut packed[wanted.start - inputs.start..wanted.end - inputs.start];
-                        kernel.pack_slice(&values[first..first + wanted.len()], out);
+        let mut run_start = 0;
+        for row in 0..kernel_size {
+            for group in 0..x.groups() {
+                let wanted = inputs.start.max(run_start)..inputs.end.min(run_start + run);
+                if !wanted.is_empty() {
+                    let offset = x.index(0, group, row * x.side) + wanted.start - run_start;
+                    let packed_inputs = wanted.start - inputs.start..wanted.end - inputs.start;
+                    for (&window_start, packed) in window_starts.iter().zip(&mut *panel) {
+                        let first = window_start + offset;
+                        let run = &values[first..first + wanted.len()];
+                        kernel.pack_slice(run, &mut packed.as_mut()[packed_inputs.clone()]);
                     }
-                    start += run;
                 }
+                run_start += run;
             }
-            packed[inputs.len()..inputs.len().next_multiple_of(K::UNROLL)].fill(K::element(0.0));
+        }
+        let padding = inputs.len()..inputs.len().next_multiple_of(K::UNROLL);
+        for packed in &mut panel[..window_starts.len()] {
+            packed.as_mut()[padding.clone()].fill(K::element(0.0));
         }
     }
 }
