@@ -13,7 +13,7 @@ use bytemuck::cast;
 use pulp::NullaryFnOnce;
 use pulp::x86::V4;
 
-use super::microkernel::{MR, Microkernel, NR_VECTORS, Task, Tile, Vector};
+use super::microkernel::{MR, Microkernel, Task, Tile, Vector};
 use crate::processor::Avx512Bf16;
 
 /// bf16 numbers: the upper halves of f32 numbers.
@@ -116,8 +116,8 @@ impl Microkernel for Bf16 {
     }
 
     #[inline(always)]
-    fn strip_index(input: usize, output: usize) -> usize {
-        (input / PAIR * Self::NR + output) * PAIR + input % PAIR
+    fn strip_index(input: usize, output: usize, outputs: usize) -> usize {
+        (input / PAIR * outputs + output) * PAIR + input % PAIR
     }
 
     #[inline(always)]
@@ -141,9 +141,14 @@ impl Microkernel for Bf16 {
     }
 
     #[inline(always)]
-    fn multiply<R: AsRef<[u16]>>(self, initial: &Tile<Self>, pixels: &[R; MR], strip: &[u16]) -> Tile<Self> {
+    fn multiply<R: AsRef<[u16]>, const VECTORS: usize>(
+        self,
+        initial: &Tile<Self, VECTORS>,
+        pixels: &[R; MR],
+        strip: &[u16],
+    ) -> Tile<Self, VECTORS> {
         let mut tile = *initial;
-        let weights = strip.as_chunks::<{ PAIR * LANES }>().0.as_chunks::<NR_VECTORS>().0;
+        let weights = strip.as_chunks::<{ PAIR * LANES }>().0.as_chunks::<VECTORS>().0;
         let weights = weights.as_chunks::<UNROLL_PAIRS>().0;
         // As many iterations of each pixel: the compiler then omits all bounds checks.
         let pixels = pixels.each_ref().map(|pixel| {

@@ -5,7 +5,7 @@ use bytemuck::cast_slice;
 use super::buffers::{Buffer, Buffers};
 use super::epilogue::Output;
 use super::feature_maps::GROUP;
-use super::microkernel::{MR, Microkernel, PanelRow};
+use super::microkernel::{MR, Microkernel, PanelRow, Tile};
 use super::pack::PackPixels;
 use super::weight_matrix::{WeightMatrix, blocks};
 
@@ -31,7 +31,7 @@ impl Direct {
                 for input in 0..block.len() {
                     for output in 0..K::NR {
                         let weight = weights.at(block.start + input, first_output + output);
-                        strip[K::strip_index(input, output)] = K::element(weight);
+                        strip[K::strip_index(input, output, K::NR)] = K::element(weight);
                     }
                 }
                 elements.append(&mut strip);
@@ -76,7 +76,7 @@ impl Direct {
                     let (strip, rest) = packed.split_at(strip_len);
                     packed = rest;
                     for (rows, indices) in panel.as_chunks::<MR>().0.iter().zip(indices.chunks(MR)) {
-                        let tile = kernel.multiply(&kernel.zeros(), rows, strip);
+                        let tile: Tile<K> = kernel.multiply(&kernel.zeros(), rows, strip);
                         target.store(kernel, first_output..padded_outputs, indices.iter().copied().zip(&tile));
                     }
                 }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::feature_maps::{FeatureMaps, GROUP};
-use super::microkernel::{Microkernel, NR_VECTORS, Vector};
+use super::microkernel::{Microkernel, Vector};
 use crate::backend::interface::Activation;
 
 /// A layer's bias and activation.
@@ -70,15 +70,15 @@ impl Target<'_> {
     /// Stores the accumulators of some pixels, of the outputs from `outputs.start` to `outputs.end`; those beyond the end
     /// are padding. Each pixel comes with the index of its first group ([`FeatureMaps::index`]).
     #[inline(always)]
-    pub(super) fn store<'t, K: Microkernel>(
+    pub(super) fn store<'t, K: Microkernel, const VECTORS: usize>(
         &mut self,
         kernel: K,
         outputs: Range<usize>,
-        pixels: impl Iterator<Item = (usize, &'t [Vector<K>; NR_VECTORS])> + Clone,
+        pixels: impl Iterator<Item = (usize, &'t [Vector<K>; VECTORS])> + Clone,
     ) {
         let (accumulate, last) = (self.accumulate, self.last);
         let relu = self.epilogue.activation == Activation::Relu;
-        for (n, output) in outputs.step_by(K::LANES).take(NR_VECTORS).enumerate() {
+        for (n, output) in outputs.step_by(K::LANES).take(VECTORS).enumerate() {
             let bias = kernel.load(&self.epilogue.bias[output..]);
             let values = &mut self.values[output / GROUP * self.plane_len + output % GROUP..];
             for (index, accumulators) in pixels.clone() {

@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::microkernel::{MR, Microkernel, NR_VECTORS, Task, Tile, Vector};
+use super::microkernel::{MR, Microkernel, Task, Tile, Vector};
 use crate::processor::SimdLevel;
 
 /// Inputs per iteration of the loop.
@@ -50,8 +50,8 @@ impl<S: Simd> Microkernel for F32<S> {
     }
 
     #[inline(always)]
-    fn strip_index(input: usize, output: usize) -> usize {
-        input * Self::NR + output
+    fn strip_index(input: usize, output: usize, outputs: usize) -> usize {
+        input * outputs + output
     }
 
     #[inline(always)]
@@ -70,9 +70,14 @@ impl<S: Simd> Microkernel for F32<S> {
     }
 
     #[inline(always)]
-    fn multiply<R: AsRef<[f32]>>(self, initial: &Tile<Self>, pixels: &[R; MR], strip: &[f32]) -> Tile<Self> {
+    fn multiply<R: AsRef<[f32]>, const VECTORS: usize>(
+        self,
+        initial: &Tile<Self, VECTORS>,
+        pixels: &[R; MR],
+        strip: &[f32],
+    ) -> Tile<Self, VECTORS> {
         let mut tile = *initial;
-        let weights = S::as_simd_f32s(strip).0.as_chunks::<NR_VECTORS>().0.as_chunks::<UNROLL>().0;
+        let weights = S::as_simd_f32s(strip).0.as_chunks::<VECTORS>().0.as_chunks::<UNROLL>().0;
         // As many iterations of each pixel: the compiler then omits all bounds checks.
         let pixels = pixels.each_ref().map(|pixel| &pixel.as_ref().as_chunks::<UNROLL>().0[..weights.len()]);
         for (iteration, weights) in weights.iter().enumerate() {

@@ -34,8 +34,9 @@ pub(super) type PanelRow<K> = <K as Microkernel>::PanelRow;
 /// A vector of f32 values.
 pub(super) type Vector<K> = <<K as Microkernel>::Simd as Simd>::f32s;
 
-/// Accumulators of [`MR`] pixels and [`Microkernel::NR`] outputs.
-pub(super) type Tile<K> = [[Vector<K>; NR_VECTORS]; MR];
+/// Accumulators of [`MR`] pixels and `VECTORS` vectors of outputs: [`Microkernel::NR`] outputs, or fewer where a layer has
+/// no more.
+pub(super) type Tile<K, const VECTORS: usize = NR_VECTORS> = [[Vector<K>; VECTORS]; MR];
 
 /// How numbers are packed and multiplied. Accumulators and feature maps are f32 in all formats.
 pub(super) trait Microkernel: Copy {
@@ -71,8 +72,8 @@ pub(super) trait Microkernel: Copy {
     /// Rounds a value to an element.
     fn element(value: f32) -> Self::Element;
 
-    /// Index in a strip of the weight from `input` to `output`.
-    fn strip_index(input: usize, output: usize) -> usize;
+    /// Index of the weight from `input` to `output` in a strip of `outputs` outputs.
+    fn strip_index(input: usize, output: usize, outputs: usize) -> usize;
 
     /// Rounds a vector of values to elements and writes them to the front of `out`.
     fn pack(self, values: Vector<Self>, out: &mut [Self::Element]);
@@ -85,12 +86,12 @@ pub(super) trait Microkernel: Copy {
 
     /// `initial` plus pixels times strip. Products are added input by input, so the bits do not depend on the vector
     /// length.
-    fn multiply<R: AsRef<[Self::Element]>>(
+    fn multiply<R: AsRef<[Self::Element]>, const VECTORS: usize>(
         self,
-        initial: &Tile<Self>,
+        initial: &Tile<Self, VECTORS>,
         pixels: &[R; MR],
         strip: &[Self::Element],
-    ) -> Tile<Self>;
+    ) -> Tile<Self, VECTORS>;
 
     /// A vector of one value.
     #[inline(always)]
@@ -106,8 +107,8 @@ pub(super) trait Microkernel: Copy {
 
     /// A tile of zeros.
     #[inline(always)]
-    fn zeros(self) -> Tile<Self> {
-        [[self.zero(); NR_VECTORS]; MR]
+    fn zeros<const VECTORS: usize>(self) -> Tile<Self, VECTORS> {
+        [[self.zero(); VECTORS]; MR]
     }
 
     /// Loads a vector from the front of `values`.

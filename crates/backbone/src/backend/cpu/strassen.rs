@@ -28,7 +28,7 @@ use rayon::prelude::*;
 use super::buffers::{Buffer, Buffers};
 use super::epilogue::{Output, Target};
 use super::feature_maps::GROUP;
-use super::microkernel::{MR, Microkernel, PanelRow, Tile};
+use super::microkernel::{MR, Microkernel, NR_VECTORS, PanelRow, Tile};
 use super::pack::PackPixels;
 use super::weight_matrix::{WeightMatrix, blocks};
 
@@ -72,7 +72,7 @@ const TILES: usize = 28;
 type Panels<K> = [[PanelRow<K>; MC]; SUB_PRODUCTS.len()];
 
 /// Tiles that later products add to, `[u, u3]`: `u` holds A11 B11, then U2, then U4.
-type Partial<K> = [Tile<K>; 2];
+type Partial<K, const VECTORS: usize = NR_VECTORS> = [Tile<K, VECTORS>; 2];
 
 /// Where the output has the first group of channels of each pixel of a pair (`FeatureMaps::index`). A picture's second
 /// half may have one pixel less.
@@ -90,26 +90,28 @@ impl Strassen {
         // half.
         let half_inputs = inputs.div_ceil(2).next_multiple_of(GROUP);
         let half_outputs = weights.outputs.div_ceil(2).next_multiple_of(GROUP);
-        let strips = half_outputs.div_ceil(K::NR);
-        let elements = SUB_PRODUCTS.len() * half_inputs * strips * K::NR;
+        let elements = SUB_PRODUCTS.len() * half_inputs * half_outputs;
         let mut packed = Buffers::default().take::<u8>(elements * size_of::<K::Element>());
         let mut unfilled: &mut [K::Element] = cast_slice_mut(&mut packed);
         for block in blocks::<K>(half_inputs) {
-            let strip_len = block.len() * K::NR;
-            let (strips_of_block, rest) = unfilled.split_at_mut(SUB_PRODUCTS.len() * strips * strip_len);
+            let of_product = block.len() * half_outputs;
+            let (packed_block, rest) = unfilled.split_at_mut(SUB_PRODUCTS.len() * of_product);
             unfilled = rest;
-            strips_of_block.par_chunks_exact_mut(strip_len).enumerate().for_each(|(n, strip)| {
-                let (product, first_output) = (SUB_PRODUCTS[n / strips], n % strips * K::NR);
-                for input in block.clone() {
-                    // The last strip may have fewer outputs than it has room for.
-                    for output in first_output..half_outputs.min(first_output + K::NR) {
-                        let factor = product.right_factor([
-                            weights.at(input, output),
-                            weights.at(input, half_outputs + output),
-                            weights.at(half_inputs + input, output),
-                            weights.at(half_inputs + input, half_outputs + output),
-                        ]);
-                        strip[K::strip_index(input - block.start, output - first_output)] = K::element(factor);
+            packed_block.par_chunks_exact_mut(of_product).zip(SUB_PRODUCTS).for_each(|(packed_product, product)| {
+                for (n, strip) in packed_product.chunks_mut(block.len() * K::NR).enumerate() {
+                    // The last strip may have fewer outputs.
+                    let outputs = n * K::NR..half_outputs.min((n + 1) * K::NR);
+                    for input in block.clone() {
+                        for output in outputs.clone() {
+                            let factor = product.right_factor([
+                                weights.at(input, output),
+                                weights.at(input, half_outputs + output),
+                                weights.at(half_inputs + input, output),
+                                weights.at(half_inputs + input, half_outputs + output),
+                            ]);
+                            let index = K::strip_index(input - block.start, output - outputs.start, outputs.len());
+                            strip[index] = K::element(factor);
+                        }
                     }
                 }
             });
@@ -214,45 +216,73 @@ impl Strassen {
         indices: &[PairIndex],
         mut target: Target<'_>,
     ) {
-        let strips = self.half_outputs.div_ceil(K::NR);
-        let strip_len = block.len() * K::NR;
         let packed: &[K::Element] = cast_slice(&self.packed);
-        let mut packed = &packed[SUB_PRODUCTS.len() * strips * block.start * K::NR..];
+        let packed = &packed[SUB_PRODUCTS.len() * self.half_outputs * block.start..];
+        let of_product = block.len() * self.half_outputs;
         // A strip stays in the first-level cache while all pixels of the band pass, and a panel in the second-level
         // cache while all strips of a product do.
-        for (product, panel) in SUB_PRODUCTS.into_iter().zip(panels) {
+        for ((product, panel), packed) in SUB_PRODUCTS.into_iter().zip(panels).zip(packed.chunks_exact(of_product)) {
             let pixel_tiles = panel.as_chunks::<MR>().0;
-            for strip_number in 0..strips {
-                let (strip, rest) = packed.split_at(strip_len);
-                packed = rest;
-                let first_outputs = strip_number * K::NR..self.half_outputs;
-                let second_outputs = self.half_outputs + first_outputs.start..target.padded_outputs();
-                let partials_of_strip = &mut partials[strip_number * TILES..][..TILES];
-                for (tile_number, pairs) in indices.chunks(MR).enumerate() {
-                    let [u, u3] = &mut partials_of_strip[tile_number];
-                    let initial = match product {
-                        SubProduct::A11B11 | SubProduct::S1T1 => &kernel.zeros(),
-                        SubProduct::A12B21 | SubProduct::S2T2 | SubProduct::S3T3 | SubProduct::S4B22 => &*u,
-                        SubProduct::A22T4 => &*u3,
-                    };
-                    let tile = kernel.multiply(initial, &pixel_tiles[tile_number], strip);
-                    match product {
-                        SubProduct::A11B11 | SubProduct::S2T2 => *u = tile,
-                        SubProduct::S3T3 => *u3 = tile,
-                        // C11
-                        SubProduct::A12B21 => store(kernel, &mut target, pairs, FIRST, first_outputs.clone(), tile),
-                        // C21
-                        SubProduct::A22T4 => store(kernel, &mut target, pairs, SECOND, first_outputs.clone(), tile),
-                        // U4 = U2 + S1 T1 is kept for C12; C22 = U3 + S1 T1 is stored.
-                        SubProduct::S1T1 => {
-                            *u = add_tiles(kernel, u, &tile);
-                            let c22 = add_tiles(kernel, u3, &tile);
-                            store(kernel, &mut target, pairs, SECOND, second_outputs.clone(), c22);
-                        }
-                        // C12
-                        SubProduct::S4B22 => store(kernel, &mut target, pairs, FIRST, second_outputs.clone(), tile),
-                    }
+            for (n, strip) in packed.chunks(block.len() * K::NR).enumerate() {
+                let outputs = n * K::NR..self.half_outputs;
+                let partials = &mut partials[n * TILES..][..TILES];
+                let strip = Strip { product, outputs, weights: strip };
+                // The last strip may have fewer vectors of outputs.
+                if strip.outputs.len() > K::LANES {
+                    strip.multiply::<K, NR_VECTORS>(kernel, pixel_tiles, partials, indices, &mut target);
+                } else {
+                    strip.multiply::<K, 1>(kernel, pixel_tiles, cast_slice_mut(partials), indices, &mut target);
                 }
+            }
+        }
+    }
+}
+
+/// Some outputs of a product.
+struct Strip<'a, E> {
+    product: SubProduct,
+    /// From the strip's first output to the end of the half.
+    outputs: Range<usize>,
+    /// The right factor.
+    weights: &'a [E],
+}
+
+impl<E> Strip<'_, E> {
+    /// Multiplies a panel by the strip, tile by tile, and adds the products up to the output.
+    #[inline(always)]
+    fn multiply<K: Microkernel<Element = E>, const VECTORS: usize>(
+        &self,
+        kernel: K,
+        panel: &[[PanelRow<K>; MR]],
+        partials: &mut [Partial<K, VECTORS>],
+        indices: &[PairIndex],
+        target: &mut Target<'_>,
+    ) {
+        let first_outputs = self.outputs.clone();
+        let half_outputs = self.outputs.end;
+        let second_outputs = half_outputs + first_outputs.start..target.padded_outputs();
+        for ((pairs, pixels), [u, u3]) in indices.chunks(MR).zip(panel).zip(partials) {
+            let initial = match self.product {
+                SubProduct::A11B11 | SubProduct::S1T1 => &kernel.zeros(),
+                SubProduct::A12B21 | SubProduct::S2T2 | SubProduct::S3T3 | SubProduct::S4B22 => &*u,
+                SubProduct::A22T4 => &*u3,
+            };
+            let tile = kernel.multiply(initial, pixels, self.weights);
+            match self.product {
+                SubProduct::A11B11 | SubProduct::S2T2 => *u = tile,
+                SubProduct::S3T3 => *u3 = tile,
+                // C11
+                SubProduct::A12B21 => store(kernel, target, pairs, FIRST, first_outputs.clone(), &tile),
+                // C21
+                SubProduct::A22T4 => store(kernel, target, pairs, SECOND, first_outputs.clone(), &tile),
+                // U4 = U2 + S1 T1 is kept for C12; C22 = U3 + S1 T1 is stored.
+                SubProduct::S1T1 => {
+                    *u = add_tiles(kernel, u, &tile);
+                    let c22 = add_tiles(kernel, u3, &tile);
+                    store(kernel, target, pairs, SECOND, second_outputs.clone(), &c22);
+                }
+                // C12
+                SubProduct::S4B22 => store(kernel, target, pairs, FIRST, second_outputs.clone(), &tile),
             }
         }
     }
@@ -277,7 +307,11 @@ impl SubProduct {
 
 /// The sum of two tiles.
 #[inline(always)]
-fn add_tiles<K: Microkernel>(kernel: K, a: &Tile<K>, b: &Tile<K>) -> Tile<K> {
+fn add_tiles<K: Microkernel, const VECTORS: usize>(
+    kernel: K,
+    a: &Tile<K, VECTORS>,
+    b: &Tile<K, VECTORS>,
+) -> Tile<K, VECTORS> {
     let mut sum = *a;
     for (sums, values) in sum.iter_mut().zip(b) {
         for (sum, &value) in sums.iter_mut().zip(values) {
@@ -289,14 +323,14 @@ fn add_tiles<K: Microkernel>(kernel: K, a: &Tile<K>, b: &Tile<K>) -> Tile<K> {
 
 /// Stores a tile for the first or the second pixels of some pairs.
 #[inline(always)]
-fn store<K: Microkernel>(
+fn store<K: Microkernel, const VECTORS: usize>(
     kernel: K,
     target: &mut Target<'_>,
     pairs: &[PairIndex],
     half: usize,
     outputs: Range<usize>,
-    tile: Tile<K>,
+    tile: &Tile<K, VECTORS>,
 ) {
-    let pixels = pairs.iter().zip(&tile);
+    let pixels = pairs.iter().zip(tile);
     target.store(kernel, outputs, pixels.filter_map(|(indices, accumulators)| Some((indices[half]?, accumulators))));
 }

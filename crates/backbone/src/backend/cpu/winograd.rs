@@ -64,7 +64,7 @@ impl Winograd {
                 for output in first_output..weights.outputs.min(first_output + K::NR) {
                     let transformed = transform_weights(weights, input, output);
                     for (position, strip) in strips.chunks_exact_mut(strip_len).enumerate() {
-                        strip[K::strip_index(input, output - first_output)] = K::element(transformed[position]);
+                        strip[K::strip_index(input, output - first_output, K::NR)] = K::element(transformed[position]);
                     }
                 }
             }
