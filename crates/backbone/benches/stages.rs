@@ -44,7 +44,8 @@ fn decode_and_resize_18_photos(bencher: Bencher<'_, '_>, interpolation: Interpol
 }
 
 fn network(batch: usize, precision: Precision) -> Xception {
-    let engine = Compute::cpu().engine(precision).expect("a precision that this processor has");
+    let engine = Compute::cpu();
+    let engine = engine.engine(engine.resolve(precision)).expect("a precision that this processor has");
     Xception::new(&weights(), 150, batch, engine).expect("a network")
 }
 

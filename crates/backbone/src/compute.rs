@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 
-use crate::processor::{Instructions, SimdLevel};
+use crate::processor::{self, Instructions, SimdLevel};
 
 /// The number format that the network computes in. The sums of a convolution are always kept in f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,22 +13,26 @@ pub enum Precision {
     /// 32-bit floats, as in Keras.
     #[default]
     F32,
-    /// bfloat16, for CPUs and GPUs that have it (NVIDIA's since Ampere): nearly twice as fast. Features are about 2 %
-    /// off (relative L2), heads as accurate.
+    /// bfloat16 as libtorch computes it, for CPUs and GPUs that have it (NVIDIA's since Ampere): nearly twice as fast.
+    /// Features are about 2 % off (relative L2), heads as accurate.
     Bf16,
+    /// bfloat16 as our own kernels compute it, for CPUs with avx512_bf16: they round only what is multiplied, so
+    /// features are nearer to those in f32, and differ from libtorch's.
+    OwnBf16,
     /// Half precision, for GPUs: features are about 0.3 % off (relative L2).
     F16,
 }
 
 impl Precision {
     /// All precisions.
-    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
+    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::OwnBf16, Self::F16];
 
-    /// Its name in a fingerprint and on the command line.
+    /// Its name in a fingerprint.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::OwnBf16 => "bf16, own kernels",
             Self::F16 => "f16",
         }
     }
@@ -38,7 +42,7 @@ impl Precision {
     pub fn tolerance(self) -> f64 {
         match self {
             Self::F32 => 1e-5,
-            Self::Bf16 => 3e-2,
+            Self::Bf16 | Self::OwnBf16 => 3e-2,
             Self::F16 => 1e-2,
         }
     }
@@ -64,7 +68,7 @@ impl FromStr for Precision {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        let unknown = || UnknownName { expected: "f32, bf16 or f16", found: name.to_owned() };
+        let unknown = || UnknownName { expected: "f32, bf16, bf16 with own kernels, or f16", found: name.to_owned() };
         Self::ALL.into_iter().find(|precision| precision.name() == name).ok_or_else(unknown)
     }
 }
@@ -117,7 +121,7 @@ pub enum Kernels {
     /// Our own where they are faster, else libtorch's.
     #[default]
     Auto,
-    /// Our own: f32 on the CPU.
+    /// Our own: f32 and bf16 on the CPU.
     Own,
     /// libtorch's: on the CPU those of oneDNN.
     Libtorch,
@@ -193,7 +197,7 @@ pub enum Engine {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComputeError {
     /// A GPU, bf16, f16 or libtorch's kernels were asked for, and this build has no libtorch.
-    #[error("{wanted} needs libtorch, and this build has none: it has only icebox's own kernels, for f32 on the CPU")]
+    #[error("{wanted} needs libtorch, and this build has none: it has only icebox's own kernels, for f32 and bf16 on the CPU")]
     NoLibtorch {
         /// What was asked for.
         wanted: String,
@@ -206,11 +210,21 @@ pub enum ComputeError {
         /// How many GPUs there are.
         available: usize,
     },
-    /// Our own kernels for anything but f32 on the CPU.
-    #[error("icebox's own kernels compute f32 on the CPU; {precision} on {device} needs libtorch's")]
-    OwnKernelsOnlyF32Cpu {
+    /// A precision or device that only libtorch's kernels have.
+    #[error("{precision} on {device} is computed by libtorch's kernels, not by icebox's own")]
+    OnlyLibtorch {
         /// The precision that was asked for.
         precision: Precision,
+        /// The device.
+        device: Device,
+    },
+    /// A precision that only our own kernels have, and only on the CPU.
+    #[error("rows in {precision:?} are computed by icebox's own kernels on the CPU, not by {kernels} on {device}", precision = .precision.name())]
+    OnlyOwnKernels {
+        /// The precision that was asked for.
+        precision: Precision,
+        /// The kernels.
+        kernels: &'static str,
         /// The device.
         device: Device,
     },
@@ -242,6 +256,20 @@ impl Compute {
         Self { device: Device::Cpu, kernels: Kernels::Auto, batch_size: BatchSize::Auto, threads }
     }
 
+    /// The precision to compute rows in for a user who asks for `precision`. Of bf16 there are two: our own kernels' where
+    /// they are chosen or faster, else libtorch's.
+    pub fn resolve(self, precision: Precision) -> Precision {
+        let own = match self.kernels {
+            Kernels::Own => true,
+            Kernels::Auto => Instructions::bf16().is_some() && (cfg!(not(feature = "libtorch")) || !processor::has_amx()),
+            Kernels::Libtorch => false,
+        };
+        match (precision, self.device) {
+            (Precision::Bf16, Device::Cpu) if own => Precision::OwnBf16,
+            _ => precision,
+        }
+    }
+
     /// Checks that this machine and build can compute the precision on the device with the kernels.
     ///
     /// # Errors
@@ -263,14 +291,20 @@ impl Compute {
     /// # Errors
     /// When this machine or build cannot compute them.
     pub fn engine(self, precision: Precision) -> Result<Engine, ComputeError> {
-        let own_kernels_can = (self.device, precision) == (Device::Cpu, Precision::F32);
-        match self.kernels {
-            Kernels::Own if !own_kernels_can => {
-                Err(ComputeError::OwnKernelsOnlyF32Cpu { precision, device: self.device })
+        let Self { device, kernels, .. } = self;
+        match (precision, device, kernels) {
+            (Precision::OwnBf16, Device::Cpu, Kernels::Auto | Kernels::Own) => {
+                Instructions::bf16().map(Engine::Own).ok_or(ComputeError::NoBf16)
             }
-            Kernels::Own => Ok(Engine::Own(Instructions::best_f32())),
-            Kernels::Auto if own_kernels_can && prefer_own_kernels() => Ok(Engine::Own(Instructions::best_f32())),
-            Kernels::Auto | Kernels::Libtorch => self.libtorch(precision),
+            (Precision::OwnBf16, ..) => {
+                Err(ComputeError::OnlyOwnKernels { precision, kernels: kernels.name(), device })
+            }
+            (Precision::F32, Device::Cpu, Kernels::Own) => Ok(Engine::Own(Instructions::best_f32())),
+            (Precision::F32, Device::Cpu, Kernels::Auto) if prefer_own_f32() => {
+                Ok(Engine::Own(Instructions::best_f32()))
+            }
+            (_, _, Kernels::Own) => Err(ComputeError::OnlyLibtorch { precision, device }),
+            _ => self.libtorch(precision),
         }
     }
 
@@ -280,7 +314,7 @@ impl Compute {
             (device @ Device::Cuda(number), _) if number >= gpus() => {
                 Err(ComputeError::NoGpu { device, available: gpus() })
             }
-            (Device::Cpu, Precision::Bf16) if !crate::processor::has_bf16() => Err(ComputeError::NoBf16),
+            (Device::Cpu, Precision::Bf16) if !processor::has_bf16() => Err(ComputeError::NoBf16),
             (Device::Cpu, Precision::F16) => Err(ComputeError::NoF16),
             (device, precision) => Ok(Engine::Libtorch(device, precision)),
         }
@@ -297,9 +331,9 @@ impl Compute {
     }
 }
 
-/// Whether our own kernels are preferred: they are faster than libtorch's on CPUs with vectors of 8 values or more. A
+/// Whether our own kernels are preferred for f32: they are faster than libtorch's on CPUs with vectors of 8 values or more. A
 /// build without libtorch has no other kernels.
-fn prefer_own_kernels() -> bool {
+fn prefer_own_f32() -> bool {
     cfg!(not(feature = "libtorch")) || SimdLevel::best().lanes() >= 8
 }
 

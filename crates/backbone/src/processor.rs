@@ -158,6 +158,15 @@ pub fn has_bf16() -> bool {
     return false;
 }
 
+/// Whether the CPU multiplies whole tiles of bfloat16 (AMX), which oneDNN uses.
+pub fn has_amx() -> bool {
+    // AMX-BF16 is bit 22 of EDX in CPUID's leaf 7.
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::x86_64::__cpuid_count(7, 0).edx >> 22 & 1 == 1;
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 /// Names of this CPU's instruction sets that make the network faster.
 pub fn instruction_sets() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]

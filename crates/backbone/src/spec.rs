@@ -110,7 +110,9 @@ impl EmbedSpec {
             Some(precision) => (precision, Device::Cuda(0)),
             None => (fingerprint.precision.as_str(), Device::Cpu),
         };
-        let precision = precision.parse().unwrap_or(Self::default().precision);
+        // Our own kernels do not run on a GPU.
+        let exists = |precision: &Precision| device == Device::Cpu || *precision != Precision::OwnBf16;
+        let precision = precision.parse().ok().filter(exists).unwrap_or(Self::default().precision);
         let orientation = if fingerprint.color == UPRIGHT_COLOR { Orientation::Exif } else { Orientation::Stored };
         let fast_decode = fingerprint.decoder == FAST_DECODER;
         let spec = Self { side: fingerprint.size, interpolation, orientation, fast_decode, precision };
@@ -146,7 +148,8 @@ mod tests {
             for precision in Precision::ALL {
                 for fast_decode in [false, true] {
                     for orientation in Orientation::ALL {
-                        for device in [Device::Cpu, Device::Cuda(0)] {
+                        let on_gpu = (precision != Precision::OwnBf16).then_some(Device::Cuda(0));
+                        for device in [Device::Cpu].into_iter().chain(on_gpu) {
                             let spec = EmbedSpec { side: 299, interpolation, orientation, fast_decode, precision };
                             let fingerprint = spec.fingerprint(weights, device);
                             assert_eq!(EmbedSpec::from_fingerprint(&fingerprint), Ok((spec, device)));

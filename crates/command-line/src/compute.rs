@@ -19,7 +19,7 @@ pub struct DeviceArg {
 /// The option for the kernels.
 #[derive(Debug, Args)]
 pub struct KernelsArg {
-    /// Kernels that run the network: auto (the faster ones), own (icebox's, f32 on the CPU), libtorch; features differ by
+    /// Kernels that run the network: auto (the faster ones), own (icebox's, on the CPU), libtorch; features differ by
     /// rounding
     #[arg(long, default_value = "auto", value_parser = choice(&Kernels::ALL, Kernels::name))]
     pub kernels: Kernels,

@@ -22,7 +22,7 @@ pub fn compute_hint(error: &ComputeError) -> String {
             "set LIBTORCH to a CUDA build and compile again, or use --device cpu"
         }
         ComputeError::NoGpu { .. } => "choose another --device",
-        ComputeError::OwnKernelsOnlyF32Cpu { .. } => "use --kernels auto",
+        ComputeError::OnlyLibtorch { .. } | ComputeError::OnlyOwnKernels { .. } => "use --kernels auto",
         ComputeError::NoBf16 | ComputeError::NoF16 => "use --precision f32",
     };
     format!("; {hint}")

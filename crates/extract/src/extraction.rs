@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use backbone::pixels::{Limit, Limits};
 use backbone::xception::COLUMNS;
 use backbone::{
-    Compute, ComputeError, EmbedSpec, Embedder, EmbedderError, NetworkError, Photo, PhotoError, Precision, Times,
-    Weights, find_broken,
+    Compute, ComputeError, Device, EmbedSpec, Embedder, EmbedderError, Kernels, NetworkError, Photo, PhotoError,
+    Precision, Times, Weights, find_broken,
 };
 use feature_cache::{
     CacheContents, CacheError, CacheWriter, FeatureCache, Fingerprint, IndexEntry, Journal, PhotoMarker, RowSource,
@@ -35,7 +35,8 @@ pub struct Extraction {
     pub cache: PathBuf,
     /// The network's weights, safetensors or one of Keras's formats.
     pub weights: PathBuf,
-    /// What the rows depend on besides the photos and the weights.
+    /// What the rows depend on besides the photos and the weights. Which bf16 they are computed in depends on `compute`
+    /// and the existing cache.
     pub spec: EmbedSpec,
     /// Device, kernels, batch size and threads.
     pub compute: Compute,
@@ -193,16 +194,17 @@ impl Extraction {
     pub fn run(&self, cancel: &AtomicBool) -> Result<Summary, ExtractError> {
         let start = Instant::now();
         // What this machine cannot compute is refused before any photo is read.
-        self.compute.check(self.spec.precision)?;
+        self.compute.check(self.compute.resolve(self.spec.precision))?;
         let dataset = Dataset::scan_shard(&self.dataset, self.shard)?;
         let weights = Weights::load(&self.weights)?;
-        let fingerprint = self.spec.fingerprint(weights.digest(), self.compute.device);
 
         // From here on this process is the only writer of the cache, or of the shard.
         let writer = match self.shard {
             None => CacheWriter::open(&self.cache, self.when_locked)?,
             Some(shard) => CacheWriter::open_shard(&self.cache, shard, self.when_locked)?,
         };
+        let spec = self.resolved_spec(&writer);
+        let fingerprint = spec.fingerprint(weights.digest(), self.compute.device);
         let previous = self.previous(&writer, &fingerprint)?;
         let mut journal = writer.journal(&fingerprint, ROW_LENGTH)?;
         let marker = writer.marker()?;
@@ -228,7 +230,7 @@ impl Extraction {
             // The other photos are only decoded, so that the error lists every broken one.
             outcome.broken = self.find_broken(&jobs, &dataset.root, 0);
         } else if !fails && !jobs.is_empty() {
-            let embedder = Embedder::new(&self.spec, &weights, self.compute)?.with_limits(self.limits);
+            let embedder = Embedder::new(&spec, &weights, self.compute)?.with_limits(self.limits);
             kernels = Some(embedder.kernels());
             self.write_record(&writer, dataset.listing, kernels.as_ref())?;
             outcome = self.compute_rows(&jobs, &dataset.root, &embedder, &mut journal, &marker, cancel)?;
@@ -282,6 +284,22 @@ impl Extraction {
     /// The views as the new cache's manifest will have them.
     fn manifest_views(&self) -> Option<&Views> {
         self.views.as_ref().map(PhotoViews::manifest_views)
+    }
+
+    /// The spec with the bf16 that is computed: an existing cache goes on with its own, unless other kernels are chosen.
+    fn resolved_spec(&self, writer: &CacheWriter) -> EmbedSpec {
+        let existing = FeatureCache::open(writer.path()).or_else(|_| FeatureCache::open(&self.cache));
+        let existing = existing.ok().and_then(|cache| EmbedSpec::from_fingerprint(cache.fingerprint()).ok());
+        let asked = self.spec.precision;
+        let precision = match existing {
+            Some((EmbedSpec { precision: existing @ (Precision::Bf16 | Precision::OwnBf16), .. }, Device::Cpu))
+                if (asked, self.compute.kernels) == (Precision::Bf16, Kernels::Auto) =>
+            {
+                existing
+            }
+            _ => self.compute.resolve(asked),
+        };
+        EmbedSpec { precision, ..self.spec }
     }
 
     /// The existing cache, if its rows can be reused: its fingerprint must be the same, and every byte must be the one

@@ -11,13 +11,16 @@ use command_line::{DeviceArg, KernelsArg, choice};
 pub struct ComputeArgs {
     #[command(flatten)]
     device: DeviceArg,
-    /// The number format that the network computes in: f32 gives Keras's features; bf16 (features 2 % off) and f16
+    /// The number format that the network computes in: f32 gives Keras's features; bf16 (features 1 to 2 % off) and f16
     /// (GPUs only) are faster where the processor or GPU has instructions for them
-    #[arg(long, default_value = "f32", value_parser = choice(&Precision::ALL, Precision::name))]
+    #[arg(long, default_value = "f32", value_parser = choice(&PRECISIONS, Precision::name))]
     pub precision: Precision,
     #[command(flatten)]
     kernels: KernelsArg,
 }
+
+/// What can be asked for. Which bf16 it becomes depends on the kernels.
+const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::F16];
 
 impl ComputeArgs {
     /// The checked settings, for this batch size and number of cores.

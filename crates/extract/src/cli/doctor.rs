@@ -26,7 +26,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let precision = args.compute.precision;
     let threads = all_cores();
     let compute = args.compute.compute(BatchSize::Auto, threads);
-    compute.check(precision)?;
+    compute.check(compute.resolve(precision))?;
     output!("extract    {}", env!("CARGO_PKG_VERSION"))?;
     output!("libtorch   {}", libtorch())?;
     output!("device     {}", compute.device)?;
@@ -41,7 +41,8 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let tolerance = precision.tolerance();
     let mut healthy = true;
     for compute in to_check(compute, precision) {
-        let KerasComparison { distance, kernels } = compare_with_keras(&weights, precision, compute)?;
+        let KerasComparison { distance, kernels } =
+            compare_with_keras(&weights, compute.resolve(precision), compute)?;
         let right = distance <= tolerance;
         let verdict = if right { "ok" } else { "WRONG" };
         output!("kernels    {kernels}")?;
@@ -58,7 +59,7 @@ fn to_check(compute: Compute, precision: Precision) -> Vec<Compute> {
     }
     let mut possible =
         vec![Compute { kernels: Kernels::Own, ..compute }, Compute { kernels: Kernels::Libtorch, ..compute }];
-    possible.retain(|compute| compute.check(precision).is_ok());
+    possible.retain(|compute| compute.check(compute.resolve(precision)).is_ok());
     possible
 }
 

@@ -45,7 +45,11 @@ impl Backend for Libtorch {
     const ENTRY_PICTURES: usize = usize::MAX;
 
     fn describe(&self) -> String {
-        "libtorch's".to_owned()
+        match self.kind {
+            Kind::BFloat16 => "libtorch's (bf16)".to_owned(),
+            Kind::Half => "libtorch's (f16)".to_owned(),
+            _ => "libtorch's".to_owned(),
+        }
     }
 
     fn prepare_conv2d(&self, params: &Conv2dParams, input: Shape) -> Result<Convolution, NetworkError> {
@@ -137,7 +141,8 @@ impl Libtorch {
         };
         let kind = match precision {
             Precision::F32 => Kind::Float,
-            Precision::Bf16 => Kind::BFloat16,
+            // Our own kernels only differ in where they round.
+            Precision::Bf16 | Precision::OwnBf16 => Kind::BFloat16,
             Precision::F16 => Kind::Half,
         };
         Self { device, kind, fused: onednn::AVAILABLE && device == Device::Cpu }
