@@ -4,8 +4,7 @@
 //! numbers of two inputs at a time, so the weights of a pair of inputs lie beside each other: (inputs / 2, outputs, 2).
 
 use std::arch::x86_64::{
-    __m256bh, __m256i, __m512, __m512bh, _mm256_mask_storeu_epi16, _mm512_cvtneps_pbh, _mm512_cvtpbh_ps,
-    _mm512_dpbf16_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32,
+    __m256bh, __m512, __m512bh, _mm512_cvtneps_pbh, _mm512_cvtpbh_ps, _mm512_dpbf16_ps, _mm512_set1_epi32,
 };
 use std::mem::transmute;
 
@@ -26,7 +25,7 @@ const PAIR: usize = 2;
 /// Pairs of inputs per iteration of the loop.
 const UNROLL_PAIRS: usize = 4;
 
-const KC: usize = 768;
+const KC: usize = 1536;
 
 /// Values in a vector.
 const LANES: usize = 16;
@@ -65,19 +64,6 @@ impl Bf16 {
     fn widen(self, elements: [u16; LANES]) -> Vector<Self> {
         // SAFETY: as in `round`.
         unsafe { transmute::<__m512, Vector<Self>>(_mm512_cvtpbh_ps(transmute::<[u16; LANES], __m256bh>(elements))) }
-    }
-
-    /// Rounds fewer values than a vector has; both slices have the same length.
-    #[inline(always)]
-    fn pack_few(self, values: &[f32], out: &mut [u16]) {
-        assert!(values.len() == out.len() && out.len() < LANES, "fewer values than a vector has");
-        let mask = (1 << out.len()) - 1;
-        // SAFETY: as in `round`; the mask has a bit for each value, and no others are read or written.
-        unsafe {
-            let values = transmute::<__m512, Vector<Self>>(_mm512_maskz_loadu_ps(mask, values.as_ptr()));
-            let rounded = transmute::<[u16; LANES], __m256i>(self.round(values));
-            _mm256_mask_storeu_epi16(out.as_mut_ptr().cast(), mask, rounded);
-        }
     }
 
     /// `sums` plus the products of a pair of inputs of one pixel with the weights to a vector of outputs.
@@ -121,23 +107,13 @@ impl Microkernel for Bf16 {
     }
 
     #[inline(always)]
-    fn pack(self, values: Vector<Self>, out: &mut [u16]) {
-        out[..LANES].copy_from_slice(&self.round(values));
-    }
-
-    #[inline(always)]
-    fn unpack(self, elements: &[u16]) -> Vector<Self> {
+    fn load(self, elements: &[u16]) -> Vector<Self> {
         self.widen(*elements.first_chunk::<LANES>().expect("a vector of elements"))
     }
 
     #[inline(always)]
-    fn pack_slice(self, values: &[f32], out: &mut [u16]) {
-        let (vectors, rest) = values.as_chunks::<LANES>();
-        let (out_vectors, out_rest) = out.as_chunks_mut::<LANES>();
-        for (values, out) in vectors.iter().zip(out_vectors) {
-            *out = self.round(cast(*values));
-        }
-        self.pack_few(rest, out_rest);
+    fn store(self, values: Vector<Self>, out: &mut [u16]) {
+        out[..LANES].copy_from_slice(&self.round(values));
     }
 
     #[inline(always)]

@@ -35,7 +35,7 @@ impl PackPixels for Depthwise<'_> {
         }
         let side = self.x.side;
         let rows = pixels.start / side..pixels.end.div_ceil(side);
-        let mut plane = self.x.values.take_from_pool((rows.len() + 2) * self.plane_width());
+        let mut plane = self.x.take_buffer((rows.len() + 2) * self.plane_width());
         // Zeros for the border around the picture, which is never overwritten.
         plane.fill(kernel.zero());
         let panel = &mut panel[..pixels.len()];
@@ -66,14 +66,14 @@ impl Depthwise<'_> {
         plane: &mut [Vector<K>],
     ) {
         let x = self.x;
-        let values: &[f32] = &x.values;
+        let elements: &[K::Element] = x.elements::<K>();
         let (group, lane) = (channel / GROUP, channel % GROUP);
         // Row 0 is the border above the picture, and column 0 the one on its left.
         for (row, plane_row) in (rows.start..rows.end + 2).zip(plane.chunks_exact_mut(self.plane_width())) {
             if row == 0 || row > x.side {
                 continue;
             }
-            let pixels = &values[x.index(picture, group, (row - 1) * x.side)..];
+            let pixels = &elements[x.index(picture, group, (row - 1) * x.side)..];
             for (out, pixel) in plane_row[1..=x.side].iter_mut().zip(pixels.as_chunks::<GROUP>().0) {
                 let value = kernel.load(&pixel[lane..]);
                 *out = match self.activation {
@@ -100,7 +100,7 @@ impl Depthwise<'_> {
         let mut weights = [[kernel.zero(); 3]; 3];
         let taps = self.taps.chunks_exact(self.taps.len() / 9);
         for (weight, taps) in weights.as_flattened_mut().iter_mut().zip(taps) {
-            *weight = kernel.load(&taps[channel..]);
+            *weight = kernel.load_f32(&taps[channel..]);
         }
         let first_row = pixels.start / side;
         for row in first_row..pixels.end.div_ceil(side) {
@@ -123,7 +123,7 @@ impl Depthwise<'_> {
                     }
                 }
                 for (packed, output) in packed.iter_mut().zip(outputs) {
-                    kernel.pack(output, &mut packed.as_mut()[input..]);
+                    kernel.store(output, &mut packed.as_mut()[input..]);
                 }
             }
         }

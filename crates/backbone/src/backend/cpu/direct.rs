@@ -49,7 +49,7 @@ impl Direct {
         let out_pixels = output.maps.side * output.maps.side;
         let all_pixels = output.maps.pictures * out_pixels;
         let padded_outputs = output.epilogue.padded_outputs();
-        let mut panel = output.maps.values.take_from_pool::<PanelRow<K>>(MC);
+        let mut panel = output.maps.take_buffer::<PanelRow<K>>(MC);
         let panel: &mut [PanelRow<K>] = &mut panel;
         // A band has pixels of several pictures, so that no picture but the last leaves a tile half empty.
         for first_pixel in (0..all_pixels).step_by(MC) {
@@ -68,7 +68,7 @@ impl Direct {
                     let of_picture = of_picture.start - picture_start..of_picture.end - picture_start;
                     pixels.pack(kernel, picture, of_picture, block.clone(), rows);
                 }
-                let mut target = output.target(block.start == 0, block.end == self.inputs);
+                let mut target = output.target::<K>(block.start == 0, block.end == self.inputs);
                 let strip_len = strip_len::<K>(block.len());
                 // A strip stays in the first-level cache while all pixels of the band pass, and the panel in the
                 // second-level cache while all strips do.

@@ -41,9 +41,9 @@ pub(super) struct Output<'a> {
 }
 
 /// Where accumulators go after one block of inputs.
-pub(super) struct Target<'a> {
+pub(super) struct Target<'a, E> {
     epilogue: &'a Epilogue,
-    values: &'a mut [f32],
+    elements: &'a mut [E],
     /// Values of a group in one picture. Asking the maps for it at each pixel would take a tenth of block 2's time.
     plane_len: usize,
     accumulate: bool,
@@ -54,14 +54,14 @@ impl Output<'_> {
     /// The target of one block of inputs. Accumulators of the first block are stored, or added if the output says so.
     /// Those of later blocks are added. After the last block the values are complete, and bias and activation are
     /// applied.
-    pub(super) fn target(&mut self, first: bool, last: bool) -> Target<'_> {
+    pub(super) fn target<K: Microkernel>(&mut self, first: bool, last: bool) -> Target<'_, K::Element> {
         let plane_len = self.maps.plane_len();
         let accumulate = self.accumulate || !first;
-        Target { epilogue: self.epilogue, values: &mut self.maps.values, plane_len, accumulate, last }
+        Target { epilogue: self.epilogue, elements: self.maps.elements_mut::<K>(), plane_len, accumulate, last }
     }
 }
 
-impl Target<'_> {
+impl<E> Target<'_, E> {
     /// Outputs in whole groups.
     pub(super) fn padded_outputs(&self) -> usize {
         self.epilogue.padded_outputs()
@@ -70,7 +70,7 @@ impl Target<'_> {
     /// Stores the accumulators of some pixels, of the outputs from `outputs.start` to `outputs.end`; those beyond the end
     /// are padding. Each pixel comes with the index of its first group ([`FeatureMaps::index`]).
     #[inline(always)]
-    pub(super) fn store<'t, K: Microkernel, const VECTORS: usize>(
+    pub(super) fn store<'t, K: Microkernel<Element = E>, const VECTORS: usize>(
         &mut self,
         kernel: K,
         outputs: Range<usize>,
@@ -79,10 +79,10 @@ impl Target<'_> {
         let (accumulate, last) = (self.accumulate, self.last);
         let relu = self.epilogue.activation == Activation::Relu;
         for (n, output) in outputs.step_by(K::LANES).take(VECTORS).enumerate() {
-            let bias = kernel.load(&self.epilogue.bias[output..]);
-            let values = &mut self.values[output / GROUP * self.plane_len + output % GROUP..];
+            let bias = kernel.load_f32(&self.epilogue.bias[output..]);
+            let elements = &mut self.elements[output / GROUP * self.plane_len + output % GROUP..];
             for (index, accumulators) in pixels.clone() {
-                let out = &mut values[index..];
+                let out = &mut elements[index..];
                 let mut value = accumulators[n];
                 if accumulate {
                     value = kernel.add(value, kernel.load(out));

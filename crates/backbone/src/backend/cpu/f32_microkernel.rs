@@ -55,18 +55,13 @@ impl<S: Simd> Microkernel for F32<S> {
     }
 
     #[inline(always)]
-    fn pack(self, values: Vector<Self>, out: &mut [f32]) {
-        self.store(values, out);
+    fn load(self, elements: &[f32]) -> Vector<Self> {
+        self.load_f32(elements)
     }
 
     #[inline(always)]
-    fn unpack(self, elements: &[f32]) -> Vector<Self> {
-        self.load(elements)
-    }
-
-    #[inline(always)]
-    fn pack_slice(self, values: &[f32], out: &mut [f32]) {
-        out.copy_from_slice(values);
+    fn store(self, values: Vector<Self>, out: &mut [f32]) {
+        self.store_f32(values, out);
     }
 
     #[inline(always)]

@@ -4,7 +4,10 @@
 //! nChw16c). Kernels go over a few channels of many pixels, so they read and write contiguous memory. In NHWC the next
 //! pixel would be kilobytes away, and often in another page.
 
+use bytemuck::{Pod, cast_slice, cast_slice_mut};
+
 use super::buffers::Buffer;
+use super::microkernel::Microkernel;
 
 /// Channels in a group: whole vectors on every processor. Convolutions write whole groups. The channels that pad the
 /// last group are zero up to rounding, and the next layer's weights for them are zero.
@@ -16,7 +19,8 @@ pub(crate) struct FeatureMaps {
     pub(super) pictures: usize,
     pub(super) side: usize,
     pub(super) channels: usize,
-    pub(super) values: Buffer<f32>,
+    /// The microkernel's elements.
+    pub(super) bytes: Buffer<u8>,
 }
 
 /// Contiguous channels of a pixel. The three of a photo are one group without padding, which is NHWC.
@@ -28,8 +32,25 @@ impl FeatureMaps {
     /// Maps of the same pictures with another side and number of channels (more than three), not yet written.
     pub(super) fn new_like(&self, side: usize, channels: usize) -> Self {
         debug_assert!(channels > 3, "only the network's input has less than a group of channels");
-        let values = self.values.take_from_pool(self.pictures * channels.next_multiple_of(GROUP) * side * side);
-        Self { pictures: self.pictures, side, channels, values }
+        let element_size = self.bytes.len() / (self.pictures * self.picture_len());
+        let elements = self.pictures * channels.next_multiple_of(GROUP) * side * side;
+        let bytes = self.bytes.take_from_pool(elements * element_size);
+        Self { pictures: self.pictures, side, channels, bytes }
+    }
+
+    /// The microkernel's elements.
+    pub(super) fn elements<K: Microkernel>(&self) -> &[K::Element] {
+        cast_slice(&self.bytes)
+    }
+
+    /// The microkernel's elements, to be written.
+    pub(super) fn elements_mut<K: Microkernel>(&mut self) -> &mut [K::Element] {
+        cast_slice_mut(&mut self.bytes)
+    }
+
+    /// A buffer from the pool of these maps.
+    pub(super) fn take_buffer<T: Pod>(&self, length: usize) -> Buffer<T> {
+        self.bytes.take_from_pool(length)
     }
 
     /// Groups of channels.
@@ -37,17 +58,17 @@ impl FeatureMaps {
         self.channels.div_ceil(group_width(self.channels))
     }
 
-    /// Values of one group in one picture.
+    /// Elements of one group in one picture.
     pub(super) fn plane_len(&self) -> usize {
         self.side * self.side * group_width(self.channels)
     }
 
-    /// Values of one picture.
+    /// Elements of one picture.
     pub(super) fn picture_len(&self) -> usize {
         self.groups() * self.plane_len()
     }
 
-    /// Where the values of a group start for a pixel of a picture; pixels are counted row by row.
+    /// Where the elements of a group start for a pixel of a picture; pixels are counted row by row.
     pub(super) fn index(&self, picture: usize, group: usize, pixel: usize) -> usize {
         picture * self.picture_len() + group * self.plane_len() + pixel * group_width(self.channels)
     }

@@ -20,7 +20,7 @@ impl PackPixels for Im2col<'_> {
     #[inline(always)]
     fn pack<K: Microkernel>(
         &self,
-        kernel: K,
+        _: K,
         picture: usize,
         pixels: Range<usize>,
         inputs: Range<usize>,
@@ -28,7 +28,7 @@ impl PackPixels for Im2col<'_> {
     ) {
         let &Self { x, kernel_size, stride } = self;
         let output_side = output_side(x.side, kernel_size, stride);
-        let values: &[f32] = &x.values;
+        let elements: &[K::Element] = x.elements::<K>();
         // Where the window of each pixel starts in the first group.
         let mut window_starts = Vec::with_capacity(pixels.len());
         for pixel in pixels {
@@ -46,8 +46,8 @@ impl PackPixels for Im2col<'_> {
                     let packed_inputs = wanted.start - inputs.start..wanted.end - inputs.start;
                     for (&window_start, packed) in window_starts.iter().zip(&mut *panel) {
                         let first = window_start + offset;
-                        let run = &values[first..first + wanted.len()];
-                        kernel.pack_slice(run, &mut packed.as_mut()[packed_inputs.clone()]);
+                        let run = &elements[first..first + wanted.len()];
+                        packed.as_mut()[packed_inputs.clone()].copy_from_slice(run);
                     }
                 }
                 run_start += run;

@@ -38,9 +38,9 @@ pub(super) type Vector<K> = <<K as Microkernel>::Simd as Simd>::f32s;
 /// no more.
 pub(super) type Tile<K, const VECTORS: usize = NR_VECTORS> = [[Vector<K>; VECTORS]; MR];
 
-/// How numbers are packed and multiplied. Accumulators and feature maps are f32 in all formats.
+/// How numbers are kept and multiplied. Accumulators are f32 in all formats.
 pub(super) trait Microkernel: Copy {
-    /// The numbers in panels and strips.
+    /// The numbers in feature maps, panels and strips.
     type Element: Pod + Send;
 
     /// The processor's vector instructions for f32.
@@ -75,14 +75,11 @@ pub(super) trait Microkernel: Copy {
     /// Index of the weight from `input` to `output` in a strip of `outputs` outputs.
     fn strip_index(input: usize, output: usize, outputs: usize) -> usize;
 
-    /// Rounds a vector of values to elements and writes them to the front of `out`.
-    fn pack(self, values: Vector<Self>, out: &mut [Self::Element]);
+    /// Loads a vector from the front of `elements`.
+    fn load(self, elements: &[Self::Element]) -> Vector<Self>;
 
-    /// Converts the first [`LANES`](Self::LANES) elements to f32.
-    fn unpack(self, elements: &[Self::Element]) -> Vector<Self>;
-
-    /// Rounds `values` to elements; both slices have the same length.
-    fn pack_slice(self, values: &[f32], out: &mut [Self::Element]);
+    /// Rounds a vector to elements and writes them to the front of `out`.
+    fn store(self, values: Vector<Self>, out: &mut [Self::Element]);
 
     /// `initial` plus pixels times strip. Products are added input by input, so the bits do not depend on the vector
     /// length.
@@ -111,15 +108,15 @@ pub(super) trait Microkernel: Copy {
         [[self.zero(); VECTORS]; MR]
     }
 
-    /// Loads a vector from the front of `values`.
+    /// Loads a vector from the front of f32 `values`.
     #[inline(always)]
-    fn load(self, values: &[f32]) -> Vector<Self> {
+    fn load_f32(self, values: &[f32]) -> Vector<Self> {
         Self::Simd::as_simd_f32s(values).0[0]
     }
 
-    /// Writes a vector to the front of `out`.
+    /// Writes a vector to the front of f32 `out`.
     #[inline(always)]
-    fn store(self, values: Vector<Self>, out: &mut [f32]) {
+    fn store_f32(self, values: Vector<Self>, out: &mut [f32]) {
         Self::Simd::as_mut_simd_f32s(out).0[0] = values;
     }
 

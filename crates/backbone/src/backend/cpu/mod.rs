@@ -35,14 +35,16 @@ mod tests;
 
 use std::sync::Arc;
 
-use self::buffers::Buffers;
+use bytemuck::cast_slice_mut;
+
+use self::buffers::{Buffer, Buffers};
 use self::depthwise::Depthwise;
 use self::epilogue::{Epilogue, Output};
 use self::feature_maps::{FeatureMaps, GROUP};
 use self::im2col::Im2col;
 use self::microkernel::{Microkernel, Task};
 use self::pack::PackPixels;
-use self::pool::{MaxPool, global_average_pool};
+use self::pool::{GlobalAveragePool, MaxPool};
 use self::product::PackedMatrix;
 use self::winograd::Winograd;
 use crate::backend::interface::{
@@ -167,12 +169,9 @@ impl Backend for Cpu {
 
     /// Rows do not depend on the batch: a smaller one costs only its own pictures.
     fn input(&self, pixels: &[u8], shape: Shape) -> Result<FeatureMaps, NetworkError> {
-        let mut values = self.buffers.take::<f32>(pixels.len());
-        for (value, &pixel) in values.iter_mut().zip(pixels) {
-            *value = f32::from(pixel) / HALF_RANGE - 1.0;
-        }
+        let bytes = self.run(ScalePixels { pixels, buffers: &self.buffers });
         let pictures = pixels.len() / shape.picture_len();
-        Ok(FeatureMaps { pictures, side: shape.side, channels: shape.channels, values })
+        Ok(FeatureMaps { pictures, side: shape.side, channels: shape.channels, bytes })
     }
 
     fn conv2d(&self, layer: &Conv2d, x: &FeatureMaps) -> Result<FeatureMaps, NetworkError> {
@@ -214,20 +213,42 @@ impl Backend for Cpu {
             return Ok(parts.remove(0));
         }
         let pictures = parts.iter().map(|part| part.pictures).sum();
-        let length = parts.iter().map(|part| part.values.len()).sum();
-        let mut values = self.buffers.take::<f32>(length);
+        let length = parts.iter().map(|part| part.bytes.len()).sum();
+        let mut bytes = self.buffers.take::<u8>(length);
         let mut start = 0;
         for part in &parts {
-            let end = start + part.values.len();
-            values[start..end].copy_from_slice(&part.values);
+            let end = start + part.bytes.len();
+            bytes[start..end].copy_from_slice(&part.bytes);
             start = end;
         }
         let first = parts.first().expect("there is at least one part");
-        Ok(FeatureMaps { pictures, side: first.side, channels: first.channels, values })
+        Ok(FeatureMaps { pictures, side: first.side, channels: first.channels, bytes })
     }
 
     fn global_average_pool(&self, x: &FeatureMaps) -> Result<Vec<f32>, NetworkError> {
-        Ok(global_average_pool(x))
+        Ok(self.run(GlobalAveragePool { x }))
+    }
+}
+
+/// The network's input from pixels, each brought to the range from -1 to 1.
+struct ScalePixels<'a> {
+    pixels: &'a [u8],
+    buffers: &'a Buffers,
+}
+
+impl Task for ScalePixels<'_> {
+    type Output = Buffer<u8>;
+
+    #[inline(always)]
+    fn run<K: Microkernel>(self, _: K) -> Buffer<u8> {
+        let element = |pixel| K::element(f32::from(pixel) / HALF_RANGE - 1.0);
+        let of_pixel: [K::Element; 256] = std::array::from_fn(|pixel| element(pixel as u8));
+        let mut bytes = self.buffers.take(self.pixels.len() * size_of::<K::Element>());
+        let elements: &mut [K::Element] = cast_slice_mut(&mut bytes);
+        for (element, &pixel) in elements.iter_mut().zip(self.pixels) {
+            *element = of_pixel[usize::from(pixel)];
+        }
+        bytes
     }
 }
 

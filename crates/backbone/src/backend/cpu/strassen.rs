@@ -126,9 +126,9 @@ impl Strassen {
         let half_pixels = out_pixels.div_ceil(2);
         let pairs = output.maps.pictures * half_pixels;
         let strips = self.half_outputs.div_ceil(K::NR);
-        let mut panels = output.maps.values.take_from_pool::<Panels<K>>(1);
+        let mut panels = output.maps.take_buffer::<Panels<K>>(1);
         let panels = &mut panels[0];
-        let mut partials = output.maps.values.take_from_pool::<Partial<K>>(strips * TILES);
+        let mut partials = output.maps.take_buffer::<Partial<K>>(strips * TILES);
         for first_pair in (0..pairs).step_by(MC) {
             let band = first_pair..pairs.min(first_pair + MC);
             let mut indices: Vec<PairIndex> = Vec::with_capacity(MC);
@@ -140,7 +140,7 @@ impl Strassen {
             }
             for block in blocks::<K>(self.half_inputs) {
                 self.pack_pixels(kernel, pixels, out_pixels, band.clone(), block.clone(), panels);
-                let target = output.target(block.start == 0, block.end == self.half_inputs);
+                let target = output.target::<K>(block.start == 0, block.end == self.half_inputs);
                 self.multiply(kernel, block, panels, &mut partials, &indices, target);
             }
         }
@@ -191,16 +191,16 @@ impl Strassen {
             let [a21_and_s2, s1, s3, s4] =
                 [&mut a21[pair], &mut s1[pair], &mut s3[pair], &mut s4[pair]].map(|row| row.as_mut());
             for input in (0..block.len()).step_by(K::LANES) {
-                let a11 = kernel.unpack(&a11[input..]);
-                let a12 = kernel.unpack(&a12[input..]);
-                let a21 = kernel.unpack(&a21_and_s2[input..]);
-                let a22 = kernel.unpack(&a22[input..]);
+                let a11 = kernel.load(&a11[input..]);
+                let a12 = kernel.load(&a12[input..]);
+                let a21 = kernel.load(&a21_and_s2[input..]);
+                let a22 = kernel.load(&a22[input..]);
                 let sum1 = kernel.add(a21, a22);
                 let sum2 = kernel.sub(sum1, a11);
-                kernel.pack(sum1, &mut s1[input..]);
-                kernel.pack(sum2, &mut a21_and_s2[input..]);
-                kernel.pack(kernel.sub(a11, a21), &mut s3[input..]);
-                kernel.pack(kernel.sub(a12, sum2), &mut s4[input..]);
+                kernel.store(sum1, &mut s1[input..]);
+                kernel.store(sum2, &mut a21_and_s2[input..]);
+                kernel.store(kernel.sub(a11, a21), &mut s3[input..]);
+                kernel.store(kernel.sub(a12, sum2), &mut s4[input..]);
             }
         }
     }
@@ -214,7 +214,7 @@ impl Strassen {
         panels: &Panels<K>,
         partials: &mut [Partial<K>],
         indices: &[PairIndex],
-        mut target: Target<'_>,
+        mut target: Target<'_, K::Element>,
     ) {
         let packed: &[K::Element] = cast_slice(&self.packed);
         let packed = &packed[SUB_PRODUCTS.len() * self.half_outputs * block.start..];
@@ -256,7 +256,7 @@ impl<E> Strip<'_, E> {
         panel: &[[PanelRow<K>; MR]],
         partials: &mut [Partial<K, VECTORS>],
         indices: &[PairIndex],
-        target: &mut Target<'_>,
+        target: &mut Target<'_, K::Element>,
     ) {
         let first_outputs = self.outputs.clone();
         let half_outputs = self.outputs.end;
@@ -325,7 +325,7 @@ fn add_tiles<K: Microkernel, const VECTORS: usize>(
 #[inline(always)]
 fn store<K: Microkernel, const VECTORS: usize>(
     kernel: K,
-    target: &mut Target<'_>,
+    target: &mut Target<'_, K::Element>,
     pairs: &[PairIndex],
     half: usize,
     outputs: Range<usize>,

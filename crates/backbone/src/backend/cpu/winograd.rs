@@ -80,12 +80,12 @@ impl Winograd {
         let padded_outputs = output.epilogue.padded_outputs();
         let strip_len = self.inputs * K::NR;
         let packed: &[K::Element] = cast_slice(&self.packed);
-        let mut panels = x.values.take_from_pool::<Panel<K>>(blocks.div_ceil(MR));
+        let mut panels = x.take_buffer::<Panel<K>>(blocks.div_ceil(MR));
         let panels: &mut [Panel<K>] = &mut panels;
         let mut products = [kernel.zeros(); POSITIONS];
         for picture in 0..output.maps.pictures {
             let picture_start = output.maps.index(picture, 0, 0);
-            let mut target = output.target(true, true);
+            let mut target = output.target::<K>(true, true);
             // Two rows of outputs at a time.
             for top in (0..side).step_by(2) {
                 self.pack_blocks(kernel, x, picture, top, panels);
@@ -128,7 +128,7 @@ impl Winograd {
         let blocks = output_side(x.side, 3, 1).div_ceil(2);
         for channel in (0..self.inputs).step_by(K::LANES) {
             let (group, lane) = (channel / GROUP, channel % GROUP);
-            let plane = &x.values[x.index(picture, group, 0)..][..x.plane_len()];
+            let plane = &x.elements::<K>()[x.index(picture, group, 0)..][..x.plane_len()];
             let plane = plane.as_chunks::<GROUP>().0;
             for block in 0..blocks {
                 let mut d = [[kernel.zero(); 4]; 4];
@@ -145,7 +145,7 @@ impl Winograd {
                     let transformed =
                         transform_inputs(kernel, [d[0][column], d[1][column], d[2][column], d[3][column]]);
                     for (row, value) in transformed.into_iter().enumerate() {
-                        kernel.pack(value, &mut panel[row * 4 + column][block % MR][channel..]);
+                        kernel.store(value, &mut panel[row * 4 + column][block % MR][channel..]);
                     }
                 }
             }
