@@ -103,6 +103,7 @@ fn cache_hint(error: &CacheError) -> Option<String> {
         }
         CacheError::OtherShards { .. } => "; merge those that are there, or remove their folder",
         CacheError::Foreign(_) => "; move it away, or choose another --out",
+        CacheError::ReplacedTooOften { .. } => "; run the command again when it is no longer being written",
         _ => return None,
     };
     Some(hint.to_owned())
