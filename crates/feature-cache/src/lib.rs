@@ -78,7 +78,7 @@ pub use hashes::{HashedPhoto, Hashes};
 pub use index::{IndexEntry, SkippedPhoto};
 pub use journal::Journal;
 pub use lock::WhenLocked;
-pub use photo_marker::{Left, PhotoMarker};
+pub use photo_marker::{InterruptedPhoto, PhotoMarker};
 pub use shard::{Shard, ShardError, ShardRecord};
 pub use shard_state::ShardState;
 pub use split::Split;

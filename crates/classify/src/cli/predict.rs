@@ -18,7 +18,7 @@ use classify::by_folder::ByFolder;
 use classify::model::AnswerError;
 use classify::photos::{NamedPhoto, photos_at};
 use classify::sort::{SortError, Sorter, Transfer};
-use command_line::{LimitsArgs, cancel_on_signals, raise_limits};
+use command_line::{LimitsArgs, cancel_on_signals, limits_hint};
 use head::prediction::Prediction;
 use head::run::Chosen;
 use stdio::{Progress, note};
@@ -225,7 +225,7 @@ impl Tally {
     fn report(&self, sorted_into: Option<&Path>) {
         let total = self.answered + self.failed;
         if self.failed > 0 {
-            note!("{} of {total} photos could not be used{}", self.failed, raise_limits(&self.exceeded));
+            note!("{} of {total} photos could not be used{}", self.failed, limits_hint(&self.exceeded));
         }
         if self.unfamiliar > 0 {
             note!(
