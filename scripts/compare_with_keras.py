@@ -27,10 +27,10 @@ BATCH = 32
 MAX_FEATURE_DISTANCE = 5e-6
 MAX_FEATURE_DIFFERENCE = 5e-5
 MAX_LOSS_DIFFERENCE = 1e-4
-# Losses below this are compared as if they were this: near 0, float32 logits leave them no relative precision.
+# Differences of losses below this are divided by this: a loss near 0 has no relative precision in float32.
 SMALL_LOSS = 0.01
 MAX_WEIGHT_DISTANCE = 1e-4
-# Where two classes are all but equally likely, the sixth digit of a feature decides.
+# If two classes are almost equally likely, the sixth digit of a feature decides.
 MAX_OTHER_PREDICTIONS = 1
 
 
@@ -67,7 +67,7 @@ def relative_distance(ours, theirs):
 
 
 def xception(path):
-    """From pixels, (photos, SIDE, SIDE, 3), to features, as Keras's users write it."""
+    """The model from pixels, (photos, SIDE, SIDE, 3), to features, (photos, 2048), as Keras's users write it."""
     backbone = Xception(weights=None, include_top=False, input_shape=(SIDE, SIDE, 3))
     backbone.set_weights(keras.saving.load_model(path).get_layer("xception").get_weights())
     inputs = keras.Input((SIDE, SIDE, 3))

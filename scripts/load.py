@@ -47,13 +47,13 @@ class Server:
 
 
 def request(address, method, path, body=None, headers={}, connection=None):
-    """Status and body of a response."""
-    given = connection or http.client.HTTPConnection(address, timeout=TIMEOUT)
-    given.request(method, path, body, headers)
-    response = given.getresponse()
+    """Sends a request, on a connection of its own if none is given; status and body of the response."""
+    used = connection or http.client.HTTPConnection(address, timeout=TIMEOUT)
+    used.request(method, path, body, headers)
+    response = used.getresponse()
     found = response.status, response.read()
     if not connection:
-        given.close()
+        used.close()
     return found
 
 
@@ -115,16 +115,16 @@ def png(width, height):
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1 + 3 * width))) + chunk(b"IEND", b"")
 
 
-def raw(address, head, body, pause):
-    """Sends the head and a part of the body, then nothing more for `pause` seconds or, with None, ever; the status."""
+def send_slowly(address, headers, body, pause):
+    """Sends the headers and then the body, 20 bytes every `pause` seconds; with None only half of the body. The status."""
     host, port = address.rsplit(":", 1)
     with socket.create_connection((host, int(port)), timeout=TIMEOUT) as stream:
-        stream.sendall(head)
+        stream.sendall(headers)
         if pause is None:
             stream.sendall(body[: len(body) // 2])
             stream.shutdown(socket.SHUT_WR)
         else:
-            # A few bytes at a time: it is never silent for long, and never done.
+            # Never silent for long, and never done in time.
             for k in range(0, 2000, 20):
                 try:
                     stream.sendall(body[k : k + 20])
@@ -139,8 +139,11 @@ def raw(address, head, body, pause):
 
 def bad(kind, address, photo):
     """Sends a bad request of the kind; its status, and the one that it should have."""
-    predict = lambda body, kind="image/jpeg": request(address, "POST", "/predict", body, {"content-type": kind})[0]
-    head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(photo)}\r\n\r\n".encode()
+
+    def predict(body, content_type="image/jpeg"):
+        return request(address, "POST", "/predict", body, {"content-type": content_type})[0]
+
+    headers = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(photo)}\r\n\r\n".encode()
     match kind:
         case "empty":
             return predict(b""), 422
@@ -151,9 +154,9 @@ def bad(kind, address, photo):
         case "content type":
             return predict(photo, "text/plain"), 415
         case "half sent":
-            return raw(address, head, photo, None), 400
+            return send_slowly(address, headers, photo, None), 400
         case "slow":
-            return raw(address, head, photo, 0.5), 408
+            return send_slowly(address, headers, photo, 0.5), 408
         case "a pixel":
             return predict(png(1, 1), "image/png"), 200
 
@@ -208,7 +211,7 @@ def soak(server, photos, answers, count, concurrency):
 
 
 def fill(server):
-    """Fills the budget of bodies and the queue at once with large pictures; the statuses that came back."""
+    """Sends more pictures at once than the queue and the budget of bodies hold; counts of the statuses that came back."""
     # A picture of 5 megapixels in 15 MB, and many small ones.
     width, height = 5000, 1000
     large = b"BM" + struct.pack("<IIIIIIHHIIIIII", 54 + 3 * width * height, 0, 54, 40, width, height, 1, 24, *[0] * 6)

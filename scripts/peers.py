@@ -24,13 +24,13 @@ PACKAGES = [
     "onnxruntime==1.32.0",
     "ray==2.60.0",
 ]
-# Two years older: exported files have to work there, too. In data/python-peers/older, for PYTHONPATH.
+# An older release in which exported files have to work, too; installed into data/python-peers/older, for PYTHONPATH.
 OLDER_PACKAGES = ["onnxruntime==1.20.0"]
 KERAS_MODEL = "data/downloads/kitchenware.keras"
 
 
 def command(*arguments):
-    """Runs it and gives its standard output."""
+    """Runs a command and returns its standard output; ends the program if the command fails."""
     ran = subprocess.run([str(argument) for argument in arguments], capture_output=True, text=True)
     if ran.returncode:
         sys.exit(f"{ran.stderr}error: {' '.join(map(str, arguments))}: exit code {ran.returncode}")

@@ -15,10 +15,10 @@ pub const UNFAMILIAR: &str = "unfamiliar";
 
 /// How a prediction becomes an answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Wanted {
-    /// How many classes are listed, the most probable first.
+pub struct AnswerOptions {
+    /// How many classes are listed, the most probable first; all, if there are fewer.
     pub top: NonZeroUsize,
-    /// If the most probable class is below this, the answer is [`UNSURE`].
+    /// If the most probable class has a lower probability than this, the answer is [`UNSURE`].
     pub threshold: f32,
 }
 
@@ -31,9 +31,10 @@ pub struct Answer<'a> {
     pub probability: f32,
     /// The classes with the largest probabilities, the largest first.
     pub top: Vec<Ranked<'a>>,
-    /// Whether it is unlike all training photos; `None` if the run has no calibration for it.
+    /// Whether it is unlike all training photos; `None` if the run has no calibration.
     pub unfamiliar: Option<bool>,
-    /// Its score, a sum of two z-scores over the validation photos: 0 is their mean, larger is less familiar.
+    /// Its score, a sum of two z-scores over the validation photos: 0 is their mean, larger is less familiar. `None` if
+    /// the run has no calibration.
     pub unfamiliarity: Option<f32>,
 }
 
@@ -49,7 +50,7 @@ pub struct Ranked<'a> {
 /// A line of `classify --json`.
 #[derive(Debug, Serialize)]
 pub struct Line<'a> {
-    /// The photo's path; with invalid UTF-8 replaced.
+    /// The photo's path, with invalid UTF-8 replaced.
     path: String,
     #[serde(flatten)]
     answer: Option<&'a Answer<'a>>,
@@ -59,15 +60,15 @@ pub struct Line<'a> {
 
 impl<'a> Answer<'a> {
     /// The answer that a prediction gives; `classes` are those of the head.
-    pub fn new(prediction: &Prediction, classes: &'a ClassNames, wanted: Wanted) -> Self {
+    pub fn new(prediction: &Prediction, classes: &'a ClassNames, options: AnswerOptions) -> Self {
         let name = |label: usize| classes.name(label).expect("a head has a logit for each of its classes");
         let mut top = Vec::new();
-        for ClassProbability { class, probability } in prediction.top(wanted.top.get()) {
+        for ClassProbability { class, probability } in prediction.top(options.top.get()) {
             top.push(Ranked { class: name(class), probability });
         }
         let Ranked { class, probability } = top[0];
         Self {
-            class: if probability < wanted.threshold { UNSURE } else { class },
+            class: if probability < options.threshold { UNSURE } else { class },
             probability,
             unfamiliar: prediction.unfamiliar,
             unfamiliarity: prediction.unfamiliarity,
@@ -82,7 +83,7 @@ impl<'a> Answer<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// The line for a photo.
+    /// The line for a photo with this answer, or with this error in place of one.
     pub fn new<E: ToString>(photo: &Path, answer: Result<&'a Answer<'a>, &E>) -> Self {
         let path = photo.to_string_lossy().into_owned();
         match answer {

@@ -14,38 +14,38 @@ use crate::photos::NamedPhoto;
 pub struct ByFolder<'a> {
     classes: &'a ClassNames,
     evaluator: Evaluator<'a>,
-    wrong: Vec<Wrong>,
+    wrong: Vec<Misclassified>,
     without_class: usize,
 }
 
-/// What the comparison came to.
+/// The result of the comparison.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
-    /// What `head evaluate` says of a cache's split; `None` if no photo is in a class's folder.
+    /// The evaluation, as of `head evaluate`; `None` if no photo is in a class's folder.
     pub evaluation: Option<Evaluation>,
     /// The photos whose most probable class is another than that of their folder.
-    pub wrong: Vec<Wrong>,
-    /// How many photos are in no class's folder.
+    pub wrong: Vec<Misclassified>,
+    /// The number of photos that are in no class's folder.
     pub without_class: usize,
 }
 
 /// A photo whose most probable class is not that of its folder.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Wrong {
+pub struct Misclassified {
     /// The photo; what is not UTF-8 in its path is replaced.
     pub path: String,
     /// The class of its folder.
     pub folder: String,
     /// Its most probable class.
     pub class: String,
-    /// The probability of that.
+    /// The probability of that class.
     pub probability: f32,
-    /// Whether it is unlike all training photos; `None` if the head cannot tell.
+    /// Whether it is unlike all training photos; `None` if the run has no calibration.
     pub unfamiliar: Option<bool>,
 }
 
 impl<'a> ByFolder<'a> {
-    /// Without an answer yet.
+    /// A comparison without predictions yet.
     pub fn new(predictor: &'a Predictor) -> Self {
         let evaluator = Evaluator::new(predictor);
         Self { classes: predictor.classes(), evaluator, wrong: Vec::new(), without_class: 0 }
@@ -60,7 +60,7 @@ impl<'a> ByFolder<'a> {
         self.evaluator.add(prediction, label);
         if prediction.class != label {
             let name = |class| self.classes.name(class).expect("an index of a class").to_owned();
-            self.wrong.push(Wrong {
+            self.wrong.push(Misclassified {
                 path: photo.path.to_string_lossy().into_owned(),
                 folder: name(label),
                 class: name(prediction.class),
@@ -70,7 +70,7 @@ impl<'a> ByFolder<'a> {
         }
     }
 
-    /// What it came to.
+    /// The result, over all predictions that were added.
     pub fn finish(self) -> Comparison {
         let Self { evaluator, wrong, without_class, .. } = self;
         Comparison { evaluation: evaluator.finish(), wrong, without_class }

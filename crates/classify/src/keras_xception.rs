@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 pub(crate) struct KerasLayer {
     /// Keras's class.
     pub class: &'static str,
-    /// As Keras names it; a layer that Keras leaves unnamed, of a block's residual, has a name after its block.
+    /// Keras's name. Keras does not name the layers of a residual; here their names begin with their block's.
     pub name: String,
     /// The settings that its output depends on.
     pub settings: Vec<(&'static str, Value)>,
-    /// The layers whose outputs it takes, as places in the list; none takes the network's input.
+    /// The layers whose outputs it takes, as indices into the list; empty for the first layer, which takes the
+    /// network's input.
     pub inputs: Vec<usize>,
-    /// Its place among the layers with weights.
+    /// Its index among the layers with weights; `None` for a layer without.
     pub weights: Option<usize>,
 }
 
@@ -27,12 +28,12 @@ pub(crate) fn keras_layers() -> Vec<KerasLayer> {
         x = Some(network.relu(name, x));
     }
     for block in 2..=14 {
-        let entry = x;
-        let last = match block {
+        let block_input = x;
+        let convolutions = match block {
             5..=12 => 3,
             _ => 2,
         };
-        for n in 1..=last {
+        for n in 1..=convolutions {
             let name = format!("block{block}_sepconv{n}");
             // Block 2 begins without an activation; in block 14 each activation follows its convolution.
             if block != 14 && !(block == 2 && n == 1) {
@@ -45,10 +46,10 @@ pub(crate) fn keras_layers() -> Vec<KerasLayer> {
         }
         match block {
             14 => {}
-            5..=12 => x = Some(network.add(block, x, entry)),
+            5..=12 => x = Some(network.add(block, x, block_input)),
             _ => {
                 x = Some(network.max_pool(block, x));
-                let residual = Some(network.with_norm(&format!("block{block}_residual"), entry));
+                let residual = Some(network.with_norm(&format!("block{block}_residual"), block_input));
                 x = Some(network.add(block, x, residual));
             }
         }
@@ -56,7 +57,7 @@ pub(crate) fn keras_layers() -> Vec<KerasLayer> {
     network.layers
 }
 
-/// The network as it is put together.
+/// The network while its layers are added.
 struct Network {
     layers: Vec<KerasLayer>,
     with_weights: Vec<Layer>,
@@ -69,6 +70,7 @@ impl Network {
         self.with_weights(&format!("{name}_bn"), Some(convolution))
     }
 
+    /// The layer with weights of this name.
     fn with_weights(&mut self, name: &str, input: Option<usize>) -> usize {
         let place = self.with_weights.iter().position(|layer| layer.name == name).expect("a layer of the network");
         let kind = self.with_weights[place].kind;
@@ -110,7 +112,7 @@ impl Network {
         self.push(class, name, settings, input, Some(place))
     }
 
-    /// The activation of a convolution: of its input, or after its batch norm.
+    /// The ReLU of the convolution `of`: before it, or after its batch norm.
     fn relu(&mut self, of: &str, input: Option<usize>) -> usize {
         self.push("Activation", &format!("{of}_act"), vec![("activation", json!("relu"))], input, None)
     }
@@ -125,7 +127,7 @@ impl Network {
         self.push("MaxPooling2D", &format!("block{block}_pool"), settings, input, None)
     }
 
-    /// The sum of a block's way and its residual.
+    /// The sum of a block's convolutions and its residual.
     fn add(&mut self, block: usize, x: Option<usize>, residual: Option<usize>) -> usize {
         let sum = self.push("Add", &format!("block{block}_add"), Vec::new(), x, None);
         self.layers[sum].inputs.extend(residual);

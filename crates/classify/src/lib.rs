@@ -1,4 +1,4 @@
-//! `classify`: what a trained head says about new photos.
+//! `classify`: the predictions of a trained head for new photos.
 //!
 //! ```text
 //! run ─ model ─┐

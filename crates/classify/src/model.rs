@@ -15,15 +15,15 @@ use feature_cache::{ClassNames, Difference, Fingerprint};
 use head::prediction::{Prediction, Predictor};
 use head::run::Run;
 
-/// Answers for photos: from a photo's bytes to what the head says of it.
+/// A run's head with the network in front of it: from a photo's bytes to its prediction.
 pub struct Model {
     embedder: Embedder,
     predictor: Arc<Predictor>,
     precision: Precision,
 }
 
-/// A [`Model`] for one thread, which computes answers itself: for callers whose photos come one by one. All share the
-/// weights.
+/// A [`Model`] that computes on the thread that calls it: for callers whose photos come one by one. It shares the
+/// weights with the model that it was made from.
 pub struct ThreadModel {
     embedder: ThreadEmbedder,
     predictor: Arc<Predictor>,
@@ -104,7 +104,7 @@ impl Model {
     /// # Errors
     /// When the photos' rows would not be comparable with the training rows, or the network cannot be run.
     pub fn new(run: &Run, weights: &Weights, compute: Compute, limits: Limits) -> Result<Self, ModelError> {
-        let spec = spec_of_run(run, weights, compute)?;
+        let spec = comparable_spec(run, weights, compute)?;
         let embedder = Embedder::new(&spec, weights, compute)?.with_limits(limits);
         Ok(Self { embedder, predictor: Arc::new(Predictor::new(run)), precision: spec.precision })
     }
@@ -142,12 +142,12 @@ impl Model {
         })
     }
 
-    /// What its rows depend on.
+    /// The fingerprint of its rows.
     pub fn fingerprint(&self) -> &Fingerprint {
         self.embedder.fingerprint()
     }
 
-    /// Whose kernels run the network, with which vectors.
+    /// The kernels that run the network and their vector instructions, in words.
     pub fn kernels(&self) -> String {
         self.embedder.kernels()
     }
@@ -157,8 +157,8 @@ impl Model {
         self.embedder.limits()
     }
 
-    /// The answer for a built-in picture. If the network has Keras's ImageNet weights and the picture's size, its row is
-    /// compared with Keras's.
+    /// The prediction for a built-in picture. If the network has Keras's ImageNet weights and the picture's size, the
+    /// picture's row is compared with Keras's.
     ///
     /// # Errors
     /// If the network is wrong, or fails.
@@ -175,25 +175,25 @@ impl Model {
         Ok(predict(&self.predictor, &row)?)
     }
 
-    /// The same for another thread.
+    /// A model for one thread, which shares the weights with this one.
     pub fn for_thread(&self) -> ThreadModel {
         ThreadModel { embedder: self.embedder.for_thread(), predictor: Arc::clone(&self.predictor) }
     }
 
-    /// How many threads are the fastest: one for each core, one on a GPU.
+    /// How many threads should compute at a time: one for each core, one on a GPU.
     pub fn threads(&self) -> usize {
         self.embedder.workers()
     }
 }
 
 impl ThreadModel {
-    /// Pictures per forward pass: as many photos at a time are fastest.
+    /// Pictures per forward pass: the number to pass to [`Self::answer`] where there are as many.
     pub fn batch_size(&self) -> usize {
         self.embedder.batch_size()
     }
 
-    /// What the head says of each picture file, or why there is no answer, in their order. The answers are those of
-    /// [`Model::answer`]. Each file is dropped as soon as it is decoded.
+    /// The prediction for each picture file, or why there is none, in the order of the files. The predictions are those
+    /// of [`Model::answer`]. Each file is dropped as soon as it is decoded.
     ///
     /// # Errors
     /// When the network fails.
@@ -212,6 +212,10 @@ impl ThreadModel {
     }
 }
 
+/// The head's prediction for a row of features.
+///
+/// # Errors
+/// When the row or the prediction is not finite.
 fn predict(predictor: &Predictor, row: &[f32]) -> Result<Prediction, AnswerError> {
     if !row.iter().all(|value| value.is_finite()) {
         return Err(AnswerError::NotFinite("features are"));
@@ -226,18 +230,19 @@ fn predict(predictor: &Predictor, row: &[f32]) -> Result<Prediction, AnswerError
     Ok(prediction)
 }
 
-/// How rows for a run's head are computed with these weights: in the precision of the training rows where `compute`
-/// gives it, else in f32.
+/// How to compute rows that are comparable with the training rows of the run: with the same weights and settings, and
+/// in the same precision if `compute` can do that, else in f32.
 ///
 /// # Errors
-/// When the rows would not be comparable with the training rows.
-pub(crate) fn spec_of_run(run: &Run, weights: &Weights, compute: Compute) -> Result<EmbedSpec, ModelError> {
-    let of_run = &run.config.fingerprint;
-    let spec = spec_of_fingerprint(of_run, compute).map_err(ModelError::Fingerprint)?;
-    // All but the weights is as in the run: the spec was made from its fingerprint. Precision and device may differ.
+/// When `weights` are not those of the training rows, this version does not know a setting of theirs, or the head takes
+/// rows of another length.
+pub(crate) fn comparable_spec(run: &Run, weights: &Weights, compute: Compute) -> Result<EmbedSpec, ModelError> {
+    let run_fingerprint = &run.config.fingerprint;
+    let spec = spec_in_possible_precision(run_fingerprint, compute).map_err(ModelError::Fingerprint)?;
+    // The spec was made from the run's fingerprint, so only the weights can differ, and the precision, which may.
     let here = spec.fingerprint(weights.digest(), compute.device);
-    let here = Fingerprint { precision: of_run.precision.clone(), ..here };
-    let differences = of_run.differences(&here);
+    let here = Fingerprint { precision: run_fingerprint.precision.clone(), ..here };
+    let differences = run_fingerprint.differences(&here);
     if !differences.is_empty() {
         return Err(ModelError::OtherWeights { differences });
     }
@@ -248,13 +253,16 @@ pub(crate) fn spec_of_run(run: &Run, weights: &Weights, compute: Compute) -> Res
     Ok(spec)
 }
 
-/// How rows are computed that can be compared with those of the fingerprint: in its precision, or in f32 if `compute`
-/// does not give that.
-fn spec_of_fingerprint(fingerprint: &Fingerprint, compute: Compute) -> Result<EmbedSpec, UnsupportedFingerprint> {
+/// The settings of the fingerprint, with its precision if `compute` can compute that, else with f32.
+fn spec_in_possible_precision(
+    fingerprint: &Fingerprint,
+    compute: Compute,
+) -> Result<EmbedSpec, UnsupportedFingerprint> {
     let in_f32 = Fingerprint { precision: Precision::F32.name().to_owned(), ..fingerprint.clone() };
-    let (of_f32, _) = EmbedSpec::from_fingerprint(&in_f32)?;
-    Ok(match EmbedSpec::from_fingerprint(fingerprint) {
-        Ok((spec, _)) if compute.check(spec.precision).is_ok() => spec,
-        _ => of_f32,
-    })
+    let (f32_spec, _) = EmbedSpec::from_fingerprint(&in_f32)?;
+    match EmbedSpec::from_fingerprint(fingerprint) {
+        Ok((spec, _)) if compute.check(spec.precision).is_ok() => Ok(spec),
+        // This version or this machine does not have the precision.
+        _ => Ok(f32_spec),
+    }
 }

@@ -16,7 +16,7 @@ use crate::answer::{UNFAMILIAR, UNSURE};
 /// How a photo gets into its folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transfer {
-    /// A copy, that shares its blocks with the photo where the file system can do that.
+    /// A copy, which shares the photo's blocks on file systems that can do that.
     Copy,
     /// A hard link: another name of the same file.
     HardLink,
@@ -39,7 +39,7 @@ pub enum SortError {
     /// A class with the name of the folder for unfamiliar photos, or for unsure ones.
     #[error("class {0:?}: a folder of this name is for photos that are in no class")]
     Reserved(String),
-    /// The photo cannot be read any more: of interest for this photo alone.
+    /// The photo cannot be read; other photos can still be sorted.
     #[error("{}: cannot be copied: {cause}", photo.display())]
     Photo {
         /// The photo.
@@ -67,11 +67,11 @@ pub enum SortError {
     },
 }
 
-/// What is in a folder already.
+/// A folder of sorted photos.
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
-    /// The files of each length: only those can have a photo's bytes.
+    /// Its files by length: only those of a photo's length can have the same bytes.
     by_length: HashMap<u64, Vec<File>>,
 }
 
@@ -79,7 +79,7 @@ struct Folder {
 #[derive(Debug)]
 struct File {
     path: PathBuf,
-    /// Of its bytes, once it was needed.
+    /// blake3 of its bytes; `None` until it is needed.
     hash: Option<blake3::Hash>,
 }
 
@@ -111,10 +111,10 @@ impl Sorter {
         Ok(Self { root: root.to_owned(), transfer, folders: HashMap::new() })
     }
 
-    /// Puts the photo into the folder of this name. The path that its bytes have there.
+    /// Puts the photo into the folder of this name, unless a file with its bytes is there. Returns the file's path.
     ///
     /// # Errors
-    /// When that cannot be written; then there is no part of it.
+    /// When the photo cannot be read or the folder cannot be written. No part of a copy is left.
     pub fn put(&mut self, photo: &Path, folder: &str) -> Result<PathBuf, SortError> {
         if !self.folders.contains_key(folder) {
             let path = self.root.join(folder);
@@ -145,13 +145,13 @@ impl Folder {
         let unreadable = |cause| SortError::Photo { photo: photo.to_owned(), cause };
         let length = fs::metadata(photo).map_err(unreadable)?.len();
         let same_length = self.by_length.entry(length).or_default();
-        // Most photos are the only ones of their length, and are not read for this.
+        // Most photos are the only ones of their length, and need not be hashed.
         let mut hash = None;
         if !same_length.is_empty() {
             hash = Some(hash_of(photo).map_err(unreadable)?);
             for file in same_length.iter_mut() {
                 if file.hash.is_none() {
-                    // One that has been removed meanwhile has no bytes.
+                    // Stays `None` if the file has been removed meanwhile.
                     file.hash = hash_of(&file.path).ok();
                 }
                 if file.hash == hash && file.path.is_file() {
@@ -203,7 +203,7 @@ fn numbered(photo: &Path, number: usize) -> PathBuf {
 fn copy(photo: &Path, path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     if path.symlink_metadata().is_ok() {
-        // Spares copying it.
+        // Found out before the photo is copied.
         return Err(ErrorKind::AlreadyExists.into());
     }
     let copied = temporary_file(folder)?;

@@ -12,7 +12,7 @@ use crate::choice::choice;
 #[derive(Debug, Args)]
 pub struct DeviceArg {
     /// Where the network runs: auto (a GPU if there is one), cpu, cuda:N
-    #[arg(long, default_value = "auto", value_parser = device)]
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
     pub device: Device,
 }
 
@@ -25,8 +25,8 @@ pub struct KernelsArg {
     pub kernels: Kernels,
 }
 
-/// Parses a device's name.
-fn device(value: &str) -> Result<Device, String> {
+/// Parses the value of `--device`.
+fn parse_device(value: &str) -> Result<Device, String> {
     match value {
         "auto" => Ok(Device::auto()),
         _ => value.parse().map_err(|_| "expected auto, cpu or cuda:N".to_owned()),
@@ -40,18 +40,19 @@ const MAX_THREADS: usize = 1024;
 #[derive(Debug, Args)]
 pub struct ThreadsArg {
     /// CPU threads to use [default: one per core]
-    #[arg(long, value_name = "N", value_parser = thread_count)]
+    #[arg(long, value_name = "N", value_parser = parse_thread_count)]
     threads: Option<NonZeroUsize>,
 }
 
 impl ThreadsArg {
-    /// The number of threads to use.
+    /// The number of threads to use: one per core if none is given.
     pub fn threads(&self) -> NonZeroUsize {
         self.threads.unwrap_or_else(all_cores)
     }
 }
 
-fn thread_count(value: &str) -> Result<NonZeroUsize, String> {
+/// Parses the value of `--threads`.
+fn parse_thread_count(value: &str) -> Result<NonZeroUsize, String> {
     let count = value.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MAX_THREADS);
     count.ok_or_else(|| format!("expected a number from 1 to {MAX_THREADS}"))
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use backbone::pixels::Limit;
 use backbone::{ComputeError, EmbedderError};
 
-/// What to do if the embedder cannot be made.
+/// Which option helps if the embedder cannot be made; `None` if none does.
 pub fn embedder_hint(error: &EmbedderError) -> Option<String> {
     match error {
         EmbedderError::Compute(error) => Some(compute_hint(error)),
@@ -14,7 +14,7 @@ pub fn embedder_hint(error: &EmbedderError) -> Option<String> {
     }
 }
 
-/// What to do if this machine or build cannot compute the rows.
+/// Which option helps if this machine or build cannot compute the rows.
 pub fn compute_hint(error: &ComputeError) -> String {
     let hint = match error {
         ComputeError::NoLibtorch { .. } => "build with libtorch (scripts/setup), or use the defaults",
@@ -28,8 +28,8 @@ pub fn compute_hint(error: &ComputeError) -> String {
     format!("; {hint}")
 }
 
-/// How to raise the limits that photos exceed; empty if there are none.
-pub fn raise_limits(exceeded: &BTreeSet<Limit>) -> String {
+/// How to raise the limits that photos exceed; empty if they exceed none.
+pub fn limits_hint(exceeded: &BTreeSet<Limit>) -> String {
     let mut options = Vec::new();
     for limit in exceeded {
         options.push(match limit {

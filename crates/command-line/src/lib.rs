@@ -11,8 +11,8 @@ mod version;
 
 pub use choice::choice;
 pub use compute::{DeviceArg, KernelsArg, ThreadsArg, all_cores};
-pub use hint::{compute_hint, embedder_hint, raise_limits};
+pub use hint::{compute_hint, embedder_hint, limits_hint};
 pub use limits::LimitsArgs;
-pub use process::{cancel_on_signals, report_large_files, run_command};
+pub use process::{cancel_on_signals, catch_file_size_signal, run_command};
 pub use version::long_version;
 pub use weights::{WeightsArg, default_weights};

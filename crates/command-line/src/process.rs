@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use stdio::note;
 
-/// Runs a command and ends the process: an error is printed on stderr, and its exit code is 1.
+/// Runs a command and ends the process with its exit code; an error is printed on stderr and gives exit code 1.
 pub fn run_command(command: impl FnOnce() -> anyhow::Result<ExitCode>) -> ! {
     backbone::memory::keep_freed_memory();
     let code = command().unwrap_or_else(|error| {
@@ -18,7 +18,8 @@ pub fn run_command(command: impl FnOnce() -> anyhow::Result<ExitCode>) -> ! {
     exit(code)
 }
 
-/// A flag that the first Ctrl-C sets, so that finished work is kept. The second one ends the program.
+/// A flag that the first Ctrl-C or SIGTERM sets, so that the command can end early and keep finished work. The second
+/// one ends the process. Also calls [`catch_file_size_signal`].
 ///
 /// # Errors
 /// If the operating system refuses the signal handlers.
@@ -28,15 +29,16 @@ pub fn cancel_on_signals() -> io::Result<Arc<AtomicBool>> {
         signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&cancel))?;
         signal_hook::flag::register(signal, Arc::clone(&cancel))?;
     }
-    report_large_files()?;
+    catch_file_size_signal()?;
     Ok(cancel)
 }
 
-/// Makes exceeding the file size limit a write error: without a handler its signal kills the process.
+/// Catches the signal that a write over the file size limit (`ulimit -f`) raises, so that the write is an error and
+/// does not kill the process.
 ///
 /// # Errors
 /// If the operating system refuses the signal handler.
-pub fn report_large_files() -> io::Result<()> {
+pub fn catch_file_size_signal() -> io::Result<()> {
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     Ok(())
 }

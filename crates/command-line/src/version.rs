@@ -8,6 +8,6 @@ pub fn long_version() -> &'static str {
     let libtorch = libtorch().map_or("none (icebox's own kernels alone)", |libtorch| libtorch.version);
     let version = env!("CARGO_PKG_VERSION");
     let text = format!("{version}\nlibtorch {libtorch}\nweights  blake3 {IMAGENET_DIGEST} (Keras's, for ImageNet)");
-    // Once in a process: clap keeps it to the end.
+    // clap takes a `&'static str`. This is called once in a process.
     text.leak()
 }

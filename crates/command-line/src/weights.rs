@@ -1,10 +1,10 @@
-//! Where the network's weights are.
+//! The option for the network's weights, and their default place.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-/// Where the network's weights are.
+/// The option for the network's weights.
 #[derive(Debug, Args)]
 pub struct WeightsArg {
     /// Weights of the network: safetensors, or any of Keras's formats
@@ -12,7 +12,8 @@ pub struct WeightsArg {
     pub weights: PathBuf,
 }
 
-/// The weights of the installation that the running program belongs to, or else those that scripts/setup makes.
+/// The default of `--weights`: the weights of the installation that the running program belongs to, or else those that
+/// scripts/setup fetches into the checkout.
 pub fn default_weights() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     if let Some(installation) = program.parent().and_then(Path::parent) {

@@ -32,19 +32,18 @@ pub struct Dataset {
     pub classes: ClassNames,
     /// Every split that has a photo.
     pub splits: BTreeMap<Split, Vec<LabeledPhoto>>,
-    /// All paths of the data set, those of photos in other shards included.
+    /// A summary of the paths of all photos, also of those in other shards.
     pub listing: Listing,
     /// Files and folders that were ignored, and why.
     pub ignored: Vec<Ignored>,
 }
 
-/// A summary of the paths of all photos of a data set.
+/// The number of a data set's photos and a hash of their paths, to see whether two shards are of the same photos.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Listing {
     /// How many photos there are.
     pub photos: usize,
-    /// The exclusive or of the paths' hashes: whatever their order, the same for the same paths, and for no others that
-    /// happen to be there.
+    /// The exclusive or of the blake3 hashes of all paths, which does not depend on their order.
     hash: [u8; blake3::OUT_LEN],
 }
 
@@ -125,6 +124,7 @@ pub enum DatasetError {
 }
 
 impl Listing {
+    /// Adds a photo by the hash of its path.
     fn add(&mut self, path_hash: blake3::Hash) {
         self.photos += 1;
         for (byte, other) in self.hash.iter_mut().zip(path_hash.as_bytes()) {
@@ -132,7 +132,7 @@ impl Listing {
         }
     }
 
-    /// The digest in hexadecimal.
+    /// The hash in hexadecimal.
     pub fn digest(&self) -> String {
         blake3::Hash::from_bytes(self.hash).to_hex().to_string()
     }
@@ -149,7 +149,8 @@ impl Dataset {
         Self::scan_shard(root, None)
     }
 
-    /// Lists the photos of one shard, or all; classes and errors are always those of the whole data set.
+    /// Lists the photos of one shard; `None` for all. Classes, [`Self::listing`] and errors are those of the whole data
+    /// set.
     ///
     /// # Errors
     /// As [`Self::scan`].
@@ -323,7 +324,7 @@ fn photos_below(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Resul
     Ok(photos)
 }
 
-/// If the entry is a folder, skips what is in it.
+/// If the entry is a folder, leaves out everything in it.
 fn skip(walk: &mut walkdir::IntoIter, entry: &DirEntry) {
     if entry.file_type().is_dir() {
         walk.skip_current_dir();

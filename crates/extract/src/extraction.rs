@@ -35,14 +35,14 @@ pub struct Extraction {
     pub cache: PathBuf,
     /// The network's weights, safetensors or one of Keras's formats.
     pub weights: PathBuf,
-    /// What the rows depend on besides the photos and the weights. Which bf16 they are computed in depends on `compute`
-    /// and the existing cache.
+    /// What the rows depend on, apart from the photos and the weights. Which bf16 they are computed in depends on
+    /// `compute` and the existing cache.
     pub spec: EmbedSpec,
     /// Device, kernels, batch size and threads.
     pub compute: Compute,
     /// Limits on a photo's pixels and memory.
     pub limits: Limits,
-    /// Extract only this part of the photos, into a small cache in the cache's folder.
+    /// Extract only this part of the photos, into a cache of its own in the cache's folder.
     pub shard: Option<Shard>,
     /// Augmented views of the training photos.
     pub views: Option<PhotoViews>,
@@ -82,9 +82,9 @@ impl OnError {
 /// The result of an extraction.
 #[derive(Debug)]
 pub struct Summary {
-    /// The cache, or the shard's.
+    /// The cache that was written; of a shard, the shard's own.
     pub cache: PathBuf,
-    /// The shard.
+    /// The shard; `None` for all photos.
     pub shard: Option<Shard>,
     /// The number of rows by split.
     pub rows: BTreeMap<Split, usize>,
@@ -96,21 +96,21 @@ pub struct Summary {
     pub skipped: Vec<SkippedPhoto>,
     /// The limits that some of those photos exceed.
     pub exceeded: BTreeSet<Limit>,
-    /// Files that were read to hash them.
+    /// Number of files that were read to hash them.
     pub hashed: usize,
-    /// Rows that this run computed, including those of views.
+    /// Number of rows that this run computed, including those of views.
     pub computed: usize,
     /// Photos whose bytes are in more than one split.
     pub shared: Vec<SharedPhoto>,
     /// Files and folders of the data set that were ignored.
     pub ignored: Vec<Ignored>,
-    /// Forward passes of the network.
+    /// Number of forward passes.
     pub batches: usize,
-    /// Forward passes that ran in parallel.
+    /// Number of forward passes that could run in parallel.
     pub workers: NonZeroUsize,
     /// The kernels that ran the network; `None` if nothing was computed.
     pub kernels: Option<String>,
-    /// Time spent in each stage of the pipeline, summed over its threads.
+    /// Time spent in each stage of the pipeline, summed over the threads.
     pub times: Times,
     /// Wall time of the whole run.
     pub elapsed: Duration,
@@ -148,7 +148,7 @@ pub enum ExtractError {
         precision: Precision,
     },
     /// Photos that cannot be used: all of them are listed.
-    #[error("{} photos cannot be used:\n{}", photos.len(), listed(photos))]
+    #[error("{} photos cannot be used:\n{}", photos.len(), list_photos(photos))]
     Broken {
         /// The photos, with the reason.
         photos: Vec<SkippedPhoto>,
@@ -163,25 +163,28 @@ pub enum ExtractError {
         /// The class.
         class: String,
     },
-    /// The cache has rows, but of none of these photos: it is probably another data set's.
+    /// The cache has rows, but none of these photos: it is probably another data set's.
     #[error("{}: holds {rows} rows and none of these photos", path.display())]
     OtherPhotos {
         /// The cache.
         path: PathBuf,
-        /// How many rows it has.
+        /// The number of its rows.
         rows: usize,
     },
     /// It was cancelled.
     #[error("cancelled; {kept} finished rows are kept")]
     Cancelled {
-        /// Finished rows in the journal, which the next run reuses.
+        /// The number of finished rows in the journal, which the next run reuses.
         kept: usize,
     },
 }
 
-fn listed(photos: &[SkippedPhoto]) -> String {
-    let lines: Vec<String> =
-        photos.iter().map(|photo| format!("  {}: {}", photo.path.display(), photo.reason)).collect();
+/// A line for each photo: its path and the reason.
+fn list_photos(photos: &[SkippedPhoto]) -> String {
+    let mut lines = Vec::new();
+    for SkippedPhoto { path, reason } in photos {
+        lines.push(format!("  {}: {reason}", path.display()));
+    }
     lines.join("\n")
 }
 
@@ -214,27 +217,33 @@ impl Extraction {
         let entries = inventory.entries();
         let before = previous.as_ref().map(|cache| self.contents_before(cache)).transpose()?;
         let changes = self.changes(&writer, before.as_ref(), &entries)?;
-        let (mut broken, mut exceeded) = (inventory.broken(), inventory.exceeded());
-        let deadly = self.deadly_photos(&entries, &marker, previous.as_ref())?;
-        let mut jobs = Job::find_missing(&entries, self.views.as_ref(), &RowSource::new(previous.as_ref(), &journal)?);
-        jobs.retain(|job| !deadly.contains(&job.blake3));
-        for photo in entries.values().flatten().filter(|photo| deadly.contains(&photo.blake3)) {
-            broken.insert(photo.path.clone(), DEADLY.to_owned());
+
+        // Photos that cannot be used, with the reason; more are found when the others are decoded.
+        let mut broken = inventory.broken();
+        let mut exceeded = inventory.exceeded();
+        let crashing = self.crashing_photos(&entries, &marker, previous.as_ref())?;
+        for photo in entries.values().flatten() {
+            if crashing.contains(&photo.blake3) {
+                broken.insert(photo.path.clone(), CRASHING.to_owned());
+            }
         }
+        let mut jobs = Job::find_missing(&entries, self.views.as_ref(), &RowSource::new(previous.as_ref(), &journal)?);
+        jobs.retain(|job| !crashing.contains(&job.blake3));
 
         // Missing rows go through the network into the journal, where they survive a crash.
         let mut outcome = Outcome::default();
         let mut kernels = None;
-        let fails = self.on_error == OnError::Fail && !broken.is_empty();
-        if fails && deadly.is_empty() {
+        let fails_already = self.on_error == OnError::Fail && !broken.is_empty();
+        if fails_already && crashing.is_empty() {
             // The other photos are only decoded, so that the error lists every broken one.
             outcome.broken = self.find_broken(&jobs, &dataset.root, 0);
-        } else if !fails && !jobs.is_empty() {
+        } else if !fails_already && !jobs.is_empty() {
             let embedder = Embedder::new(&spec, &weights, self.compute)?.with_limits(self.limits);
             kernels = Some(embedder.kernels());
             self.write_record(&writer, dataset.listing, kernels.as_ref())?;
             outcome = self.compute_rows(&jobs, &dataset.root, &embedder, &mut journal, &marker, cancel)?;
         } else {
+            // Nothing is computed: no row is missing, or a photo that crashes the process makes the run fail.
             self.write_record(&writer, dataset.listing, None)?;
         }
         broken.extend(all_paths_of_broken(&outcome.broken, &jobs, &entries));
@@ -247,18 +256,21 @@ impl Extraction {
             return Err(ExtractError::Broken { photos, exceeded });
         }
 
-        // The new cache replaces the old one, unless there is nothing new.
+        // The new cache replaces the old one, unless that is up to date. The previous cache of a new shard is the whole
+        // cache, which the shard does not replace.
         let contents = self.contents(&dataset, fingerprint, entries, &broken)?;
-        let is_in_place = previous.as_ref().is_some_and(|cache| cache.path() == writer.path());
         let path = writer.path().to_owned();
-        if !is_in_place || before.as_ref() != Some(&contents) {
-            let rows = RowSource::new(previous.as_ref(), &journal)?;
-            writer.publish(&contents, ROW_LENGTH, &inventory.hashes(), &rows)?;
-        } else {
+        let is_up_to_date =
+            previous.as_ref().is_some_and(|cache| cache.path() == path) && before.as_ref() == Some(&contents);
+        if is_up_to_date {
+            // Photos may have other modification times.
             if inventory.hashed > 0 {
                 writer.write_hashes(&inventory.hashes())?;
             }
             writer.finish()?;
+        } else {
+            let rows = RowSource::new(previous.as_ref(), &journal)?;
+            writer.publish(&contents, ROW_LENGTH, &inventory.hashes(), &rows)?;
         }
 
         Ok(Summary {
@@ -281,7 +293,7 @@ impl Extraction {
         })
     }
 
-    /// The views as the new cache's manifest will have them.
+    /// The views as the new cache's manifest describes them.
     fn manifest_views(&self) -> Option<&Views> {
         self.views.as_ref().map(PhotoViews::manifest_views)
     }
@@ -302,10 +314,12 @@ impl Extraction {
         EmbedSpec { precision, ..self.spec }
     }
 
-    /// The existing cache, if its rows can be reused: its fingerprint must be the same, and every byte must be the one
-    /// that was written. Views that the new cache would lack are an error, unless `replace` is set.
+    /// The existing cache, whose rows are reused; of a shard that does not exist yet, the whole cache. `None` if there
+    /// is none.
     ///
-    /// A shard that does not exist yet reuses the rows of the whole cache.
+    /// # Errors
+    /// When it has another fingerprint, a byte has changed since it was written, or it has views that the new cache
+    /// would not have. With `replace`, a cache that cannot be reused is `None`, and views may be lost.
     fn previous(&self, writer: &CacheWriter, fingerprint: &Fingerprint) -> Result<Option<FeatureCache>, ExtractError> {
         let mut opened = open_reusable(writer.path(), fingerprint);
         if self.shard.is_some() && matches!(opened, Err(CacheError::NotACache(_))) {
@@ -325,7 +339,7 @@ impl Extraction {
         Ok(Some(cache))
     }
 
-    /// The contents of the existing cache; of a whole cache only those that belong to the shard.
+    /// The contents of the existing cache; for a shard, only its own photos.
     fn contents_before(&self, cache: &FeatureCache) -> Result<CacheContents, ExtractError> {
         let mut contents = CacheContents::from_cache(cache)?;
         if let Some(shard) = self.shard {
@@ -337,33 +351,43 @@ impl Extraction {
         Ok(contents)
     }
 
-    /// The photos that are not tried: they have ended every process that computed them. With `rehash`, those that an
-    /// earlier run has skipped for it are tried again.
-    fn deadly_photos(
+    /// The photos that are not tried, since they have crashed every process that computed them: in interrupted runs, or
+    /// in the run that wrote the existing cache. With `rehash` the latter are tried again.
+    fn crashing_photos(
         &self,
         entries: &BTreeMap<Split, Vec<IndexEntry>>,
         marker: &PhotoMarker,
         previous: Option<&FeatureCache>,
     ) -> Result<HashSet<blake3::Hash>, ExtractError> {
-        let mut deadly: HashSet<blake3::Hash> = HashSet::new();
-        if let Some(cache) = previous.filter(|_| !self.rehash) {
-            let mut skipped = Vec::new();
+        let mut skipped_before: HashSet<blake3::Hash> = HashSet::new();
+        if let Some(cache) = previous
+            && !self.rehash
+        {
+            let mut paths = Vec::new();
             for (_, split) in cache.splits() {
-                skipped.extend(split.skipped()?.into_iter().filter(|photo| photo.reason == DEADLY));
+                for photo in split.skipped()? {
+                    if photo.reason == CRASHING {
+                        paths.push(photo.path);
+                    }
+                }
             }
-            if !skipped.is_empty() {
+            // hashes.csv is read only if it is needed.
+            if !paths.is_empty() {
                 let hashes = cache.hashes();
-                deadly.extend(skipped.iter().filter_map(|photo| hashes.hash(&photo.path)));
+                skipped_before.extend(paths.iter().filter_map(|path| hashes.hash(path)));
             }
         }
-        deadly.extend(entries.values().flatten().map(|photo| photo.blake3).filter(|hash| marker.is_deadly(hash)));
-        let present: HashSet<blake3::Hash> = entries.values().flatten().map(|photo| photo.blake3).collect();
-        deadly.retain(|hash| present.contains(hash));
-        Ok(deadly)
+        let mut crashing = HashSet::new();
+        for photo in entries.values().flatten() {
+            if marker.is_crashing(&photo.blake3) || skipped_before.contains(&photo.blake3) {
+                crashing.insert(photo.blake3);
+            }
+        }
+        Ok(crashing)
     }
 
-    /// Notes the state of the data set that the shard is made of, and the kernels that compute its rows, if any are
-    /// computed. Those of earlier runs stay: their rows may be reused.
+    /// Writes the shard's record: the state of the data set, and the kernels that compute its rows, if any are
+    /// computed. The kernels of earlier runs stay in it, since their rows may be reused. Without a shard, does nothing.
     fn write_record(
         &self,
         writer: &CacheWriter,
@@ -377,6 +401,7 @@ impl Extraction {
         Ok(writer.write_record(&record)?)
     }
 
+    /// Hashes the photos, except those whose size and modification time are in the existing cache's hashes.csv.
     fn hash_photos(&self, dataset: &Dataset, previous: Option<&FeatureCache>) -> Inventory {
         let progress = Progress::start("hashing", dataset.len(), "photos");
         let known = previous.map(FeatureCache::hashes).unwrap_or_default();
@@ -396,15 +421,15 @@ impl Extraction {
     ) -> Result<Changes, ExtractError> {
         let Some(before) = before else { return Ok(Changes::between([], photos_of(entries))) };
         let changes = Changes::between(before.photos(), photos_of(entries));
-        let nothing_is_kept = changes.kept() == 0 && changes.removed > 0;
-        if nothing_is_kept && !self.replace {
+        let all_are_gone = changes.kept() == 0 && changes.removed > 0;
+        if all_are_gone && !self.replace {
             return Err(ExtractError::OtherPhotos { path: writer.path().to_owned(), rows: changes.removed });
         }
         Ok(changes)
     }
 
-    /// Computes the rows of the jobs. If a broken photo makes the run fail, the jobs after it are only decoded, so that
-    /// all broken photos can be listed.
+    /// Computes the rows of the jobs. If a broken photo makes the run fail, the photos after it are only decoded, so
+    /// that all broken ones are listed.
     fn compute_rows(
         &self,
         jobs: &[Job],
@@ -464,7 +489,7 @@ impl Extraction {
         let mut splits = BTreeMap::new();
         for (split, mut photos) in entries {
             photos.retain(|photo| !broken.contains_key(&photo.path));
-            // A shard may have none of them: whether the whole data set has is seen when the shards are merged.
+            // A shard may have no photo of a class. That the whole data set has one is checked by the merge.
             if split.is_training() && self.shard.is_none() {
                 let labels: HashSet<i64> = photos.iter().map(|photo| photo.label).collect();
                 for (class, label) in dataset.classes.iter().zip(0..) {
@@ -491,11 +516,11 @@ impl Extraction {
     }
 }
 
-/// Why a photo is skipped that has ended several processes while they computed nothing else: out of memory, perhaps, or
-/// by a decoder that crashes. Later runs skip it, too, as long as its bytes are the same.
-pub const DEADLY: &str = "ends every process that computes it";
+/// The reason in skipped.csv of a photo that has crashed several processes while they computed nothing else: because of
+/// a decoder, or because memory ran out. Later runs skip it, too, as long as its bytes are the same.
+pub const CRASHING: &str = "ends every process that computes it";
 
-/// The length of a row.
+/// The length of a row, in values.
 const ROW_LENGTH: NonZeroUsize = NonZeroUsize::new(COLUMNS).unwrap();
 
 /// Opens the cache at `path` and checks that its rows can be copied to a cache with this fingerprint.
@@ -514,15 +539,16 @@ fn photos_of(entries: &BTreeMap<Split, Vec<IndexEntry>>) -> impl Iterator<Item =
     entries.iter().flat_map(|(&split, photos)| photos.iter().map(move |photo| (split, photo)))
 }
 
-/// Paths of all photos with the same bytes as a broken job's photo, with the reason: a job has only the first.
+/// The paths of all photos that have the bytes of a broken job's photo, each with the reason. A job has only the path
+/// of the first photo with its bytes.
 fn all_paths_of_broken(
     broken: &[(usize, PhotoError)],
     jobs: &[Job],
     entries: &BTreeMap<Split, Vec<IndexEntry>>,
 ) -> Vec<(PathBuf, String)> {
     let mut reasons: HashMap<blake3::Hash, String> = HashMap::new();
-    for (job, error) in broken {
-        reasons.insert(jobs[*job].blake3, error.to_string());
+    for (number, error) in broken {
+        reasons.insert(jobs[*number].blake3, error.to_string());
     }
     let mut paths = Vec::new();
     for photo in entries.values().flatten() {

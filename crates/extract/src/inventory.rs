@@ -16,13 +16,18 @@ use crate::dataset::{Dataset, LabeledPhoto};
 /// The photos of a data set, with the blake3 hash of their bytes.
 #[derive(Debug)]
 pub struct Inventory {
-    splits: BTreeMap<Split, Vec<HashResult>>,
-    /// Files that were read to hash them.
+    splits: BTreeMap<Split, Vec<InventoryPhoto>>,
+    /// Number of files that were read to hash them.
     pub hashed: usize,
 }
 
-/// A photo with its hash, or why it cannot have a row.
-type HashResult = (LabeledPhoto, Result<HashedPhoto, PhotoError>);
+/// A photo with its hash.
+#[derive(Debug)]
+struct InventoryPhoto {
+    photo: LabeledPhoto,
+    /// Its size, modification time and hash; an error if it cannot have a row.
+    state: Result<HashedPhoto, PhotoError>,
+}
 
 /// How photos are read.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +45,7 @@ impl Inventory {
     pub fn hash(dataset: &Dataset, known: &Hashes, options: ReadOptions, advance: impl Fn() + Sync) -> Self {
         let hashed = AtomicUsize::new(0);
         let hash_photo = |buffer: &mut Vec<u8>, photo: &LabeledPhoto| {
-            let result = match known_hash(dataset, photo, known, options) {
+            let state = match known_hash(dataset, photo, known, options) {
                 Some(known) => Ok(known),
                 None => {
                     hashed.fetch_add(1, Ordering::Relaxed);
@@ -48,7 +53,7 @@ impl Inventory {
                 }
             };
             advance();
-            (photo.clone(), result)
+            InventoryPhoto { photo: photo.clone(), state }
         };
         let mut splits = BTreeMap::new();
         for (&split, photos) in &dataset.splits {
@@ -63,9 +68,9 @@ impl Inventory {
         let mut splits = BTreeMap::new();
         for (&split, photos) in &self.splits {
             let mut entries = Vec::with_capacity(photos.len());
-            for (photo, hash) in photos {
-                if let Ok(hash) = hash {
-                    entries.push(IndexEntry { path: photo.path.clone(), label: photo.label, blake3: hash.blake3() });
+            for InventoryPhoto { photo, state } in photos {
+                if let Ok(state) = state {
+                    entries.push(IndexEntry { path: photo.path.clone(), label: photo.label, blake3: state.blake3() });
                 }
             }
             splits.insert(split, entries);
@@ -73,29 +78,34 @@ impl Inventory {
         splits
     }
 
-    /// The photos that cannot have a row, with the reason.
+    /// The paths of the photos that cannot have a row, each with the reason.
     pub fn broken(&self) -> BTreeMap<PathBuf, String> {
         let mut broken = BTreeMap::new();
-        for (photo, hash) in self.splits.values().flatten() {
-            if let Err(error) = hash {
+        for InventoryPhoto { photo, state } in self.splits.values().flatten() {
+            if let Err(error) = state {
                 broken.insert(photo.path.clone(), error.to_string());
             }
         }
         broken
     }
 
-    /// The limits that some of those photos exceed.
+    /// The limits that some of the broken photos exceed.
     pub fn exceeded(&self) -> BTreeSet<Limit> {
-        let photos = self.splits.values().flatten();
-        photos.filter_map(|(_, hash)| hash.as_ref().err()?.limit()).collect()
+        let mut exceeded = BTreeSet::new();
+        for InventoryPhoto { state, .. } in self.splits.values().flatten() {
+            if let Err(error) = state {
+                exceeded.extend(error.limit());
+            }
+        }
+        exceeded
     }
 
-    /// Size, modification time and hash of each photo, for the next run.
+    /// Size, modification time and hash of each photo that can have a row, for the next run.
     pub fn hashes(&self) -> Hashes {
         let mut hashes = Vec::new();
-        for (photo, hash) in self.splits.values().flatten() {
-            if let Ok(hash) = hash {
-                hashes.push((photo.path.clone(), *hash));
+        for InventoryPhoto { photo, state } in self.splits.values().flatten() {
+            if let Ok(state) = state {
+                hashes.push((photo.path.clone(), *state));
             }
         }
         Hashes::new(hashes)

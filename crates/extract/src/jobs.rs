@@ -43,7 +43,7 @@ pub struct Outcome {
     pub rows: usize,
     /// Batches that went through the network.
     pub batches: usize,
-    /// Where the time went.
+    /// Time spent in each stage of the pipeline.
     pub times: Times,
 }
 
@@ -60,7 +60,9 @@ pub enum JobError {
 
 /// Why the run ends before the last job.
 enum Stop {
+    /// A photo cannot be used, and the run is to stop at the first such photo.
     Broken,
+    /// The journal could not be written, or a row is not finite.
     Journal(CacheError),
 }
 
@@ -111,8 +113,8 @@ impl Job {
 /// Computes the rows of the jobs and appends them to the journal, a batch at a time. With `stop_at_broken`, it stops at
 /// the first photo that cannot be used, and the jobs after it are not run.
 ///
-/// If the last run was killed, one of the photos that it had begun may be the reason: they are computed first, one at a
-/// time, so that `marker` names the one that ends this run, too.
+/// If the last run crashed, one of the photos that it had begun may be the reason. They are computed first, one at a
+/// time, so that `marker` names the photo if this run crashes, too.
 ///
 /// # Errors
 /// When the network or the journal fails; rows that are already in the journal stay there.
@@ -128,9 +130,9 @@ pub fn run(
     let progress = Progress::start("extracting", jobs.iter().map(|job| job.missing.len()).sum(), "rows");
     let rows = PendingRows { rows: Vec::new(), batch_size: embedder.batch_size(), journal, progress };
     let mut run = Run { jobs, root, embedder, rows, stop_at_broken, cancel, outcome: Outcome::default() };
-    let ended = run.all(marker);
+    let result = run.run_all(marker);
     marker.end();
-    ended?;
+    result?;
     Ok(run.outcome)
 }
 
@@ -146,50 +148,62 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn all(&mut self, marker: &PhotoMarker) -> Result<(), JobError> {
-        // The jobs are in the order of the last run, without those whose rows are in the journal.
-        let begun_last = marker.left().and_then(|left| self.jobs.iter().position(|job| job.blake3 == left.photo));
-        let suspects = begun_last.map_or(0, |last| last + 1);
+    /// Runs all jobs: first those that may have crashed the last run, one at a time.
+    fn run_all(&mut self, marker: &PhotoMarker) -> Result<(), JobError> {
+        // The jobs are in the order of the last run, without those whose rows are in the journal. So the photo that
+        // crashed it is the one that was begun last, or one before that.
+        let mut suspects = 0;
+        if let Some(interrupted) = marker.interrupted() {
+            let begun_last = self.jobs.iter().position(|job| job.blake3 == interrupted.photo);
+            suspects = begun_last.map_or(0, |number| number + 1);
+        }
         for number in 0..suspects {
-            let ended = self.some(number..number + 1, |job| marker.begin_alone(job.blake3))?;
-            if ended.is_break() {
+            let next = self.run_range(number..number + 1, |job| marker.begin_alone(job.blake3))?;
+            if next.is_break() {
                 return Ok(());
             }
         }
-        self.some(suspects..self.jobs.len(), |job| marker.begin(job.blake3)).map(drop)
+        self.run_range(suspects..self.jobs.len(), |job| marker.begin(job.blake3))?;
+        Ok(())
     }
 
-    /// Runs the jobs with these numbers, calling `begin` with each before its photo is read. Returns whether to run
-    /// others after them.
-    fn some(&mut self, numbers: Range<usize>, begin: impl Fn(&Job) + Send) -> Result<ControlFlow<()>, JobError> {
+    /// Runs the jobs with these numbers, calling `begin` with each before its photo is read. `Break`: no others are to
+    /// be run after them.
+    fn run_range(&mut self, numbers: Range<usize>, begin: impl Fn(&Job) + Send) -> Result<ControlFlow<()>, JobError> {
         let (first, root) = (numbers.start, self.root);
         let jobs = &self.jobs[numbers];
         let photos = jobs.iter().map(move |job| {
             begin(job);
             job.photo(root)
         });
-        let report = self.embedder.embed(photos, self.cancel, |event| match event {
-            Event::Row { photo, view, row } => match self.rows.push(jobs[photo].missing[view].key, row) {
-                Err(error) => ControlFlow::Break(Stop::Journal(error)),
-                Ok(()) => ControlFlow::Continue(()),
-            },
-            Event::Failed { photo, error } => {
-                self.outcome.broken.push((first + photo, error));
-                if self.stop_at_broken { ControlFlow::Break(Stop::Broken) } else { ControlFlow::Continue(()) }
+        let report = self.embedder.embed(photos, self.cancel, |event| {
+            match event {
+                Event::Row { photo, view, row } => {
+                    if let Err(error) = self.rows.push(jobs[photo].missing[view].key, row) {
+                        return ControlFlow::Break(Stop::Journal(error));
+                    }
+                }
+                Event::Failed { photo, error } => {
+                    self.outcome.broken.push((first + photo, error));
+                    if self.stop_at_broken {
+                        return ControlFlow::Break(Stop::Broken);
+                    }
+                }
             }
+            ControlFlow::Continue(())
         })?;
         self.outcome.rows += report.rows;
         self.outcome.batches += report.batches;
         self.outcome.times += report.times;
         self.outcome.cancelled = matches!(report.end, EndReason::Cancelled);
-        let ended = match report.end {
+        let next = match report.end {
             EndReason::ByCaller(Stop::Journal(error)) => return Err(error.into()),
             EndReason::Finished => ControlFlow::Continue(()),
             EndReason::ByCaller(Stop::Broken) | EndReason::Cancelled => ControlFlow::Break(()),
         };
         // The last batch may not be full.
         self.rows.write()?;
-        Ok(ended)
+        Ok(next)
     }
 }
 
@@ -202,11 +216,13 @@ struct PendingRows<'a> {
 }
 
 impl PendingRows<'_> {
+    /// Adds a row; writes all pending rows if they fill a batch.
     fn push(&mut self, key: blake3::Hash, row: &[f32]) -> Result<(), CacheError> {
         self.rows.push((key, row.to_vec()));
         if self.rows.len() < self.batch_size { Ok(()) } else { self.write() }
     }
 
+    /// Appends all pending rows to the journal.
     fn write(&mut self) -> Result<(), CacheError> {
         self.journal.append(self.rows.iter().map(|(key, row)| (*key, row.as_slice())))?;
         self.progress.advance(self.rows.len());

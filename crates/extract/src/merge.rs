@@ -17,9 +17,9 @@ pub struct Merged {
     pub shards: usize,
     /// The number of rows by split.
     pub rows: BTreeMap<Split, usize>,
-    /// Photos without a row.
+    /// The number of photos without a row.
     pub skipped: usize,
-    /// The kernels that computed the shards' rows, as far as they are known.
+    /// The kernels that computed the shards' rows, as far as they are recorded.
     pub kernels: BTreeSet<String>,
     /// Wall time.
     pub elapsed: Duration,
@@ -34,12 +34,12 @@ pub enum MergeError {
     /// There is no shard.
     #[error("{}: no shards here", .0.display())]
     NoShards(PathBuf),
-    /// Shards of more than one number of shards.
+    /// The shards have several counts: the data set was divided in several ways.
     #[error("{}: holds shards of {}", path.display(), list_counts(counts))]
     SeveralCounts {
         /// The folder of shards.
         path: PathBuf,
-        /// The numbers of shards.
+        /// The counts.
         counts: BTreeSet<NonZeroUsize>,
     },
     /// Some shards are not there.
@@ -54,12 +54,12 @@ pub enum MergeError {
         /// Those that are being written, or whose last run has failed or was interrupted.
         unfinished: BTreeSet<usize>,
     },
-    /// The file next to a shard that says how it was made is missing.
+    /// A shard's record, the JSON file next to it, is missing or not readable.
     #[error("{}: missing, or not readable", .0.display())]
     NoRecord(PathBuf),
-    /// A shard holds a photo of another shard: it is probably a copy of that.
+    /// A shard holds a photo of another shard: it is probably a copy of that one.
     #[error("{}: holds {}, which belongs to shard {belongs_to}: it may be a copy", shard.display(), photo.display())]
-    Doubled {
+    WrongShard {
         /// The shard.
         shard: PathBuf,
         /// One of its photos.
@@ -124,7 +124,8 @@ pub enum MergeError {
 pub fn merge(path: &Path) -> Result<Merged, MergeError> {
     let start = Instant::now();
     CacheWriter::restore(path)?;
-    // Shards that are being written are named; without this look the error would be that the cache is locked.
+    // Checked before the lock, too: a shard that is being written is then named, while the lock only says which process
+    // holds it.
     complete_count(path)?;
     let writer = CacheWriter::open_merge(path, WhenLocked::Fail)?;
     let count = complete_count(path)?;
@@ -137,7 +138,7 @@ pub fn merge(path: &Path) -> Result<Merged, MergeError> {
         let record = shard.record(path).ok_or_else(|| MergeError::NoRecord(shard.record_file(path)))?;
         let part = FeatureCache::open(&shard.folder(path))?;
         let first = parts.first().unwrap_or(&part);
-        check_made_alike(first, &part)?;
+        check_compatible(first, &part)?;
         check_same_data_set(first, first_record.as_ref().unwrap_or(&record), &part, &record)?;
         part.check_digests()?;
         check_photos(&part, shard)?;
@@ -173,8 +174,8 @@ fn complete_count(path: &Path) -> Result<NonZeroUsize, MergeError> {
     Err(MergeError::Incomplete { path, count, missing, unfinished })
 }
 
-/// Checks that the rows of two shards may be in one cache.
-fn check_made_alike(first: &FeatureCache, part: &FeatureCache) -> Result<(), MergeError> {
+/// Checks that the rows of two shards may be in one cache: same fingerprint, views and row length.
+fn check_compatible(first: &FeatureCache, part: &FeatureCache) -> Result<(), MergeError> {
     let (path, other) = (first.path().to_owned(), part.path().to_owned());
     let differences = first.fingerprint().differences(part.fingerprint());
     if !differences.is_empty() {
@@ -214,15 +215,19 @@ fn check_same_data_set(
 
 /// Checks that the photos of a part belong to its shard.
 fn check_photos(part: &FeatureCache, shard: Shard) -> Result<(), MergeError> {
+    let check = |photo: PathBuf| {
+        let belongs_to = Shard::of_photo(&photo, shard.count());
+        if belongs_to == shard {
+            return Ok(());
+        }
+        Err(MergeError::WrongShard { shard: part.path().to_owned(), photo, belongs_to })
+    };
     for (_, split) in part.splits() {
-        let mut skipped = split.skipped()?.into_iter().map(|photo| Ok(photo.path));
-        let mut indexed = split.index_entries()?.map(|photo| photo.map(|photo| photo.path));
-        for photo in indexed.by_ref().chain(skipped.by_ref()) {
-            let photo = photo?;
-            let belongs_to = Shard::of_photo(&photo, shard.count());
-            if belongs_to != shard {
-                return Err(MergeError::Doubled { shard: part.path().to_owned(), photo, belongs_to });
-            }
+        for photo in split.index_entries()? {
+            check(photo?.path)?;
+        }
+        for photo in split.skipped()? {
+            check(photo.path)?;
         }
     }
     Ok(())
@@ -236,16 +241,21 @@ fn count_photos(cache: &Path, parts: &[FeatureCache]) -> Result<(BTreeMap<Split,
     let mut rows = BTreeMap::new();
     let mut skipped = 0;
     let mut labels = HashSet::new();
-    for (name, split) in parts.iter().flat_map(FeatureCache::splits) {
-        *rows.entry(name).or_default() += split.rows();
-        skipped += split.skipped()?.len();
-        if name.is_training() {
-            labels.extend(split.labels().iter().copied());
+    for part in parts {
+        for (name, split) in part.splits() {
+            *rows.entry(name).or_default() += split.rows();
+            skipped += split.skipped()?.len();
+            if name.is_training() {
+                labels.extend(split.labels().iter().copied());
+            }
         }
     }
-    for (class, label) in parts.iter().take(1).flat_map(|part| part.classes().iter()).zip(0..) {
-        if !labels.contains(&label) {
-            return Err(MergeError::ClassWithoutPhotos { cache: cache.to_owned(), class: class.to_owned() });
+    // All parts have the same classes.
+    if let Some(part) = parts.first() {
+        for (class, label) in part.classes().iter().zip(0..) {
+            if !labels.contains(&label) {
+                return Err(MergeError::ClassWithoutPhotos { cache: cache.to_owned(), class: class.to_owned() });
+            }
         }
     }
     Ok((rows, skipped))
@@ -265,7 +275,7 @@ fn list_incomplete(count: NonZeroUsize, missing: &BTreeSet<usize>, unfinished: &
     parts.join("; ")
 }
 
-/// As in `0, 3-17, 20`, and not more than some of them.
+/// The numbers as ranges, as in `0, 3-17, 20`: 20 ranges at most.
 fn list_ranges(numbers: &BTreeSet<usize>) -> String {
     const LISTED: usize = 20;
     let mut ranges: Vec<(usize, usize)> = Vec::new();

@@ -83,14 +83,14 @@ pub enum VerifyError {
 }
 
 /// Hashes every photo of the cache and lists those that have changed or cannot be read.
-pub fn photos(contents: &CacheContents, dataset: &Path) -> Vec<Discrepancy> {
+pub fn compare_photos(contents: &CacheContents, dataset: &Path) -> Vec<Discrepancy> {
     let photos: Vec<&IndexEntry> = contents.photos().map(|(_, photo)| photo).collect();
-    let found: Vec<Option<Discrepancy>> =
-        photos.par_iter().map_init(Vec::new, |buffer, photo| compare_hash(photo, dataset, buffer)).collect();
-    found.into_iter().flatten().collect()
+    // Each thread reads its photos into one buffer.
+    let compared = photos.par_iter().map_init(Vec::new, |buffer, photo| compare_hash(photo, dataset, buffer));
+    compared.flatten().collect()
 }
 
-/// Whether the photo's bytes are not those of its index entry. Each thread reads its photos into one buffer.
+/// Hashes a photo, which is read into `buffer`; `None` if its bytes are those of its index entry.
 fn compare_hash(photo: &IndexEntry, dataset: &Path, buffer: &mut Vec<u8>) -> Option<Discrepancy> {
     let path = photo.path.clone();
     if let Err(reason) = read_photo(&dataset.join(&path), buffer) {
@@ -103,19 +103,19 @@ fn compare_hash(photo: &IndexEntry, dataset: &Path, buffer: &mut Vec<u8>) -> Opt
 struct Sample<'a> {
     path: PathBuf,
     photo: Photo,
-    /// For each of the photo's rows, the number of the view; `None` for the photo itself.
-    numbers: Vec<Option<usize>>,
+    /// For each row, the number of the view; `None` for the photo itself.
+    view_numbers: Vec<Option<usize>>,
     /// The rows in the cache, in the same order.
     cached: Vec<&'a [f32]>,
 }
 
-/// Computes `count` rows again, evenly spread over the cache, each with the row of one of its views if it has any, and
-/// lists those that differ by more than rounding.
+/// Computes `count` evenly spread rows of the cache again, each with one of its views if it has any, and lists those
+/// that differ by more than rounding.
 ///
 /// # Errors
 /// When the weights are not the cache's, this machine or version cannot compute its rows or views, or the network
 /// cannot be run.
-pub fn rows(
+pub fn compare_rows(
     cache: &FeatureCache,
     dataset: &Path,
     weights: &Path,
@@ -147,7 +147,7 @@ pub fn rows(
                 let sample = &samples[photo];
                 let difference = relative_l2(row, sample.cached[view]);
                 if difference.is_nan() || difference > allowed {
-                    let (path, view) = (sample.path.clone(), sample.numbers[view]);
+                    let (path, view) = (sample.path.clone(), sample.view_numbers[view]);
                     found.push(Discrepancy::Row { path, view, difference, allowed });
                 }
             }
@@ -168,25 +168,28 @@ fn samples<'a>(cache: &'a FeatureCache, dataset: &Path, count: usize) -> Result<
     };
     let total: usize = cache.splits().map(|(_, split)| split.rows()).sum();
     let count = count.min(total);
-    // Row numbers that count through all splits.
-    let mut wanted = (0..count).map(|k| k * total / count).peekable();
     let mut samples = Vec::with_capacity(count);
+    // Numbers of rows count through all splits.
     let mut first_of_split = 0;
     for (_, split) in cache.splits() {
         let index = split.index()?;
-        while let Some(row) = wanted.next_if(|&row| row < first_of_split + split.rows()) {
-            let row = row - first_of_split;
+        while samples.len() < count {
+            let number = samples.len() * total / count;
+            if number >= first_of_split + split.rows() {
+                break;
+            }
+            let row = number - first_of_split;
             let entry: &IndexEntry = &index[row];
             let photo = Photo::from_path(dataset.join(&entry.path));
             let cached = split.row(row).expect("the row is within the split");
-            let mut sample = Sample { path: entry.path.clone(), photo, numbers: vec![None], cached: vec![cached] };
+            let mut sample = Sample { path: entry.path.clone(), photo, view_numbers: vec![None], cached: vec![cached] };
             if let (Some(views), Some(cached)) = (&views, split.views_by_row().nth(row)) {
                 // Another view for each sample, so that all numbers are covered.
-                let number = samples.len() % views.manifest_views().count;
-                let view = views.for_photo(entry.blake3).nth(number).map(|(_, view)| view);
+                let view_number = samples.len() % views.manifest_views().count;
+                let view = views.for_photo(entry.blake3).nth(view_number).map(|(_, view)| view);
                 sample.photo.views.push(view);
-                sample.numbers.push(Some(number));
-                sample.cached.push(&cached[number * cache.columns()..][..cache.columns()]);
+                sample.view_numbers.push(Some(view_number));
+                sample.cached.push(&cached[view_number * cache.columns()..][..cache.columns()]);
             }
             samples.push(sample);
         }

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use memmap2::{Mmap, UncheckedAdvice};
 use ndarray::ArrayView2;
 
+use crate::cache_folder::{CacheFolder, is_absent};
 use crate::class_names::ClassNames;
 use crate::damage::{Damage, LineProblem};
 use crate::durable::FileDigest;
@@ -16,15 +17,15 @@ use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::hashes::Hashes;
 use crate::index::{IndexEntry, SkippedPhoto, read_index, read_skipped};
-use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitManifest, VIEWS, is_absent};
+use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitManifest, VIEWS};
 use crate::npy::NpyLayout;
 use crate::shard::SHARDS;
 use crate::split::Split;
 use crate::table::Records;
 use crate::views::Views;
 
-/// How often opening is retried if the cache is replaced meanwhile. Each retry needs another cache to be published in
-/// the milliseconds that opening takes.
+/// How often opening is tried if the cache is replaced meanwhile. Each further try needs another cache to be published
+/// in the milliseconds that opening takes.
 const MAX_TRIES: usize = 100;
 
 /// An open cache, as it was when it was opened: later updates do not change it.
@@ -73,22 +74,31 @@ struct MappedFile {
 
 impl FeatureCache {
     /// Opens the cache in the folder `path`: manifest, headers, lengths and labels are checked, the features are
-    /// mapped and not read.
+    /// mapped and not read. If a writer replaces the cache meanwhile, the result is the old cache or the new one.
     ///
     /// # Errors
     /// If there is no cache, it has another version of the format, or a file is not what the manifest says.
+    /// [`CacheError::ReplacedTooOften`] if every try was interrupted by a writer.
     pub fn open(path: &Path) -> Result<Self, CacheError> {
-        let mut tries = 1;
-        loop {
-            let (manifest, json) = Manifest::read(path)?;
-            let opened = open_splits(path, &manifest);
-            // A writer exchanges whole folders. So if the manifest is still the same, all files were of one cache.
-            let unchanged = Manifest::read(path).is_ok_and(|(_, now)| now == json);
-            if unchanged || tries == MAX_TRIES {
-                return Ok(Self { path: path.to_owned(), manifest, splits: opened? });
+        for _ in 0..MAX_TRIES {
+            let folder = CacheFolder::open(path)?;
+            let opened = Self::open_folder(&folder);
+            // A writer removes the cache that it has replaced. What fails because of that is no damage.
+            if opened.is_ok() || !folder.was_replaced() {
+                return opened;
             }
-            tries += 1;
         }
+        Err(CacheError::ReplacedTooOften { path: path.to_owned(), tries: MAX_TRIES })
+    }
+
+    /// Opens the cache in this folder, whatever is at the folder's path now.
+    fn open_folder(folder: &CacheFolder) -> Result<Self, CacheError> {
+        let manifest = Manifest::read(folder)?;
+        let mut splits = BTreeMap::new();
+        for (&split, split_manifest) in &manifest.splits {
+            splits.insert(split, open_split(folder, &manifest, split, split_manifest)?);
+        }
+        Ok(Self { path: folder.path().to_owned(), manifest, splits })
     }
 
     /// The cache's folder.
@@ -179,7 +189,9 @@ impl CachedSplit {
     /// from its page cache or from the disk.
     pub fn release(&self) {
         release(&self.features.bytes);
-        self.views.iter().for_each(|views| release(&views.bytes));
+        if let Some(views) = &self.views {
+            release(&views.bytes);
+        }
         release(&self.index_file.bytes);
     }
 
@@ -252,10 +264,14 @@ impl Iterator for IndexEntries<'_> {
 }
 
 impl MappedFile {
-    /// Maps a file whose length is the one in the manifest.
-    fn open(path: PathBuf, digest: &FileDigest) -> Result<Self, CacheError> {
+    /// Maps the file `name` of the cache.
+    ///
+    /// # Errors
+    /// When it is missing, or its length is not the one in the manifest.
+    fn open(cache: &CacheFolder, name: &Path, digest: &FileDigest) -> Result<Self, CacheError> {
+        let path = cache.path().join(name);
         let damaged = |damage| Err(CacheError::Damaged { path: path.clone(), damage });
-        let file = match File::open(&path) {
+        let file = match cache.open_file(name) {
             Ok(file) => file,
             Err(error) if is_absent(&error) => return damaged(Damage::Missing),
             Err(error) => return Err(error).context("open", &path),
@@ -307,30 +323,27 @@ fn release(bytes: &Mmap) {
     drop(released);
 }
 
-fn open_splits(folder: &Path, manifest: &Manifest) -> Result<BTreeMap<Split, CachedSplit>, CacheError> {
-    let mut splits = BTreeMap::new();
-    for (&split, split_manifest) in &manifest.splits {
-        splits.insert(split, open_split(folder, manifest, split, split_manifest)?);
-    }
-    Ok(splits)
-}
-
+/// Maps the files of one split, and checks their lengths, headers and labels.
+///
+/// # Errors
+/// When a file is missing or not what the manifest says.
 pub(crate) fn open_split(
-    cache: &Path,
+    cache: &CacheFolder,
     manifest: &Manifest,
     split: Split,
     split_manifest: &SplitManifest,
 ) -> Result<CachedSplit, CacheError> {
-    let folder = cache.join(split.name());
+    let folder = Path::new(split.name());
     let files = &split_manifest.files;
-    let map = |name: &str, digest: &FileDigest| MappedFile::open(folder.join(name), digest);
+    let map = |name: &str, digest: &FileDigest| MappedFile::open(cache, &folder.join(name), digest);
+    let views_damaged = |damage| CacheError::Damaged { path: cache.path().join(folder).join(VIEWS), damage };
 
     let features = map(FEATURES, &files.features)?.into_rows(manifest.features_layout(split_manifest))?;
     let views = match (manifest.views_layout(split, split_manifest), &files.views) {
         (Some(layout), Some(digest)) => Some(map(VIEWS, digest)?.into_rows(layout)?),
         (None, None) => None,
-        (Some(_), None) => return Err(CacheError::Damaged { path: folder.join(VIEWS), damage: Damage::Missing }),
-        (None, Some(_)) => return Err(CacheError::Damaged { path: folder.join(VIEWS), damage: Damage::Unexpected }),
+        (Some(_), None) => return Err(views_damaged(Damage::Missing)),
+        (None, Some(_)) => return Err(views_damaged(Damage::Unexpected)),
     };
     let labels = read_labels(&map(LABELS, &files.labels)?, split_manifest, manifest.class_indices.len())?;
     let index_file = map(INDEX, &files.index)?;
@@ -350,21 +363,22 @@ fn read_labels(file: &MappedFile, split_manifest: &SplitManifest, classes: usize
     Ok(labels)
 }
 
-/// What a cache's folder may hold besides the cache itself.
+/// What to do if a cache's folder holds shards that are not merged yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Besides {
-    /// Nothing.
-    Nothing,
-    /// The folder of its shards.
-    Shards,
+pub(crate) enum UnmergedShards {
+    /// Fail: they would be lost.
+    Refuse,
+    /// Go on.
+    Allow,
 }
 
 /// Checks that a cache may be written at `path`: there is nothing yet, an empty folder, or a cache without foreign
 /// files.
 ///
 /// # Errors
-/// [`CacheError::Foreign`] names the first file that would be lost; [`CacheError::Unmerged`].
-pub(crate) fn check_replaceable(path: &Path, besides: Besides) -> Result<(), CacheError> {
+/// [`CacheError::Foreign`] names the first file that would be lost. [`CacheError::Unmerged`] if there are shards and
+/// they are refused.
+pub(crate) fn check_replaceable(path: &Path, shards: UnmergedShards) -> Result<(), CacheError> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -379,7 +393,7 @@ pub(crate) fn check_replaceable(path: &Path, besides: Besides) -> Result<(), Cac
         if is_split {
             check_files(&entry.path(), &[FEATURES, VIEWS, LABELS, INDEX, SKIPPED])?;
         } else if is_folder && name == SHARDS {
-            if besides == Besides::Nothing {
+            if shards == UnmergedShards::Refuse {
                 return Err(CacheError::Unmerged(path.to_owned()));
             }
         } else if !is_known_file {
@@ -397,4 +411,92 @@ fn check_files(folder: &Path, known: &[&str]) -> Result<(), CacheError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::thread;
+
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+    use super::*;
+    use crate::fingerprint::tests::fingerprint;
+    use crate::writer::{CacheContents, SplitContents, write_cache};
+
+    const CLASSES: [&str; 2] = ["dress", "hat"];
+
+    /// Writes a cache of one photo: of the class with this label, which is also its row.
+    fn write(path: &Path, label: i64) {
+        let photo_path = PathBuf::from(CLASSES[label as usize]).join("1.jpg");
+        let key = blake3::hash(&label.to_le_bytes());
+        let photo = IndexEntry { path: photo_path, label, blake3: key };
+        let contents = CacheContents {
+            fingerprint: fingerprint(),
+            views: None,
+            classes: ClassNames::new(CLASSES.map(str::to_owned).to_vec()).unwrap(),
+            splits: [(Split::All, SplitContents { photos: vec![photo], skipped: Vec::new() })].into(),
+        };
+        write_cache(path, &contents, NonZeroUsize::MIN, [(key, &[label as f32][..])]).unwrap();
+    }
+
+    /// Checks that row, label and index are of one cache, and returns the label.
+    fn consistent_label(cache: &FeatureCache) -> i64 {
+        let split = cache.split(Split::All).unwrap();
+        let label = split.labels()[0];
+        assert_eq!(split.row(0).unwrap(), [label as f32]);
+        assert_eq!(split.index().unwrap()[0].label, label);
+        label
+    }
+
+    /// Two caches with files of equal lengths take each other's place all the time: what is opened is one of them. When
+    /// the manifest was read again after the other files, and compared, the cache could have changed twice in between.
+    #[test]
+    fn a_cache_that_is_exchanged_while_it_is_opened_is_never_mixed() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["one", "other"].map(|name| folder.path().join(name));
+        write(&paths[0], 0);
+        write(&paths[1], 1);
+        thread::scope(|scope| {
+            let exchanges = scope.spawn(|| {
+                for _ in 0..20_000 {
+                    renameat_with(CWD, &paths[0], CWD, &paths[1], RenameFlags::EXCHANGE).unwrap();
+                }
+            });
+            let mut opened = [0; 2];
+            while !exchanges.is_finished() {
+                opened[consistent_label(&FeatureCache::open(&paths[0]).unwrap()) as usize] += 1;
+            }
+            assert!(opened.iter().all(|&count| count > 0), "{opened:?}");
+        });
+    }
+
+    /// A writer removes the cache that it has replaced: files that are missing then are no damage.
+    #[test]
+    fn a_cache_that_is_written_again_while_it_is_opened_is_the_old_or_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        write(&path, 0);
+        thread::scope(|scope| {
+            let writes = scope.spawn(|| {
+                for k in 1..100 {
+                    write(&path, k % 2);
+                }
+            });
+            while !writes.is_finished() {
+                consistent_label(&FeatureCache::open(&path).unwrap());
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_no_folder_is_no_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        for path in [file.as_path(), &file.join("below"), &folder.path().join("missing"), folder.path()] {
+            let error = FeatureCache::open(path).unwrap_err();
+            assert!(matches!(&error, CacheError::NotACache(found) if found == path), "{error}");
+        }
+    }
 }

@@ -78,6 +78,14 @@ pub enum CacheError {
     /// The folder holds a file that does not belong to a cache and would be lost.
     #[error("{}: not part of a feature cache", .0.display())]
     Foreign(PathBuf),
+    /// The cache was replaced again and again while it was being opened.
+    #[error("{}: was replaced {tries} times while it was being opened", path.display())]
+    ReplacedTooOften {
+        /// The cache.
+        path: PathBuf,
+        /// How often opening it was tried.
+        tries: usize,
+    },
     /// The cache's folder holds shards, which would be lost.
     #[error("{}: holds shards that are not merged", .0.display())]
     Unmerged(PathBuf),

@@ -30,7 +30,8 @@ pub struct HashedPhoto {
 }
 
 impl HashedPhoto {
-    /// `metadata` must be from before the file was read.
+    /// The state of a photo with this hash. `metadata` must be from before the file was read: if the file changed while
+    /// it was read, the next run then sees another time.
     pub fn new(metadata: &Metadata, blake3: blake3::Hash) -> Self {
         Self { bytes: metadata.len(), mtime_ns: mtime_ns(metadata), blake3 }
     }
@@ -56,7 +57,8 @@ pub struct Hashes {
 }
 
 impl Hashes {
-    /// From the photos and the state that each had when it was hashed.
+    /// A table of these photos, each with its path and its state when it was hashed. It trusts no photo's time before
+    /// it is written and read again.
     pub fn new(photos: impl IntoIterator<Item = (PathBuf, HashedPhoto)>) -> Self {
         Self { photos: photos.into_iter().collect(), written_ns: 0 }
     }

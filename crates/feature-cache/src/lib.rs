@@ -33,8 +33,8 @@
 //!   hashes.csv, which has its own checksum, and a checksum of itself. [`FeatureCache::open`] checks what is cheap
 //!   (lengths, headers, labels), [`verify`](fn@verify) everything.
 //! - **One writer, any number of readers.** The writer holds an advisory lock ([`CacheWriter`]), which the operating
-//!   system releases when its process ends. Readers need no lock: they read the manifest again after opening all other
-//!   files, and start over if it has changed.
+//!   system releases when its process ends. Readers need no lock: they open all files through one handle of the folder,
+//!   so that all are of one cache, and start over if a writer has removed it meanwhile.
 //!
 //! This crate depends on neither torch nor an image decoder.
 
@@ -47,6 +47,7 @@ mod views;
 mod shard;
 mod damage;
 mod error;
+mod cache_folder;
 mod durable;
 mod npy;
 mod table;
@@ -77,7 +78,7 @@ pub use hashes::{HashedPhoto, Hashes};
 pub use index::{IndexEntry, SkippedPhoto};
 pub use journal::Journal;
 pub use lock::WhenLocked;
-pub use photo_marker::{Left, PhotoMarker};
+pub use photo_marker::{InterruptedPhoto, PhotoMarker};
 pub use shard::{Shard, ShardError, ShardRecord};
 pub use shard_state::ShardState;
 pub use split::Split;

@@ -1,13 +1,13 @@
 //! manifest.json: what the cache holds, and the length and digest of each of its files.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache_folder::{CacheFolder, is_absent};
 use crate::class_names::ClassNames;
 use crate::damage::Damage;
 use crate::durable::FileDigest;
@@ -107,21 +107,20 @@ impl Manifest {
         Ok(json)
     }
 
-    /// Reads and checks the manifest of the cache in `folder`; also returns the file's bytes.
+    /// Reads and checks the manifest of the cache in `folder`.
     ///
     /// # Errors
     /// If there is no manifest, it has another version, or a byte has changed.
-    pub(crate) fn read(folder: &Path) -> Result<(Self, Vec<u8>), CacheError> {
-        let path = folder.join(MANIFEST);
-        let file = match File::open(&path) {
+    pub(crate) fn read(folder: &CacheFolder) -> Result<Self, CacheError> {
+        let path = folder.path().join(MANIFEST);
+        let file = match folder.open_file(Path::new(MANIFEST)) {
             Ok(file) => file,
-            Err(error) if is_absent(&error) => return Err(CacheError::NotACache(folder.to_owned())),
+            Err(error) if is_absent(&error) => return Err(CacheError::NotACache(folder.path().to_owned())),
             Err(error) => return Err(error).context("open", &path),
         };
         let mut json = Vec::new();
         file.take(MAX_BYTES + 1).read_to_end(&mut json).context("read", &path)?;
-        let manifest = Self::parse(&json).map_err(|problem| problem.of(path))?;
-        Ok((manifest, json))
+        Self::parse(&json).map_err(|problem| problem.of(path))
     }
 
     pub(crate) fn parse(json: &[u8]) -> Result<Self, ManifestProblem> {
@@ -165,11 +164,6 @@ impl Manifest {
     pub(crate) fn labels_layout(split_manifest: &SplitManifest) -> Result<NpyLayout<i64>, Damage> {
         NpyLayout::new(&[split_manifest.rows])
     }
-}
-
-/// Whether the error is that there is no such file.
-pub(crate) fn is_absent(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
 /// [`CacheError`] without the path.

@@ -17,15 +17,15 @@ use crate::split_writer::SplitWriter;
 use crate::table::TableFile;
 use crate::writer::CacheWriter;
 
-/// After so many bytes of rows were copied, the memory of the maps that they were read from is released.
+/// Bytes of rows that are copied before the memory of the maps that they were read from is released.
 const WINDOW_BYTES: usize = 64 << 20;
 
 impl CacheWriter {
     /// Writes the cache that holds the photos of all `parts`, replaces the old cache by it in one step, and ends the run.
     ///
-    /// The parts must have one fingerprint, the same views and the same classes, and their digests must have been
-    /// checked. Each part is in the order of a data set; a photo is in one of them. Only the labels of all parts are in
-    /// memory, and the rows of one photo.
+    /// The parts must have the same fingerprint, views and classes, and their digests must have been checked. No photo
+    /// is in two parts, and each part lists its photos as a data set does: by label, then by path. In memory are the
+    /// labels of all parts and the rows of one photo.
     ///
     /// # Errors
     /// When there are no parts, one of them is damaged, or a file cannot be written: the old cache stays as it is.
@@ -45,11 +45,22 @@ impl CacheWriter {
     }
 }
 
-/// A photo with its row and its views.
-struct Row<'a> {
+/// A photo with its row, (columns,), and its views, (views * columns,); without views the slice is empty.
+struct PhotoRows<'a> {
     photo: IndexEntry,
     features: &'a [f32],
     views: &'a [f32],
+}
+
+/// The photos of a split with their rows, in order.
+fn photo_rows(split: &CachedSplit) -> Result<impl Iterator<Item = Result<PhotoRows<'_>, CacheError>>, CacheError> {
+    let mut features_by_row = split.iter_rows();
+    let mut views_by_row = split.views_by_row();
+    Ok(split.index_entries()?.map(move |photo| {
+        let photo = photo?;
+        let features = features_by_row.next().expect("more photos than rows are an error of the index");
+        Ok(PhotoRows { photo, features, views: views_by_row.next().unwrap_or_default() })
+    }))
 }
 
 /// Writes the folder of one split.
@@ -62,20 +73,18 @@ fn merge_split(folder: &Path, name: Split, parts: &[FeatureCache]) -> Result<Spl
 
     let mut streams = Vec::new();
     for split in &splits {
-        let views = split.views_by_row().map(Some).chain(std::iter::repeat(None));
-        let rows = split.iter_rows().zip(views);
-        streams.push(split.index_entries()?.zip(rows).map(|(photo, (features, views))| {
-            photo.map(|photo| Row { photo, features, views: views.unwrap_or_default() })
-        }));
+        streams.push(photo_rows(split)?);
     }
     let mut bytes = 0;
-    let order = |row: &Row<'_>| (row.photo.label, row.photo.path.as_os_str().as_bytes().to_vec());
+    let order = |row: &PhotoRows<'_>| (row.photo.label, row.photo.path.as_os_str().as_bytes().to_vec());
     merge_sorted(streams, order, |row| {
         writer.put(&row.photo, row.features, row.views)?;
         bytes += size_of_val(row.features) + size_of_val(row.views);
         if bytes >= WINDOW_BYTES {
             bytes = 0;
-            splits.iter().for_each(|split| split.release());
+            for split in &splits {
+                split.release();
+            }
         }
         Ok(())
     })?;
@@ -108,7 +117,7 @@ fn merge_hashes(path: &Path, parts: &[FeatureCache]) -> Result<(), CacheError> {
     let mut streams = Vec::new();
     for bytes in &maps {
         if let Ok(photos) = read_hashes(bytes) {
-            // A record that is not readable although the checksum is right ends its part.
+            // A part's photos end at a record that is not readable although the checksum is right.
             streams.push(photos.map_while(Result::ok).map(Ok));
         }
     }
@@ -129,17 +138,22 @@ fn merge_sorted<K: Ord, V>(
     key: impl Fn(&V) -> K,
     mut each: impl FnMut(V) -> Result<(), CacheError>,
 ) -> Result<(), CacheError> {
-    // The next value of each stream, and the keys of these values with the numbers of their streams.
-    let mut heads: Vec<Option<V>> = Vec::new();
+    // The next value of each stream; in the heap the keys of these values, with the numbers of their streams.
+    let mut next_values: Vec<Option<V>> = Vec::new();
     let mut keys = BinaryHeap::new();
     for (number, stream) in streams.iter_mut().enumerate() {
-        heads.push(stream.next().transpose()?);
-        keys.extend(heads[number].as_ref().map(|value| Reverse((key(value), number))));
+        let first = stream.next().transpose()?;
+        if let Some(value) = &first {
+            keys.push(Reverse((key(value), number)));
+        }
+        next_values.push(first);
     }
     while let Some(Reverse((_, number))) = keys.pop() {
         let next = streams[number].next().transpose()?;
-        keys.extend(next.as_ref().map(|value| Reverse((key(value), number))));
-        let value = std::mem::replace(&mut heads[number], next);
+        if let Some(value) = &next {
+            keys.push(Reverse((key(value), number)));
+        }
+        let value = std::mem::replace(&mut next_values[number], next);
         each(value.expect("a stream whose key is in the heap has a value"))?;
     }
     Ok(())

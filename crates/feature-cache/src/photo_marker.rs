@@ -1,12 +1,14 @@
-//! Which photo is being computed: what is left of it after a crash says which photos may have caused it.
+//! Which photo is being computed: after a crash (a kill, or out of memory, too) the next run finds the photo that
+//! caused it.
 //!
 //! ```text
-//! line     blake3 of a photo's bytes in hexadecimal, a blank, a digit
+//! line     blake3 of a photo's bytes in hexadecimal, a space, a digit
 //! ```
 //!
-//! The first line is the photo that was begun last, with 0 if others may have been begun before it and are not finished,
-//! and else the number of times that the process has ended while it computed this photo alone. The other lines are the
-//! photos for which that has happened too often. The file is not synced: it must survive the process, not a power cut.
+//! The first line is the photo that was begun last. Its digit is 0 if other photos were being computed with it;
+//! otherwise it counts the processes that have crashed while they computed this photo alone. The other lines are the
+//! crashing photos: those whose digit has reached `MAX_CRASHES`. The file is not synced: it must survive the process,
+//! not a power cut.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -18,25 +20,25 @@ use crate::error::{CacheError, IoContext};
 
 const LINE_LEN: usize = 2 * blake3::OUT_LEN + 3;
 
-/// A photo that has ended so many processes which computed it alone is not tried again.
-const MAX_DEATHS: u8 = 2;
+/// A photo is not tried again after so many processes have crashed while they computed it alone.
+const MAX_CRASHES: u8 = 2;
 
 /// The file that names the photo that is being computed.
 #[derive(Debug)]
 pub struct PhotoMarker {
     path: PathBuf,
     file: File,
-    left: Option<Left>,
-    deadly: BTreeSet<[u8; blake3::OUT_LEN]>,
+    interrupted: Option<InterruptedPhoto>,
+    crashing: BTreeSet<[u8; blake3::OUT_LEN]>,
 }
 
-/// What a process left that ended while it computed photos.
+/// The photo that a process had begun last when it crashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Left {
-    /// The photo that was begun last.
+pub struct InterruptedPhoto {
+    /// blake3 of its bytes.
     pub photo: blake3::Hash,
-    /// How many processes have ended while they computed this photo alone.
-    pub alone: u8,
+    /// How many processes have crashed while they computed this photo alone; 0 if others were computed with it.
+    pub crashes_alone: u8,
 }
 
 impl PhotoMarker {
@@ -46,42 +48,47 @@ impl PhotoMarker {
         let mut file = options.open(path).context("open", path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).context("read", path)?;
-        let mut lines = bytes.chunks_exact(LINE_LEN).map(parse);
-        let mut left = lines.next().flatten();
-        let mut deadly: BTreeSet<_> = lines.flatten().map(|line| *line.photo.as_bytes()).collect();
-        if let Some(line) = left
-            && line.alone >= MAX_DEATHS
-        {
-            deadly.insert(*line.photo.as_bytes());
-            left = None;
+        let mut interrupted = None;
+        let mut crashing = BTreeSet::new();
+        for (number, line) in bytes.chunks_exact(LINE_LEN).enumerate() {
+            let Some(line) = parse(line) else { continue };
+            if number == 0 && line.crashes_alone < MAX_CRASHES {
+                interrupted = Some(line);
+            } else {
+                crashing.insert(*line.photo.as_bytes());
+            }
         }
-        let marker = Self { path: path.to_owned(), file, left, deadly };
+        let marker = Self { path: path.to_owned(), file, interrupted, crashing };
         marker.rewrite()?;
         Ok(marker)
     }
 
-    /// What the last run left, if it ended while it computed a photo.
-    pub fn left(&self) -> Option<Left> {
-        self.left
+    /// The photo that the last run had begun last, if that run crashed.
+    pub fn interrupted(&self) -> Option<InterruptedPhoto> {
+        self.interrupted
     }
 
-    /// Whether this photo has ended several processes that computed it alone.
-    pub fn is_deadly(&self, photo: &blake3::Hash) -> bool {
-        self.deadly.contains(photo.as_bytes())
+    /// Whether several processes have crashed while they computed this photo alone.
+    pub fn is_crashing(&self, photo: &blake3::Hash) -> bool {
+        self.crashing.contains(photo.as_bytes())
     }
 
-    /// Notes that the photo is begun, perhaps while others are not finished.
+    /// Records that the photo is begun, perhaps while others are not finished.
     pub fn begin(&self, photo: blake3::Hash) {
-        self.write_line(line(Left { photo, alone: 0 }));
+        self.write_line(line(InterruptedPhoto { photo, crashes_alone: 0 }));
     }
 
-    /// Notes that the photo is begun while no other is being computed.
+    /// Records that the photo is begun while no other is being computed.
     pub fn begin_alone(&self, photo: blake3::Hash) {
-        let before = self.left.filter(|left| left.photo == photo).map_or(0, |left| left.alone);
-        self.write_line(line(Left { photo, alone: before + 1 }));
+        let crashes_before = match self.interrupted {
+            Some(interrupted) if interrupted.photo == photo => interrupted.crashes_alone,
+            _ => 0,
+        };
+        // If the process crashes now, this is the number of crashes.
+        self.write_line(line(InterruptedPhoto { photo, crashes_alone: crashes_before + 1 }));
     }
 
-    /// Notes that no photo is being computed.
+    /// Records that no photo is being computed.
     pub fn end(&self) {
         self.write_line([b' '; LINE_LEN]);
     }
@@ -93,23 +100,27 @@ impl PhotoMarker {
 
     /// Writes the whole file.
     fn rewrite(&self) -> Result<(), CacheError> {
-        let mut bytes = self.left.map_or([b' '; LINE_LEN], line).to_vec();
-        for photo in &self.deadly {
-            bytes.extend(line(Left { photo: blake3::Hash::from_bytes(*photo), alone: MAX_DEATHS }));
+        let mut bytes = self.interrupted.map_or([b' '; LINE_LEN], line).to_vec();
+        for photo in &self.crashing {
+            bytes
+                .extend(line(InterruptedPhoto { photo: blake3::Hash::from_bytes(*photo), crashes_alone: MAX_CRASHES }));
         }
         self.file.write_all_at(&bytes, 0).context("write", &self.path)?;
         self.file.set_len(bytes.len() as u64).context("write", &self.path)
     }
 }
 
-fn line(left: Left) -> [u8; LINE_LEN] {
-    let text = format!("{} {}\n", left.photo.to_hex(), left.alone);
-    text.into_bytes().try_into().expect("the number has one digit: after MAX_DEATHS the photo is not begun again")
+/// A photo's line in the file.
+fn line(InterruptedPhoto { photo, crashes_alone }: InterruptedPhoto) -> [u8; LINE_LEN] {
+    let text = format!("{} {crashes_alone}\n", photo.to_hex());
+    text.into_bytes().try_into().expect("the number has one digit: after MAX_CRASHES the photo is not begun again")
 }
 
-fn parse(line: &[u8]) -> Option<Left> {
-    let (photo, alone) = str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
-    Some(Left { photo: blake3::Hash::from_hex(photo).ok()?, alone: alone.parse().ok().filter(|&n| n <= MAX_DEATHS)? })
+/// The photo of a line; `None` if the line is not readable.
+fn parse(line: &[u8]) -> Option<InterruptedPhoto> {
+    let (photo, crashes) = str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
+    let crashes_alone = crashes.parse().ok().filter(|&crashes| crashes <= MAX_CRASHES)?;
+    Some(InterruptedPhoto { photo: blake3::Hash::from_hex(photo).ok()?, crashes_alone })
 }
 
 #[cfg(test)]
@@ -117,30 +128,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_photo_that_ends_two_processes_alone_is_deadly_and_stays_so() {
+    fn a_photo_that_crashes_two_processes_alone_is_crashing_and_stays_so() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("photo");
         let open = || PhotoMarker::open(&path).unwrap();
         let [one, two] = [blake3::hash(b"one"), blake3::hash(b"two")];
 
-        assert_eq!(open().left(), None);
+        assert_eq!(open().interrupted(), None);
         open().begin(one);
-        assert_eq!(open().left(), Some(Left { photo: one, alone: 0 }));
+        assert_eq!(open().interrupted(), Some(InterruptedPhoto { photo: one, crashes_alone: 0 }));
         open().end();
-        assert_eq!(open().left(), None, "it ended in order");
+        assert_eq!(open().interrupted(), None, "it ended in order");
 
         open().begin_alone(one);
         open().begin_alone(one);
         let marker = open();
-        assert!(marker.is_deadly(&one) && !marker.is_deadly(&two));
-        assert_eq!(marker.left(), None);
-        // Another process dies, in another photo.
+        assert!(marker.is_crashing(&one) && !marker.is_crashing(&two));
+        assert_eq!(marker.interrupted(), None);
+        // Another process crashes, in another photo.
         marker.begin_alone(two);
         let marker = open();
-        assert!(marker.is_deadly(&one) && !marker.is_deadly(&two));
-        assert_eq!(marker.left(), Some(Left { photo: two, alone: 1 }));
+        assert!(marker.is_crashing(&one) && !marker.is_crashing(&two));
+        assert_eq!(marker.interrupted(), Some(InterruptedPhoto { photo: two, crashes_alone: 1 }));
         marker.end();
-        assert!(open().is_deadly(&one));
+        assert!(open().is_crashing(&one));
     }
 
     #[test]
@@ -151,8 +162,8 @@ mod tests {
         for content in ["x", "", &format!("{hash} 9\n"), &format!("{hash} "), &"z".repeat(3 * LINE_LEN)] {
             std::fs::write(&path, content).unwrap();
             let marker = PhotoMarker::open(&path).unwrap();
-            assert_eq!(marker.left(), None, "{content}");
-            assert!(marker.deadly.is_empty());
+            assert_eq!(marker.interrupted(), None, "{content}");
+            assert!(marker.crashing.is_empty());
         }
     }
 }

@@ -28,13 +28,13 @@ pub struct Shard {
     count: NonZeroUsize,
 }
 
-/// Why there is no such shard.
+/// Why a text or a pair of numbers is not a shard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShardError {
     /// Not of the form `I/N`.
     #[error("expected I/N, shard I of N, found {0:?}")]
     Format(String),
-    /// There are not so many shards.
+    /// The index is not less than the count.
     #[error("there is no shard {index} of {count}: they are counted from 0")]
     Index {
         /// The number of the shard.
@@ -43,7 +43,7 @@ pub enum ShardError {
         count: NonZeroUsize,
     },
     /// Too many shards.
-    #[error("{0} shards, and {max} are the most", max = Shard::MAX_COUNT)]
+    #[error("{0} shards; at most {max} are supported", max = Shard::MAX_COUNT)]
     Count(NonZeroUsize),
 }
 
@@ -55,12 +55,12 @@ pub struct ShardRecord {
     pub listing: String,
     /// The number of all photos.
     pub photos: usize,
-    /// The kernels that computed its rows, as far as they are known: those of a cache that was there before are not.
+    /// The kernels that computed its rows. Those of rows that were copied from an existing cache are not known.
     pub kernels: BTreeSet<String>,
 }
 
 impl Shard {
-    /// The most shards that a data set can have.
+    /// The largest number of shards of a data set.
     pub const MAX_COUNT: usize = 1_000_000;
 
     /// Shard `index` of `count`, counted from 0.
@@ -97,12 +97,12 @@ impl Shard {
         shard_index(path_hash, self.count) == self.index
     }
 
-    /// The folder of the shards of the cache at `cache`.
+    /// The folder of all shards of the cache at `cache`: `CACHE/shards`.
     pub fn all_folders(cache: &Path) -> PathBuf {
         cache.join(SHARDS)
     }
 
-    /// Its own folder: a cache.
+    /// The folder of this shard's cache, in the cache at `cache`: `CACHE/shards/I-of-N`.
     pub fn folder(self, cache: &Path) -> PathBuf {
         Self::all_folders(cache).join(format!("{}-of-{}", self.index, self.count))
     }
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!("3/64".parse::<Shard>().unwrap().to_string(), "3 of 64");
         for (text, message) in [
             ("64/64", "there is no shard 64 of 64: they are counted from 0"),
-            ("0/1000001", "1000001 shards, and 1000000 are the most"),
+            ("0/1000001", "1000001 shards; at most 1000000 are supported"),
             ("0/0", "expected I/N, shard I of N, found \"0/0\""),
             ("-1/2", "expected I/N, shard I of N, found \"-1/2\""),
             ("3", "expected I/N, shard I of N, found \"3\""),

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::cache::{FeatureCache, open_split};
+use crate::cache_folder::CacheFolder;
 use crate::damage::Damage;
 use crate::durable::FileDigest;
 use crate::error::{CacheError, IoContext};
@@ -38,11 +39,12 @@ pub struct SharedPhoto {
 /// If there is no cache, it has another version, or a file cannot be read at all.
 pub fn verify(path: &Path) -> Result<Vec<Finding>, CacheError> {
     let mut findings = Findings::default();
-    let Some((manifest, _)) = findings.record(Manifest::read(path))? else { return Ok(findings.list) };
+    let folder = CacheFolder::open(path)?;
+    let Some(manifest) = findings.record(Manifest::read(&folder))? else { return Ok(findings.list) };
     for (&split, split_manifest) in &manifest.splits {
         // The content of a file is worth checking only if its bytes are the ones that were written.
         if findings.check_digests(&path.join(split.name()), split_manifest)? {
-            findings.check_rows(path, &manifest, split, split_manifest)?;
+            findings.check_rows(&folder, &manifest, split, split_manifest)?;
         }
     }
     let hashes = path.join(HASHES);
@@ -123,15 +125,15 @@ impl Findings {
     /// Checks the content of a split's files.
     fn check_rows(
         &mut self,
-        path: &Path,
+        folder: &CacheFolder,
         manifest: &Manifest,
         split: Split,
         split_manifest: &SplitManifest,
     ) -> Result<(), CacheError> {
-        let Some(rows) = self.record(open_split(path, manifest, split, split_manifest))? else { return Ok(()) };
+        let Some(rows) = self.record(open_split(folder, manifest, split, split_manifest))? else { return Ok(()) };
         self.record(rows.index())?;
         self.record(rows.skipped())?;
-        let folder = path.join(split.name());
+        let folder = folder.path().join(split.name());
         if let Some(row) = first_not_finite(rows.iter_rows()) {
             self.list.push(Finding { file: folder.join(FEATURES), damage: Damage::NotFinite(row) });
         }

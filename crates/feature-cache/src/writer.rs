@@ -10,7 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::atomic_write::{Durability, sync_folder, write_then_rename};
-use crate::cache::{Besides, FeatureCache, check_replaceable};
+use crate::cache::{FeatureCache, UnmergedShards, check_replaceable};
 use crate::class_names::ClassNames;
 use crate::damage::Damage;
 use crate::durable::DurableFile;
@@ -35,20 +35,21 @@ use crate::views::Views;
 pub struct CacheWriter {
     path: PathBuf,
     lock: WriterLock,
-    /// What the folder at `path` may hold besides the old cache.
-    besides: Besides,
-    /// If this is a shard's writer: keeps others from writing the whole cache.
-    _whole: Option<WriterLock>,
+    /// Whether the cache's folder may hold shards: only a merge, which replaces them, allows that.
+    shards: UnmergedShards,
+    /// Of a shard's writer: keeps others from writing the whole cache.
+    _cache_lock: Option<WriterLock>,
 }
 
-/// Name in the working folder: the new cache while it is written; where folders were exchanged, then the old one.
+/// Name in the working folder: the new cache while it is written. Where folders are exchanged, it then is the old
+/// cache.
 const NEXT: &str = "next";
 /// Name in the working folder: the cache that is being replaced, on file systems that cannot exchange folders.
 const OLD: &str = "old";
 /// Name in the working folder: a shard's new record.
 const RECORD: &str = "record";
 
-/// Everything that a cache holds besides the rows themselves.
+/// Everything that a cache holds, without the rows themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheContents {
     /// What the rows depend on.
@@ -123,8 +124,10 @@ impl<'a> RowSource<'a> {
                 }
                 // Only training splits have views; for the others `views_by_row` is empty.
                 let Some(views) = cache.views() else { continue };
-                for (photo, rows) in photos.iter().zip(split.views_by_row()) {
-                    cached.extend(views.keys(photo.blake3).zip(rows.chunks_exact(cache.columns())));
+                for (photo, view_rows) in photos.iter().zip(split.views_by_row()) {
+                    for (key, row) in views.keys(photo.blake3).zip(view_rows.chunks_exact(cache.columns())) {
+                        cached.insert(key, row);
+                    }
                 }
             }
         }
@@ -156,20 +159,21 @@ impl CacheWriter {
     /// When another process is writing the cache or one of its shards, the path cannot be written, or the folder holds
     /// shards or files that do not belong to a cache.
     pub fn open(path: &Path, when_locked: WhenLocked) -> Result<Self, CacheError> {
-        Self::open_whole(path, Besides::Nothing, when_locked)
+        Self::open_whole(path, UnmergedShards::Refuse, when_locked)
     }
 
-    /// Becomes the writer that replaces the shards of the cache at `path`, and the cache itself if it exists.
+    /// Becomes the writer of the cache that the shards of the cache at `path` are merged into. Publishing it removes
+    /// the shards.
     ///
     /// # Errors
-    /// As [`Self::open`], except that shards are expected.
+    /// As [`Self::open`], but shards are allowed.
     pub fn open_merge(path: &Path, when_locked: WhenLocked) -> Result<Self, CacheError> {
-        Self::open_whole(path, Besides::Shards, when_locked)
+        Self::open_whole(path, UnmergedShards::Allow, when_locked)
     }
 
-    fn open_whole(path: &Path, besides: Besides, when_locked: WhenLocked) -> Result<Self, CacheError> {
+    fn open_whole(path: &Path, shards: UnmergedShards, when_locked: WhenLocked) -> Result<Self, CacheError> {
         let path = resolve(path)?;
-        check_replaceable(&path, besides)?;
+        check_replaceable(&path, shards)?;
         let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
         // A run that was killed in `swap_by_renames` or just after it has left the old cache here.
         let old = lock.folder().join(OLD);
@@ -177,10 +181,11 @@ impl CacheWriter {
             fs::rename(&old, &path).context("restore", &path)?;
         }
         remove_cache(&old)?;
-        Ok(Self { path, lock, besides, _whole: None })
+        Ok(Self { path, lock, shards, _cache_lock: None })
     }
 
-    /// Puts the cache at `path`, with its shards, back into its place, if a writer that was killed has left it elsewhere.
+    /// Moves the cache, with its shards, back to `path`, if a writer was killed between the two renames that replace a
+    /// cache where folders cannot be exchanged.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -195,12 +200,12 @@ impl CacheWriter {
     /// itself cannot.
     ///
     /// # Errors
-    /// As [`Self::open`], and when there is a shard of another number of shards.
+    /// As [`Self::open`], and when there are shards of another count.
     pub fn open_shard(cache: &Path, shard: Shard, when_locked: WhenLocked) -> Result<Self, CacheError> {
         let cache = resolve(cache)?;
         Self::restore(&cache)?;
-        check_replaceable(&cache, Besides::Shards)?;
-        let whole = WriterLock::acquire(&cache, Access::Shared, when_locked)?;
+        check_replaceable(&cache, UnmergedShards::Allow)?;
+        let cache_lock = WriterLock::acquire(&cache, Access::Shared, when_locked)?;
         let folder = Shard::all_folders(&cache);
         fs::create_dir_all(&folder).context("create", &folder)?;
         for (found, _) in ShardState::list(&cache)? {
@@ -209,9 +214,9 @@ impl CacheWriter {
             }
         }
         let path = shard.folder(&cache);
-        check_replaceable(&path, Besides::Nothing)?;
+        check_replaceable(&path, UnmergedShards::Refuse)?;
         let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
-        Ok(Self { path, lock, besides: Besides::Nothing, _whole: Some(whole) })
+        Ok(Self { path, lock, shards: UnmergedShards::Refuse, _cache_lock: Some(cache_lock) })
     }
 
     /// The cache's folder, with symbolic links resolved.
@@ -252,7 +257,7 @@ impl CacheWriter {
 
     /// An empty folder for the new cache.
     pub(crate) fn create_next(&self) -> Result<PathBuf, CacheError> {
-        check_replaceable(&self.path, self.besides)?;
+        check_replaceable(&self.path, self.shards)?;
         // An earlier run may have been killed while it wrote here.
         let next = self.lock.folder().join(NEXT);
         remove_cache(&next)?;
@@ -273,10 +278,10 @@ impl CacheWriter {
         self.finish()
     }
 
-    /// Replaces hashes.csv alone, in a cache that is otherwise up to date.
+    /// Replaces hashes.csv, in a cache that is otherwise up to date.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// When the file cannot be written.
     pub fn write_hashes(&self, hashes: &Hashes) -> Result<(), CacheError> {
         // The temporary file is in the working folder: a crash must not leave a foreign file in the cache.
         let (hidden, path) = (self.lock.folder().join(HASHES), self.path.join(HASHES));
@@ -284,11 +289,11 @@ impl CacheWriter {
         write_then_rename(&hidden, &path, Durability::Synced, |file| file.write_all(&table)).context("replace", &path)
     }
 
-    /// Writes the record of the shard that this is the writer of, next to the shard's folder. Until the run ends, the
-    /// working folder says that the shard may not be the one of the record yet.
+    /// Writes the shard's record next to the shard's folder; only for a writer of [`Self::open_shard`]. It describes
+    /// the shard that this run will publish: while the working folder exists, the shard counts as unfinished.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn write_record(&self, record: &ShardRecord) -> Result<(), CacheError> {
         let (hidden, path) = (self.lock.folder().join(RECORD), self.path.with_extension("json"));
         let write = |file: &mut dyn Write| Ok(serde_json::to_writer_pretty(file, record)?);
@@ -373,12 +378,14 @@ fn write_split(
     let view_count = views.map(|views| views.count);
     let mut writer = SplitWriter::create(folder, split.photos.len(), columns, view_count)?;
     let mut row = vec![0f32; columns.get()];
+    // (views, columns)
     let mut view_rows = vec![0f32; view_count.map_or(0, NonZeroUsize::get) * columns.get()];
     for photo in &split.photos {
         source.read(&photo.blake3, &mut row)?;
-        let keys = views.into_iter().flat_map(|views| views.keys(photo.blake3));
-        for (key, view_row) in keys.zip(view_rows.chunks_exact_mut(columns.get())) {
-            source.read(&key, view_row)?;
+        if let Some(views) = views {
+            for (key, view_row) in views.keys(photo.blake3).zip(view_rows.chunks_exact_mut(columns.get())) {
+                source.read(&key, view_row)?;
+            }
         }
         writer.put(photo, &row, &view_rows)?;
     }
@@ -409,8 +416,8 @@ fn swap(next: &Path, cache: &Path) -> Result<(), CacheError> {
     cache.parent().map_or(Ok(()), |folder| sync_folder(folder).context("write", folder))
 }
 
-/// Moves the old cache into the working folder, then the new one into its place: between the two there is no cache, but
-/// never half of one. [`CacheWriter::open`] repairs what a kill leaves.
+/// Moves the old cache into the working folder, then the new one into its place. Between the two there is no cache, but
+/// never half of one. If the process is killed there, [`CacheWriter::open`] moves the old cache back.
 fn swap_by_renames(next: &Path, cache: &Path) -> std::io::Result<()> {
     fs::rename(cache, next.with_file_name(OLD))?;
     fs::rename(next, cache)
@@ -421,11 +428,11 @@ fn remove_cache(folder: &Path) -> Result<(), CacheError> {
     if !folder.exists() {
         return Ok(());
     }
-    check_replaceable(folder, Besides::Shards)?;
+    check_replaceable(folder, UnmergedShards::Allow)?;
     for (shard, state) in ShardState::list(folder)? {
         match state {
-            ShardState::Finished => check_replaceable(&shard.folder(folder), Besides::Nothing)?,
-            // A shard is being written: it is not merged.
+            ShardState::Finished => check_replaceable(&shard.folder(folder), UnmergedShards::Refuse)?,
+            // It has rows that no merged cache has.
             ShardState::Unfinished => return Err(CacheError::Unmerged(folder.to_owned())),
         }
     }

@@ -7,7 +7,8 @@ use anyhow::Context;
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-/// `extract shell-docs DIR` and the like: hidden, since only scripts/install uses it.
+/// The arguments of `extract shell-docs DIR`, and of the same subcommand of the other programs: hidden from `--help`,
+/// since only scripts/install uses it.
 #[derive(Debug, Args)]
 pub struct ShellDocsArgs {
     /// Folder to write into: bash, zsh and fish for the completions, man1 for the man pages
@@ -15,7 +16,7 @@ pub struct ShellDocsArgs {
 }
 
 impl ShellDocsArgs {
-    /// Writes the completions and man pages of a command under this name, as in `icebox-extract`.
+    /// Writes the completions and man pages of a command, under a name like `icebox-extract`.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -25,17 +26,17 @@ impl ShellDocsArgs {
         let completed = name.replace('-', "_");
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let folder = self.folder.join(shell.to_string());
-            create(&folder)?;
+            create_folder(&folder)?;
             clap_complete::generate_to(shell, &mut command, &completed, &folder)
                 .with_context(|| format!("{}: cannot be written", folder.display()))?;
         }
         let folder = self.folder.join("man1");
-        create(&folder)?;
+        create_folder(&folder)?;
         clap_mangen::generate_to(command.bin_name(name), &folder)
             .with_context(|| format!("{}: cannot be written", folder.display()))
     }
 }
 
-fn create(folder: &Path) -> anyhow::Result<()> {
+fn create_folder(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("{}: cannot be written", folder.display()))
 }

@@ -4,7 +4,7 @@ use std::fmt::Arguments;
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::path::Path;
 
-/// Writing to standard output failed, and not because its reader has closed the pipe: the disk is full, say.
+/// Standard output cannot be written, because the disk is full, say. A closed pipe is not an error.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output: cannot be written: {0}")]
 pub struct OutputError(std::io::Error);
@@ -24,7 +24,8 @@ macro_rules! note {
     ($($text:tt)*) => { $crate::write_note(format_args!($($text)*)) };
 }
 
-/// How the user calls one of the commands, as in `icebox head` after scripts/install, or `cargo head` in the checkout.
+/// What the user types to run a command, for printed hints: `icebox head` after scripts/install, `cargo head` in the
+/// checkout.
 pub fn called(command: &str) -> String {
     let program = std::env::var("ICEBOX_COMMAND").unwrap_or_else(|_| "cargo".to_owned());
     format!("{program} {command}")

@@ -54,14 +54,14 @@ pub struct ExportArgs {
     /// Leave out the network: the model takes rows of features, as extract computes them
     #[arg(long)]
     head_only: bool,
-    /// How the ONNX file has weights: f32, or f16 in half the space; what is computed is f32 [default: f32]
+    /// How the ONNX file stores weights: f32, or f16 in half the space; it computes in f32 [default: f32]
     #[arg(long, value_parser = choice(&WeightFormat::ALL, WeightFormat::name))]
     precision: Option<WeightFormat>,
     /// Name of the ONNX model's input [default: pixels, or features with --head-only]
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     input_name: Option<String>,
     /// Its outputs in their order, separated by commas: logits, probabilities, unfamiliarity, each under a name of its
-    /// own as in probabilities=dense_1 [default: all that the run can tell]
+    /// own as in probabilities=dense_1 [default: all that the run has]
     #[arg(long, value_name = "OUTPUTS", value_delimiter = ',')]
     outputs: Vec<NamedOutput>,
     /// Overwrite files that are there already
@@ -100,7 +100,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl ExportArgs {
-    /// That the options go together.
+    /// Checks that the options fit each other.
     fn check(&self) -> anyhow::Result<()> {
         let Self { format, head_only, input, precision, input_name, outputs, .. } = self;
         let of_onnx = input.is_some() || precision.is_some() || input_name.is_some() || !outputs.is_empty();

@@ -76,7 +76,7 @@ fn export_hint(error: &ExportError) -> Option<String> {
         ExportError::Interpolation(_) | ExportError::FastDecode => {
             "; use --input keras, and prepare photos as the example does that is then printed"
         }
-        ExportError::CannotTell => "; leave unfamiliarity out of --outputs",
+        ExportError::NoCalibration => "; leave unfamiliarity out of --outputs",
         ExportError::NameTaken(_) => "; choose other names with --input-name and --outputs",
         ExportError::TooLargeForF16 { .. } => "; use --precision f32",
         ExportError::Exists(_) => "; overwrite it with --replace, or choose another --out",

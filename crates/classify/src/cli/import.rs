@@ -31,8 +31,8 @@ pub struct ImportArgs {
     interpolation: Interpolation,
 }
 
-fn class_name(typed: &str) -> Result<String, String> {
-    let name = typed.trim();
+fn class_name(value: &str) -> Result<String, String> {
+    let name = value.trim();
     if name.is_empty() { Err("a class without a name".to_owned()) } else { Ok(name.to_owned()) }
 }
 

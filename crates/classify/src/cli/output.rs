@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Context;
-use classify::answer::{Answer, Line, Ranked, UNFAMILIAR, UNSURE, Wanted};
-use classify::by_folder::{Comparison, Wrong};
+use classify::answer::{Answer, AnswerOptions, Line, Ranked, UNFAMILIAR, UNSURE};
+use classify::by_folder::{Comparison, Misclassified};
 use classify::model::AnswerError;
 use classify::photos::NamedPhoto;
 use csv::{Terminator, WriterBuilder};
@@ -15,7 +15,7 @@ use stdio::{note, output};
 /// Paths longer than this push the rest of their line to the right.
 const MAX_PATH_WIDTH: usize = 100;
 
-/// What to print.
+/// A format of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Columns for people.
@@ -28,17 +28,22 @@ pub enum Format {
 
 /// Prints answers in a format.
 pub enum Output {
-    /// With the widths of its first columns.
+    /// Columns for people; `photo` and `answer` are the widths of the first two, in characters.
     Table { photo: usize, answer: usize },
     /// An object a line.
     Json,
-    /// With this many classes to a line.
+    /// Comma-separated values, with this many classes in a line.
     Csv { classes: usize },
 }
 
 impl Output {
     /// Prints the header, if the format has one.
-    pub fn new(format: Format, photos: &[NamedPhoto], classes: &ClassNames, wanted: Wanted) -> anyhow::Result<Self> {
+    pub fn new(
+        format: Format,
+        photos: &[NamedPhoto],
+        classes: &ClassNames,
+        options: AnswerOptions,
+    ) -> anyhow::Result<Self> {
         match format {
             Format::Table => {
                 let widths = photos.iter().map(|photo| shown(&photo.path).chars().count());
@@ -50,7 +55,7 @@ impl Output {
             }
             Format::Json => Ok(Self::Json),
             Format::Csv => {
-                let classes = wanted.top.get().min(classes.len());
+                let classes = options.top.get().min(classes.len());
                 let mut header = vec!["path".to_owned(), "class".to_owned(), "probability".to_owned()];
                 for rank in 1..=classes {
                     header.push(format!("class_{rank}"));
@@ -70,7 +75,7 @@ impl Output {
                 let photo = shown(photo);
                 match answer {
                     Ok(answer) => {
-                        let Columns { class, probability, others } = columns(answer);
+                        let TableRow { class, probability, others } = table_row(answer);
                         output!("{photo:photo_width$}  {class:answer_width$}  {probability:>11}  {others}")?;
                     }
                     Err(error) => output!("{photo:photo_width$}  error: {error}")?,
@@ -93,7 +98,7 @@ impl Output {
     }
 }
 
-/// Accuracy and the like, and the wrong photos.
+/// The evaluation, and a table of the misclassified photos.
 fn comparison_text(comparison: &Comparison) -> String {
     let Comparison { evaluation, wrong, without_class } = comparison;
     let mut text = match evaluation {
@@ -107,7 +112,7 @@ fn comparison_text(comparison: &Comparison) -> String {
         return text;
     }
     let mut rows = Vec::new();
-    for Wrong { path, folder, class, probability, unfamiliar } in wrong {
+    for Misclassified { path, folder, class, probability, unfamiliar } in wrong {
         let mark = if *unfamiliar == Some(true) { "unfamiliar" } else { "" };
         let columns = [folder, class, &format!("{probability:.3}"), mark].map(str::to_owned);
         rows.push([vec![path.clone()], columns.to_vec()].concat());
@@ -120,15 +125,19 @@ fn shown(path: &Path) -> String {
     path.to_string_lossy().replace(char::is_control, "\u{fffd}")
 }
 
-/// What the table says of a photo.
-struct Columns<'a> {
+/// The columns of a photo's row in the table.
+struct TableRow<'a> {
+    /// The class, `unfamiliar` or `unsure`.
     class: &'a str,
+    /// The probability of the class; `-` without one.
     probability: String,
+    /// The other listed classes with their probabilities.
     others: String,
 }
 
-/// An unfamiliar photo, or an unsure one, has no class: its most probable ones are only listed.
-fn columns<'a>(answer: &'a Answer<'_>) -> Columns<'a> {
+/// The row for an answer. An unfamiliar photo, or an unsure one, has no class: its most probable ones are all listed as
+/// others.
+fn table_row<'a>(answer: &'a Answer<'_>) -> TableRow<'a> {
     let class = answer.folder();
     let is_class = class != UNFAMILIAR && class != UNSURE;
     let (probability, others) = if is_class {
@@ -138,10 +147,11 @@ fn columns<'a>(answer: &'a Answer<'_>) -> Columns<'a> {
     };
     let others: Vec<String> =
         others.iter().map(|Ranked { class, probability }| format!("{class} {probability:.3}")).collect();
-    Columns { class, probability, others: others.join(", ") }
+    TableRow { class, probability, others: others.join(", ") }
 }
 
-/// The values of a line of CSV; those that there are not are empty.
+/// The values of a line of CSV. A photo with an answer has no error, and one without an answer only an error: the other
+/// values are empty.
 fn csv_values(photo: &Path, answer: Result<&Answer<'_>, &AnswerError>, classes: usize) -> Vec<String> {
     let mut values = vec![photo.to_string_lossy().into_owned()];
     match answer {

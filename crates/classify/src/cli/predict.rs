@@ -13,12 +13,13 @@ use anyhow::{Context, bail, ensure};
 use backbone::EndReason;
 use backbone::pixels::Limit;
 use clap::{ArgGroup, Args};
-use classify::answer::{Answer, UNSURE, Wanted};
+use classify::answer::{Answer, AnswerOptions, UNSURE};
 use classify::by_folder::ByFolder;
 use classify::model::AnswerError;
 use classify::photos::{NamedPhoto, photos_at};
 use classify::sort::{SortError, Sorter, Transfer};
-use command_line::{LimitsArgs, cancel_on_signals, raise_limits};
+use command_line::{LimitsArgs, cancel_on_signals, limits_hint};
+use feature_cache::ClassNames;
 use head::prediction::Prediction;
 use head::run::Chosen;
 use stdio::{Progress, note};
@@ -70,8 +71,8 @@ pub struct PredictArgs {
     limits: LimitsArgs,
 }
 
-fn probability(given: &str) -> Result<f32, String> {
-    let probability = given.parse().ok().filter(|probability| (0.0..=1.0).contains(probability));
+fn probability(value: &str) -> Result<f32, String> {
+    let probability = value.parse().ok().filter(|probability| (0.0..=1.0).contains(probability));
     probability.ok_or_else(|| "expected a probability from 0 to 1".to_owned())
 }
 
@@ -88,44 +89,31 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
         "class {UNSURE:?} has the name that --threshold gives to photos below the threshold"
     );
     let transfer = if args.link { Transfer::HardLink } else { Transfer::Copy };
-    let mut sorter = match &args.sort_into {
+    let sorter = match &args.sort_into {
         Some(folder) => Some(Sorter::new(folder, transfer, model.classes())?),
         None => None,
     };
 
-    let wanted = Wanted { top: args.top, threshold: args.threshold };
-    let output = Output::new(args.format(), &photos, model.classes(), wanted)?;
-    let progress = Progress::start("classifying", photos.len(), "photos");
-    let mut tally = Tally::default();
-    let cancel = cancel_on_signals()?;
-    let mut by_folder = args.by_folder.then(|| ByFolder::new(model.predictor()));
-    let mut on_answer = |number: usize, prediction: Result<Prediction, AnswerError>| -> anyhow::Result<()> {
-        let photo = &photos[number];
-        if let (Some(by_folder), Ok(prediction)) = (&mut by_folder, &prediction) {
-            by_folder.add(photo, prediction);
-        }
-        let answer = prediction.map(|prediction| Answer::new(&prediction, model.classes(), wanted));
-        tally.count(&answer);
-        progress.suspend(|| output.write(&photo.path, answer.as_ref()))?;
-        if let (Some(sorter), Ok(answer)) = (&mut sorter, &answer) {
-            match sorter.put(&photo.path, answer.folder()) {
-                Ok(_) => {}
-                // The photo has gone since it was classified: the others can still be sorted.
-                Err(error @ SortError::Photo { .. }) => tally.not_sorted(&error),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        progress.advance(1);
-        Ok(())
+    let options = AnswerOptions { top: args.top, threshold: args.threshold };
+    let mut sink = AnswerSink {
+        classes: model.classes(),
+        options,
+        output: Output::new(args.format(), &photos, model.classes(), options)?,
+        by_folder: args.by_folder.then(|| ByFolder::new(model.predictor())),
+        sorter,
+        tally: Tally::default(),
+        progress: Progress::start("classifying", photos.len(), "photos"),
     };
+    let cancel = cancel_on_signals()?;
     let paths = photos.iter().map(|photo| photo.path.clone());
     let report = model.answer(paths, &cancel, |number, prediction| {
-        match on_answer(number, prediction) {
+        match sink.receive(&photos[number], prediction) {
             Ok(()) => ControlFlow::Continue(()),
-            // Without a place to write to there is no point in going on.
+            // If an answer cannot be written, the others cannot be written either.
             Err(error) => ControlFlow::Break(error),
         }
     })?;
+    let AnswerSink { output, by_folder, tally, progress, .. } = sink;
     drop(progress);
     match report.end {
         EndReason::Finished => {}
@@ -137,6 +125,45 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     }
     tally.report(args.sort_into.as_deref());
     Ok(if tally.failed + tally.not_sorted == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Receives the predictions one by one: counts and prints each answer, compares it with the photo's folder, and sorts
+/// the photo, as the options say.
+struct AnswerSink<'a> {
+    classes: &'a ClassNames,
+    options: AnswerOptions,
+    output: Output,
+    /// Only with --by-folder.
+    by_folder: Option<ByFolder<'a>>,
+    /// Only with --sort-into.
+    sorter: Option<Sorter>,
+    tally: Tally,
+    progress: Progress,
+}
+
+impl AnswerSink<'_> {
+    /// Takes the prediction for the next photo, or why there is none.
+    ///
+    /// # Errors
+    /// When the answer cannot be printed, or the photo's folder cannot be written.
+    fn receive(&mut self, photo: &NamedPhoto, prediction: Result<Prediction, AnswerError>) -> anyhow::Result<()> {
+        if let (Some(by_folder), Ok(prediction)) = (&mut self.by_folder, &prediction) {
+            by_folder.add(photo, prediction);
+        }
+        let answer = prediction.map(|prediction| Answer::new(&prediction, self.classes, self.options));
+        self.tally.count(&answer);
+        self.progress.suspend(|| self.output.write(&photo.path, answer.as_ref()))?;
+        if let (Some(sorter), Ok(answer)) = (&mut self.sorter, &answer) {
+            match sorter.put(&photo.path, answer.folder()) {
+                Ok(_) => {}
+                // The photo was removed after it was classified: the others can still be sorted.
+                Err(error @ SortError::Photo { .. }) => self.tally.not_sorted(&error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.progress.advance(1);
+        Ok(())
+    }
 }
 
 impl PredictArgs {
@@ -202,6 +229,7 @@ struct Tally {
 }
 
 impl Tally {
+    /// Counts an answer, or a photo without one.
     fn count(&mut self, answer: &Result<Answer<'_>, AnswerError>) {
         match answer {
             Ok(answer) => {
@@ -215,7 +243,7 @@ impl Tally {
         }
     }
 
-    /// Counts a photo that was answered and is not in its folder.
+    /// Counts a photo that has an answer but could not be sorted, and prints a warning.
     fn not_sorted(&mut self, error: &SortError) {
         self.not_sorted += 1;
         note!("warning: {error}");
@@ -225,7 +253,7 @@ impl Tally {
     fn report(&self, sorted_into: Option<&Path>) {
         let total = self.answered + self.failed;
         if self.failed > 0 {
-            note!("{} of {total} photos could not be used{}", self.failed, raise_limits(&self.exceeded));
+            note!("{} of {total} photos could not be used{}", self.failed, limits_hint(&self.exceeded));
         }
         if self.unfamiliar > 0 {
             note!(

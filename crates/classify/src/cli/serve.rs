@@ -13,8 +13,8 @@ use stdio::{note, output};
 
 use super::model::ModelArgs;
 
-/// The most memory that decoding and resizing may take, for all workers together: any photo of 24 megapixels fits, but for
-/// those with 16 bits a channel, and progressive JPEGs whose colours are stored at full size.
+/// The maximum memory for decoding and resizing, for all workers together. Every photo of 24 megapixels fits, except
+/// those with 16 bits a channel and progressive JPEGs without chroma subsampling.
 const MAX_PICTURE_BYTES: u64 = 176 << 20;
 
 /// `classify serve RUN`.
@@ -42,16 +42,16 @@ pub struct ServeArgs {
     model: ModelArgs,
 }
 
-fn host_name(typed: &str) -> Result<String, String> {
+fn host_name(value: &str) -> Result<String, String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
-    if typed.is_empty() || !typed.chars().all(is_name) {
+    if value.is_empty() || !value.chars().all(is_name) {
         return Err("expected HOST or HOST:PORT, without http:// and path".to_owned());
     }
-    Ok(typed.to_owned())
+    Ok(value.to_owned())
 }
 
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    // A port that is taken is said at once.
+    // A port that is not free is reported before the weights are read.
     let server = Server::bind(args.host, args.port)?;
     let chosen = Chosen::open(&args.run)?;
     let limits = Limits { max_pixels: args.max_pixels, max_bytes: MAX_PICTURE_BYTES };

@@ -7,13 +7,13 @@ use backbone::weights::WeightsError;
 use classify::import::BACKBONE;
 use command_line::{WeightsArg, default_weights};
 
-/// Reads the weights: those that were named, or else the ones that `classify import` has written beside a fine-tuned
-/// model's head, or else Keras's. Whether they are the run's is checked by their digest, when the model is made.
+/// Reads the weights: those that `--weights` names, or else those that `classify import` has written into the run of a
+/// fine-tuned model, or else Keras's. That they are the run's is checked by their digest when the model is made.
 ///
 /// # Errors
 /// If the file cannot be read as weights.
 pub fn weights_for(run: &Path, arg: &WeightsArg) -> Result<Weights, WeightsError> {
     let of_run = run.join(BACKBONE);
-    let none_named = arg.weights == default_weights();
-    Weights::load(if none_named && of_run.is_file() { &of_run } else { &arg.weights })
+    let is_default = arg.weights == default_weights();
+    Weights::load(if is_default && of_run.is_file() { &of_run } else { &arg.weights })
 }

@@ -1,4 +1,4 @@
-//! Proves an exported ONNX file: ONNX Runtime, in Python, has to give the answers that `classify` gave when it was
+//! Checks an exported ONNX file: ONNX Runtime, in Python, must give the answers that `classify` gave when the file was
 //! written.
 
 use std::collections::BTreeMap;
@@ -11,43 +11,43 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{Output, WeightFormat};
 
-/// Runs a model on its own test; the first lines say what it prints.
+/// The Python program that runs a model on its test; its first lines say what it prints.
 const SCRIPT: &str = include_str!("check.py");
 
-/// How near ONNX Runtime's answers are to those of `classify`.
+/// How far ONNX Runtime's answers are from those of `classify`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Checked {
     /// The version of ONNX Runtime.
     pub onnxruntime: String,
-    /// The version of the package onnx, whose checker has passed the file; none where it is not installed.
+    /// The version of the package onnx, whose checker accepts the file; `None` if it is not installed.
     pub checker: Option<String>,
-    /// How many inputs were run.
+    /// The number of inputs.
     pub inputs: usize,
-    /// For how many the most probable class is the same; none for a file without logits and probabilities.
+    /// The number of inputs with the same most probable class; `None` for a file without logits and probabilities.
     pub same_class: Option<usize>,
-    /// The outputs.
+    /// The distances, output by output.
     pub outputs: Vec<CheckedOutput>,
 }
 
-/// How near an output is.
+/// How far the values of an output are apart.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckedOutput {
     /// Its name in the golden file.
     pub output: &'static str,
-    /// The largest difference; of logits and unfamiliarity relative to the largest value of the input, if that is more
-    /// than 1. None if it is not finite.
+    /// The largest absolute difference. Those of logits and unfamiliarity are divided by the largest expected value of
+    /// the same input, if that is above 1. `None` if a value is not finite.
     pub distance: Option<f64>,
-    /// What rounding may make of it.
+    /// The largest distance that rounding may cause.
     pub allowed: f64,
 }
 
 /// Why a file could not be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// The file, or the golden file, is not there.
+    /// The model or its golden file cannot be read.
     #[error("{}: cannot be read: {cause}", path.display())]
     Io {
-        /// Which one.
+        /// The file.
         path: PathBuf,
         /// The operating system's error.
         cause: io::Error,
@@ -84,7 +84,7 @@ pub enum CheckError {
         /// The golden file.
         golden: PathBuf,
     },
-    /// The script did not say anything that is understood.
+    /// The program printed no result.
     #[error("{}: gave no result: {problem}", python.display())]
     NoResult {
         /// The interpreter.
@@ -95,14 +95,14 @@ pub enum CheckError {
 }
 
 impl Checked {
-    /// Whether every answer is what it should be.
+    /// Whether all classes are the same, and all distances are within their bounds.
     pub fn is_right(&self) -> bool {
         let near = |output: &CheckedOutput| output.distance.is_some_and(|distance| distance <= output.allowed);
         self.same_class.is_none_or(|same| same == self.inputs) && self.outputs.iter().all(near)
     }
 }
 
-/// The file with a model's own test: `model.golden.npz` beside `model.onnx`.
+/// The file with a model's test: `model.golden.npz` next to `model.onnx`.
 pub fn golden_path(model: &Path) -> PathBuf {
     model.with_extension("golden.npz")
 }

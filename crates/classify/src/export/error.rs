@@ -14,14 +14,14 @@ pub enum ExportError {
     /// The run's head cannot be used with these weights.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The network cannot be run, so the file's own test cannot be made.
+    /// The network cannot be run, so the file's test cannot be made.
     #[error(transparent)]
     Embedder(#[from] EmbedderError),
     /// The network failed.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// One of the test's own pictures cannot be used, which is a bug.
-    #[error("a picture of the file's own test: {0}")]
+    /// One of the pictures that the test generates cannot be used, which is a bug.
+    #[error("a picture of the file's test: {0}")]
     Picture(#[from] PhotoError),
     /// The network or the head gives NaN or an infinity.
     #[error("the model's answers are not finite: the weights or the run are broken")]
@@ -32,9 +32,9 @@ pub enum ExportError {
     /// The training photos were scaled down while they were decoded, before any pixels are there.
     #[error("the run's photos are scaled down while they are decoded, which is before a model gets pixels")]
     FastDecode,
-    /// The run has no centroids and constants for the score.
+    /// Unfamiliarity is asked for, and the run has no calibration.
     #[error("the run cannot tell unfamiliar photos: it has no calibration.json")]
-    CannotTell,
+    NoCalibration,
     /// A name that is given twice, or that a node of the graph has.
     #[error("{0:?} names two values of the model")]
     NameTaken(String),
@@ -44,12 +44,12 @@ pub enum ExportError {
         /// The tensor.
         tensor: String,
     },
-    /// More than a file of the format can have.
+    /// The model is larger than the format allows.
     #[error("the model would take {bytes} bytes; an ONNX file can have {limit}")]
     TooLarge {
-        /// What it would take.
+        /// The length that the file would have.
         bytes: usize,
-        /// The most that there can be.
+        /// The largest length of the format.
         limit: usize,
     },
     /// The writer of HDF5 refused.

@@ -1,4 +1,4 @@
-//! A model's own test: inputs of several sizes, and what `classify` answers for them.
+//! The test that an exported model comes with: inputs of several sizes, and the answers of `classify` for them.
 
 use std::io::Cursor;
 use std::ops::ControlFlow;
@@ -28,7 +28,7 @@ pub(super) struct Golden {
     predictions: Vec<Prediction>,
 }
 
-/// What the model is given.
+/// An input of the model.
 enum Input {
     /// (1, H, W, 3)
     Pixels(RgbImage),
@@ -39,7 +39,7 @@ enum Input {
 }
 
 impl Golden {
-    /// Of the network with the head: generated pictures, embedded and predicted as `classify` does it, in f32.
+    /// For the network with the head: generated pictures, and their predictions as `classify` computes them, in f32.
     pub(super) fn of_network(network: &Network<'_>, predictor: &Predictor) -> Result<Self, ExportError> {
         let pictures: Vec<RgbImage> = (0..).zip(SIZES).map(|(seed, size)| picture(seed, size)).collect();
         let photos: Vec<Vec<u8>> = pictures.iter().map(as_bmp).collect();
@@ -69,11 +69,11 @@ impl Golden {
         Ok(Self { inputs, predictions })
     }
 
-    /// Of a head alone: generated rows, the last one of zeros.
+    /// For a head alone: generated rows, the last one of zeros, and their predictions.
     pub(super) fn of_head(predictor: &Predictor) -> Self {
         let (mut inputs, mut predictions) = (Vec::new(), Vec::new());
         for row in 0..ROWS {
-            // Features are means of what a ReLU gives.
+            // Features are means of a ReLU's outputs, so none is negative.
             let scale = if row + 1 < ROWS { 1.0 / 300.0 } else { 0.0 };
             let value = |column: usize| ((row * 37 + column * 11 + column * column) % 409) as f32 * scale;
             let features: Vec<f32> = (0..predictor.inputs()).map(value).collect();
@@ -83,8 +83,8 @@ impl Golden {
         Self { inputs, predictions }
     }
 
-    /// The .npz file: `input_0`, …, each a batch of one; `logits`, `probabilities` and, where the head can tell,
-    /// `unfamiliarity` of all of them; `model_blake3`, the hash of the model that it belongs to.
+    /// The .npz file: `input_0`, …, each a batch of one; `logits`, `probabilities` and, for a head with calibration,
+    /// `unfamiliarity` of all inputs; `model_blake3`, the hash of the model that it belongs to.
     ///
     /// # Errors
     /// When an answer is not finite.
@@ -128,7 +128,7 @@ impl Golden {
     }
 }
 
-/// The network's input, as a program has to prepare it for a model that takes it so.
+/// The input of a model that takes scaled pictures: the photo's pixels, resized, from -1 to 1.
 fn scaled(network: &Network<'_>, photo: &[u8]) -> Result<Input, ExportError> {
     let preprocess = network.spec.preprocess(Limits::DEFAULT);
     let mut pixels = vec![0; preprocess.input_len()];

@@ -6,9 +6,9 @@ use zip::result::ZipResult;
 
 use super::npz::NpzWriter;
 
-/// The .npz file: `kernel_0` (inputs, outputs), `bias_0`, … of each layer, with ReLU between them; `temperature`,
-/// `class_names`; and where the head can tell unfamiliar photos `threshold`, `centroids` (centroids, inputs) and
-/// `energy` and `distance`, each mean and deviation.
+/// The .npz file: `kernel_0` (inputs, outputs), `bias_0` (outputs,) and so on of each layer, with ReLU between them;
+/// `temperature`; `class_names`. For a head with calibration also `threshold`, `centroids` (centroids, inputs), and
+/// `energy` and `distance`, (2,) each: mean and standard deviation.
 pub(super) fn head_npz(predictor: &Predictor) -> Vec<u8> {
     write(predictor).expect("a zip archive can be written to memory")
 }

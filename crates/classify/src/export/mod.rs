@@ -1,4 +1,4 @@
-//! A run's model as a file that gives the same answers in other programs, and proves it.
+//! A run's model as a file for other programs, with a test that it gives the same answers there.
 //!
 //! ```text
 //! run, weights ─ onnx ────────▶ model.onnx
@@ -42,19 +42,20 @@ pub struct Exported {
     pub example: String,
 }
 
-/// Whether a file may be overwritten.
+/// Whether files that exist may be overwritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overwrite {
-    /// It may.
+    /// They are overwritten.
     Yes,
-    /// It may not.
+    /// They are an error.
     No,
 }
 
-/// Writes a run's model, or its head alone, as an ONNX file at `out`, with its own test beside it ([`golden_path`]).
+/// Writes a run's model, or its head alone, as an ONNX file at `out`, and a test of it next to it ([`golden_path`]).
 ///
 /// # Errors
-/// When the model cannot be exported so, or not be written: then neither file is there, or what was there before.
+/// When the model cannot be exported with these options, or a file cannot be written. Files that were there before are
+/// then unchanged.
 pub fn export_onnx(
     run: &Run,
     part: Part<'_>,
@@ -109,7 +110,7 @@ pub fn export_keras(run: &Run, weights: &Weights, out: &Path, overwrite: Overwri
     Ok(Exported { files: vec![(out.to_owned(), bytes.len())], example: keras_example(out, &network.spec) })
 }
 
-/// Checks before the work that nothing would be overwritten.
+/// Checks, before the long work starts, that none of the files exists unless it may be overwritten.
 fn check_free(paths: &[&Path], overwrite: Overwrite) -> Result<(), ExportError> {
     for path in paths {
         if path.is_dir() {

@@ -6,12 +6,12 @@ use head::run::Run;
 
 use super::error::ExportError;
 use super::options::PictureInput;
-use crate::model::spec_of_run;
+use crate::model::comparable_spec;
 
-/// The network, and how pictures come to it.
+/// The network, and what it takes.
 pub(super) struct Network<'a> {
     pub weights: &'a Weights,
-    /// How the run's photos become rows, in f32.
+    /// How photos become rows that the run's head takes, in f32.
     pub spec: EmbedSpec,
     pub input: PictureInput,
 }
@@ -22,7 +22,7 @@ impl<'a> Network<'a> {
     /// # Errors
     /// When these are not the run's weights, or a file that takes pixels could not give the run's answers.
     pub(super) fn new(run: &Run, weights: &'a Weights, input: PictureInput) -> Result<Self, ExportError> {
-        let spec = spec_of_run(run, weights, in_f32())?;
+        let spec = comparable_spec(run, weights, in_f32())?;
         if input == PictureInput::Pixels {
             if spec.fast_decode {
                 return Err(ExportError::FastDecode);
@@ -35,7 +35,7 @@ impl<'a> Network<'a> {
     }
 }
 
-/// Icebox's own kernels on the CPU, which give every row in f32.
+/// icebox's own kernels on the CPU, which compute every run's rows in f32.
 pub(super) fn in_f32() -> Compute {
     Compute { kernels: Kernels::Own, ..Compute::cpu() }
 }

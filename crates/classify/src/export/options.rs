@@ -7,7 +7,7 @@ use head::prediction::Predictor;
 
 use super::error::ExportError;
 
-/// How much of a model a file has.
+/// Which part of a model a file has.
 #[derive(Debug, Clone, Copy)]
 pub enum Part<'a> {
     /// The network and the head.
@@ -44,7 +44,7 @@ impl PictureInput {
     }
 }
 
-/// How kernels are stored. What is computed is float32 in both.
+/// How kernels are stored. In both formats the model computes in float32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WeightFormat {
     /// As float32.
@@ -67,10 +67,10 @@ impl WeightFormat {
     }
 }
 
-/// What a model gives for each picture.
+/// What a model computes for each picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// (N, classes): the head's own outputs.
+    /// (N, classes): the outputs of the last dense layer.
     Logits,
     /// (N, classes): the softmax of the logits at the run's temperature.
     Probabilities,
@@ -95,14 +95,14 @@ impl Output {
 /// An output under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedOutput {
-    /// Which.
+    /// The output.
     pub output: Output,
     /// Its name in the file.
     pub name: String,
 }
 
 impl NamedOutput {
-    /// An output under its own name.
+    /// The output under its default name.
     pub fn of(output: Output) -> Self {
         Self { output, name: output.name().to_owned() }
     }
@@ -132,27 +132,27 @@ impl FromStr for NamedOutput {
 pub struct OnnxOptions {
     /// The name of the input; `pixels`, or `features` of a head, if it is not given.
     pub input_name: Option<String>,
-    /// The outputs, in their order; all that the head can tell, if none is given.
+    /// The outputs, in their order; if none is given all, without unfamiliarity if the run has no calibration.
     pub outputs: Vec<NamedOutput>,
     /// How kernels are stored.
     pub weights: WeightFormat,
 }
 
 impl OnnxOptions {
-    /// The outputs of this head.
+    /// The outputs of a file with this head.
     ///
     /// # Errors
-    /// When one is asked for that the head cannot tell.
+    /// When unfamiliarity is asked for and the head has no calibration.
     pub(super) fn outputs_of(&self, predictor: &Predictor) -> Result<Vec<NamedOutput>, ExportError> {
-        let can_tell = predictor.calibration().is_some();
+        let has_calibration = predictor.calibration().is_some();
         let outputs: Vec<NamedOutput> = if self.outputs.is_empty() {
-            let all = Output::ALL.into_iter().filter(|&output| can_tell || output != Output::Unfamiliarity);
-            all.map(NamedOutput::of).collect()
+            let possible = Output::ALL.into_iter().filter(|&output| has_calibration || output != Output::Unfamiliarity);
+            possible.map(NamedOutput::of).collect()
         } else {
             self.outputs.clone()
         };
-        if !can_tell && outputs.iter().any(|named| named.output == Output::Unfamiliarity) {
-            return Err(ExportError::CannotTell);
+        if !has_calibration && outputs.iter().any(|named| named.output == Output::Unfamiliarity) {
+            return Err(ExportError::NoCalibration);
         }
         Ok(outputs)
     }

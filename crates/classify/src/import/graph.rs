@@ -22,16 +22,16 @@ pub(super) struct Graph {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LayerId(usize);
 
-/// A layer that is no model.
+/// A layer that is not itself a model.
 #[derive(Debug)]
 pub(super) struct Layer {
     /// Keras's class.
     pub(super) class: String,
     /// Its settings.
     pub(super) config: Map<String, Value>,
-    /// The layers whose outputs it takes; none of the model's input layer.
+    /// The layers whose outputs it takes; empty for the model's input layer.
     pub(super) inputs: Vec<LayerId>,
-    /// The number that it is called with as its second argument, as the 2 of `x / 2`.
+    /// The number that is its second argument, as the 2 of `x / 2`.
     pub(super) operand: Option<f64>,
     /// Where the file has its variables.
     pub(super) path: LayerPath,
@@ -42,7 +42,7 @@ impl Layer {
         LayerName { name: self.path.names.join("/"), class: self.class.clone() }
     }
 
-    /// The error that it is refused.
+    /// The error that refuses the layer.
     pub(super) fn refused(&self, why: Refusal) -> ModelProblem {
         ModelProblem::Refused { layer: self.name(), why }
     }
@@ -55,7 +55,7 @@ impl Layer {
         }
     }
 
-    /// A setting; null where it is missing.
+    /// A setting's value; null if the layer does not have it.
     pub(super) fn setting(&self, name: &str) -> &Value {
         self.config.get(name).unwrap_or(&Value::Null)
     }
@@ -89,7 +89,7 @@ struct Entry<'a> {
     name: &'a str,
     class: &'a str,
     config: &'a Map<String, Value>,
-    /// How it is connected; null in a Sequential.
+    /// Its inbound nodes: how it is connected; null in a Sequential.
     nodes: &'a Value,
 }
 
@@ -120,8 +120,8 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Adds the layers of a model, which is given the output of `input`, and says which of them gives its own output. `path`
-/// is the model's.
+/// Adds the layers of a model to `layers`, and returns the one whose output is the model's. `path` is the model's;
+/// `input` is the layer whose output a nested model takes, `None` for the whole model.
 fn add_model(
     model: &Entry<'_>,
     path: &LayerPath,
@@ -181,7 +181,7 @@ fn add_model(
     }
 }
 
-/// The arguments that a layer is called on.
+/// The arguments that a layer is called with.
 struct Call {
     inputs: Vec<LayerId>,
     operand: Option<f64>,

@@ -11,7 +11,7 @@ use super::graph::{Graph, Layer, LayerId};
 pub(super) struct DenseHead {
     /// The layer whose output is pooled.
     pub(super) pooled: LayerId,
-    /// The first one first, at least one.
+    /// The dense layers in order, at least one.
     pub(super) layers: Vec<DenseLayer>,
     /// All layers from the pooling on, for people.
     pub(super) summary: Vec<String>,
@@ -25,7 +25,7 @@ pub(super) struct DenseLayer {
     pub(super) path: LayerPath,
 }
 
-/// What follows a dense layer's sums.
+/// The activation function of a dense layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Activation {
     Linear,
@@ -34,10 +34,10 @@ enum Activation {
 }
 
 impl DenseHead {
-    /// The head that gives the model's output.
+    /// The head of the model: its layers from the pooling to the output.
     ///
     /// # Errors
-    /// Names the first layer that is not one of a head.
+    /// Names a layer that a head cannot have, or not there.
     pub(super) fn of_model(graph: &Graph) -> Result<Self, ModelProblem> {
         let (pooling, layers) = from_pooling(graph)?;
         pooling.require("data_format", json!("channels_last"))?;
@@ -47,7 +47,7 @@ impl DenseHead {
 
         let mut summary = vec![pooling.class.clone()];
         let mut dense: Vec<DenseLayer> = Vec::new();
-        // The last dense layer, and what its sums have gone through so far.
+        // The last dense layer, and its activation: its own, or that of a layer after it.
         let mut last: Option<(&Layer, Activation)> = None;
         for layer in layers {
             match (layer.class.as_str(), last) {
@@ -117,7 +117,7 @@ impl DenseLayer {
 }
 
 impl Activation {
-    /// By the name of one of Keras's functions.
+    /// The activation with this name in Keras; `layer` is refused if it is not supported.
     fn parse(layer: &Layer, name: &Value) -> Result<Self, ModelProblem> {
         match name.as_str() {
             Some("linear") => Ok(Self::Linear),
@@ -130,7 +130,7 @@ impl Activation {
         }
     }
 
-    /// That of a layer which is nothing else.
+    /// The activation of a layer that is only an activation: Activation, ReLU or Softmax.
     fn of_layer(layer: &Layer) -> Result<Self, ModelProblem> {
         match layer.class.as_str() {
             "ReLU" => {

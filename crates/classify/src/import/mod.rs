@@ -4,8 +4,8 @@
 //! .keras, .h5 ─ KerasModel ─ graph ─ head, xception, pixels ─ variables ─▶ run directory
 //! ```
 //!
-//! The configuration decides whether a model is supported, before any weights are read. What is not is refused by the name
-//! of the layer.
+//! The configuration decides whether a model is supported, before any weights are read. A model that is not is refused
+//! with the name of the layer.
 
 mod error;
 mod graph;
@@ -32,14 +32,14 @@ use self::xception::input_of_network;
 /// The file in a run's folder with the network's weights, where they are not those that Keras publishes for ImageNet.
 pub const BACKBONE: &str = "backbone.safetensors";
 
-/// What a model's file does not say.
+/// What a model's file does not contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportOptions {
     /// The class of each output.
     pub classes: Vec<String>,
-    /// Width and height of the photos as the model got them; none: what the model's input says.
+    /// Width and height in pixels of the photos that the model was trained on; `None`: those of the model's input.
     pub side: Option<u32>,
-    /// How photos were resized to that.
+    /// How photos were resized to that size.
     pub interpolation: Interpolation,
 }
 
@@ -52,7 +52,7 @@ pub struct Imported {
     pub network: Weights,
     /// The layers from the pooling on, for people.
     pub summary: Vec<String>,
-    /// Whether the model scales pixels itself; otherwise what fed it must have done as `preprocess_input` does.
+    /// Whether the model scales pixels itself; otherwise they were scaled before the model, as by `preprocess_input`.
     pub scales: bool,
 }
 
@@ -65,7 +65,7 @@ impl Imported {
         Self::from_model(&KerasModel::open(path)?, options)
     }
 
-    /// The same of a model that is open.
+    /// The same for a model that is open already.
     ///
     /// # Errors
     /// As [`Self::read`].

@@ -1,16 +1,16 @@
-//! What a model does with pixels before the network, and the pictures that it takes.
+//! The layers between a model's input and the network: the size of the pictures, and how pixels are scaled.
 
 use serde_json::Value;
 
 use super::error::{ModelProblem, Refusal};
 use super::graph::{Graph, Layer, LayerId};
 
-/// The way from a model's input to the network.
+/// What a model's input takes.
 #[derive(Debug)]
 pub(super) struct PixelInput {
-    /// Width and height of the pictures; none where the model takes any.
+    /// Width and height of the pictures in pixels; `None` if the model takes any.
     pub(super) side: Option<u32>,
-    /// Whether the model scales pixels itself; otherwise what feeds it does.
+    /// Whether the model scales pixels itself; otherwise they are scaled before the model.
     pub(super) scales: bool,
 }
 
@@ -25,10 +25,11 @@ struct Affine {
 const PREPROCESS_INPUT: Affine = Affine { scale: 1.0 / 127.5, offset: -1.0 };
 
 impl PixelInput {
-    /// The layers before the network.
+    /// Reads the layers from `network_input`, whose output the network takes, back to the model's input.
     ///
     /// # Errors
-    /// Names a layer that is none of an input that is supported.
+    /// When a layer before the network is not supported, or together they compute something else than
+    /// `preprocess_input`.
     pub(super) fn of_network(graph: &Graph, network_input: LayerId) -> Result<Self, ModelProblem> {
         let mut side = None;
         let mut scaling = Vec::new();
@@ -46,6 +47,7 @@ impl PixelInput {
             layer = graph.layer(layer.input()?);
         }
 
+        // All scaling layers together, from the model's input to the network.
         let mut affine = Affine { scale: 1.0, offset: 0.0 };
         for (_, step) in scaling.iter().rev() {
             affine = Affine { scale: step.scale * affine.scale, offset: step.scale * affine.offset + step.offset };
@@ -61,6 +63,10 @@ impl PixelInput {
 }
 
 impl Affine {
+    /// What the layer computes.
+    ///
+    /// # Errors
+    /// When it is not a layer that scales pixels.
     fn of_layer(layer: &Layer) -> Result<Self, ModelProblem> {
         let refused = || layer.refused(Refusal::BeforeNetwork);
         if layer.class == "Rescaling" {
@@ -80,7 +86,7 @@ impl Affine {
         }
     }
 
-    /// But for rounding to float32.
+    /// Whether the two are equal up to rounding to float32.
     fn is_close_to(self, other: Self) -> bool {
         (self.scale / other.scale - 1.0).abs() < 1e-6 && (self.offset - other.offset).abs() < 1e-6
     }

@@ -7,16 +7,17 @@ use super::error::{ModelProblem, Refusal};
 use super::graph::{Graph, Layer, LayerId};
 use crate::keras_xception::{KerasLayer, keras_layers};
 
-/// Checks that the layers that compute `output` are those of Xception, and gives the layer whose output is the network's input.
+/// Checks that the layers that compute `output` are those of Xception, and returns the layer whose output the network
+/// takes.
 ///
 /// # Errors
-/// The last layer, in the order of the network, that is another one.
+/// Names the layer nearest to the output that is not Xception's.
 pub(super) fn input_of_network(graph: &Graph, output: LayerId) -> Result<LayerId, ModelProblem> {
     let network = keras_layers();
     let mut found: Vec<Option<LayerId>> = vec![None; network.len()];
     let mut input = None;
     *found.last_mut().expect("the network has layers") = Some(output);
-    // Backwards: each layer is the input of a later one, so it is found before it is its turn.
+    // Backwards: each layer is the input of a later one, so it is found before the loop comes to it.
     for k in (0..network.len()).rev() {
         let (expected, id) = (&network[k], found[k].expect("each layer but the last is the input of a later one"));
         let layer = graph.layer(id);
@@ -28,7 +29,7 @@ pub(super) fn input_of_network(graph: &Graph, output: LayerId) -> Result<LayerId
         if layer.inputs.len() != expected.inputs.len() {
             return Err(layer.refused(Refusal::Inputs { found: layer.inputs.len() }));
         }
-        // A block's input is read by two layers, which must mean the same one.
+        // The first layer of a block and its residual take the same input.
         for (&place, &id) in expected.inputs.iter().zip(&layer.inputs) {
             match found[place] {
                 Some(other) if other != id => return Err(layer.refused(Refusal::Wiring)),
@@ -58,19 +59,20 @@ fn check_order(graph: &Graph, network: &[KerasLayer], found: &[Option<LayerId>])
     Ok(())
 }
 
+/// Checks that the layer has the class and the settings of Xception's.
 fn check(layer: &Layer, expected: &KerasLayer) -> Result<(), ModelProblem> {
     if layer.class != expected.class {
         let expected = format!("{} ({})", expected.name, expected.class);
         return Err(layer.refused(Refusal::NotXception { expected }));
     }
     for (setting, value) in &expected.settings {
-        // Older versions of Keras did not have it, and wrote the axis as a list.
-        let written = match *setting {
+        // Older versions of Keras did not have `groups`, and wrote the axis as a list.
+        let is_equivalent = match *setting {
             "groups" if layer.setting(setting).is_null() => continue,
             "axis" => [json!(-1), json!(3), json!([3])].contains(layer.setting(setting)),
             _ => false,
         };
-        if !written {
+        if !is_equivalent {
             layer.require(setting, value.clone())?;
         }
     }

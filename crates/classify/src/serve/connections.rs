@@ -17,11 +17,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::head_timer::HeadTimer;
+use super::header_timer::HeaderTimer;
 use super::log::LoggedRequest;
 use super::state::ServerState;
 
-/// Connections at a time; more wait in the operating system's queue.
+/// The maximum number of open connections; more wait in the operating system's queue.
 const MAX_CONNECTIONS: usize = 1024;
 
 /// A request's headers must arrive within this time of their first byte.
@@ -62,7 +62,7 @@ pub async fn serve(
             let _place = place;
             serve_connection(stream, router, &server, close).await;
         });
-        // Those that have ended are forgotten.
+        // Tasks of connections that have ended are removed.
         while connections.try_join_next().is_some() {}
     };
 
@@ -111,7 +111,7 @@ async fn serve_connection(stream: TcpStream, router: Router, server: &ServerStat
     // Responses are small: they are sent at once.
     let _ = stream.set_nodelay(true);
     let start = Instant::now();
-    let timer = HeadTimer::new();
+    let timer = HeaderTimer::new();
     let (reader, writer) = stream.into_split();
     let stream = TokioIo::new(join(timer.watch(reader), writer));
     let router = TowerToHyperService::new(router);

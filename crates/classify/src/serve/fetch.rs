@@ -13,7 +13,7 @@ use ureq::{Agent, Error};
 
 use super::upload::{Budget, Upload, UploadError};
 
-/// From the look-up of the host to the last byte.
+/// The longest time for fetching a picture, from looking up its host to its last byte.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
 /// Bytes read at a time.
@@ -76,7 +76,7 @@ impl Fetcher {
         Self::with_addresses(hosts, is_public)
     }
 
-    /// The same, where another rule says which addresses may be connected to.
+    /// The same with another rule for which addresses may be connected to.
     fn with_addresses(hosts: &[String], allowed: fn(IpAddr) -> bool) -> Self {
         let config = Config::builder()
             .timeout_global(Some(MAX_TIME))
@@ -143,7 +143,7 @@ struct CheckedResolver {
     allowed: fn(IpAddr) -> bool,
 }
 
-/// What [`CheckedResolver`] refuses, on its way through the client.
+/// The error of [`CheckedResolver`], which ureq returns wrapped in its own.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}: not a public address")]
 struct NotPublic(IpAddr);
@@ -190,7 +190,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     match address.segments() {
         // Protocols (Teredo among them), documentation, and 6to4, which holds any IPv4 address.
         [0x2001, 0..=0x01ff, ..] | [0x2001, 0x0db8, ..] | [0x2002, ..] | [0x3fff, 0..=0x0fff, ..] => false,
-        // All others that have been given out.
+        // All other addresses that have been assigned.
         [0x2000..=0x3fff, ..] => true,
         _ => false,
     }

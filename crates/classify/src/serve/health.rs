@@ -1,4 +1,4 @@
-//! `GET /health`, `/ready`, `/info` and `/metrics`; whether the network still computes what it should.
+//! `GET /health`, `/ready`, `/info` and `/metrics`, and the repeated check of the network behind `/ready`.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,15 +21,15 @@ use crate::model::Model;
 /// Time between two checks of the network.
 const CHECK_EVERY: Duration = Duration::from_secs(20);
 
-/// A check that is older says nothing any more.
+/// `/ready` is 503 if the last right answer is older than this.
 const VALID_FOR: Duration = Duration::from_secs(60);
 
-/// Whether a built-in picture gets the answer that it got at the start, as a client's picture does: through the queue
-/// and a worker.
+/// The repeated check that a built-in picture gets the answer that it got at the start. Like a client's picture it goes
+/// through the queue and a worker.
 #[derive(Debug)]
 pub struct GoldenCheck {
     expected: Prediction,
-    /// The largest relative distance of the logits: only a GPU's differ at all.
+    /// The largest allowed relative distance of the logits. On the CPU they are always equal.
     tolerance: f64,
     last_right: Mutex<Instant>,
 }
@@ -62,7 +62,7 @@ pub struct Status {
 }
 
 impl Info {
-    /// Of the model.
+    /// The model's description.
     pub fn new(model: &Model) -> Self {
         let fingerprint = model.fingerprint();
         Self {
@@ -79,12 +79,13 @@ impl Info {
 }
 
 impl GoldenCheck {
-    /// With the answer that the model has just given, and the largest relative distance of its logits to later ones.
+    /// `expected` is the answer that the model has just given, `tolerance` the largest allowed relative distance of
+    /// later logits to its own.
     pub fn new(expected: Prediction, tolerance: f64) -> Self {
         Self { expected, tolerance, last_right: Mutex::new(Instant::now()) }
     }
 
-    /// Checks the network again and again.
+    /// Checks the network every 20 seconds, forever.
     pub async fn repeat(&self, server: &ServerState) -> ! {
         let mut ticks = interval(CHECK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -96,7 +97,7 @@ impl GoldenCheck {
         }
     }
 
-    /// Whether the picture's answer is right. If there is no room for it in the queue, it is not known to be.
+    /// Whether the picture's answer is right now; false if the queue or the budget has no room for it.
     async fn is_right(&self, server: &ServerState) -> bool {
         let mut picture = server.budget.upload();
         if picture.push(&golden::picture_file()).is_err() {
@@ -109,6 +110,7 @@ impl GoldenCheck {
         }
     }
 
+    /// Whether the answer is the expected one, up to the tolerance.
     fn agrees(&self, found: &Prediction) -> bool {
         // Zeros have no relative distance.
         found.logits == self.expected.logits || relative_l2(&found.logits, &self.expected.logits) <= self.tolerance

@@ -30,7 +30,7 @@ impl LogFormat {
         }
     }
 
-    /// The line for a request, none if it is not logged.
+    /// The line for a request; `None` if requests are not logged.
     pub fn line(self, request: &LoggedRequest) -> Option<String> {
         match self {
             Self::Text => Some(request.to_string()),
@@ -62,7 +62,7 @@ impl LoggedRequest {
         Self {
             time: format_rfc3339_millis(SystemTime::now()).to_string(),
             method: method.to_owned(),
-            // It may hold what would control a terminal, as far as HTTP lets it through.
+            // Control characters could change the terminal that the log is read on.
             path: path.replace(char::is_control, "\u{fffd}"),
             status,
             milliseconds: microseconds / 1000.0,

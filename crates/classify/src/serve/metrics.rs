@@ -14,10 +14,10 @@ use prometheus_client::registry::Registry;
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Upper bounds in seconds.
+/// Upper bounds of the latency histogram's buckets, in seconds.
 const LATENCIES: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0];
 
-/// Upper bounds in pictures.
+/// Upper bounds of the batch size histogram's buckets, in pictures.
 const BATCH_SIZES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 
 /// The server's counters.
@@ -42,12 +42,12 @@ struct PathLabels {
     path: &'static str,
 }
 
-/// A request under way; counts until it is dropped.
+/// A request that is counted as in flight until this is dropped.
 #[derive(Debug)]
 pub struct InFlight(Gauge);
 
 impl Metrics {
-    /// All zero.
+    /// Metrics of a server without requests yet.
     pub fn new() -> Self {
         let latency: fn() -> Histogram = || Histogram::new(LATENCIES);
         let mut metrics = Self {
@@ -67,24 +67,24 @@ impl Metrics {
         metrics
     }
 
-    /// Counts a request as under way.
+    /// Counts a request as in flight.
     pub fn start_request(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
     }
 
-    /// Counts a response; `path` is one of the server's, or stands for all others.
+    /// Counts a response; `path` is one of the server's, or `other`.
     pub fn count_response(&self, path: &'static str, status: u16, latency: Duration) {
         self.requests.get_or_create(&RequestLabels { path, status }).inc();
         self.latency.get_or_create(&PathLabels { path }).observe(latency.as_secs_f64());
     }
 
-    /// Counts a batch.
+    /// Counts a batch of this many pictures.
     pub fn count_batch(&self, pictures: usize) {
         self.batch_size.observe(pictures as f64);
     }
 
-    /// All of it, and how many pictures wait.
+    /// All metrics in OpenMetrics text format. `queue_length` is the number of pictures that wait now.
     pub fn text(&self, queue_length: usize) -> String {
         self.queue_length.set(i64::try_from(queue_length).unwrap_or(i64::MAX));
         let mut text = String::new();

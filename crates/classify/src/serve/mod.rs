@@ -22,7 +22,7 @@ mod health;
 mod page;
 mod openapi;
 mod routes;
-mod head_timer;
+mod header_timer;
 mod connections;
 
 use std::io;
@@ -40,19 +40,19 @@ use self::health::{GoldenCheck, Info};
 pub use self::log::{LogFormat, LoggedRequest};
 use self::metrics::Metrics;
 use self::queue::Queue;
-use self::routes::{Shared, router};
+use self::routes::{HandlerState, router};
 pub use self::state::Log;
 use self::state::ServerState;
 use self::upload::Budget;
 use crate::model::{GoldenError, Model};
 
-/// Threads for everything but the answers themselves: they mostly wait.
+/// Threads for connections and requests, which mostly wait; the answers are computed on the workers' threads.
 const IO_THREADS: usize = 2;
 
-/// Pictures that are fetched at a time, and large JSON bodies that are read.
+/// The maximum number of threads that fetch pictures or parse large JSON bodies.
 const BLOCKING_THREADS: usize = 16;
 
-/// A server with an address.
+/// A server that listens on an address, and does not answer yet.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -76,7 +76,7 @@ pub enum ServerError {
     /// The operating system gives no threads or signals.
     #[error("cannot be started: {0}")]
     Start(io::Error),
-    /// It was stopped, and requests were left.
+    /// Requests were still not answered when the time for stopping was over.
     #[error("{0} requests took too long and were broken off")]
     BrokenOff(usize),
 }
@@ -85,7 +85,7 @@ impl Server {
     /// Takes the address; with port 0 the operating system chooses a free port.
     ///
     /// # Errors
-    /// If it cannot be had.
+    /// If another program has the port, or the address is not this machine's.
     pub fn bind(host: IpAddr, port: u16) -> Result<Self, ServerError> {
         let address = SocketAddr::new(host, port);
         let bound = TcpListener::bind(address).and_then(|listener| {
@@ -101,11 +101,11 @@ impl Server {
         self.address
     }
 
-    /// Answers requests until the process gets SIGTERM or SIGINT; then what was accepted is answered. Pictures are
-    /// fetched from `allowed_hosts` (`host` or `host:port`) alone. `on_start` is called when it is ready.
+    /// Answers requests until the process gets SIGTERM or SIGINT, and then those that it has accepted. Pictures are
+    /// fetched only from `allowed_hosts` (`host` or `host:port`). `on_start` is called when the server is ready.
     ///
     /// # Errors
-    /// If the network is wrong, or the operating system gives no threads.
+    /// If the network is wrong, the operating system gives no threads, or requests were broken off at the end.
     pub fn run(
         self,
         model: &Model,
@@ -123,8 +123,8 @@ impl Server {
             log,
             stopping: AtomicBool::new(false),
         });
-        let shared =
-            Shared { server: Arc::clone(&server), golden: Arc::clone(&golden), info: Arc::new(Info::new(model)) };
+        let state =
+            HandlerState { server: Arc::clone(&server), golden: Arc::clone(&golden), info: Arc::new(Info::new(model)) };
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(IO_THREADS)
             .max_blocking_threads(BLOCKING_THREADS)
@@ -144,7 +144,7 @@ impl Server {
                 let listener = tokio::net::TcpListener::from_std(self.listener).map_err(ServerError::Start)?;
                 on_start();
                 tokio::select! {
-                    served = connections::serve(listener, router(shared), Arc::clone(&server), stop) => {
+                    served = connections::serve(listener, router(state), Arc::clone(&server), stop) => {
                         served.map_err(ServerError::BrokenOff)
                     }
                     never = golden.repeat(&server) => never,
@@ -156,7 +156,7 @@ impl Server {
     }
 }
 
-/// Done when the process is told to stop.
+/// A future that is ready when the process gets SIGTERM or SIGINT.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {

@@ -5,7 +5,7 @@ use utoipa::OpenApi;
 
 use super::{health, predict};
 
-/// The interface.
+/// The paths of the server for programs, with utoipa's descriptions of their handlers.
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(title = "classify", description = "What a trained head says of pictures"),

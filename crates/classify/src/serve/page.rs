@@ -5,21 +5,22 @@ use axum::http::header::{
 };
 use axum::response::IntoResponse;
 
-/// Only its own style, script and requests; pictures only from the files that were dropped on it.
+/// The content security policy: the page may use only its own style, script and requests, and show only pictures that
+/// were given to it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src blob: data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page.
+/// `GET /`: the page.
 pub async fn page() -> impl IntoResponse {
     file("text/html; charset=utf-8", include_str!("page/index.html"))
 }
 
-/// Its style.
+/// `GET /page.css`: the page's style.
 pub async fn style() -> impl IntoResponse {
     file("text/css; charset=utf-8", include_str!("page/page.css"))
 }
 
-/// Its script.
+/// `GET /page.js`: the page's script.
 pub async fn script() -> impl IntoResponse {
     file("text/javascript; charset=utf-8", include_str!("page/page.js"))
 }

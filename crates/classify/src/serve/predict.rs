@@ -23,14 +23,14 @@ use super::queue::{JobError, JobResult};
 use super::refusal::{ErrorBody, MAX_PICTURES, Refusal};
 use super::state::ServerState;
 use super::upload::{Incoming, Upload, UploadError};
-use crate::answer::{Answer, Ranked, Wanted};
+use crate::answer::{Answer, AnswerOptions, Ranked};
 
-/// What pictures come in, by the content type.
+/// The format of a request's body, from its content type.
 #[derive(Debug, PartialEq, Eq)]
 enum Format {
     /// A picture's file.
     Raw,
-    /// A form with a file for each picture; it is parted by this.
+    /// A form with a file for each picture; `boundary` separates its parts.
     Form { boundary: String },
     /// [`JsonRequest`].
     Json,
@@ -114,13 +114,14 @@ pub async fn predict(State(server): State<Arc<ServerState>>, request: Request) -
     let (parts, body) = request.into_parts();
     let mut incoming = Incoming::new(body);
     let answered = answer(&server, &parts.headers, &mut incoming).await;
-    // A client that waits to be told to send its body is not told.
+    // A client that sent `Expect: 100-continue` has not begun its body, and now does not send it.
     if answered.is_err() && !parts.headers.contains_key(EXPECT) {
         incoming.discard().await;
     }
     answered.unwrap_or_else(IntoResponse::into_response)
 }
 
+/// Answers the pictures of a request.
 async fn answer(server: &Arc<ServerState>, headers: &HeaderMap, incoming: &mut Incoming) -> Result<Response, Refusal> {
     let picture = match format_of(headers)? {
         Format::Raw => incoming.read(&server.budget).await?,
@@ -141,7 +142,8 @@ async fn answer(server: &Arc<ServerState>, headers: &HeaderMap, incoming: &mut I
     Ok(Json(PictureAnswer::new(&prediction, &server.classes)).into_response())
 }
 
-/// A picture that cannot be used has an error in its place. If the network fails, all of them have none.
+/// Answers several pictures with a list. A picture that cannot be used has an error in its place; if the network fails,
+/// the whole request fails.
 async fn answer_many(server: &ServerState, pictures: Vec<Upload>) -> Result<Response, Refusal> {
     let mut found: Vec<JobResult> = Vec::new();
     for answer in server.submit(pictures)? {
@@ -160,33 +162,33 @@ async fn answer_many(server: &ServerState, pictures: Vec<Upload>) -> Result<Resp
     Ok(Json(ManyAnswers { results }).into_response())
 }
 
-/// What the pictures come in. Without a content type it is a picture's file.
+/// The format of the body. Without a content type it is a picture's file.
 fn format_of(headers: &HeaderMap) -> Result<Format, Refusal> {
-    let Some(given) = headers.get(CONTENT_TYPE) else { return Ok(Format::Raw) };
-    let given = String::from_utf8_lossy(given.as_bytes());
-    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(content_type) = headers.get(CONTENT_TYPE) else { return Ok(Format::Raw) };
+    let content_type = String::from_utf8_lossy(content_type.as_bytes());
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
         "application/json" => Ok(Format::Json),
         "multipart/form-data" => {
-            let boundary = multer::parse_boundary(&*given).map_err(Refusal::Form)?;
+            let boundary = multer::parse_boundary(&*content_type).map_err(Refusal::Form)?;
             Ok(Format::Form { boundary })
         }
         "application/octet-stream" => Ok(Format::Raw),
         image if image.starts_with("image/") => Ok(Format::Raw),
-        _ => Err(Refusal::ContentType(given.into_owned())),
+        _ => Err(Refusal::ContentType(content_type.into_owned())),
     }
 }
 
-/// What is in a form.
+/// The contents of a form.
 struct Form {
     /// Its files.
     pictures: Vec<Upload>,
-    /// Whether a list of answers is wanted even for one picture.
+    /// Whether even one picture is answered with a list.
     is_list: bool,
 }
 
-/// The name of files that are answered with a list, however many they are.
-const LIST: &str = "images";
+/// The name of form fields that are answered with a list, however many they are.
+const LIST_FIELD: &str = "images";
 
 /// Reads the files of a form.
 async fn read_form(server: &ServerState, incoming: &mut Incoming, boundary: String) -> Result<Form, Refusal> {
@@ -200,7 +202,7 @@ async fn read_form(server: &ServerState, incoming: &mut Incoming, boundary: Stri
         if pictures.len() == MAX_PICTURES {
             return Err(Refusal::TooManyPictures);
         }
-        is_list |= field.name() == Some(LIST);
+        is_list |= field.name() == Some(LIST_FIELD);
         let mut picture = server.budget.upload();
         while let Some(chunk) = field.chunk().await.map_err(form_error)? {
             picture.push(&chunk)?;
@@ -215,7 +217,7 @@ fn is_file(field: &Field<'_>) -> bool {
     is_image || field.file_name().is_some()
 }
 
-/// A failure of the body itself comes wrapped into one of the form.
+/// Unwraps an error of the body itself, which multer wraps into one of the form.
 fn form_error(error: multer::Error) -> Refusal {
     match error {
         multer::Error::StreamReadFailed(failure) => match failure.downcast::<UploadError>() {
@@ -228,7 +230,7 @@ fn form_error(error: multer::Error) -> Refusal {
 
 /// The picture that JSON holds or names.
 async fn picture_of_json(server: &Arc<ServerState>, json: Upload) -> Result<Upload, Refusal> {
-    // Millions of characters: other requests go on meanwhile.
+    // Parsing and decoding millions of characters takes milliseconds; other requests go on meanwhile.
     let request = block_in_place(|| serde_json::from_slice(json.as_ref())).map_err(Refusal::Json)?;
     match request {
         JsonRequest { image: Some(image), url: None } => {
@@ -249,8 +251,8 @@ async fn picture_of_json(server: &Arc<ServerState>, json: Upload) -> Result<Uplo
 
 impl<'a> PictureAnswer<'a> {
     fn new(prediction: &Prediction, classes: &'a ClassNames) -> Self {
-        let all = NonZeroUsize::new(classes.len()).expect("a head has classes");
-        let answer = Answer::new(prediction, classes, Wanted { top: all, threshold: 0.0 });
+        let all_classes = NonZeroUsize::new(classes.len()).expect("a head has classes");
+        let answer = Answer::new(prediction, classes, AnswerOptions { top: all_classes, threshold: 0.0 });
         Self {
             predictions: answer.top,
             top_class: answer.class,

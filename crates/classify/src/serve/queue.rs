@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use super::upload::Upload;
 use crate::model::AnswerError;
 
-/// The most pictures that wait. On two cores it is some two seconds of work.
+/// The maximum number of waiting pictures: on two cores, some two seconds of work.
 pub const MAX_JOBS: usize = 128;
 
-/// How long a worker waits for more pictures than the first, if no other worker is free.
+/// How long the oldest picture waits for others to share its batch, if no other worker is idle.
 const MAX_WAIT: Duration = Duration::from_millis(5);
 
 /// A picture to be answered.
@@ -40,13 +40,13 @@ pub enum JobError {
 }
 
 impl Job {
-    /// A job, and where its answer arrives. If that is dropped, nobody waits any more, and the job is not done.
+    /// A job, and the receiver of its answer. If the receiver is dropped, the job is not computed.
     pub fn new(picture: Upload) -> (Self, oneshot::Receiver<JobResult>) {
         let (answer, receiver) = oneshot::channel();
         (Self { picture, answer, arrived: Instant::now() }, receiver)
     }
 
-    /// The picture and where to send the answer; none if nobody waits for it.
+    /// The picture and the sender of its answer; `None` if the receiver was dropped.
     pub fn start(self) -> Option<(Upload, oneshot::Sender<JobResult>)> {
         if self.answer.is_closed() { None } else { Some((self.picture, self.answer)) }
     }
@@ -91,8 +91,8 @@ impl Queue {
         self.lock().jobs.len()
     }
 
-    /// Waits for jobs and takes up to `max` of them, sharing them among the idle workers. None once the queue is closed
-    /// and empty.
+    /// Waits for jobs and takes up to `max` of them; if other workers are idle, too, only this worker's share. `None`
+    /// once the queue is closed and empty.
     pub fn take(&self, max: usize) -> Option<Vec<Job>> {
         let mut state = self.lock();
         state.idle += 1;
@@ -105,7 +105,8 @@ impl Queue {
                 state = self.changed.wait(state).expect(NO_PANIC);
                 continue;
             };
-            // More jobs make a batch faster, but only an idle worker starts a job at once.
+            // A larger batch takes less time per picture, so a worker waits for more jobs. If another worker is idle,
+            // that one takes them as soon as they arrive.
             let left = MAX_WAIT.saturating_sub(first.arrived.elapsed());
             if state.jobs.len() >= max || state.idle > 1 || state.closed || left.is_zero() {
                 break;

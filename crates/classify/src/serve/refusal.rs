@@ -14,7 +14,7 @@ use super::queue::{Full, JobError};
 use super::upload::UploadError;
 use crate::model::AnswerError;
 
-/// The most pictures in one request.
+/// The maximum number of pictures in a request.
 pub const MAX_PICTURES: usize = 64;
 
 /// Why a request has no answer.
@@ -29,7 +29,7 @@ pub enum Refusal {
     /// Over [`MAX_PICTURES`].
     #[error("more than {MAX_PICTURES} pictures")]
     TooManyPictures,
-    /// The content type says that it is nothing that pictures come in.
+    /// The content type is none that pictures are taken in.
     #[error("content type {0:?}: expected image/…, application/octet-stream, multipart/form-data or application/json")]
     ContentType(String),
     /// There is no picture in it.

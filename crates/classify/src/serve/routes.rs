@@ -20,24 +20,24 @@ use super::predict::predict;
 use super::refusal::ErrorBody;
 use super::state::ServerState;
 
-/// The server's paths, as they are counted; others are counted together.
+/// The paths that are counted separately; all others are counted as `other`.
 const PATHS: [&str; 9] =
     ["/", "/page.css", "/page.js", "/predict", "/health", "/ready", "/metrics", "/info", "/openapi.json"];
 
-/// What handlers are given.
+/// What handlers take as axum's `State`: one of the fields.
 #[derive(Debug, Clone, FromRef)]
-pub struct Shared {
-    /// What all requests share.
+pub struct HandlerState {
+    /// Queue, budget, metrics and log.
     pub server: Arc<ServerState>,
-    /// Whether the network is right.
+    /// The repeated check of the network.
     pub golden: Arc<GoldenCheck>,
-    /// What the server runs.
+    /// The answer of `GET /info`.
     pub info: Arc<Info>,
 }
 
-/// Every path of the server.
-pub fn router(shared: Shared) -> Router {
-    Router::<Shared>::new()
+/// Every path of the server, with its handler.
+pub fn router(state: HandlerState) -> Router {
+    Router::<HandlerState>::new()
         .route("/", get(page::page))
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script))
@@ -49,8 +49,8 @@ pub fn router(shared: Shared) -> Router {
         .route("/openapi.json", get(openapi))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(Arc::clone(&shared.server), observe))
-        .with_state(shared)
+        .layer(from_fn_with_state(Arc::clone(&state.server), observe))
+        .with_state(state)
 }
 
 async fn not_found() -> Response {

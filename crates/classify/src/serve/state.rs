@@ -1,4 +1,4 @@
-//! What all requests share.
+//! The server's state, which all requests share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use super::metrics::Metrics;
 use super::queue::{Full, Job, JobResult, Queue};
 use super::upload::{Budget, Upload};
 
-/// What all requests share.
+/// The server's state, which all requests share.
 #[derive(Debug)]
 pub struct ServerState {
     /// Pictures that wait for a worker.
     pub queue: Queue,
     /// The memory for bodies.
     pub budget: Budget,
-    /// Fetches what clients name.
+    /// Fetches the pictures of `{"url": …}`.
     pub fetcher: Fetcher,
     /// The head's classes, in the order of the probabilities.
     pub classes: ClassNames,
-    /// Counts.
+    /// Counters and histograms, for `GET /metrics`.
     pub metrics: Metrics,
-    /// Is told of every request.
+    /// Where requests are logged.
     pub log: Log,
     /// Whether the server has been told to stop.
     pub stopping: AtomicBool,
@@ -55,10 +55,11 @@ impl fmt::Debug for Log {
 }
 
 impl ServerState {
-    /// Puts the pictures of a request into the queue: all or none. Each answer arrives at the receiver in its place.
+    /// Puts the pictures of a request into the queue: all or none. Returns a receiver of the answer for each, in the
+    /// order of the pictures.
     ///
     /// # Errors
-    /// If there is no room.
+    /// If the queue has no room for them.
     pub fn submit(&self, pictures: Vec<Upload>) -> Result<Vec<oneshot::Receiver<JobResult>>, Full> {
         let (jobs, answers) = pictures.into_iter().map(Job::new).unzip();
         self.queue.add(jobs)?;

@@ -16,13 +16,13 @@ pub const MAX_BODY: usize = 20_000_000;
 /// The bytes of all bodies together, from their first byte until their pictures are decoded.
 const MAX_HELD: usize = 32_000_000;
 
-/// How much of a refused body is read and dropped, so that the client gets to reading the answer.
+/// How many bytes of a refused body are read and dropped, so that the client finishes sending and reads the answer.
 const MAX_DISCARDED: usize = 100_000_000;
 
 /// A client may pause for this long.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// A body must have arrived after this time. A server that is stopped waits for it.
+/// A body must have arrived after this time. A server that is being stopped waits this long for a body.
 const MAX_TIME: Duration = Duration::from_secs(20);
 
 /// Why a body is not taken.
@@ -54,7 +54,7 @@ pub struct Upload {
 }
 
 impl Budget {
-    /// For all requests of a server.
+    /// The full budget of a server.
     pub fn new() -> Self {
         Self(Arc::new(Semaphore::new(MAX_HELD)))
     }
@@ -83,7 +83,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Other bytes in place of these, at most as many.
+    /// Replaces the bytes by others, at most as many; the memory that is no longer needed returns to the budget.
     pub fn replace(mut self, bytes: Vec<u8>) -> Self {
         let fewer = self.bytes.len().checked_sub(bytes.len()).expect("no more bytes than before");
         self.bytes = bytes;
@@ -104,7 +104,7 @@ pub struct Incoming {
     body: Body,
     received: usize,
     deadline: Instant,
-    /// Nothing more will come.
+    /// No more bytes will be received: the body is complete, or has failed.
     ended: bool,
 }
 
@@ -139,7 +139,7 @@ impl Incoming {
         }
     }
 
-    /// The next piece, none at the end.
+    /// The next piece; `None` at the end. Fails as soon as the body is known to be over the limit.
     async fn chunk(&mut self) -> Option<Result<Bytes, UploadError>> {
         let announced = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
         if self.received.saturating_add(announced) > MAX_BODY {
@@ -149,7 +149,7 @@ impl Incoming {
         Some(if self.received > MAX_BODY { Err(UploadError::TooLarge) } else { chunk })
     }
 
-    /// The next piece, whatever the size of the body.
+    /// The next piece, without the limit on the body's size; `None` at the end.
     async fn next(&mut self) -> Option<Result<Bytes, UploadError>> {
         while !self.ended {
             let until = self.deadline.min(Instant::now() + MAX_PAUSE);

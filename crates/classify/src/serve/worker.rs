@@ -5,8 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::queue::Queue;
 use crate::model::ThreadModel;
 
-/// Answers batches until the queue is closed and empty; tells `on_batch` how many pictures are in each. A picture that
-/// cannot be used is its own error. If the network fails, every picture of the batch gets that.
+/// Answers batches until the queue is closed and empty, and calls `on_batch` with the number of pictures in each. A
+/// picture that cannot be used gets an error of its own; if the network fails, every picture of the batch gets that
+/// error.
 pub fn answer_all(model: &ThreadModel, queue: &Queue, on_batch: impl Fn(usize)) {
     while let Some(jobs) = queue.take(model.batch_size()) {
         let (pictures, senders): (Vec<_>, Vec<_>) = jobs.into_iter().filter_map(|job| job.start()).unzip();

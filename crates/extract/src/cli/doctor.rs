@@ -28,7 +28,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let compute = args.compute.compute(BatchSize::Auto, threads);
     compute.check(compute.resolve(precision))?;
     output!("extract    {}", env!("CARGO_PKG_VERSION"))?;
-    output!("libtorch   {}", libtorch())?;
+    output!("libtorch   {}", libtorch_version())?;
     output!("device     {}", compute.device)?;
     output!("processor  {threads} cores, {}", processor::instruction_sets().join(" "))?;
     let weights = Weights::load(&args.weights.weights)?;
@@ -40,9 +40,14 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     }
     let tolerance = precision.tolerance();
     let mut healthy = true;
+<<<<<<< HEAD
     for compute in to_check(compute, precision) {
         let KerasComparison { distance, kernels } =
             compare_with_keras(&weights, compute.resolve(precision), compute)?;
+=======
+    for compute in settings_to_check(compute, precision) {
+        let KerasComparison { distance, kernels } = compare_with_keras(&weights, precision, compute)?;
+>>>>>>> wordsA
         let right = distance <= tolerance;
         let verdict = if right { "ok" } else { "WRONG" };
         output!("kernels    {kernels}")?;
@@ -52,8 +57,9 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The kernels that were chosen, or with `auto` all that can compute the precision on the device.
-fn to_check(compute: Compute, precision: Precision) -> Vec<Compute> {
+/// The settings with the kernels that were chosen, or with `auto` one for each kernels that can compute the precision
+/// on the device.
+fn settings_to_check(compute: Compute, precision: Precision) -> Vec<Compute> {
     if compute.kernels != Kernels::Auto {
         return vec![compute];
     }
@@ -63,8 +69,8 @@ fn to_check(compute: Compute, precision: Precision) -> Vec<Compute> {
     possible
 }
 
-/// Version of the linked libtorch, in a line.
-fn libtorch() -> String {
+/// The version of the linked libtorch and whether it has oneDNN.
+fn libtorch_version() -> String {
     match backbone::libtorch() {
         Some(libtorch) => format!("{} (oneDNN {})", libtorch.version, if libtorch.onednn { "yes" } else { "no" }),
         None => "none: this build has only icebox's own kernels".to_owned(),

@@ -8,8 +8,8 @@ use backbone::pixels::{Interpolation, Orientation};
 use backbone::xception::{MAX_SIDE, MIN_SIDE};
 use backbone::{BatchSize, EmbedSpec, Times};
 use clap::Args;
-use command_line::{LimitsArgs, ThreadsArg, WeightsArg, cancel_on_signals, choice, raise_limits};
-use extract::extraction::{DEADLY, Extraction, OnError, Summary};
+use command_line::{LimitsArgs, ThreadsArg, WeightsArg, cancel_on_signals, choice, limits_hint};
+use extract::extraction::{CRASHING, Extraction, OnError, Summary};
 use feature_cache::{Shard, WhenLocked};
 use stdio::{OutputError, called, note, output, shell_word};
 
@@ -123,19 +123,20 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints warnings and notes to stderr.
 fn warn(summary: &Summary) {
     const LISTED: usize = 5;
     if !summary.skipped.is_empty() {
         note!(
             "warning: {} photos skipped, listed in skipped.csv and tried again next time{}:",
             summary.skipped.len(),
-            raise_limits(&summary.exceeded)
+            limits_hint(&summary.exceeded)
         );
         for photo in summary.skipped.iter().take(LISTED) {
             note!("  {}: {}", photo.path.display(), photo.reason);
         }
-        if summary.skipped.iter().any(|photo| photo.reason == DEADLY) {
-            note!("note: a photo that {DEADLY} is tried again only with --rehash, or when it has changed");
+        if summary.skipped.iter().any(|photo| photo.reason == CRASHING) {
+            note!("note: a photo that {CRASHING} is tried again only with --rehash, or when it has changed");
         }
     }
     for ignored in summary.ignored.iter().take(LISTED) {
@@ -153,19 +154,17 @@ fn warn(summary: &Summary) {
     }
 }
 
+/// Prints the result to stdout, and the next command.
 fn report(summary: &Summary) -> Result<(), OutputError> {
     output!("photos   {}", summary.changes)?;
     output!("computed {} rows, {:.1} s", summary.computed, summary.elapsed.as_secs_f64())?;
     for (&split, rows) in &summary.rows {
         let folder = summary.cache.join(split.name());
-        match summary.views {
-            views if views > 0 && split.is_training() => {
-                output!(
-                    "{split:<8} {rows} rows, {views} views of each, in {}/{{features,views}}.npy",
-                    folder.display()
-                )?;
-            }
-            _ => output!("{split:<8} {rows} rows in {}", folder.join("features.npy").display())?,
+        let views = summary.views;
+        if views > 0 && split.is_training() {
+            output!("{split:<8} {rows} rows, {views} views of each, in {}/{{features,views}}.npy", folder.display())?;
+        } else {
+            output!("{split:<8} {rows} rows in {}", folder.join("features.npy").display())?;
         }
     }
     match summary.shard {
@@ -205,6 +204,7 @@ fn to_json(summary: &Summary) -> serde_json::Value {
     })
 }
 
+/// Prints the kernels and the time spent in each stage to stderr.
 fn profile(summary: &Summary) {
     let Times { decode, network, waiting, write } = &summary.times;
     if let Some(kernels) = &summary.kernels {

@@ -2,7 +2,7 @@
 
 use anyhow::{Error, anyhow};
 use backbone::{ComputeError, EmbedderError, Precision};
-use command_line::{compute_hint, embedder_hint, raise_limits};
+use command_line::{compute_hint, embedder_hint, limits_hint};
 use extract::extraction::ExtractError;
 use extract::merge::MergeError;
 use extract::verify::VerifyError;
@@ -51,7 +51,7 @@ fn extraction_hint(error: &ExtractError) -> Option<String> {
             shell_word(weights)
         )),
         ExtractError::Broken { exceeded, .. } => {
-            Some(format!("\nfix or remove them, or skip them with --on-error skip{}", raise_limits(exceeded)))
+            Some(format!("\nfix or remove them, or skip them with --on-error skip{}", limits_hint(exceeded)))
         }
         ExtractError::OtherPhotos { .. } => Some("; choose another --out, or overwrite it with --replace".to_owned()),
         ExtractError::Cancelled { .. } => Some("; run the same command again to continue".to_owned()),
@@ -77,7 +77,7 @@ fn merge_hint(error: &MergeError) -> Option<String> {
         MergeError::OtherDataSet { .. } | MergeError::OtherClasses { .. } => {
             "\nextract all shards again, which computes only what is new"
         }
-        MergeError::Doubled { .. } => "; remove it, and extract it with --shard I/N",
+        MergeError::WrongShard { .. } => "; remove it, and extract it with --shard I/N",
         MergeError::OtherFingerprint { .. } | MergeError::OtherViews { .. } => {
             "\nextract one of them again with --replace"
         }
@@ -103,6 +103,7 @@ fn cache_hint(error: &CacheError) -> Option<String> {
         }
         CacheError::OtherShards { .. } => "; merge those that are there, or remove their folder",
         CacheError::Foreign(_) => "; move it away, or choose another --out",
+        CacheError::ReplacedTooOften { .. } => "; run the command again when it is no longer being written",
         _ => return None,
     };
     Some(hint.to_owned())

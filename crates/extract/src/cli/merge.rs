@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use command_line::report_large_files;
+use command_line::catch_file_size_signal;
 use extract::merge::merge;
 use stdio::{called, note, output, shell_word};
 
@@ -19,7 +19,7 @@ pub struct MergeArgs {
 }
 
 pub fn run(args: &MergeArgs) -> anyhow::Result<ExitCode> {
-    report_large_files()?;
+    catch_file_size_signal()?;
     let merged = merge(&args.cache)?;
     if merged.skipped > 0 {
         note!("warning: {} photos were skipped, listed in skipped.csv", merged.skipped);

@@ -1,4 +1,4 @@
-//! The command line: what was typed, turned into the library's types. clap is used nowhere else.
+//! The command line: arguments, checked and turned into the library's types. clap is used nowhere else.
 
 mod compute;
 mod views;

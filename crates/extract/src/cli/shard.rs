@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use feature_cache::Shard;
 
 /// Parses the option's value.
-pub fn parse(typed: &str) -> Result<Shard, String> {
-    match typed {
+pub fn parse(value: &str) -> Result<Shard, String> {
+    match value {
         "auto" => from_environment(|name| std::env::var(name).ok()),
-        _ => typed.parse().map_err(|error: feature_cache::ShardError| error.to_string()),
+        _ => value.parse().map_err(|error: feature_cache::ShardError| error.to_string()),
     }
 }
 
@@ -25,7 +25,7 @@ fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Shard, 
         (Some(_), None) => {
             let (id, min) = (number("SLURM_ARRAY_TASK_ID")?, number("SLURM_ARRAY_TASK_MIN")?);
             let (max, count) = (number("SLURM_ARRAY_TASK_MAX")?, number("SLURM_ARRAY_TASK_COUNT")?);
-            // A part of an array that is submitted again must not pass for a whole one.
+            // A part of an array that is submitted again must not be taken for a whole array.
             if min > 1 {
                 return Err(format!("the job array begins at {min}, expected 0 or 1; name the shard with I/N"));
             }

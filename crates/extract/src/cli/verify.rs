@@ -44,9 +44,15 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     }
     let mut wrong = Vec::new();
     if let Some(dataset) = &args.against {
-        wrong.extend(check::photos(&contents, dataset));
+        wrong.extend(check::compare_photos(&contents, dataset));
         if let Some(rows) = args.sample {
-            wrong.extend(check::rows(&cache, dataset, &args.weights.weights, args.kernels.kernels, rows.get())?);
+            wrong.extend(check::compare_rows(
+                &cache,
+                dataset,
+                &args.weights.weights,
+                args.kernels.kernels,
+                rows.get(),
+            )?);
         }
     }
     for line in &wrong {

@@ -16,7 +16,7 @@ const MAX_VIEWS: usize = 64;
 pub struct ViewsArgs {
     /// Also cache N augmented views of each training photo, up to 64; each epoch head trains on a random one per photo.
     /// Each view takes a forward pass, and more can be added later [default: none]
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", value_parser = view_count)]
     views: Option<NonZeroUsize>,
     /// Mirror half of the views (needs --views)
     #[arg(long, requires = "views")]
@@ -33,8 +33,8 @@ pub struct ViewsArgs {
     seed: u64,
 }
 
-fn count(typed: &str) -> Result<NonZeroUsize, String> {
-    let count = typed.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MAX_VIEWS);
+fn view_count(value: &str) -> Result<NonZeroUsize, String> {
+    let count = value.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MAX_VIEWS);
     count.ok_or_else(|| format!("expected a number from 1 to {MAX_VIEWS}"))
 }
 

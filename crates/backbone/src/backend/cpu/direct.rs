@@ -1,6 +1,7 @@
 //! The matrix product of pixels and weights by definition, a multiplication for each pixel, input and output.
 
-use bytemuck::cast_slice;
+use bytemuck::{cast_slice, cast_slice_mut};
+use rayon::prelude::*;
 
 use super::buffers::{Buffer, Buffers};
 use super::epilogue::Output;
@@ -24,22 +25,23 @@ impl Direct {
     /// Packs weights for a microkernel.
     pub(super) fn pack<K: Microkernel>(weights: &WeightMatrix<'_>) -> Self {
         let inputs = weights.inputs();
-        let mut elements = Vec::new();
+        let strips = weights.outputs.next_multiple_of(GROUP).div_ceil(K::NR);
+        let elements: usize = blocks::<K>(inputs).map(|block| strips * strip_len::<K>(block.len())).sum();
+        let mut packed = Buffers::default().take::<u8>(elements * size_of::<K::Element>());
+        let mut unfilled: &mut [K::Element] = cast_slice_mut(&mut packed);
         for block in blocks::<K>(inputs) {
-            for first_output in (0..weights.outputs.next_multiple_of(GROUP)).step_by(K::NR) {
-                let mut strip = vec![K::element(0.0); strip_len::<K>(block.len())];
+            let strip_len = strip_len::<K>(block.len());
+            let (packed_block, rest) = unfilled.split_at_mut(strips * strip_len);
+            unfilled = rest;
+            packed_block.par_chunks_exact_mut(strip_len).enumerate().for_each(|(n, strip)| {
                 for input in 0..block.len() {
                     for output in 0..K::NR {
-                        let weight = weights.at(block.start + input, first_output + output);
+                        let weight = weights.at(block.start + input, n * K::NR + output);
                         strip[K::strip_index(input, output, K::NR)] = K::element(weight);
                     }
                 }
-                elements.append(&mut strip);
-            }
+            });
         }
-        let bytes: &[u8] = cast_slice(&elements);
-        let mut packed = Buffers::default().take(bytes.len());
-        packed.copy_from_slice(bytes);
         Self { inputs, packed }
     }
 

@@ -1,7 +1,7 @@
 //! Pooling.
 
 use super::feature_maps::{FeatureMaps, GROUP};
-use super::microkernel::{Microkernel, Task};
+use super::microkernel::{Microkernel, Task, Vector};
 
 /// Max pooling 3x3 with stride 2 of `x`, to `out`. If the side is even, the first window starts at the picture's edge;
 /// if it is odd, a pixel before it. Pixels outside the picture are ignored.
@@ -16,25 +16,35 @@ impl Task for MaxPool<'_> {
     #[inline(always)]
     fn run<K: Microkernel>(self, kernel: K) {
         let (side, out_side) = (self.x.side, self.out.side);
-        let window = |n: usize| (2 * n).saturating_sub(side % 2)..(2 * n + 3 - side % 2).min(side);
         let (plane_len, out_plane_len) = (self.x.plane_len(), self.out.plane_len());
+        let mut column_maxima = self.x.take_buffer::<Vector<K>>(side);
+        let column_maxima: &mut [Vector<K>] = &mut column_maxima;
         let planes = self.x.elements::<K>().chunks_exact(plane_len);
         for (plane, out) in planes.zip(self.out.elements_mut::<K>().chunks_exact_mut(out_plane_len)) {
             let plane = plane.as_chunks::<GROUP>().0;
-            for (pixel, out) in out.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
-                let (rows, columns) = (window(pixel / out_side), window(pixel % out_side));
+            for (out_row, out) in out.as_chunks_mut::<GROUP>().0.chunks_exact_mut(out_side).enumerate() {
+                let [above, middle, below] = window(out_row, side).map(|row| &plane[row * side..][..side]);
                 for lane in (0..GROUP).step_by(K::LANES) {
-                    let mut largest = kernel.splat(f32::NEG_INFINITY);
-                    for row in rows.clone() {
-                        for column in columns.clone() {
-                            largest = kernel.max(kernel.load(&plane[row * side + column][lane..]), largest);
-                        }
+                    for (column, largest) in column_maxima.iter_mut().enumerate() {
+                        let [above, middle, below] = [above, middle, below].map(|row| kernel.load(&row[column][lane..]));
+                        *largest = kernel.max(below, kernel.max(middle, above));
                     }
-                    kernel.store(largest, &mut out[lane..]);
+                    for (out_column, out) in out.iter_mut().enumerate() {
+                        let [left, middle, right] = window(out_column, side).map(|column| column_maxima[column]);
+                        kernel.store(kernel.max(right, kernel.max(middle, left)), &mut out[lane..]);
+                    }
                 }
             }
         }
     }
+}
+
+/// The rows (or columns) of a window of max pooling that are inside the picture; some come twice if there are fewer than
+/// three.
+fn window(number: usize, side: usize) -> [usize; 3] {
+    let first = (2 * number).saturating_sub(side % 2);
+    let last = (2 * number + 2 - side % 2).min(side - 1);
+    [first, last.min(first + 1), last]
 }
 
 /// The mean of each channel of `x` over each picture: (pictures, channels).

@@ -42,13 +42,13 @@ impl GraphBuilder {
         Self { graph: GraphProto { name: "icebox".to_owned(), ..GraphProto::default() }, weights }
     }
 
-    /// An input.
+    /// Adds an input.
     pub(super) fn input(&mut self, name: &str, element: ElementType, shape: &[Dimension]) -> Value {
         self.graph.input.push(value_info(name, element, shape));
         Value(name.to_owned())
     }
 
-    /// Makes a value an output of this name, float32.
+    /// Makes a float32 value an output of the graph, under this name.
     pub(super) fn output(&mut self, name: &str, value: &Value, shape: &[Dimension]) {
         self.node("Identity", name, &[value], &[]);
         self.graph.output.push(value_info(name, ElementType::Float32, shape));
@@ -71,7 +71,7 @@ impl GraphBuilder {
         self.node("Cast", name, &[value], &[Attribute::Int("to", element as i64)])
     }
 
-    /// A kernel in the graph's [`WeightFormat`], float32 for the nodes that take it.
+    /// Adds a kernel, row-major, stored in the graph's [`WeightFormat`]. The result is float32 in both formats.
     ///
     /// # Errors
     /// When a value is too large for float16.
@@ -91,19 +91,19 @@ impl GraphBuilder {
         }
     }
 
-    /// A constant of float32 values, row-major; of one value if the shape is empty.
+    /// Adds a constant of float32 values, row-major; a single value has an empty shape.
     pub(super) fn float32(&mut self, name: &str, shape: &[usize], values: &[f32]) -> Value {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(name, ElementType::Float32, shape, bytes)
     }
 
-    /// A constant of float64 values, of one dimension.
+    /// Adds a constant of float64 values with one dimension.
     pub(super) fn float64(&mut self, name: &str, values: &[f64]) -> Value {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(name, ElementType::Float64, &[values.len()], bytes)
     }
 
-    /// A constant of int64 values, of one dimension.
+    /// Adds a constant of int64 values with one dimension.
     pub(super) fn int64(&mut self, name: &str, values: &[i64]) -> Value {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(name, ElementType::Int64, &[values.len()], bytes)
@@ -115,10 +115,10 @@ impl GraphBuilder {
         Value(name.to_owned())
     }
 
-    /// The graph.
+    /// The finished graph.
     ///
     /// # Errors
-    /// When two values have the same name: the user's own for inputs and outputs may be those of nodes.
+    /// When two values have the same name: the user chooses those of inputs and outputs, and may choose a node's.
     pub(super) fn finish(self) -> Result<GraphProto, ExportError> {
         let GraphProto { node, initializer, input, .. } = &self.graph;
         let mut names: Vec<&str> = Vec::new();

@@ -6,13 +6,13 @@ use head::prediction::Predictor;
 use super::graph::{Attribute, GraphBuilder, Value};
 use crate::export::error::ExportError;
 
-/// What a head gives, each for N rows.
+/// The results of a head for N rows.
 pub(super) struct HeadOutputs {
     /// (N, classes)
     pub logits: Value,
     /// (N, classes): the softmax of logits / temperature.
     pub probabilities: Value,
-    /// (N,); none where the head cannot tell.
+    /// (N,); `None` for a head without calibration.
     pub unfamiliarity: Option<Value>,
 }
 
@@ -104,7 +104,7 @@ fn add_standardised(graph: &mut GraphBuilder, name: &str, value: &Value, spread:
     graph.node("Div", &format!("{name}/standardised"), &[&centred, &deviation], &[])
 }
 
-/// Of a reduction over each row.
+/// The attributes of a reduction over each row.
 fn over_columns(keep_dimension: bool) -> [Attribute<'static>; 2] {
     [Attribute::Ints("axes", &[1]), Attribute::Int("keepdims", i64::from(keep_dimension))]
 }

@@ -26,9 +26,9 @@ use super::error::ExportError;
 use super::network::Network;
 use super::options::{NamedOutput, OnnxOptions, Output, PictureInput};
 
-/// The version of the operators.
+/// The version of ONNX's operators.
 const OPSET: i64 = 13;
-/// The version of the file format that came with it.
+/// The version of ONNX's file format that was released with these operators.
 const IR_VERSION: i64 = 7;
 /// Protobuf's limit on a message.
 const MAX_BYTES: usize = i32::MAX as usize;
@@ -60,7 +60,7 @@ pub(super) fn model(
             Output::Logits => graph.output(name, &logits, &[BATCH, classes]),
             Output::Probabilities => graph.output(name, &probabilities, &[BATCH, classes]),
             Output::Unfamiliarity => {
-                let score = unfamiliarity.as_ref().expect("outputs are those that the head can tell");
+                let score = unfamiliarity.as_ref().expect("without calibration there is no such output");
                 graph.output(name, score, &[BATCH]);
             }
         }

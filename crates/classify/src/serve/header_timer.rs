@@ -1,5 +1,5 @@
-//! How long a connection has been in the middle of a request's headers. hyper's own limit counts from the previous
-//! response on, so that it would close connections which proxies keep for later.
+//! How long a connection has been sending a request's headers. hyper's own limit counts from the previous response on,
+//! so it would also close connections that proxies keep open for later requests.
 
 use std::io;
 use std::pin::Pin;
@@ -10,44 +10,44 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::sleep;
 
-/// Time between two looks at a connection.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Time between two checks of a connection.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 
-/// What a connection is doing, shared by those who see it.
+/// The phase that a connection is in, shared by the reader of its bytes, the handler of its requests and the limit.
 #[derive(Debug, Clone)]
-pub struct HeadTimer(Arc<Mutex<Phase>>);
+pub struct HeaderTimer(Arc<Mutex<Phase>>);
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// Nothing of a request has come.
+    /// No byte of the next request has been received.
     Idle,
-    /// Headers began to come then.
-    Head(Instant),
+    /// Headers are being received, since this instant.
+    Headers(Instant),
     /// A request is being answered.
     Busy,
 }
 
-impl HeadTimer {
+impl HeaderTimer {
     /// For a new connection.
     pub fn new() -> Self {
         Self(Arc::new(Mutex::new(Phase::Idle)))
     }
 
-    /// The headers are there.
+    /// To call when a request's headers have been received.
     pub fn start_request(&self) {
         self.set(Phase::Busy);
     }
 
-    /// The request is answered.
+    /// To call when the request is answered.
     pub fn end_request(&self) {
         self.set(Phase::Idle);
     }
 
-    /// Is done when headers have been coming for longer than `max`.
+    /// Returns once headers have been incomplete for longer than `max`.
     pub async fn exceeds(&self, max: Duration) {
         loop {
-            sleep(LOOK_EVERY).await;
-            if let Phase::Head(start) = self.phase()
+            sleep(CHECK_EVERY).await;
+            if let Phase::Headers(start) = self.phase()
                 && start.elapsed() > max
             {
                 return;
@@ -55,14 +55,14 @@ impl HeadTimer {
         }
     }
 
-    /// The same bytes as from `inner`, which this timer sees coming.
+    /// A reader of the bytes of `inner`, which tells this timer when bytes are received.
     pub fn watch<R>(&self, inner: R) -> Watched<R> {
         Watched { inner, timer: self.clone() }
     }
 
     fn received(&self) {
         if let Phase::Idle = self.phase() {
-            self.set(Phase::Head(Instant::now()));
+            self.set(Phase::Headers(Instant::now()));
         }
     }
 
@@ -77,11 +77,11 @@ impl HeadTimer {
 
 const NO_PANIC: &str = "nothing panics while it holds the lock";
 
-/// Bytes that a [`HeadTimer`] sees coming.
+/// A reader that tells a [`HeaderTimer`] when bytes are received.
 #[derive(Debug)]
 pub struct Watched<R> {
     inner: R,
-    timer: HeadTimer,
+    timer: HeaderTimer,
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {

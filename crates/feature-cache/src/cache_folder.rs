@@ -1,0 +1,62 @@
+//! The folder of a cache, held open while its files are opened.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::io::retry_on_intr;
+
+use crate::error::{CacheError, IoContext};
+
+/// A handle of a cache's folder. Files that are opened through it are all of one cache: when a writer puts another
+/// folder in its place, the handle stays with the old one.
+#[derive(Debug)]
+pub(crate) struct CacheFolder {
+    path: PathBuf,
+    handle: File,
+}
+
+impl CacheFolder {
+    /// Opens the folder at `path`.
+    ///
+    /// # Errors
+    /// [`CacheError::NotACache`] if there is no folder.
+    pub(crate) fn open(path: &Path) -> Result<Self, CacheError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match retry_on_intr(|| open(path, flags, Mode::empty())) {
+            Ok(handle) => Ok(Self { path: path.to_owned(), handle: handle.into() }),
+            Err(error) if is_absent(&error.into()) => Err(CacheError::NotACache(path.to_owned())),
+            Err(error) => Err(io::Error::from(error)).context("open", path),
+        }
+    }
+
+    /// Where the folder was when it was opened.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a file for reading; `name` is its path in the folder, as in `train/features.npy`.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(crate) fn open_file(&self, name: &Path) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(retry_on_intr(|| openat(&self.handle, name, flags, Mode::empty()))?.into())
+    }
+
+    /// Whether another folder, or none, is at the path now.
+    pub(crate) fn was_replaced(&self) -> bool {
+        // The folder is held open, so no other one can have got its inode number.
+        match (self.handle.metadata(), fs::metadata(&self.path)) {
+            (Ok(held), Ok(found)) => (held.dev(), held.ino()) != (found.dev(), found.ino()),
+            _ => true,
+        }
+    }
+}
+
+/// Whether the error is that there is no such file or folder.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
