@@ -40,14 +40,9 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     }
     let tolerance = precision.tolerance();
     let mut healthy = true;
-<<<<<<< HEAD
-    for compute in to_check(compute, precision) {
+    for compute in settings_to_check(compute, precision) {
         let KerasComparison { distance, kernels } =
             compare_with_keras(&weights, compute.resolve(precision), compute)?;
-=======
-    for compute in settings_to_check(compute, precision) {
-        let KerasComparison { distance, kernels } = compare_with_keras(&weights, precision, compute)?;
->>>>>>> wordsA
         let right = distance <= tolerance;
         let verdict = if right { "ok" } else { "WRONG" };
         output!("kernels    {kernels}")?;
