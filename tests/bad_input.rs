@@ -1,4 +1,4 @@
-//! Bad input: a clear error, exit code 1, nothing written and nothing lost.
+//! Bad input gives a clear error and exit code 1; nothing is written, and nothing is lost.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use end_to_end::{Photos, Ran, SMALLEST_SIZE, contents, extract, run, temporary, workspace};
 
-/// Extraction fails with this message and leaves nothing behind.
+/// Asserts that extraction fails with this message and writes no cache.
 fn refused(photos: &Photos, message: &str) -> Ran {
     let cache = photos.sibling("cache");
     let ran = extract(&photos.path(), &cache, &[]).failed_with(message);
@@ -15,7 +15,7 @@ fn refused(photos: &Photos, message: &str) -> Ran {
 }
 
 #[test]
-fn folders_that_are_no_data_set() {
+fn folders_that_are_not_a_data_set() {
     let photos = Photos::new(&["train/cat", "train/dog"], 1);
     let nowhere = extract(&photos.sibling("nowhere"), &photos.sibling("cache"), &[]);
     nowhere.failed_with("nowhere: cannot be read: No such file or directory");
@@ -51,7 +51,7 @@ fn all_broken_photos_are_listed_and_finished_rows_kept() {
 }
 
 #[test]
-fn photos_that_are_none_or_cannot_be_read_are_found_before_any_forward_pass() {
+fn files_that_are_not_photos_or_cannot_be_read_are_reported() {
     let photos = Photos::new(&["cat", "dog"], 1);
     photos.write("cat/text.jpg", b"just words");
     symlink("nowhere", photos.path().join("dog/dangling.png")).unwrap();
@@ -77,7 +77,7 @@ fn every_photo_of_a_class_broken_is_an_error_even_when_skipping() {
 }
 
 #[test]
-fn places_that_cannot_be_written() {
+fn cache_paths_that_cannot_be_written() {
     let photos = Photos::new(&["cat", "dog"], 1);
     photos.write("../file", b"");
     let in_a_file = extract(&photos.path(), &photos.sibling("file/cache"), &[]);
@@ -92,33 +92,34 @@ fn places_that_cannot_be_written() {
 }
 
 #[test]
-fn weights_that_are_not_there_or_not_whole() {
+fn missing_and_damaged_weights() {
     let photos = Photos::new(&["cat", "dog"], 1);
-    let with = |weights: &Path| {
+    let extract_with = |weights: &Path| {
         let cache = photos.sibling("cache");
         let ran = extract(&photos.path(), &cache, &["--weights", weights.to_str().unwrap()]);
         assert!(!cache.exists());
         ran
     };
-    with(Path::new("nowhere.safetensors")).failed_with("nowhere.safetensors: cannot read the weights: No such file");
+    extract_with(Path::new("nowhere.safetensors"))
+        .failed_with("nowhere.safetensors: cannot read the weights: No such file");
 
     let folder = temporary();
     let whole = fs::read(workspace().join("data/weights/xception.safetensors")).unwrap();
     let damaged = folder.path().join("cut.safetensors");
     fs::write(&damaged, &whole[..whole.len() / 2]).unwrap();
-    with(&damaged).failed_with("cut.safetensors: not readable as safetensors");
+    extract_with(&damaged).failed_with("cut.safetensors: not readable as safetensors");
     let h5 = folder.path().join("cut.h5");
     fs::write(&h5, b"\x89HDF\r\n\x1a\n and then nothing").unwrap();
-    with(&h5).failed_with("cut.h5: not readable as Keras weights (HDF5)");
+    extract_with(&h5).failed_with("cut.h5: not readable as Keras weights (HDF5)");
 
-    // The header says what a tensor is called; another name of the same length is a tensor too few and one too many.
+    // The header has the tensors' names. With another name of the same length, one tensor is missing and one is extra.
     let name = b"block9_sepconv1.pointwise";
     let place = whole.windows(name.len()).position(|window| window == name).unwrap();
     let mut renamed = whole;
     renamed[place..place + 6].copy_from_slice(b"blockX");
     let path = folder.path().join("renamed.safetensors");
     fs::write(&path, renamed).unwrap();
-    let ran = with(&path).failed_with("missing: block9_sepconv1.pointwise");
+    let ran = extract_with(&path).failed_with("missing: block9_sepconv1.pointwise");
     assert!(ran.stderr.contains("extra: blockX_sepconv1.pointwise"), "{ran:?}");
 }
 
@@ -142,7 +143,7 @@ fn weights_that_overflow_give_no_cache() {
 }
 
 #[test]
-fn caches_of_another_version_or_damaged_are_not_mixed_with() {
+fn rows_of_damaged_caches_and_of_other_versions_are_not_used() {
     let photos = Photos::new(&["cat", "dog"], 2);
     let cache = photos.sibling("cache");
     extract(&photos.path(), &cache, &[]).succeeded();
@@ -162,7 +163,7 @@ fn caches_of_another_version_or_damaged_are_not_mixed_with() {
     extract(&photos.path(), &cache, &[]).failed_with(message);
     head(message);
 
-    // A row that has changed on the disk is not handed on to a new cache.
+    // A row that has changed on the disk is not copied to a new cache.
     let mut flipped = whole.clone();
     flipped[1000] ^= 1;
     fs::write(&features, flipped).unwrap();
@@ -173,9 +174,10 @@ fn caches_of_another_version_or_damaged_are_not_mixed_with() {
     extract(&photos.path(), &cache, &["--replace"]).succeeded();
 }
 
-/// A value in the weights that is off by a little: everything still runs, and the doctor says that it is not the same.
+/// One value of the weights is slightly different: the network runs, and the doctor reports that the weights are not
+/// Keras's.
 #[test]
-fn the_doctor_tells_other_weights() {
+fn the_doctor_recognises_other_weights() {
     let folder = temporary();
     let mut weights = fs::read(workspace().join("data/weights/xception.safetensors")).unwrap();
     let last = weights.len() - 2;
@@ -220,7 +222,7 @@ fn wrong_usage_is_exit_code_2() {
 }
 
 #[test]
-fn half_precision_is_refused_on_a_processor() {
+fn half_precision_is_refused_on_the_cpu() {
     run("extract", ["photos", "--out", "cache", "--device", "cpu", "--precision", "f16"])
         .failed_with("f16 needs a GPU, and the network runs on the CPU; use --precision f32");
 }

@@ -1,4 +1,4 @@
-//! The reports in a real browser: at the width of a desk and of a phone, light and dark.
+//! The reports in a real browser: at the widths of a desktop and of a phone, light and dark.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,7 +9,7 @@ use end_to_end::{Photos, extract, note_skipped, run, run_command};
 use serde_json::{Value, json};
 
 const MEASURE: &str = concat!(include_str!("browser/contrast.js"), include_str!("browser/measure.js"));
-/// Those of a desk and of a phone.
+/// The widths of a desktop and of a phone in pixels.
 pub const WIDTHS: [u32; 2] = [1280, 390];
 const HEIGHT: u32 = 4000;
 
@@ -28,23 +28,23 @@ pub fn browser() -> Option<PathBuf> {
     found
 }
 
-/// What the browser made of some pages.
-struct Looked {
-    /// By page, then by width.
+/// What the browser measured on some pages.
+struct Rendered {
+    /// The results of browser/measure.js, by page, then by width.
     findings: Vec<Vec<Value>>,
     console: Vec<String>,
     screenshot: image::RgbImage,
 }
 
 /// Shows the pages in frames of both widths, since no window of the browser is as narrow as a phone. The screenshot
-/// stays in the target folder, to be looked at.
-fn look(browser: &Path, pages: &[&str], dark: bool, name: &str) -> Looked {
+/// stays in the target folder.
+fn render(browser: &Path, pages: &[&str], dark: bool, name: &str) -> Rendered {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reports").join(name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
     let mut frames = String::new();
     for (k, page) in pages.iter().enumerate() {
-        // The page's own policy lets no script run: this one, and no other, is let through.
+        // The page's policy allows no script. An exception is added for the one that measures.
         let policy = "default-src 'none'";
         assert!(page.contains(policy), "{page}");
         let page = page.replacen(policy, "default-src 'none'; script-src 'nonce-measure'", 1);
@@ -82,9 +82,9 @@ fn look(browser: &Path, pages: &[&str], dark: bool, name: &str) -> Looked {
     let ran = run_command(command.arg(&host)).succeeded();
     let all = ran.stdout.split("<pre id=\"findings\">").nth(1).and_then(|rest| rest.split("</pre>").next()).unwrap();
     let all: Value = serde_json::from_str(all).unwrap_or_else(|error| panic!("{error} in {ran:#?}"));
-    let of = |k: usize| WIDTHS.iter().map(|width| all[format!("{k} {width}")].clone()).collect();
-    Looked {
-        findings: (0..pages.len()).map(of).collect(),
+    let by_width = |page: usize| WIDTHS.iter().map(|width| all[format!("{page} {width}")].clone()).collect();
+    Rendered {
+        findings: (0..pages.len()).map(by_width).collect(),
         console: ran.stderr.lines().filter(|line| line.contains(":CONSOLE")).map(str::to_owned).collect(),
         screenshot: image::open(&screenshot).unwrap().to_rgb8(),
     }
@@ -110,18 +110,18 @@ fn reports() -> (String, String, Vec<Vec<u64>>) {
     (page(out), page(sweep), confusion)
 }
 
-/// What holds of every report at every width.
+/// Asserts what must be true of every report at every width.
 fn assert_sound(page: &Value, dark: bool) {
     assert_eq!(page["dark"], dark);
     let ground = page["ground"][0].as_u64().unwrap();
     assert_eq!(ground < 60, dark, "{ground}");
     assert!(page["needed"].as_u64() <= page["width"].as_u64(), "the page is too wide: {page:#}");
     assert!(page["texts"].as_u64().unwrap() > 40, "{page:#}");
-    for none in ["pale", "addresses", "fetched"] {
-        assert_eq!(page[none], json!([]), "{none}");
+    for list in ["pale", "addresses", "fetched"] {
+        assert_eq!(page[list], json!([]), "{list}");
     }
-    for zero in ["unnamed", "tables_without_header"] {
-        assert_eq!(page[zero], 0, "{zero}");
+    for count in ["unnamed", "tables_without_header"] {
+        assert_eq!(page[count], 0, "{count}");
     }
     for chart in page["charts"].as_array().unwrap() {
         let number = |name: &str| chart[name].as_f64().unwrap();
@@ -133,17 +133,23 @@ fn assert_sound(page: &Value, dark: bool) {
 }
 
 #[test]
-fn the_reports_are_whole_at_both_widths_light_and_dark() {
+fn the_reports_are_complete_at_both_widths_light_and_dark() {
     let Some(browser) = browser() else { return };
     let (run, sweep, confusion) = reports();
-    let wrong: u64 =
-        (0..3).flat_map(|k| (0..3).map(move |l| (k, l))).filter(|(k, l)| k != l).map(|(k, l)| confusion[k][l]).sum();
+    let mut wrong: u64 = 0;
+    for (class, row) in confusion.iter().enumerate() {
+        for (predicted, count) in row.iter().enumerate() {
+            wrong += if predicted == class { 0 } else { *count };
+        }
+    }
     assert!(wrong > 0, "no mistakes to show: {confusion:?}");
     for (dark, name) in [(false, "light"), (true, "dark")] {
-        let looked = look(&browser, &[&run, &sweep], dark, name);
-        assert!(looked.console.is_empty(), "{:#?}", looked.console);
-        looked.findings.iter().flatten().for_each(|page| assert_sound(page, dark));
-        for page in &looked.findings[0] {
+        let rendered = render(&browser, &[&run, &sweep], dark, name);
+        assert!(rendered.console.is_empty(), "{:#?}", rendered.console);
+        for page in rendered.findings.iter().flatten() {
+            assert_sound(page, dark);
+        }
+        for page in &rendered.findings[0] {
             let charts = page["charts"].as_array().unwrap();
             let titles: Vec<&Value> = charts.iter().map(|chart| &chart["title"]).collect();
             assert_eq!(titles, ["Loss by epoch", "Accuracy by epoch"]);
@@ -162,23 +168,23 @@ fn the_reports_are_whole_at_both_widths_light_and_dark() {
             let images = json!(wrong.min(12) + 6);
             assert_eq!((&page["images"], &page["loaded"]), (&images, &images));
         }
-        for page in &looked.findings[1] {
+        for page in &rendered.findings[1] {
             let chart = &page["charts"][0];
             assert_eq!(chart["title"], "Validation accuracy, mean ± standard error by learning rate");
             assert_eq!((&chart["marks"], &chart["errors"], &chart["rows"]), (&json!(6), &json!(6), &json!(6)));
             assert_eq!(chart["faint"], 6 * 2);
         }
-        let shot = &looked.screenshot;
-        let ground = *shot.get_pixel(2, 2);
+        let screenshot = &rendered.screenshot;
+        let ground = *screenshot.get_pixel(2, 2);
         assert_eq!(ground[0] < 60, dark, "{ground:?}");
-        let drawn = shot.pixels().filter(|pixel| **pixel != ground).count();
-        assert!(drawn > shot.pixels().len() / 100, "only {drawn} pixels are drawn on");
+        let drawn = screenshot.pixels().filter(|pixel| **pixel != ground).count();
+        assert!(drawn > screenshot.pixels().len() / 100, "only {drawn} pixels differ from the background");
     }
 }
 
-/// The measurements would not pass a page that is not sound.
+/// The measurements find everything that is wrong with a page.
 #[test]
-fn what_is_wrong_with_a_page_is_seen() {
+fn a_bad_page_is_recognised() {
     let Some(browser) = browser() else { return };
     let page = "<!doctype html><html><head><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
                 style-src 'unsafe-inline'\"></head><body style=\"background: #fff\"><p style=\"color: #999\">pale</p>\
@@ -186,17 +192,18 @@ fn what_is_wrong_with_a_page_is_seen() {
                 <img src=\"https://example.invalid/photo.jpg\" alt=\"a photo\"><script>document.title = 'no'</script>\
                 <figure><svg viewBox=\"0 0 300 200\"><title>chart</title><text x=\"0\" y=\"20\">one</text>\
                 <text x=\"5\" y=\"20\">other</text><text x=\"290\" y=\"60\">beyond</text></svg></figure></body></html>";
-    let looked = look(&browser, &[page], false, "wrong");
-    let [desk, phone] = &looked.findings[0][..] else { panic!("two widths") };
-    assert_eq!(desk["pale"].as_array().unwrap().len(), 1, "{desk:#}");
-    assert!(desk["pale"][0].as_str().unwrap().starts_with("pale: 2.8"), "{desk:#}");
-    assert_eq!((&desk["needed"], &phone["width"]), (&json!(1280), &json!(390)));
+    let rendered = render(&browser, &[page], false, "wrong");
+    let [desktop, phone] = &rendered.findings[0][..] else { panic!("two widths") };
+    assert_eq!(desktop["pale"].as_array().unwrap().len(), 1, "{desktop:#}");
+    assert!(desktop["pale"][0].as_str().unwrap().starts_with("pale: 2.8"), "{desktop:#}");
+    assert_eq!((&desktop["needed"], &phone["width"]), (&json!(1280), &json!(390)));
     assert!(phone["needed"].as_u64().unwrap() > 800, "{phone:#}");
-    assert_eq!((&desk["unnamed"], &desk["loaded"]), (&json!(1), &json!(0)));
-    assert_eq!(desk["addresses"], json!(["https://example.invalid/photo.jpg"]));
-    assert_eq!(desk["charts"][0]["touching"], json!(["one|other"]));
-    assert_eq!(desk["charts"][0]["cut"], json!(["beyond"]));
-    for told in ["Loading the image 'https://example.invalid/photo.jpg' violates", "Executing inline script violates"] {
-        assert!(looked.console.iter().any(|line| line.contains(told)), "{told} in {:#?}", looked.console);
+    assert_eq!((&desktop["unnamed"], &desktop["loaded"]), (&json!(1), &json!(0)));
+    assert_eq!(desktop["addresses"], json!(["https://example.invalid/photo.jpg"]));
+    assert_eq!(desktop["charts"][0]["touching"], json!(["one|other"]));
+    assert_eq!(desktop["charts"][0]["cut"], json!(["beyond"]));
+    let blocked_image = "Loading the image 'https://example.invalid/photo.jpg' violates";
+    for message in [blocked_image, "Executing inline script violates"] {
+        assert!(rendered.console.iter().any(|line| line.contains(message)), "{message} in {:#?}", rendered.console);
     }
 }

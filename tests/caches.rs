@@ -1,4 +1,4 @@
-//! Small caches of made-up rows, for tests that need no photos.
+//! Small caches of generated rows, for tests that need no photos.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -8,12 +8,13 @@ use feature_cache::{Augmentation, CacheContents, ClassNames, IndexEntry, Split, 
 
 const COLUMNS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
-/// A cache of small rows. `splits`: (split, rows of each class). Class k has a large value in column k.
+/// Writes a cache of rows of 16 columns. `splits` has each split with its number of rows for each class. Rows of class
+/// k have a large value in column k % 16.
 pub fn cache_of(path: &Path, classes: usize, splits: &[(Split, usize)]) {
     cache_with_views(path, classes, splits, 0);
 }
 
-/// The same, with this many views of each training row; they are noisier.
+/// [`cache_of`] with this many views of each training row, which are noisier than the row.
 pub fn cache_with_views(path: &Path, classes: usize, splits: &[(Split, usize)], views: usize) {
     let augmentation =
         Augmentation { flip: true, crop: "0".into(), brightness: "0".into(), seed: 42, method: "none".into() };
@@ -35,10 +36,8 @@ pub fn cache_with_views(path: &Path, classes: usize, splits: &[(Split, usize)], 
                 let row: Vec<f32> = (0..16).map(value).collect();
                 for key in contents.views.iter().flat_map(|views| views.keys(blake3)) {
                     let noise = key.as_bytes();
-                    rows.push((
-                        key,
-                        row.iter().zip(noise).map(|(value, noise)| value + f32::from(*noise) / 256.0).collect(),
-                    ));
+                    let value = |k: usize| row[k] + f32::from(noise[k]) / 256.0;
+                    rows.push((key, (0..16).map(value).collect()));
                 }
                 rows.push((blake3, row));
                 photos.push(IndexEntry { path: path.into(), label: label as i64, blake3 });

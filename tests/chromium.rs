@@ -1,4 +1,4 @@
-//! A headless Chromium, told what to do in its DevTools protocol, over pipes.
+//! Controls a headless Chromium by the DevTools protocol, over pipes.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -10,16 +10,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Longer than a busy machine takes for any answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The time limit for an answer, longer than any takes on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A browser; ended when dropped.
+/// A running browser; it is ended when dropped.
 pub struct Chromium {
     child: Child,
     commands: ChildStdin,
     messages: Receiver<Value>,
     last_id: u64,
-    /// What pages have reported, in order.
+    /// The events of the pages, in order.
     events: Vec<Value>,
     _profile: TempDir,
 }
@@ -34,7 +34,7 @@ impl Chromium {
     /// Starts the program.
     pub fn start(program: &Path) -> Self {
         let profile = end_to_end::temporary();
-        // The protocol is spoken on the file descriptors 3 and 4, each message ended by a zero byte.
+        // Messages go over the file descriptors 3 and 4; each ends with a zero byte.
         let mut command = Command::new("sh");
         command.args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 0</dev/null 1>&2"]).arg(program);
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]);
@@ -77,6 +77,7 @@ impl Chromium {
         tab
     }
 
+    /// Calls a method of the protocol, on the browser or in a tab's session. Returns its result.
     fn call(&mut self, session: Option<&str>, method: &str, params: Value) -> Value {
         self.last_id += 1;
         let mut message = json!({"id": self.last_id, "method": method, "params": params});
@@ -85,7 +86,7 @@ impl Chromium {
         }
         self.commands.write_all(format!("{message}\0").as_bytes()).unwrap();
         loop {
-            let message = self.messages.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{method}: {error}"));
+            let message = self.messages.recv_timeout(TIMEOUT).unwrap_or_else(|error| panic!("{method}: {error}"));
             if message["id"] == json!(self.last_id) {
                 assert!(message["error"].is_null(), "{method}: {message}");
                 return message["result"].clone();
@@ -103,7 +104,7 @@ impl Drop for Chromium {
 }
 
 impl Tab<'_> {
-    /// Calls a method of the protocol.
+    /// Calls a method of the protocol on this tab. Returns its result.
     pub fn call(&mut self, method: &str, params: Value) -> Value {
         self.browser.call(Some(&self.session), method, params)
     }
@@ -148,11 +149,12 @@ impl Tab<'_> {
         events.filter(|event| event["method"] == name).map(|event| &event["params"]).collect()
     }
 
-    /// What the page has written to the console, and what the browser has to complain about.
+    /// The messages on the console: those of the page, and the browser's errors and warnings.
     pub fn console(&self) -> Vec<&Value> {
-        ["Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"]
-            .iter()
-            .flat_map(|name| self.events(name))
-            .collect()
+        let mut messages = Vec::new();
+        for name in ["Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"] {
+            messages.extend(self.events(name));
+        }
+        messages
     }
 }

@@ -1,4 +1,4 @@
-//! `classify` as a user runs it: real photos, a head that was trained on their rows.
+//! `classify` as users run it, with generated photos and a head that was trained on their rows.
 
 use std::fs;
 use std::io::Write;
@@ -34,11 +34,12 @@ impl Trained {
         Self { photos, cache, run: run_folder }
     }
 
-    /// `classify RUN` with more arguments.
+    /// Runs `classify RUN` with more arguments.
     pub fn classify(&self, more: &[&str]) -> Ran {
         classify(&self.run, more)
     }
 
+    /// The path of a photo or folder in the data set.
     pub fn path(&self, name: &str) -> String {
         self.photos.path().join(name).to_str().unwrap().to_owned()
     }
@@ -48,7 +49,7 @@ fn classify(run_folder: &Path, more: &[&str]) -> Ran {
     run("classify", [&[run_folder.to_str().unwrap()], more].concat())
 }
 
-/// What it printed with --json, an object a line.
+/// The lines that were printed with --json, an object each.
 fn lines(ran: &Ran) -> Vec<Value> {
     ran.stdout
         .lines()
@@ -56,7 +57,7 @@ fn lines(ran: &Ran) -> Vec<Value> {
         .collect()
 }
 
-/// With `input` on its standard input.
+/// Runs `classify` with `input` on its standard input.
 fn classify_from(run_folder: &Path, input: &[u8], more: &[&str]) -> Ran {
     let mut command = command("classify");
     command.arg(run_folder).args(more).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -65,7 +66,7 @@ fn classify_from(run_folder: &Path, input: &[u8], more: &[&str]) -> Ran {
     Ran::of(child.wait_with_output().unwrap())
 }
 
-/// The probabilities are those that the head gives for the photos' rows in the cache, to the last digit.
+/// The probabilities are exactly those that the head gives for the photos' rows in the cache.
 #[test]
 fn a_photos_answer_is_that_of_its_cached_row() {
     let trained = Trained::new();
@@ -90,13 +91,13 @@ fn a_photos_answer_is_that_of_its_cached_row() {
     }
 }
 
-/// A number as JSON has it: with the digits of a float32.
+/// A float32 as JSON has it, with the digits of a float32.
 fn printed(number: Option<f32>) -> Value {
     serde_json::from_str(&serde_json::to_string(&number).unwrap()).unwrap()
 }
 
-/// The clothing photos' answers are numpy's softmax of Keras's features times the kernel plus the bias, over the
-/// temperature; `head evaluate` counts as many right.
+/// The answers for the clothing photos are the softmax, at the run's temperature, of the head's logits for Keras's
+/// features. `head evaluate` has the same accuracy.
 #[test]
 fn answers_match_those_for_features_of_keras() {
     let Some(shared) = shared_folder() else { return };
@@ -111,7 +112,7 @@ fn answers_match_those_for_features_of_keras() {
     let features: Array2<f32> = read_npy(shared.join("reference/validation_features.npy")).unwrap();
     let labels: Array1<i64> = read_npy(shared.join("reference/validation_labels.npy")).unwrap();
     let trained = Run::load(&out).unwrap();
-    // In another order, from standard input: the same lines.
+    // The lines are the same for another order of paths, and from standard input.
     let mut paths: Vec<&str> = answers.iter().map(|answer| answer["path"].as_str().unwrap()).collect();
     paths.reverse();
     let mut backwards = lines(&classify_from(&out, paths.join("\n").as_bytes(), &["-", "--json"]).succeeded());
@@ -137,7 +138,7 @@ fn answers_match_those_for_features_of_keras() {
     let evaluated = run("head", ["evaluate".as_ref(), out.as_os_str(), "--json".as_ref()]).succeeded().json();
     assert_eq!(evaluated["accuracy"].as_f64().unwrap(), right as f64 / answers.len() as f64);
 
-    // Kitchenware is unlike clothing; clothing that was held out is not.
+    // Kitchenware is unlike the training photos; clothing of the validation split is not.
     let kitchen = workspace().join("data/kitchenware-photos");
     let unfamiliar = |photos: &Path| {
         let answers = lines(&classify(&out, &[photos.to_str().unwrap(), "--json"]).succeeded());
@@ -226,7 +227,7 @@ fn answers_come_as_a_table_or_as_csv() {
 }
 
 #[test]
-fn a_class_below_the_threshold_is_unsure() {
+fn a_photo_below_the_threshold_is_unsure() {
     let trained = Trained::new();
     let photo = trained.path("shoe/000.png");
     let sure = lines(&trained.classify(&[&photo, "--json"]).succeeded()).remove(0);
@@ -239,7 +240,7 @@ fn a_class_below_the_threshold_is_unsure() {
 }
 
 #[test]
-fn a_sweep_answers_by_its_best_head() {
+fn the_best_head_of_a_sweep_answers() {
     let trained = Trained::new();
     let sweep = trained.photos.sibling("sweep");
     run("head", ["sweep".as_ref(), trained.cache.as_os_str(), "--out".as_ref(), sweep.as_os_str()]).succeeded();
@@ -251,12 +252,13 @@ fn a_sweep_answers_by_its_best_head() {
     assert_eq!(classify(best.as_ref(), &[&photo, "--json"]).succeeded().stdout, ran.stdout);
 }
 
-/// With folders named like classes, what `head evaluate` says of the photos' rows, and which photos are wrong.
+/// For folders named like classes, `--by-folder` gives the evaluation that `head evaluate` gives for the photos' rows,
+/// and lists the wrong answers.
 #[test]
-fn folders_with_classs_names_are_evaluated() {
+fn folders_named_like_classes_are_evaluated() {
     let trained = Trained::new();
     trained.photos.add("other/1.png", 3);
-    // Two more photos, in a folder that is not theirs.
+    // Two copies of photos in the folder of another class.
     fs::create_dir_all(trained.photos.path().join("hat/shoe")).unwrap();
     for name in ["000.png", "001.png"] {
         fs::copy(trained.path(&format!("hat/{name}")), trained.path(&format!("hat/shoe/{name}"))).unwrap();
@@ -284,7 +286,7 @@ fn folders_with_classs_names_are_evaluated() {
     assert_eq!((right + wrong.len(), &comparison["evaluation"]["rows"]), (20, &json!(20)));
     assert_eq!(comparison["evaluation"]["accuracy"].as_f64().unwrap(), right as f64 / 20.0);
 
-    // The photos that it was trained on and validated by, as `head evaluate` has them.
+    // Without these copies, they are the photos of the cache, on which `head evaluate` has the same matrix.
     fs::remove_dir_all(trained.photos.path().join("hat/shoe")).unwrap();
     let text = trained.classify(&[&trained.path(""), "--by-folder"]).succeeded().stdout;
     assert!(text.contains("\nby folder: accuracy "), "{text}");
@@ -301,7 +303,7 @@ fn photos_are_sorted_into_folders_and_nothing_is_lost() {
     let trained = Trained::new();
     let before = contents(&trained.photos.path());
     let sorted = trained.photos.sibling("sorted");
-    // The same names in each class, and the same photos a second time.
+    // Photos of different classes have the same names; the second time all photos are there already.
     let options = [&trained.path("")[..], "--sort-into", sorted.to_str().unwrap(), "--json"];
     for _ in 0..2 {
         let found = lines(&trained.classify(&options).succeeded());
@@ -319,7 +321,7 @@ fn photos_are_sorted_into_folders_and_nothing_is_lost() {
     }
     assert_eq!(contents(&trained.photos.path()), before);
 
-    // The folder itself is not looked through, even where it is among the photos.
+    // The output folder is not searched for photos, even if it is inside the folder of photos.
     let inside = trained.photos.path().join("sorted");
     let options = [&trained.path("")[..], "--sort-into", inside.to_str().unwrap(), "--json"];
     for _ in 0..2 {
@@ -333,7 +335,7 @@ fn photos_are_sorted_into_folders_and_nothing_is_lost() {
 }
 
 #[test]
-fn what_cannot_be_classified_is_said_in_a_line() {
+fn what_cannot_be_classified_is_an_error_in_one_line() {
     let trained = Trained::new();
     let photo = trained.path("hat/000.png");
     let path = |name: &str| trained.photos.sibling(name);
@@ -346,7 +348,7 @@ fn what_cannot_be_classified_is_said_in_a_line() {
         empty.stderr.contains("empty: no photos here\nerror: no photos; in folders, files named *.jpg"),
         "{empty:?}"
     );
-    // Beside photos an empty folder is only noted.
+    // With other photos, an empty folder is only a note.
     trained.classify(&[path("empty").to_str().unwrap(), &photo]).succeeded();
     classify_from(&trained.run, b"\n\n", &["-"]).failed_with("standard input: no paths");
     fs::write(path("file"), "").unwrap();
@@ -356,7 +358,7 @@ fn what_cannot_be_classified_is_said_in_a_line() {
     fs::write(&other, "no weights").unwrap();
     trained.classify(&[&photo, "--weights", other.to_str().unwrap()]).failed_with("not readable as safetensors");
 
-    // Each change of a run's files: the message names the file.
+    // Changes of a run's files: the message names the file or what does not match.
     let config = fs::read_to_string(trained.run.join("config.json")).unwrap();
     let digest = serde_json::from_str::<Value>(&config).unwrap()["fingerprint"]["weights"].as_str().unwrap().to_owned();
     let zeros = "0".repeat(64);
@@ -378,7 +380,7 @@ fn what_cannot_be_classified_is_said_in_a_line() {
         fs::write(trained.run.join("config.json"), config.replacen(from, to, 1)).unwrap();
         let ran = trained.classify(&[&photo, "--sort-into", path("sorted").to_str().unwrap()]);
         if from == "\"hat\"" {
-            // A class's name may be anything, but not lead out of the folder.
+            // A class may have any name except one that leads out of the output folder.
             ran.failed_with("class \"..\": its name cannot be a folder's");
         } else {
             ran.failed_with(message);
@@ -409,11 +411,11 @@ fn what_cannot_be_classified_is_said_in_a_line() {
         .failed_with("class \"unsure\" has the name that --threshold gives to photos below the threshold");
 }
 
-/// The disk is full: an error, and no part of a copy. With room again the same command does the rest.
+/// A full disk is an error and leaves no partial copy. With space again, the same command copies the other photos.
 #[test]
 fn a_full_disk_while_sorting_leaves_nothing_half_written() {
     let trained = Trained::new();
-    // A photo larger than the limit below, behind one that fits.
+    // A photo larger than the limit below, after others that are smaller.
     let large = RgbImage::from_fn(300, 300, |x, y| Rgb([(x * 7 + y * 13) as u8, (x * y) as u8, (x ^ y) as u8]));
     large.save(trained.photos.path().join("shoe/large.bmp")).unwrap();
     let sorted = trained.photos.sibling("sorted");

@@ -1,4 +1,4 @@
-//! scripts/deploy: the Slurm script in a Slurm of one node, the Kubernetes manifest against its schema.
+//! scripts/deploy: runs the Slurm script on a Slurm cluster of one node, and validates the Kubernetes manifest.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use end_to_end::{Photos, Ran, SMALLEST_SIZE, binary, contents, extract, note_skipped, run_command, workspace};
 
-/// The daemons of a Slurm of one node, which listens on this machine alone; they end when dropped.
+/// The daemons of a Slurm cluster of one node, which listen only on this machine; they are ended when dropped.
 struct Slurm {
     daemons: Vec<Child>,
     folder: tempfile::TempDir,
@@ -16,7 +16,7 @@ struct Slurm {
 
 impl Drop for Slurm {
     fn drop(&mut self) {
-        // The last one first: munged outlives those that use it.
+        // In reverse order, so that munged outlives the daemons that use it.
         for daemon in self.daemons.iter_mut().rev() {
             let asked = Command::new("kill").arg(daemon.id().to_string()).status();
             if !asked.is_ok_and(|status| status.success()) {
@@ -28,7 +28,7 @@ impl Drop for Slurm {
 }
 
 impl Slurm {
-    /// Starts munged, which signs their messages, the controller and the node's daemon, on free ports.
+    /// Starts munged, which signs messages, then the controller and the node's daemon on free ports.
     fn start() -> Self {
         let folder = end_to_end::temporary();
         let root = folder.path();
@@ -121,7 +121,7 @@ fn a_slurm_job_array_extracts_every_shard() {
     let ran = submit("--array=0-3");
     let log_of = |task: usize| fs::read_to_string(photos.sibling(&format!("log-{task}"))).unwrap_or_default();
     assert_eq!(ran.code, Some(0), "{ran:?} {}", (0..4).map(log_of).collect::<String>());
-    // A part of the array, submitted again, is no whole array of its own.
+    // A part of the array that is submitted again is an error, since it would count as a whole array.
     assert_ne!(submit("--array=2-3").code, Some(0));
     assert!(log_of(2).contains("the job array begins at 2, expected 0 or 1"), "{}", log_of(2));
     let mut merge = Command::new(binary("extract"));
@@ -140,7 +140,7 @@ fn the_kubernetes_manifest_is_valid_and_a_wrong_one_is_not() {
     run_command(Command::new(&validate).arg("--strict").arg(&manifest)).succeeded();
 
     let text = fs::read_to_string(&manifest).unwrap();
-    // Each pod is told as many shards as there are pods.
+    // The number of shards is the number of pods.
     assert!(
         text.contains("completions: 64\n") && text.contains("name: JOB_COMPLETIONS\n              value: \"64\"\n")
     );

@@ -1,5 +1,5 @@
-//! Whether killed, out of disk or interrupted: the next run ends with the same cache, byte for byte, and a process that
-//! reads meanwhile sees a complete cache or none.
+//! After a kill, a full disk or Ctrl-C, the next run ends with the same cache, byte for byte. A process that reads
+//! meanwhile sees a complete cache or none.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,7 +22,7 @@ fn extract_command(photos: &Photos, cache: &Path) -> Command {
     extract
 }
 
-/// Opens the cache over and over; if it exists, it must be whole: an index entry for each row, finite values.
+/// Opens the cache again and again. If it exists, it must be complete: an index entry for each row, finite values.
 fn poll(cache: &Path, done: &AtomicBool, seen: &AtomicUsize) {
     while !done.load(Ordering::Relaxed) {
         match FeatureCache::open(cache) {
@@ -40,7 +40,7 @@ fn poll(cache: &Path, done: &AtomicBool, seen: &AtomicUsize) {
     }
 }
 
-/// Its exit status, if it ended in time.
+/// The exit status of a process; `None` if it does not end within `time`.
 fn wait(child: &mut Child, time: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + time;
     while Instant::now() < deadline {

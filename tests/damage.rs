@@ -8,7 +8,8 @@ use feature_cache::{CacheContents, FeatureCache, Split, verify, write_cache};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-fn verified(photos: &Photos, more: &[&str]) -> Ran {
+/// Runs `extract verify` on the data set's cache.
+fn verify_cache(photos: &Photos, more: &[&str]) -> Ran {
     let cache = photos.sibling("cache");
     run("extract", ["verify", cache.to_str().unwrap()].iter().chain(more))
 }
@@ -46,7 +47,7 @@ fn every_flipped_byte_is_found_and_its_file_named() {
         fs::write(cache.join(&name), &whole).unwrap();
     }
     assert!(flips >= 2000, "{flips}");
-    verified(&photos, &[]).succeeded();
+    verify_cache(&photos, &[]).succeeded();
 }
 
 #[test]
@@ -56,7 +57,7 @@ fn missing_and_surplus_files_are_named() {
     extract(&photos.path(), &cache, &[]).succeeded();
     fs::write(cache.join("all/notes.txt"), "").unwrap();
     fs::remove_file(cache.join("all/labels.npy")).unwrap();
-    let ran = verified(&photos, &[]);
+    let ran = verify_cache(&photos, &[]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.stdout.contains("all/labels.npy: missing"), "{ran:?}");
     assert!(ran.stdout.contains("all/notes.txt: not in the manifest"), "{ran:?}");
@@ -68,12 +69,12 @@ fn photos_and_rows_are_checked_against_the_data_set() {
     extract(&photos.path(), &photos.sibling("cache"), &["--views", "3", "--flip", "--crop", "0.3"]).succeeded();
     let dataset = photos.path();
     let against = ["--against", dataset.to_str().unwrap(), "--sample", "4"];
-    let well = verified(&photos, &against).succeeded();
+    let well = verify_cache(&photos, &against).succeeded();
     assert!(well.stdout.contains("6 rows, 3 views of each training photo, all files intact"), "{well:?}");
 
     photos.add("cat/001.png", 4321);
     fs::remove_file(photos.path().join("dog/002.png")).unwrap();
-    let ran = verified(&photos, &against[..2]);
+    let ran = verify_cache(&photos, &against[..2]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.stdout.contains("cat/001.png: changed since it was extracted"), "{ran:?}");
     assert!(ran.stdout.contains("dog/002.png: cannot be read"), "{ran:?}");
@@ -91,7 +92,7 @@ fn a_row_that_is_not_the_networks_is_named() {
     let mut rows: Vec<Vec<f32>> = split.features().outer_iter().map(|row| row.to_vec()).collect();
     rows[3][7] += 0.1;
     let mut views: Vec<Vec<f32>> = split.views_by_row().map(<[f32]>::to_vec).collect();
-    // Of the third photo the first view is looked at.
+    // The sample includes the first view of the third photo.
     views[2][7] += 0.1;
     let columns = NonZeroUsize::new(cache.columns()).unwrap();
     let keyed = contents.photos().zip(rows.iter().zip(&views)).flat_map(|((_, photo), (row, views))| {
@@ -101,7 +102,7 @@ fn a_row_that_is_not_the_networks_is_named() {
     write_cache(&photos.sibling("cache"), &contents, columns, keyed).unwrap();
 
     let dataset = photos.path();
-    let ran = verified(&photos, &["--against", dataset.to_str().unwrap(), "--sample", "4"]);
+    let ran = verify_cache(&photos, &["--against", dataset.to_str().unwrap(), "--sample", "4"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     let lines: Vec<&str> = ran.stdout.lines().collect();
     assert_eq!(lines.len(), 2, "{ran:?}");
@@ -116,21 +117,21 @@ fn rows_that_this_machine_cannot_compute_are_not_sampled() {
     extract(&photos.path(), &honest, &[]).succeeded();
     let cache = FeatureCache::open(&honest).unwrap();
     let mut contents = CacheContents::from_cache(&cache).unwrap();
-    // Half precision on a processor.
+    // This machine's CPU cannot compute half precision.
     contents.fingerprint.precision = "f16".to_owned();
     let columns = NonZeroUsize::new(cache.columns()).unwrap();
     let split = cache.split(Split::All).unwrap();
     let rows = contents.photos().enumerate().map(|(n, (_, photo))| (photo.blake3, split.row(n).unwrap()));
     write_cache(&photos.sibling("cache"), &contents, columns, rows).unwrap();
     let dataset = photos.path();
-    verified(&photos, &["--against", dataset.to_str().unwrap(), "--sample", "1"])
+    verify_cache(&photos, &["--against", dataset.to_str().unwrap(), "--sample", "1"])
         .failed_with("cache: its rows were computed in f16: f16 needs a GPU");
-    verified(&photos, &["--against", dataset.to_str().unwrap()]).succeeded();
+    verify_cache(&photos, &["--against", dataset.to_str().unwrap()]).succeeded();
 }
 
 #[test]
 fn a_missing_cache_is_an_error_that_says_how_to_make_one() {
     let photos = Photos::new(&["cat", "dog"], 1);
-    verified(&photos, &[]).failed_with("no feature cache here; make one with: cargo extract DATASET --out");
+    verify_cache(&photos, &[]).failed_with("no feature cache here; make one with: cargo extract DATASET --out");
     run("head", ["train".as_ref(), photos.path().as_os_str()]).failed_with("no feature cache here");
 }

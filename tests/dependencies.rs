@@ -1,4 +1,4 @@
-//! What may link what, and what may import what.
+//! Rules for dependencies: which crates may link which, and which modules may import which.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,15 +8,16 @@ use end_to_end::{binary, run_command, workspace};
 
 use crate::modules::Modules;
 
+/// The package's dependencies, without those of its tests.
 fn tree(package: &str) -> String {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let arguments = ["tree", "--package", package, "--edges", "normal,build", "--prefix", "none", "--offline"];
     run_command(cargo.args(arguments).current_dir(workspace())).succeeded().stdout
 }
 
-/// head decodes pictures for one thing only: the thumbnails of a report.
+/// head depends on an image decoder only for the thumbnails of a report.
 #[test]
-fn head_is_free_of_libtorch_and_the_cache_of_pictures_too() {
+fn head_is_free_of_libtorch_and_feature_cache_also_of_image_decoders() {
     for (package, forbidden) in [
         ("head", &["tch v", "torch-sys v", "mozjpeg v"][..]),
         ("feature-cache", &["tch v", "torch-sys v", "mozjpeg v", "image v"]),
@@ -61,8 +62,7 @@ fn imports_run_one_way() {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
-/// The command line's types stop at the command line. crates/command-line and crates/shell-docs are what commands share
-/// of it.
+/// Types of the command line are only in the commands. crates/command-line and crates/shell-docs are what they share.
 #[test]
 fn no_library_knows_clap() {
     for folder in crates() {

@@ -1,4 +1,4 @@
-//! scripts/deploy: what the image would hold runs by itself; the manifests are ones of Kubernetes.
+//! scripts/deploy: the files of the container image are all that its command needs; the Kubernetes manifests are valid.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,19 +10,20 @@ use end_to_end::{lean_binary, note_skipped, run_command, workspace};
 use crate::classify::Trained;
 use crate::serve::Serving;
 
-/// The image may have 150 MB; distroless/cc has some 24 MB of its own.
+/// The image may have 150 MB; its base image, distroless/cc, has some 24 MB.
 const MAX_BYTES: u64 = (150 - 26) * 1_000_000;
 
 fn deploy(name: &str) -> PathBuf {
     workspace().join("scripts/deploy").join(name)
 }
 
-/// The arguments of an instruction of the Dockerfile, once for each time that it stands there.
+/// The arguments of every occurrence of an instruction in the Dockerfile.
 fn instructions<'a>(dockerfile: &'a str, instruction: &str) -> Vec<&'a str> {
     let lines = dockerfile.lines().filter_map(|line| line.split_once(' '));
     lines.filter(|(name, _)| *name == instruction).map(|(_, arguments)| arguments).collect()
 }
 
+/// Copies a file or a folder. Returns the number of bytes.
 fn copy(from: &Path, to: &Path) -> u64 {
     if from.is_dir() {
         let entries = fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path());
@@ -32,15 +33,15 @@ fn copy(from: &Path, to: &Path) -> u64 {
     fs::copy(from, to).unwrap()
 }
 
-/// Makes the files that the Dockerfile copies into the image, below a folder in place of its root, and runs its command
-/// there: nothing else is needed, and its size is within the limit.
+/// Copies the files that the Dockerfile copies into a folder in place of the image's root, and runs the image's command
+/// there. The files are within the size limit.
 #[test]
-fn the_images_files_are_enough() {
+fn the_images_files_are_all_that_its_command_needs() {
     let trained = Trained::new();
     let dockerfile = fs::read_to_string(deploy("Dockerfile")).unwrap();
     let root = end_to_end::temporary();
     let inside = |path: &str| root.path().join(path.trim_start_matches('/'));
-    // Of the last stage: the lines that copy the source are of the first.
+    // Only the last stage is the image; the first one copies the source.
     let stage = dockerfile.rsplit("\nFROM ").next().unwrap();
     let mut bytes = 0;
     let copied = instructions(stage, "COPY");
@@ -62,7 +63,7 @@ fn the_images_files_are_enough() {
     let [program] = &words("ENTRYPOINT")[..] else { panic!("one program") };
     let arguments = words("CMD");
     assert_eq!(arguments[..4], ["serve", "/icebox/run", "--host", "0.0.0.0"].map(str::to_owned));
-    // On any free port of loopback alone, since this is no container.
+    // Not in a container, so on a free port of the loopback interface.
     let mut command = Command::new(inside(program));
     command.env_clear().current_dir(root.path());
     let more: Vec<&str> = arguments[4..].iter().map(String::as_str).collect();
@@ -90,7 +91,7 @@ except kubernetes_validate.ValidationError:
 "#;
 
 #[test]
-fn the_manifests_are_kuberneteses() {
+fn the_kubernetes_manifests_are_valid() {
     let python = workspace().join("data/python-peers/bin/python");
     let has_schemas = python.is_file()
         && Command::new(&python).args(["-c", "import kubernetes_validate"]).output().unwrap().status.success();
@@ -106,7 +107,7 @@ fn the_manifests_are_kuberneteses() {
     assert_eq!(ran.stdout, kinds);
 }
 
-/// What the manifests say to each other and to the server: names, ports and paths.
+/// Ports, paths and limits in the manifests agree with each other, with the Dockerfile and with the server.
 #[test]
 fn the_manifests_fit_the_server() {
     let text = |name: &str| fs::read_to_string(deploy("kubernetes").join(name)).unwrap();

@@ -1,4 +1,4 @@
-//! `classify export` and `classify check-export`: what ONNX Runtime makes of the files, against `classify`.
+//! `classify export` and `classify check-export`: the answers of ONNX Runtime and Keras are compared with `classify`.
 
 #![allow(clippy::print_stderr)]
 
@@ -20,7 +20,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A head that was trained on the 18 kitchen photos in three classes, whose probabilities have a temperature.
+/// A run that was trained on the 18 kitchen photos in three classes, with a temperature that is not 1.
 fn kitchen_run(folder: &Path, more: &[&str]) -> PathBuf {
     let (dataset, cache, out) = (folder.join("kitchen"), folder.join("cache"), folder.join("run"));
     let entries = fs::read_dir(kitchen()).expect("run scripts/setup first");
@@ -39,7 +39,7 @@ fn kitchen_run(folder: &Path, more: &[&str]) -> PathBuf {
     out
 }
 
-/// So few validation photos give a temperature of 1.
+/// Sets a run's temperature, which is 1 after training on so few photos.
 fn set_temperature(run: &Path, temperature: f64) {
     let path = run.join("calibration.json");
     let mut constants: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
@@ -47,7 +47,7 @@ fn set_temperature(run: &Path, temperature: f64) {
     fs::write(path, constants.to_string()).unwrap();
 }
 
-/// A head on rows of small generated pictures.
+/// A run that was trained on small generated pictures.
 fn small_run(photos: &Photos, more: &[&str]) -> PathBuf {
     let (cache, out) = (photos.sibling("cache"), photos.sibling("run"));
     extract(&photos.path(), &cache, more).succeeded();
@@ -63,8 +63,8 @@ fn check(model: &Path) -> Ran {
     run("classify", ["check-export", text(model), "--json"])
 }
 
-/// Pictures that programs read differently if they read them carelessly, and sizes that ONNX's own Resize takes other
-/// pixels of.
+/// Makes photos of kinds that programs can easily read differently, and of sizes for which ONNX's Resize picks other
+/// pixels.
 const MAKE_PHOTOS: &str = r#"
 import sys
 import numpy as np
@@ -97,7 +97,7 @@ exif[0x0112] = 6
 photo.save(f"{folder}/on_its_side.jpg", quality=90, exif=exif)
 "#;
 
-/// What a model answers for photos, as a list; with `pixels` whether its own pixels are Pillow's.
+/// Prints a model's answers for photos; `pixels` is whether the pixels that it resizes are Pillow's.
 const ANSWERS: &str = r#"
 import json, sys
 import numpy as np
@@ -138,7 +138,7 @@ print(json.dumps({"onnxruntime": onnxruntime.__version__, "threshold": threshold
 /// How a program prepares photos for a model.
 struct Preparation {
     side: u32,
-    /// pixels, or keras.
+    /// `pixels` or `keras`.
     input: &'static str,
     /// Pillow's name of the interpolation.
     filter: &'static str,
@@ -150,6 +150,7 @@ const NEAREST_150: Preparation =
     Preparation { side: 150, input: "pixels", filter: "NEAREST", exif: false, draft: false };
 
 impl Preparation {
+    /// Runs [`ANSWERS`].
     fn answers(&self, python: &mut Command, model: &Path, photos: &[&str]) -> Value {
         let Self { side, input, filter, exif, draft } = *self;
         let settings =
@@ -166,7 +167,7 @@ struct Distances {
     unfamiliarity: f64,
 }
 
-/// That every photo has the same class and the pixels are Pillow's, and how far the numbers are apart.
+/// Asserts that every photo has the same class and Pillow's pixels. Returns how far the numbers are apart.
 #[track_caller]
 fn compare(classified: &[Value], answers: &Value) -> Distances {
     let mut distances = Distances::default();
@@ -197,7 +198,7 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-/// What `classify --json` says of photos.
+/// The lines of `classify --json` for photos.
 fn classify(run_folder: &Path, photos: &[&Path], more: &[&str]) -> Vec<Value> {
     let photos: Vec<&str> = photos.iter().map(|path| text(path)).collect();
     let arguments = [&[text(run_folder)], &photos[..], &["--json", "--top", "99"], more].concat();
@@ -215,7 +216,7 @@ fn assert_near(distances: &Distances) {
     assert!(distances.probability <= 1e-4 && distances.unfamiliarity <= 1e-3, "{distances:?}");
 }
 
-/// At both sizes, in today's ONNX Runtime and in that of two years ago.
+/// At two input sizes, in a current version of ONNX Runtime and in one of two years before.
 #[test]
 fn onnx_runtime_answers_as_classify_for_photos_of_any_size_and_kind() {
     let Some(python) = peers_python() else { return };
@@ -248,7 +249,7 @@ fn onnx_runtime_answers_as_classify_for_photos_of_any_size_and_kind() {
     }
 }
 
-/// The validation photos of the clothing data set, at their own sizes; in Keras, too.
+/// The validation photos of the clothing data set, in ONNX Runtime and in Keras.
 #[test]
 fn onnx_runtime_and_keras_answer_as_classify_for_the_clothing_photos() {
     let Some(python) = peers_python() else { return };
@@ -275,7 +276,7 @@ fn onnx_runtime_and_keras_answer_as_classify_for_the_clothing_photos() {
     }
 }
 
-/// Photos that the program resizes itself: any interpolation, decoding and orientation.
+/// With `--input keras` the program resizes photos, so any interpolation, decoding and orientation can be exported.
 #[test]
 fn a_model_for_prepared_pictures_answers_as_classify() {
     let Some(python) = peers_python() else { return };
@@ -309,13 +310,13 @@ fn photos_of(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder.join("kitchen/cup")).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
-/// The lines of Python that an export has printed.
+/// The Python program that an export printed.
 fn example(exported: &Ran) -> &str {
     let (_, program) = exported.stdout.split_once("In Python:\n\n").unwrap_or_else(|| panic!("{exported:?}"));
     program.split("\n\n").next().unwrap()
 }
 
-/// Runs it in a folder with a photo and rows of features.
+/// Runs this program in a folder with photo.jpg or features.npy. Returns what it printed.
 fn run_example(python: &Path, folder: &Path, exported: &Ran) -> String {
     let ran = run_command(Command::new(python).current_dir(folder).args(["-c", example(exported)])).succeeded();
     ran.stdout
@@ -392,7 +393,7 @@ print(json.dumps(score.tolist()))
     }
 }
 
-/// What Keras predicts with an archive that it has loaded, and what it has loaded.
+/// Loads an archive in Keras, checks its layers, prints its predictions, and trains it for a step.
 const KERAS: &str = r#"
 import json, os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -406,14 +407,14 @@ base = model.get_layer("xception")
 reference = keras.applications.Xception(weights=None, include_top=False, input_shape=(int(side), int(side), 3))
 assert [layer.__class__ for layer in base.layers] and base.count_params() == reference.count_params() == 20861480
 assert len(base.layers) == len(reference.layers) and not base.trainable_weights
-# It can be trained on.
+# It can be trained further.
 base.trainable = True
 model.compile(optimizer="sgd", loss="sparse_categorical_crossentropy")
 model.fit(pixels[:2].astype("float32") / 127.5 - 1, np.array([0, 1]), verbose=0)
 print(json.dumps(probabilities.tolist()))
 "#;
 
-/// That Keras loads a run's archive, and gives the photos the classes and probabilities of `classify`.
+/// Asserts that Keras loads a run's archive and gives the photos the classes and probabilities of `classify`.
 fn compare_with_keras(python: &Path, archive: &Path, size: &str, classified: &[Value], classes: &[&str]) {
     let arguments = [&["-c", KERAS, text(archive), size], &paths(classified)[..]].concat();
     let ran = run_command(Command::new(python).env("CUDA_VISIBLE_DEVICES", "").args(arguments)).succeeded();
@@ -464,7 +465,7 @@ fn keras_opens_the_archive_and_predicts_the_same() {
 }
 
 #[test]
-fn a_model_that_answers_otherwise_does_not_pass() {
+fn a_model_with_other_answers_fails_the_check() {
     let Some(python) = peers_python() else { return };
     let photos = Photos::new(&["hat", "shoe"], 6);
     let run_folder = small_run(&photos, &[]);
@@ -478,7 +479,7 @@ fn a_model_that_answers_otherwise_does_not_pass() {
     let golden = photos.sibling("other.golden.npz");
     let mixed = run("classify", ["check-export", text(&model), "--golden", text(&golden)]);
     mixed.failed_with("other.golden.npz: belongs to another model than");
-    // As if the model's answers were others.
+    // Changed expected answers are as wrong as changed answers.
     const SHIFT: &str = r#"
 import sys
 import numpy as np
@@ -496,7 +497,7 @@ np.savez(sys.argv[1], **arrays)
     check(&model).failed_with("model.onnx: ");
 }
 
-/// Every refusal is one line, and leaves nothing behind.
+/// Every error is one line and leaves no files.
 #[test]
 fn what_cannot_be_exported_is_refused() {
     let photos = Photos::new(&["hat", "shoe"], 6);
@@ -505,7 +506,7 @@ fn what_cannot_be_exported_is_refused() {
     fs::create_dir(&exports).unwrap();
     let out = exports.join("model.onnx");
     let head_only = |more: &[&str]| export(&run_folder, &out, &[&["--head-only"], more].concat());
-    let nothing_written = || assert_eq!(contents(&exports), [], "nothing is left");
+    let nothing_written = || assert_eq!(contents(&exports), [], "no files are left");
 
     export(&photos.sibling("nothing"), &out, &[]).failed_with("nothing: no run here");
     export(&run_folder, &out, &["--weights", "nowhere"]).failed_with("nowhere: cannot read the weights");
@@ -535,16 +536,16 @@ fn what_cannot_be_exported_is_refused() {
     for file in ["calibration.json", "familiar.safetensors"] {
         fs::rename(run_folder.join(file), photos.sibling(file)).unwrap();
     }
-    head_only(&["--outputs", "unfamiliarity"]).failed_with("the run cannot tell unfamiliar photos");
+    head_only(&["--outputs", "unfamiliarity"]).failed_with("the run has no score of unfamiliarity");
     nothing_written();
     head_only(&[]).succeeded();
     let written = contents(&exports);
-    assert_eq!(written.len(), 2, "the model and its test");
+    assert_eq!(written.len(), 2, "the model and its golden file");
     for file in ["calibration.json", "familiar.safetensors"] {
         fs::rename(photos.sibling(file), run_folder.join(file)).unwrap();
     }
 
-    // Nothing is overwritten unasked.
+    // Files are only overwritten with --replace.
     head_only(&[]).failed_with("model.onnx: is there already; overwrite it with --replace");
     assert_eq!(contents(&exports), written);
     head_only(&["--replace"]).succeeded();
@@ -554,7 +555,7 @@ fn what_cannot_be_exported_is_refused() {
 }
 
 #[test]
-fn a_check_says_what_is_missing() {
+fn a_check_reports_what_is_missing() {
     let photos = Photos::new(&["hat", "shoe"], 6);
     let run_folder = small_run(&photos, &[]);
     let model = photos.sibling("model.onnx");

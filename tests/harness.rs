@@ -1,5 +1,5 @@
-//! What the tests share: running the real binaries, built once per test process and never stale; making photos;
-//! mangling files; a fingerprint; comparing rows; skipping tests.
+//! Helpers of the tests: run the real binaries, which are built once per test process and never stale; make photos;
+//! mangle files; a sample fingerprint; compare rows; skip tests.
 
 mod mangled;
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 pub use mangled::mangled;
 
-/// The smallest size that the network takes: a forward pass costs a fifth of one at 150.
+/// The smallest size that the network takes. A forward pass has 29 % of the multiply-adds of one at 150.
 pub const SMALLEST_SIZE: [&str; 2] = ["--size", "71"];
 
 /// The folder with the workspace's Cargo.toml.
@@ -34,7 +34,7 @@ pub fn binary(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A binary that is built without libtorch, in a folder of its own.
+/// One of the binaries, built without libtorch in a folder of its own.
 pub fn lean_binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let lean = || {
@@ -46,18 +46,18 @@ pub fn lean_binary(name: &str) -> PathBuf {
     FOLDER.get_or_init(lean).join(name)
 }
 
-/// An example of one of the libraries, built as scripts/test builds the tests, so that nothing is compiled once more.
+/// An example of one of the libraries, built with the same settings as the tests, so that nothing is compiled twice.
 pub fn example(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| build(&["--workspace", "--examples"], &target())).join("examples").join(name)
 }
 
-/// Where cargo puts what it builds.
+/// Cargo's target folder.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
-/// Builds packages of the workspace and returns their folder.
+/// Builds the packages of these arguments in release mode. Returns the folder of their binaries.
 fn build(packages: &[&str], target: &Path) -> PathBuf {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let built = cargo.args(["build", "--release", "--quiet", "--target-dir"]).arg(target).args(packages);
@@ -69,11 +69,11 @@ fn build(packages: &[&str], target: &Path) -> PathBuf {
 /// The output of a command and its exit code.
 #[derive(Debug)]
 pub struct Ran {
-    /// Its exit code; `None` if a signal ended it.
+    /// The exit code; `None` if a signal ended the command.
     pub code: Option<i32>,
-    /// Its results.
+    /// Standard output.
     pub stdout: String,
-    /// Its progress, warnings and errors.
+    /// Standard error.
     pub stderr: String,
 }
 
@@ -91,7 +91,7 @@ impl Ran {
         self
     }
 
-    /// Asserts exit code 1 and this text on stderr, nothing said twice.
+    /// Asserts exit code 1 and an error on stderr that contains this text and repeats no part of itself.
     #[track_caller]
     pub fn failed_with(self, message: &str) -> Self {
         assert_eq!(self.code, Some(1), "{self:#?}");
@@ -100,12 +100,12 @@ impl Ran {
         assert!(!self.stderr.contains("panicked"), "{self:#?}");
         for line in self.stderr.lines() {
             let parts: Vec<&str> = line.split(": ").collect();
-            assert!(parts.windows(2).all(|pair| pair[0] != pair[1]), "said twice: {self:#?}");
+            assert!(parts.windows(2).all(|pair| pair[0] != pair[1]), "repeated: {self:#?}");
         }
         self
     }
 
-    /// Its result, printed with --json.
+    /// The result that it printed with --json.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
     }
@@ -122,19 +122,20 @@ pub fn run_command(command: &mut Command) -> Ran {
     Ran::of(command.output().unwrap_or_else(|error| panic!("{command:?}: {error}")))
 }
 
-/// A binary with a clean environment, that sees no GPU: there, rows depend on the batch by rounding.
+/// A command for one of the binaries with a clean environment. It sees no GPU, on which the rounding of rows depends on
+/// the batch.
 pub fn command(name: &str) -> Command {
     let mut command = Command::new(binary(name));
     command.env_remove("ICEBOX_WEIGHTS").env_remove("ICEBOX_PYTHON").env("CUDA_VISIBLE_DEVICES", "");
     command
 }
 
-/// Runs `extract`, which sees a GPU where there is one.
+/// Runs `extract` with access to a GPU.
 pub fn extract_on_gpu<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Ran {
     run_command(command("extract").env_remove("CUDA_VISIBLE_DEVICES").args(arguments))
 }
 
-/// `extract DATASET --out CACHE --size 71 --json`, and more.
+/// Runs `extract DATASET --out CACHE --size 71 --json` with more arguments.
 pub fn extract(dataset: &Path, cache: &Path, more: &[&str]) -> Ran {
     let arguments = [dataset.as_os_str(), "--out".as_ref(), cache.as_os_str(), "--json".as_ref()];
     run("extract", arguments.into_iter().chain(SMALLEST_SIZE.iter().chain(more).map(OsStr::new)))
@@ -167,7 +168,7 @@ impl Photos {
         self.folder.path().join(name)
     }
 
-    /// Writes a picture that depends on `seed`.
+    /// Writes a picture that depends on `seed`. `path` is relative to the data set.
     pub fn add(&self, path: &str, seed: u32) {
         let path = self.path().join(path);
         create_parent(&path);
@@ -179,7 +180,7 @@ impl Photos {
         saved.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
-    /// Writes a file with these bytes.
+    /// Writes a file with these bytes. `path` is relative to the data set.
     pub fn write(&self, path: &str, bytes: &[u8]) {
         let path = self.path().join(path);
         create_parent(&path);
@@ -206,13 +207,14 @@ pub fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-/// The fingerprint of rows that no network computed, as a manifest has it.
+/// A fingerprint for generated rows, as a manifest has it.
 pub const SAMPLE_FINGERPRINT: &str = r#"{
     "backbone": "none", "weights": "00", "size": 150, "interpolation": "nearest", "scaling": "none", "color": "RGB",
     "decoder": "none", "pooling": "none", "precision": "f32"
 }"#;
 
-/// [`SAMPLE_FINGERPRINT`] for the tests of other crates than feature-cache, whose own type it is.
+/// [`SAMPLE_FINGERPRINT`] as a value, for the tests of all crates except feature-cache. In those of feature-cache the
+/// type is not the crate's own, since the crate is compiled twice.
 pub fn sample_fingerprint() -> Fingerprint {
     serde_json::from_str(SAMPLE_FINGERPRINT).unwrap_or_else(|error| panic!("{error}"))
 }

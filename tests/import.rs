@@ -1,4 +1,4 @@
-//! `classify import`: models that Keras trained, from the file to the answers.
+//! `classify import`: models that Keras trained give the same answers after an import.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn photo_files() -> Vec<PathBuf> {
     files
 }
 
-/// Copies the photos into folders of classes, as `class` says for the number of each.
+/// Copies the photos into folders of classes; `class` gives the class of the photo with a number.
 fn copy_photos(split: &Path, class: impl Fn(usize) -> &'static str) {
     for (k, photo) in photo_files().iter().enumerate() {
         let folder = split.join(class(k));
@@ -57,7 +57,7 @@ fn features(folder: &Path, more: &[&str]) -> Array2<f32> {
     FeatureCache::open(&cache).unwrap().split(Split::All).unwrap().features().to_owned()
 }
 
-/// The largest difference between the run's logits of the features and these.
+/// The largest difference between the run's logits for the features and the expected ones.
 fn worst(run: &Run, features: &Array2<f32>, expected: &Array2<f32>) -> f32 {
     let rows: Vec<&[f32]> = features.rows().into_iter().map(|row| row.to_slice().unwrap()).collect();
     let logits = run.classifier.logits(&rows);
@@ -65,7 +65,7 @@ fn worst(run: &Run, features: &Array2<f32>, expected: &Array2<f32>) -> f32 {
     logits.iter().zip(expected).map(|(ours, theirs)| (ours - theirs).abs()).fold(0.0, f32::max)
 }
 
-/// The classes of the labelled photos are what `classify` answers.
+/// Asserts that `classify` answers the right classes for the photos with labels.
 fn assert_labels_are_right(run_folder: &Path, more: &[&str]) {
     let paths = [run_folder.to_str().unwrap(), photos().to_str().unwrap(), "--json"].map(str::to_owned);
     let more = more.iter().map(|&argument| argument.to_owned());
@@ -115,9 +115,9 @@ fn a_keras_archive_becomes_a_run_that_answers_as_keras_does() {
     assert!(!other.exists());
 }
 
-/// What is known of a head that was trained here, and not of this one, is said to be missing.
+/// `head` reports what an imported run does not have: a cache, a history and metrics.
 #[test]
-fn head_takes_imported_runs_for_what_they_are() {
+fn head_works_with_imported_runs() {
     let folder = temporary();
     let out = folder.path().join("runs/imported");
     let path = out.to_str().unwrap();
@@ -165,7 +165,7 @@ fn head_takes_imported_runs_for_what_they_are() {
     );
 }
 
-/// Models that Keras saves on this machine, with its logits of the 18 photos.
+/// Saves models with Keras, and Keras's probabilities for the 18 photos.
 const KERAS: &str = r#"
 import os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -223,7 +223,7 @@ fn whole_models_that_keras_saves_answer_as_in_keras() {
                 assert!((logit.exp() / sum - expected).abs() <= 1e-4, "{logits:?} {expected}");
             }
         }
-        // The run's own weights are taken unless others are named.
+        // The run's own weights are used unless others are given.
         assert_labels_are_right(&out, &[]);
         let imagenet = workspace().join("data/weights/xception.safetensors");
         fs::rename(out.join("backbone.safetensors"), path("elsewhere.safetensors")).unwrap();

@@ -1,4 +1,4 @@
-//! A second run does only what is new, and says what it found.
+//! A second run computes only the rows that are new, and reports what has changed.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,8 +13,9 @@ use serde_json::json;
 
 const CLASSES: [&str; 4] = ["train/dress", "train/hat", "validation/dress", "validation/hat"];
 
-/// Photos that are too young may have changed since they were hashed, and are hashed again.
-fn age(photos: &Photos) {
+/// Sets the photos' modification times to a minute ago. Photos that were modified just before they were hashed are
+/// hashed again, since they may have changed meanwhile.
+fn make_older(photos: &Photos) {
     let past = SystemTime::now() - Duration::from_secs(60);
     for (path, _) in contents(&photos.path()) {
         File::options().write(true).open(photos.path().join(path)).unwrap().set_modified(past).unwrap();
@@ -24,7 +25,7 @@ fn age(photos: &Photos) {
 #[test]
 fn every_kind_of_change_costs_only_its_own_rows() {
     let photos = Photos::new(&CLASSES, 4);
-    age(&photos);
+    make_older(&photos);
     let cache = photos.sibling("cache");
     let first = extract(&photos.path(), &cache, &[]).succeeded().json();
     assert_eq!(first["rows"], json!({"train": 8, "validation": 8}));
@@ -55,14 +56,14 @@ fn every_kind_of_change_costs_only_its_own_rows() {
     );
     assert_eq!((&third["computed"], &third["hashed"]), (&json!(2), &json!(4)));
 
-    // What was put together from old and new rows is what one run from nothing gives.
+    // The cache of old and new rows equals one that is computed from scratch.
     let fresh = photos.sibling("fresh");
     extract(&photos.path(), &fresh, &["--batch-size", "5", "--threads", "1"]).succeeded();
     assert_eq!(contents(&cache), contents(&fresh));
 }
 
 #[test]
-fn rows_do_not_depend_on_batch_size_threads_or_company() {
+fn rows_do_not_depend_on_batch_size_threads_or_other_photos() {
     let photos = Photos::new(&["cat", "dog"], 5);
     let run = |name: &str, more: &[&str]| {
         let cache = photos.sibling(name);
@@ -75,7 +76,7 @@ fn rows_do_not_depend_on_batch_size_threads_or_company() {
 }
 
 #[test]
-fn identical_photos_are_computed_once_and_leakage_is_named() {
+fn identical_photos_are_computed_once_and_leakage_is_reported() {
     let photos = Photos::new(&CLASSES, 2);
     let same = fs::read(photos.path().join("train/hat/000.png")).unwrap();
     photos.write("train/hat/copy.png", &same);
@@ -137,7 +138,7 @@ fn awkward_file_names_survive() {
 }
 
 #[test]
-fn a_cache_made_differently_is_refused_with_a_table_and_replaced_on_request() {
+fn a_cache_with_another_fingerprint_is_an_error_with_a_table_unless_it_is_replaced() {
     let photos = Photos::new(&["cat", "dog"], 2);
     let cache = photos.sibling("cache");
     extract(&photos.path(), &cache, &[]).succeeded();
@@ -153,9 +154,9 @@ fn a_cache_made_differently_is_refused_with_a_table_and_replaced_on_request() {
     assert_ne!(contents(&cache), before);
 }
 
-/// Before Pillow 13 was followed, tall photos were resized across before down, and the fingerprint said "bilinear".
+/// Before icebox followed Pillow 13, the width of tall photos was resized first, and the fingerprint was "bilinear".
 #[test]
-fn a_cache_from_before_pillow_13_can_be_trained_on_and_is_not_continued() {
+fn a_cache_from_before_pillow_13_can_be_trained_on_but_not_updated() {
     let photos = Photos::new(&["cat", "dog"], 5);
     let (dataset, cache, run_folder) = (photos.path(), photos.sibling("cache"), photos.sibling("run"));
     let bilinear = ["--interpolation", "bilinear"];
@@ -205,7 +206,7 @@ fn with_views(photos: &Photos, cache: &Path, count: &str, more: &[&str]) -> Ran 
 }
 
 #[test]
-fn views_are_added_one_by_one_and_kept_under_every_name() {
+fn views_are_added_one_by_one_and_reused_for_renamed_photos() {
     let photos = Photos::new(&CLASSES, 2);
     let (cache, plain) = (photos.sibling("cache"), photos.sibling("plain"));
     extract(&photos.path(), &cache, &[]).succeeded();
@@ -259,8 +260,8 @@ fn views_are_not_lost_by_mistake() {
 
     let replaced = extract(&photos.path(), &cache, &[&other[..], &["--replace"]].concat()).succeeded().json();
     assert_eq!(replaced["computed"], 4 * 3, "the photos' own rows are kept");
-    let given_up = extract(&photos.path(), &cache, &["--replace"]).succeeded().json();
-    assert_eq!((&given_up["computed"], &given_up["views"]), (&json!(0), &json!(0)));
+    let without_views = extract(&photos.path(), &cache, &["--replace"]).succeeded().json();
+    assert_eq!((&without_views["computed"], &without_views["views"]), (&json!(0), &json!(0)));
     let plain = photos.sibling("plain");
     extract(&photos.path(), &plain, &[]).succeeded();
     assert_eq!(contents(&cache), contents(&plain));

@@ -1,4 +1,4 @@
-//! `scripts/install`: icebox from any folder, without the checkout.
+//! `scripts/install`: an installed icebox works from any folder, without the checkout.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use end_to_end::{Photos, Ran, run_command, target, temporary, workspace};
 
 fn install(arguments: &[&str]) -> Ran {
     let mut script = Command::new(workspace().join("scripts/install"));
-    // The lean build that other tests use, too.
+    // The same target folder as for the lean build of other tests, so that nothing is compiled twice.
     run_command(script.args(arguments).env("CARGO_TARGET_DIR", target()))
 }
 
-/// The installed command in another folder, with nothing of this process's environment.
+/// Runs the installed command in `folder`, without this process's environment variables.
 fn icebox(prefix: &Path, folder: &Path, arguments: &[&str]) -> Ran {
     let mut command = Command::new(prefix.join("bin/icebox"));
     run_command(command.args(arguments).current_dir(folder).env_clear().env("PATH", "/usr/bin:/bin"))
 }
 
-/// The files below a folder, by name.
+/// The paths of the files below a folder.
 fn names(folder: &Path) -> Vec<PathBuf> {
     end_to_end::contents(folder).into_iter().map(|(name, _)| name).collect()
 }
@@ -30,12 +30,12 @@ fn an_installation_works_from_any_folder_and_leaves_nothing_behind() {
     let to = prefix.to_str().unwrap();
     let ran = install(&["--lean", to]).succeeded();
     assert!(ran.stderr.contains("next: add "), "{ran:?}");
-    // A second time it takes the place of the first.
+    // A second installation replaces the first.
     install(&["--lean", to]).succeeded();
     let programs = ["classify", "extract", "head"].map(|program| prefix.join("lib/icebox/bin").join(program));
     assert!(programs.iter().all(|program| program.is_file()), "{:?}", names(&prefix));
 
-    // Completions and man pages are where shells and man look.
+    // Completions and man pages are in the folders in which shells and man search.
     let completions = prefix.join("share/bash-completion/completions/icebox");
     let complete = |words: &str, current: usize| {
         let script = format!(
@@ -58,7 +58,7 @@ fn an_installation_works_from_any_folder_and_leaves_nothing_behind() {
         assert!(prefix.join("share").join(file).is_file(), "{file}");
     }
 
-    // The whole way, and what it says to do next is what the user types.
+    // From photos to answers; the commands that are printed after "next" are those of the installation.
     let photos = Photos::new(&["hat", "shoe"], 4);
     let home = photos.path().parent().unwrap().to_owned();
     let extracted = icebox(&prefix, &home, &["extract", "photos", "--out", "cache", "--size", "71"]).succeeded();
@@ -68,7 +68,7 @@ fn an_installation_works_from_any_folder_and_leaves_nothing_behind() {
     let classified = icebox(&prefix, &home, &["classify", "run", "photos"]).succeeded();
     assert_eq!(classified.stdout.lines().count(), 9, "{classified:?}");
 
-    // The programs name no file of the checkout's build.
+    // The programs link no library from the target folder.
     let linked = run_command(Command::new("ldd").arg(prefix.join("lib/icebox/bin/classify"))).succeeded().stdout;
     assert!(!linked.contains("torch") && !linked.contains(target().to_str().unwrap()), "{linked}");
     let help = icebox(&prefix, &home, &["classify", "--help"]).succeeded().stdout;
@@ -83,7 +83,7 @@ fn an_installation_works_from_any_folder_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_is_not_icebox_is_left_alone() {
+fn files_of_other_programs_are_not_touched() {
     let folder = temporary();
     let other = folder.path().join("bin/icebox");
     fs::create_dir(other.parent().unwrap()).unwrap();

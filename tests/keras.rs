@@ -1,4 +1,4 @@
-//! Features and logits against Keras's, from the photo files on.
+//! Features and logits of photo files, compared with Keras's.
 
 #![allow(clippy::print_stderr)]
 
@@ -28,7 +28,7 @@ fn photos() -> Vec<PathBuf> {
     photos
 }
 
-/// A data set of the 18 photos in two classes; the names keep their order across them.
+/// Writes a data set of the 18 photos in two classes. Photos have the same order in it as by name.
 fn kitchen_dataset(dataset: &Path) {
     for (k, photo) in photos().iter().enumerate() {
         let class = dataset.join(if k < 9 { "first" } else { "second" });
@@ -37,7 +37,7 @@ fn kitchen_dataset(dataset: &Path) {
     }
 }
 
-/// The features of the 18 photos through the real binary, in the order of their names.
+/// The features that `extract` computes for the 18 photos, in the order of their names.
 fn extract_photos(more: &[&str]) -> Array2<f32> {
     let folder = temporary();
     let (dataset, cache) = (folder.path().join("photos"), folder.path().join("cache"));
@@ -48,7 +48,7 @@ fn extract_photos(more: &[&str]) -> Array2<f32> {
     cache.split(Split::All).unwrap().features().to_owned()
 }
 
-/// [`relative_l2`] of arrays of one shape.
+/// [`relative_l2`] of two arrays of the same shape.
 fn distance(ours: ArrayView2<'_, f32>, theirs: ArrayView2<'_, f32>) -> f64 {
     assert_eq!(ours.dim(), theirs.dim());
     relative_l2(ours.to_slice().unwrap(), theirs.to_slice().unwrap())
@@ -67,9 +67,9 @@ fn features_match_keras_at_two_sizes() {
     assert_close(extract_photos(&["--size", "299", "--batch-size", "4"]).view(), fixture("features_299.npy").view());
 }
 
-/// Other pixels, other features, and a cache of them is never mixed with one of Keras's.
+/// Fast decoding gives other pixels and so other features; their fingerprint differs from that of exact ones.
 #[test]
-fn fast_decoding_is_near_keras_and_another_kind_of_row() {
+fn fast_decoding_is_near_keras_and_has_another_fingerprint() {
     let folder = temporary();
     let (dataset, cache) = (folder.path().join("photos"), folder.path().join("cache"));
     kitchen_dataset(&dataset);
@@ -89,9 +89,10 @@ fn fast_decoding_is_near_keras_and_another_kind_of_row() {
     run("extract", sampled.into_iter().chain(["--sample".as_ref(), "2".as_ref()])).succeeded();
 }
 
-/// Where the processor has bfloat16, its rows are near Keras's and independent of the batch; elsewhere it is refused.
+/// On a CPU with bf16 instructions, rows in bf16 are near Keras's and do not depend on the batch; on others bf16 is an
+/// error.
 #[test]
-fn bf16_is_near_keras_or_refused() {
+fn bf16_is_near_keras_or_an_error() {
     let doctor = run("extract", ["doctor"]).succeeded().stdout;
     let processor = doctor.lines().find(|line| line.starts_with("processor")).unwrap();
     if !processor.contains("bf16") {
@@ -110,8 +111,8 @@ fn bf16_is_near_keras_or_refused() {
     run("extract", ["doctor", "--precision", "bf16"]).succeeded();
 }
 
-/// Where there is a GPU: rows are near Keras's in each precision, the same in any batch except for rounding, and
-/// computed again by verify.
+/// On a machine with a GPU, rows are near Keras's in each precision, and the same in any batch except for rounding;
+/// verify computes them again.
 #[test]
 fn a_gpus_rows_are_near_keras() {
     let doctor = extract_on_gpu(["doctor"]).succeeded().stdout;
@@ -122,7 +123,7 @@ fn a_gpus_rows_are_near_keras() {
     let folder = temporary();
     let dataset = folder.path().join("photos");
     kitchen_dataset(&dataset);
-    for (precision, from_keras, apart) in
+    for (precision, from_keras, between_batches) in
         [("f32", 1e-8..1e-5, 1e-5), ("f16", 1e-4..1e-2, 1e-2), ("bf16", 1e-3..4e-2, 3e-2)]
     {
         let rows = ["auto", "1", "5"].map(|batch| {
@@ -137,7 +138,7 @@ fn a_gpus_rows_are_near_keras() {
             let relative = distance(rows_of_batch.view(), fixture("features_150.npy").view());
             eprintln!("{precision}: {relative:.1e} from Keras's features");
             assert!(from_keras.contains(&relative), "{precision}: {relative:e}");
-            assert!(distance(rows_of_batch.view(), rows[0].view()) < apart, "{precision}");
+            assert!(distance(rows_of_batch.view(), rows[0].view()) < between_batches, "{precision}");
         }
         extract_on_gpu(["doctor", "--precision", precision]).succeeded();
     }
@@ -168,7 +169,7 @@ fn a_trained_keras_head_gives_the_same_logits_and_the_right_classes() {
     assert_eq!(labelled, 9);
 }
 
-/// The two dense layers on top of the model that the photos come with.
+/// The two dense layers of the model in data/downloads/kitchenware.keras.
 fn kitchen_head() -> Classifier {
     let path = workspace().join("data/downloads/kitchenware.keras");
     let mut archive = zip::ZipArchive::new(File::open(path).expect("run scripts/setup first")).unwrap();
@@ -187,7 +188,7 @@ fn kitchen_head() -> Classifier {
 }
 
 #[test]
-fn the_weights_of_setup_are_what_an_import_gives() {
+fn import_weights_writes_the_weights_that_setup_fetches() {
     let folder = temporary();
     let out = folder.path().join("again.safetensors");
     let keras = workspace().join("data/downloads/kitchenware.keras");
@@ -206,7 +207,7 @@ fn doctor_finds_this_machine_healthy() {
     assert!(ran.stdout.contains("kernels    icebox's own") && !ran.stdout.contains("libtorch's"), "{ran:?}");
 }
 
-/// Rows of either kernels differ by rounding, and each are computed again by either.
+/// Rows of icebox's own and of libtorch's kernels differ only by rounding, and verify accepts each with any kernels.
 #[test]
 fn kernels_can_be_chosen() {
     let folder = temporary();

@@ -1,4 +1,4 @@
-//! Builds without libtorch: the same rows from icebox's own kernels, and a clear word about everything else.
+//! Builds without libtorch give the same rows with icebox's own kernels, and a clear error for everything else.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -27,9 +27,9 @@ fn a_lean_build_gives_the_same_cache() {
     lean(&["verify", out, "--against", dataset, "--sample", "3"]).succeeded();
 }
 
-/// A head that was trained on the whole build's rows answers in the lean build as in the whole one.
+/// A head that was trained on the full build's rows gives the same answers in the lean build.
 #[test]
-fn a_lean_build_classifies_as_the_whole_one_does() {
+fn a_lean_build_classifies_as_the_full_build() {
     let photos = Photos::new(&["cat", "dog"], 5);
     let (cache, out) = (photos.sibling("cache"), photos.sibling("run"));
     extract(&photos.path(), &cache, &["--kernels", "own"]).succeeded();
@@ -44,7 +44,7 @@ fn a_lean_build_classifies_as_the_whole_one_does() {
 }
 
 #[test]
-fn a_lean_build_is_healthy_and_says_what_it_cannot_do() {
+fn a_lean_build_matches_keras_and_reports_what_it_cannot_do() {
     let doctor = lean(&["doctor"]).succeeded().stdout;
     assert!(doctor.contains("libtorch   none") && doctor.contains("): ok"), "{doctor}");
     assert_eq!(doctor.matches("kernels    ").count(), 1, "{doctor}");
@@ -63,7 +63,7 @@ fn a_lean_build_links_no_libtorch() {
     }
 }
 
-/// A program outside the workspace needs only backbone, and no libtorch.
+/// A program outside the workspace can use backbone alone, without libtorch.
 #[test]
 fn another_program_embeds_a_folder_of_photos() {
     let folder = temporary();

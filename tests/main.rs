@@ -1,4 +1,4 @@
-//! The real binaries on real files: what a user sees.
+//! End-to-end tests: the real binaries on real files.
 
 mod caches;
 mod keras;

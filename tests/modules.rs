@@ -1,5 +1,5 @@
-//! The modules of a crate and what they import of each other, read from its source: `use` lines and paths in the code,
-//! tests included, but for those inside macros.
+//! Reads from a crate's source which modules import each other: by `use` lines and by paths in the code, including
+//! tests. Paths inside macros are not found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,16 +14,17 @@ type ModulePath = Vec<String>;
 /// The modules of a crate that are files of their own.
 pub struct Modules(BTreeMap<ModulePath, Module>);
 
+/// A module that is a file.
 struct Module {
-    /// The files that it declares, in the order of its `mod` lines.
+    /// The modules that it declares as files, in the order of its `mod` lines.
     children: Vec<String>,
-    /// The paths in it.
-    mentions: Vec<Mention>,
+    /// The paths in its code.
+    paths: Vec<CodePath>,
 }
 
 /// A path in the code, as it is written.
-struct Mention {
-    /// The module that it is written in: the file's, or one inside the file.
+struct CodePath {
+    /// The module that contains it: the file's, or one inside the file.
     scope: ModulePath,
     names: Vec<String>,
 }
@@ -37,12 +38,12 @@ impl Modules {
         })
     }
 
-    /// The files of the modules of the crate with this root.
+    /// The files of all modules; `root` is that of the crate.
     pub fn files(&self, root: &Path) -> Vec<PathBuf> {
         self.0.keys().map(|module| file_of(root, module)).collect()
     }
 
-    /// The modules reached from the root; `source` gives the text of each.
+    /// Parses all modules from the root on; `source` gives the text of each.
     fn parse(source: impl Fn(&[String]) -> String) -> Self {
         let mut modules = BTreeMap::new();
         let mut open = vec![ModulePath::new()];
@@ -55,14 +56,15 @@ impl Modules {
                     open.push(child(&path, &ident.to_string()));
                 }
             }
-            let mut reader = Reader { scope: path.clone(), mentions: Vec::new() };
-            reader.visit_file(&file);
-            modules.insert(path, Module { children, mentions: reader.mentions });
+            let mut collector = PathCollector { scope: path.clone(), paths: Vec::new() };
+            collector.visit_file(&file);
+            modules.insert(path, Module { children, paths: collector.paths });
         }
         Self(modules)
     }
 
-    /// In words: the files that import each other, and those that import one that the module above them lists later.
+    /// A sentence for each pair of files that import each other, and for each file that imports one that their parent
+    /// module lists later.
     pub fn problems(&self) -> Vec<String> {
         let imports: BTreeMap<&ModulePath, BTreeSet<ModulePath>> =
             self.0.iter().map(|(path, module)| (path, self.imports(path, module))).collect();
@@ -80,12 +82,12 @@ impl Modules {
         problems
     }
 
-    /// The other files that this one names something of.
+    /// The other files from which this one imports something.
     fn imports(&self, path: &ModulePath, module: &Module) -> BTreeSet<ModulePath> {
         let mut imports = BTreeSet::new();
-        for mention in &module.mentions {
-            if let Some(absolute) = self.absolute(path, mention) {
-                // What follows the file's own path is an item in it, or a module inside it.
+        for code_path in &module.paths {
+            if let Some(absolute) = self.absolute(path, code_path) {
+                // The longest prefix that is a file; the rest is an item in it, or a module inside it.
                 let file = (0..=absolute.len()).rev().find(|&end| self.0.contains_key(&absolute[..end]));
                 imports.insert(absolute[..file.unwrap_or(0)].to_vec());
             }
@@ -94,13 +96,14 @@ impl Modules {
         imports
     }
 
-    /// The path from the crate's root that is meant; none if it leads to another crate or names something local.
-    fn absolute(&self, file: &ModulePath, mention: &Mention) -> Option<ModulePath> {
-        let mut names = mention.names.as_slice();
+    /// The path from the crate's root; `None` if it leads to another crate or is a local name.
+    fn absolute(&self, file: &ModulePath, code_path: &CodePath) -> Option<ModulePath> {
+        let CodePath { scope, names } = code_path;
+        let mut names = names.as_slice();
         let mut base = match names.first()?.as_str() {
             "crate" => ModulePath::new(),
-            "self" | "super" => mention.scope.clone(),
-            first if mention.scope == *file && self.0[file].children.iter().any(|child| child == first) => file.clone(),
+            "self" | "super" => scope.clone(),
+            first if scope == file && self.0[file].children.iter().any(|child| child == first) => file.clone(),
             _ => return None,
         };
         while let Some((first, rest)) = names.split_first()
@@ -115,7 +118,8 @@ impl Modules {
         Some(base)
     }
 
-    /// The module in whose list `other` stands behind `path`, or the modules above them do.
+    /// The module that lists `other`, or a module that contains it, after `path`, or a module that contains that;
+    /// `None` if there is none.
     fn lists_later(&self, path: &ModulePath, other: &ModulePath) -> Option<String> {
         let common = path.iter().zip(other).take_while(|(a, b)| a == b).count();
         let (of_path, of_other) = (path.get(common)?, other.get(common)?);
@@ -125,29 +129,35 @@ impl Modules {
     }
 }
 
-/// Collects the paths of a file.
-struct Reader {
+/// Collects the paths in a file.
+struct PathCollector {
+    /// The module that is being visited.
     scope: ModulePath,
-    mentions: Vec<Mention>,
+    paths: Vec<CodePath>,
 }
 
-impl Reader {
-    fn mention(&mut self, names: Vec<String>) {
-        self.mentions.push(Mention { scope: self.scope.clone(), names });
+impl PathCollector {
+    fn add(&mut self, names: Vec<String>) {
+        self.paths.push(CodePath { scope: self.scope.clone(), names });
     }
 
-    fn mention_tree(&mut self, before: &[String], tree: &UseTree) {
+    /// Adds the paths of a `use` line; `before` is the path before this part of it.
+    fn add_tree(&mut self, before: &[String], tree: &UseTree) {
         match tree {
-            UseTree::Path(path) => self.mention_tree(&child(before, &path.ident.to_string()), &path.tree),
-            UseTree::Name(name) => self.mention(child(before, &name.ident.to_string())),
-            UseTree::Rename(rename) => self.mention(child(before, &rename.ident.to_string())),
-            UseTree::Glob(_) => self.mention(before.to_vec()),
-            UseTree::Group(group) => group.items.iter().for_each(|tree| self.mention_tree(before, tree)),
+            UseTree::Path(path) => self.add_tree(&child(before, &path.ident.to_string()), &path.tree),
+            UseTree::Name(name) => self.add(child(before, &name.ident.to_string())),
+            UseTree::Rename(rename) => self.add(child(before, &rename.ident.to_string())),
+            UseTree::Glob(_) => self.add(before.to_vec()),
+            UseTree::Group(group) => {
+                for tree in &group.items {
+                    self.add_tree(before, tree);
+                }
+            }
         }
     }
 }
 
-impl<'ast> Visit<'ast> for Reader {
+impl<'ast> Visit<'ast> for PathCollector {
     fn visit_item_mod(&mut self, module: &'ast ItemMod) {
         self.scope.push(module.ident.to_string());
         syn::visit::visit_item_mod(self, module);
@@ -156,20 +166,20 @@ impl<'ast> Visit<'ast> for Reader {
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
         if item.leading_colon.is_none() {
-            self.mention_tree(&[], &item.tree);
+            self.add_tree(&[], &item.tree);
         }
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        // A single name is that of something local.
+        // A path of one name is local.
         if path.leading_colon.is_none() && path.segments.len() > 1 {
-            self.mention(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
+            self.add(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
         }
         syn::visit::visit_path(self, path);
     }
 }
 
-/// The root, or in its folder `run/error.rs` or `run/error/mod.rs`.
+/// The file of a module: the root, or `run/error.rs` or `run/error/mod.rs` in its folder.
 fn file_of(root: &Path, module: &[String]) -> PathBuf {
     if module.is_empty() {
         return root.to_owned();
@@ -179,17 +189,19 @@ fn file_of(root: &Path, module: &[String]) -> PathBuf {
     if file.is_file() { file } else { path.join("mod.rs") }
 }
 
+/// The path of a module's child.
 fn child(path: &[String], name: &str) -> ModulePath {
     let mut path = path.to_vec();
     path.push(name.to_owned());
     path
 }
 
+/// A module's path as text.
 fn name(path: &[String]) -> String {
     if path.is_empty() { "the root".to_owned() } else { path.join("::") }
 }
 
-/// What this finds in a made-up crate of four files: `fit`, `run` and, inside it, `run::file` and `run::page`.
+/// Tests on a small crate of the modules `fit`, `run`, `run::file` and `run::page`.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,7 +226,7 @@ mod tests {
     const RUN: &str = "mod file; mod page; pub use self::page::Run;";
 
     #[test]
-    fn imports_that_run_one_way_are_no_problem() {
+    fn imports_of_earlier_modules_are_allowed() {
         let page = "use super::file::{self, Path}; use crate::fit::{Fit, FitError as Error}; use std::run::fit;
                     fn f() { file::write(crate::fit::loss::<crate::fit::Fit>()) } mod run { use super::super::super::fit; }";
         let file = "use crate::fit::*; mod tests { use super::*; use crate::fit::tests::fit; }";
@@ -222,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn every_import_of_what_is_listed_later_is_found() {
+    fn every_import_of_a_later_module_is_found() {
         for line in [
             "use crate::run::Run;",
             "use crate::{std, run::{Run, Path}};",

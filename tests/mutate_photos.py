@@ -1,10 +1,10 @@
-"""Photos as a bad disk or a stranger may leave them, the same for the same seed.
+"""Writes damaged photos, the same ones for the same seed.
 
     python mutate_photos.py BASES OUT COUNT [SEED]
 
-Writes COUNT files below OUT/broken, each a picture of the folder BASES with something done to it: cut off, bytes changed,
-inserted or removed, or a length blown up. Half of the PNGs get checksums that fit again, without which their decoder
-looks no further. OUT/whole gets the pictures as they are.
+Writes COUNT files into OUT/broken. Each is a picture of the folder BASES that was cut off, or in which bytes were
+changed, inserted or removed, or a number was replaced by an extreme one. Half of the PNGs get valid checksums, without
+which their decoder stops early. OUT/whole gets the unchanged pictures.
 """
 import os
 import random
@@ -44,8 +44,8 @@ def remove(data):
     return data[:place] + data[place + random.choice((1, 2, 4, random.randrange(1, 65))):]
 
 
-def blow_up(data):
-    """Where a length may be, mostly in the first bytes, a large or odd number of two or four bytes."""
+def extreme_number(data):
+    """Replaces two or four bytes, mostly near the start, where lengths are, by an extreme number."""
     size = random.choice((2, 4))
     place = random.randrange(min(len(data), random.choice((32, 64, 256, len(data)))))
     number = random.choice((0, 1, 0x7F, 0x80, 0x3FFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF))
@@ -54,7 +54,7 @@ def blow_up(data):
 
 
 def with_checksums(png):
-    """The chunks of a PNG with their checksums computed again, as far as there are whole chunks."""
+    """The PNG with valid checksums of all chunks that are complete."""
     data, place = bytearray(png), 8
     while place + 12 <= len(data):
         end = place + 8 + int.from_bytes(data[place:place + 4], "big")
@@ -73,7 +73,7 @@ for k in range(int(count)):
     picture = k % len(names)
     data = pictures[picture]
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        data = random.choice((cut, change, change, insert, remove, blow_up, blow_up))(data) or b"\0"
+        data = random.choice((cut, change, change, insert, remove, extreme_number, extreme_number))(data) or b"\0"
     if names[picture].endswith(".png") and random.random() < 0.5:
         data = with_checksums(data)
     with open(os.path.join(out, "broken", f"{k:05}-{names[picture]}"), "wb") as file:

@@ -1,4 +1,4 @@
-"""Runs scripts/extract-on-ray on a cluster of three nodes on this machine, and kills one of them halfway.
+"""Runs scripts/extract-on-ray on a Ray cluster of three nodes on this machine, and kills one node halfway.
 
   on_ray.py SCRIPT DATASET CACHE [options of the script]
 """
@@ -17,7 +17,7 @@ try:
     address = ["--address", cluster.address]
     run = subprocess.Popen([sys.executable, script, dataset, "--out", cache, *address, *options])
     shards = Path(cache, "shards")
-    # Halfway: some shards are done, others are being computed.
+    # Halfway means that some shards are done and another is being computed.
     while run.poll() is None and len(list(shards.glob("[0-9]*-of-*/manifest.json"))) < 3:
         time.sleep(0.05)
     while run.poll() is None and not list(shards.glob(".*.extract/rows")):

@@ -1,4 +1,4 @@
-//! `extract --orientation exif`: photos that lie on their side, as phones store them, have the rows of upright ones.
+//! `extract --orientation exif`: photos that are stored sideways, as phones do, get the rows of upright ones.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -8,13 +8,13 @@ use end_to_end::{Photos, extract, run};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, imageops};
 
-/// An EXIF block that says: turn it by 90 degrees clockwise.
+/// An EXIF block with the orientation "turn by 90 degrees clockwise".
 const TURN_CLOCKWISE: &[u8] = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
 
 const UPRIGHT: [&str; 2] = ["--orientation", "exif"];
 
-/// Stores the photo turned to the left, and the EXIF block with it.
-fn lay_on_its_side(photo: &Path) {
+/// Turns the photo's pixels to the left and adds the EXIF block that turns it back.
+fn store_sideways(photo: &Path) {
     let turned = imageops::rotate270(&image::open(photo).unwrap().to_rgb8());
     let mut file = Vec::new();
     let mut encoder = PngEncoder::new(&mut file);
@@ -24,13 +24,13 @@ fn lay_on_its_side(photo: &Path) {
 }
 
 #[test]
-fn photos_on_their_side_have_the_rows_of_upright_ones() {
+fn photos_stored_sideways_have_the_rows_of_upright_ones() {
     let photos = Photos::new(&["cat", "dog"], 2);
     let (dataset, upright, stored, turned) =
         (photos.path(), photos.sibling("upright"), photos.sibling("stored"), photos.sibling("turned"));
     extract(&dataset, &upright, &UPRIGHT).succeeded();
     for photo in ["cat/000.png", "cat/001.png", "dog/000.png", "dog/001.png"] {
-        lay_on_its_side(&dataset.join(photo));
+        store_sideways(&dataset.join(photo));
     }
     extract(&dataset, &stored, &[]).succeeded();
     let with_views = [&UPRIGHT[..], &["--views", "2", "--flip", "--crop", "0.3"]].concat();
@@ -42,15 +42,15 @@ fn photos_on_their_side_have_the_rows_of_upright_ones() {
     let verify = [OsStr::new("verify"), turned.as_os_str(), "--against".as_ref(), dataset.as_os_str()];
     run("extract", verify.into_iter().chain(["--sample", "4"].map(OsStr::new))).succeeded();
 
-    // classify follows the run.
+    // classify uses the run's orientation.
     let (head, photo) = (photos.sibling("run"), dataset.join("cat/000.png"));
     let train = [OsStr::new("train"), upright.as_os_str(), "--out".as_ref(), head.as_os_str()];
     run("head", train.into_iter().chain(["--validation-split", "0.5"].map(OsStr::new))).succeeded();
     let answer = || run("classify", [head.as_os_str(), photo.as_os_str(), "--json".as_ref()]).succeeded().json();
-    let on_its_side = answer();
+    let sideways = answer();
     let turned_back = imageops::rotate90(&image::open(&photo).unwrap().to_rgb8());
     turned_back.save(&photo).unwrap();
-    assert_eq!(on_its_side, answer());
+    assert_eq!(sideways, answer());
 
     let difference = "color  now: RGB as Pillow's convert, turned upright as Pillow's exif_transpose  \
                       cache: RGB as Pillow's convert, EXIF orientation ignored";

@@ -1,4 +1,4 @@
-//! The server's page in a real browser: at the width of a desk and of a phone, light and dark.
+//! The server's page in a real browser: at the widths of a desktop and of a phone, light and dark.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::serve::Serving;
 
 const MEASURE: &str = concat!(include_str!("browser/contrast.js"), include_str!("browser/page.js"));
 
-/// All photos have been answered.
+/// JavaScript that is true when all photos have been answered.
 const ANSWERED: &str = "!document.querySelector('#answers [aria-busy=\"true\"]')";
 
 /// How the page shows a probability.
@@ -24,13 +24,13 @@ fn percent(probability: &Value) -> String {
     if rounded == "100.0" { "> 99.9 %".to_owned() } else { format!("{rounded} %") }
 }
 
-/// Opens the page.
+/// Opens the page and waits until it is ready.
 fn open(tab: &mut Tab<'_>, serving: &Serving) {
     tab.call("Page.navigate", json!({"url": format!("http://{}/", serving.address)}));
     tab.wait_for("document.readyState === 'complete' && document.getElementById('classes')?.textContent !== ''");
 }
 
-/// The screenshot stays in the target folder, to be looked at.
+/// Saves a screenshot in the target folder.
 fn screenshot(tab: &mut Tab<'_>, name: &str) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
     fs::create_dir_all(&folder).unwrap();
@@ -60,7 +60,7 @@ fn dropped_photos_are_classified() {
             open(&mut tab, &serving);
             tab.drop_files(&photos);
             tab.wait_for(&format!("document.querySelectorAll('#answers > li').length === 3 && {ANSWERED}"));
-            // The pictures are loaded beside the answers.
+            // The pictures are loaded independently of the answers.
             tab.wait_for("[...document.querySelectorAll('#answers img')].every((image) => image.complete)");
             let page = tab.evaluate(MEASURE);
             let theme = if dark { "dark" } else { "light" };
@@ -101,9 +101,9 @@ fn dropped_photos_are_classified() {
     }
 }
 
-/// Without a mouse: the first key press leads to the button that chooses photos, and a photo that was chosen is answered.
+/// The first press of Tab leads to the button that chooses photos, and a chosen photo is answered.
 #[test]
-fn the_page_is_used_by_keyboard() {
+fn the_page_works_with_the_keyboard_alone() {
     let Some(browser) = browser() else { return };
     let trained = Trained::new();
     let serving = Serving::start(&trained.run, &[]);
@@ -113,7 +113,7 @@ fn the_page_is_used_by_keyboard() {
     tab.press("Tab", 9);
     assert_eq!(tab.evaluate("document.activeElement.id"), "choose");
     let outline = "getComputedStyle(document.activeElement.parentElement).outlineStyle";
-    assert_eq!(tab.evaluate(outline), "solid", "it is seen where the focus is");
+    assert_eq!(tab.evaluate(outline), "solid", "the focus is visible");
 
     let input = tab.call("Runtime.evaluate", json!({"expression": "document.getElementById('choose')"}));
     let files = json!({"files": [trained.path("shoe/001.png")], "objectId": input["result"]["objectId"]});
@@ -121,7 +121,7 @@ fn the_page_is_used_by_keyboard() {
     tab.wait_for(&format!("document.querySelectorAll('#answers > li').length === 1 && {ANSWERED}"));
     let spoken = tab.evaluate("document.getElementById('spoken').textContent");
     assert!(spoken.as_str().unwrap().starts_with("001.png: "), "{spoken}");
-    // On to the button that clears all; then nothing is there, and the focus is not lost.
+    // The button that clears the answers keeps the focus on the page.
     tab.wait_for("document.getElementById('clear').offsetWidth > 0");
     tab.evaluate("document.getElementById('clear').focus()");
     tab.call(

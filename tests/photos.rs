@@ -1,4 +1,4 @@
-//! Photos that are broken or would take too much memory: each is reported, none ends the run, and none takes that
+//! Photos that are broken or would take too much memory are reported. None ends the run, and none takes too much
 //! memory.
 
 #![allow(clippy::print_stdout)]
@@ -13,7 +13,7 @@ use end_to_end::{Photos, Ran, command, run_command, temporary, workspace};
 
 const MIB: u64 = 1 << 20;
 
-/// Prints the most memory that a command had, in KiB, as the last line of its stderr.
+/// Runs a command and prints its peak memory in KiB as the last line of its stderr.
 const MEASURE: &str = "
 import os, sys
 process = os.spawnvp(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
@@ -28,7 +28,8 @@ fn python() -> PathBuf {
     python
 }
 
-/// `extract DATASET --out CACHE --size 71 --threads 2`, and more: what it printed, and its most memory in bytes.
+/// Runs `extract DATASET --out CACHE --size 71 --threads 2` with more arguments. Returns its output and its peak memory
+/// in bytes.
 fn extract(dataset: &Path, cache: &Path, more: &[&str]) -> (Ran, u64) {
     let extract = command("extract");
     let mut measured = Command::new(python());
@@ -46,13 +47,13 @@ fn extract(dataset: &Path, cache: &Path, more: &[&str]) -> (Ran, u64) {
     (ran, kib.parse::<u64>().unwrap_or_else(|error| panic!("{error}: {text}")) * 1024)
 }
 
-/// The paths in a column of a split's CSV file.
+/// The paths in a column of a CSV file of the cache.
 fn paths(file: &Path, column: usize) -> Vec<OsString> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().skip(1).map(|line| line.split(',').nth(column).unwrap().into()).collect()
 }
 
-/// More of them with `ICEBOX_MUTATED_PHOTOS=30000 cargo test --release --package end-to-end mutated`.
+/// More photos: `ICEBOX_MUTATED_PHOTOS=30000 cargo test --release --package end-to-end mutated`.
 #[test]
 fn mutated_photos_have_a_row_or_are_listed_as_skipped_and_take_no_more_memory_than_allowed() {
     let count = std::env::var("ICEBOX_MUTATED_PHOTOS").unwrap_or_else(|_| "2000".to_owned());
@@ -76,14 +77,15 @@ fn mutated_photos_have_a_row_or_are_listed_as_skipped_and_take_no_more_memory_th
         let (ran, memory) = extract(&photos, &cache, &options);
         let ran = ran.succeeded();
         assert!(!ran.stderr.contains("panicked"), "{ran:#?}");
-        // Two photos at a time.
+        // Two threads decode, so two photos may take 50 MB each.
         assert!(memory < without + 100_000_000, "{} MiB, without broken photos {}", memory / MIB, without / MIB);
 
-        let all: BTreeSet<OsString> = ["whole", "broken", "more"]
-            .iter()
-            .flat_map(|class| fs::read_dir(photos.join(class)).unwrap().map(move |file| (class, file.unwrap())))
-            .map(|(class, file)| Path::new(class).join(file.file_name()).into_os_string())
-            .collect();
+        let mut all: BTreeSet<OsString> = BTreeSet::new();
+        for class in ["whole", "broken", "more"] {
+            for file in fs::read_dir(photos.join(class)).unwrap() {
+                all.insert(Path::new(class).join(file.unwrap().file_name()).into_os_string());
+            }
+        }
         let (rows, skipped) = (paths(&cache.join("all/index.csv"), 1), paths(&cache.join("all/skipped.csv"), 0));
         println!(
             "{interpolation}: {} rows, {} skipped, {} MiB, without broken photos {} MiB",
@@ -107,8 +109,8 @@ fn mutated_photos_have_a_row_or_are_listed_as_skipped_and_take_no_more_memory_th
 #[test]
 fn a_photo_that_would_take_gigabytes_is_reported_and_not_decoded() {
     let photos = Photos::new(&["cat", "dog"], 1);
-    // A file of some hundred kilobytes, with as many pixels as are allowed, in one column: the weights of all windows
-    // over it are as many as its pixels or more, four bytes each.
+    // A file of some hundred kilobytes with the maximum number of pixels, in one column. Its windows have at least as
+    // many weights as there are pixels, of four bytes each.
     let tall = image::GrayImage::from_pixel(1, 178_956_970, image::Luma([77]));
     tall.save(photos.path().join("cat/tall.png")).unwrap();
     drop(tall);
@@ -128,7 +130,7 @@ fn a_photo_that_would_take_gigabytes_is_reported_and_not_decoded() {
 }
 
 #[test]
-fn what_one_photo_takes_can_be_limited() {
+fn the_memory_of_one_photo_can_be_limited() {
     let photos = Photos::new(&["cat", "dog"], 2);
     let large = image::RgbImage::from_fn(2000, 1000, |x, y| image::Rgb([x as u8, y as u8, 0]));
     large.save(photos.path().join("dog/large.jpg")).unwrap();

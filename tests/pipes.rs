@@ -1,4 +1,4 @@
-//! Readers that leave early, as in `head inspect CACHE | true`, and places that take no more output.
+//! Pipes whose reader ends early, as in `head inspect CACHE | true`, and output to a full disk.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,36 +10,37 @@ use feature_cache::Split;
 
 use crate::caches::cache_of;
 
-/// The end of a pipe that nobody reads.
-fn unread() -> Stdio {
+/// The writing end of a pipe whose reader has ended.
+fn closed_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     writer.into()
 }
 
-/// Nobody reads the command's results.
+/// Asserts that the command succeeds without a complaint when nobody reads its stdout.
 #[track_caller]
 fn ends_quietly<A: AsRef<OsStr>>(binary: &str, arguments: &[A]) {
     let mut command = command(binary);
-    let ran = end_of(command.args(arguments).stdout(unread()).stderr(Stdio::piped())).succeeded();
+    let ran = wait_for(command.args(arguments).stdout(closed_pipe()).stderr(Stdio::piped())).succeeded();
     for complaint in ["panicked", "pipe", "error"] {
         assert!(!ran.stderr.contains(complaint), "{command:?}: {ran:#?}");
     }
 }
 
-/// Nobody reads the command's notes, of which it has some.
+/// Asserts that the command, which prints notes, succeeds when nobody reads its stderr.
 #[track_caller]
-fn needs_no_reader_of_notes<A: AsRef<OsStr>>(binary: &str, arguments: &[A]) -> Ran {
+fn succeeds_with_stderr_closed<A: AsRef<OsStr>>(binary: &str, arguments: &[A]) -> Ran {
     let mut command = command(binary);
-    end_of(command.args(arguments).stdout(Stdio::piped()).stderr(unread())).succeeded()
+    wait_for(command.args(arguments).stdout(Stdio::piped()).stderr(closed_pipe())).succeeded()
 }
 
-fn end_of(command: &mut Command) -> Ran {
+/// Runs the command and waits for it.
+fn wait_for(command: &mut Command) -> Ran {
     Ran::of(command.spawn().unwrap().wait_with_output().unwrap())
 }
 
 #[test]
-fn head_does_its_work_for_readers_that_have_left() {
+fn head_succeeds_when_its_reader_has_ended() {
     let folder = temporary();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (cache, whole) = (path("cache"), path("whole"));
@@ -60,9 +61,9 @@ fn head_does_its_work_for_readers_that_have_left() {
         ] {
             ends_quietly("head", &[reading, json].concat());
         }
-        // That a part is held out is a note.
+        // The part that is held out is reported in a note.
         let ran =
-            needs_no_reader_of_notes("head", &[&["train", &whole, "--epochs", "3", "--out", &noted], json].concat());
+            succeeds_with_stderr_closed("head", &[&["train", &whole, "--epochs", "3", "--out", &noted], json].concat());
         assert!(ran.stdout.contains("val_accuracy"), "{ran:?}");
     }
     ends_quietly("head", &["report", &path("run0")]);
@@ -70,14 +71,14 @@ fn head_does_its_work_for_readers_that_have_left() {
 }
 
 #[test]
-fn extract_does_its_work_for_readers_that_have_left() {
+fn extract_succeeds_when_its_reader_has_ended() {
     let photos = Photos::new(&["cat", "dog"], 2);
     photos.write("cat/cut.jpg", b"no picture");
     let data_set = photos.path().to_str().unwrap().to_owned();
     let cache = photos.sibling("cache").to_str().unwrap().to_owned();
     let extraction = [&data_set, "--size", "71", "--on-error", "skip", "--out", &cache];
-    // That a photo is skipped is a note.
-    let ran = needs_no_reader_of_notes("extract", &extraction);
+    // The skipped photo is reported in a note.
+    let ran = succeeds_with_stderr_closed("extract", &extraction);
     assert!(ran.stdout.contains("computed 4 rows"), "{ran:?}");
     ends_quietly("extract", &extraction);
     ends_quietly("extract", &[&extraction[..], &["--json"]].concat());
@@ -86,16 +87,16 @@ fn extract_does_its_work_for_readers_that_have_left() {
     ends_quietly("extract", &["doctor"]);
 }
 
-/// The exit code is what was found, read or not.
+/// Errors give their exit code even if nobody reads the output.
 #[test]
-fn what_is_wrong_is_still_the_exit_code() {
+fn errors_have_their_exit_code_without_a_reader() {
     let photos = Photos::new(&["cat", "dog"], 1);
     let cache = photos.sibling("cache");
     extract(&photos.path(), &cache, &[]).succeeded();
     std::fs::write(cache.join("all/labels.npy"), b"damaged").unwrap();
     for (binary, arguments) in [("extract", ["verify", cache.to_str().unwrap()]), ("head", ["inspect", "/nowhere"])] {
         let mut command = command(binary);
-        command.args(arguments).stdout(unread()).stderr(unread());
+        command.args(arguments).stdout(closed_pipe()).stderr(closed_pipe());
         assert_eq!(command.status().unwrap().code(), Some(1), "{command:?}");
     }
 }
@@ -108,5 +109,5 @@ fn a_full_disk_is_an_error() {
     cache_of(&cache, 2, &[(Split::Train, 2), (Split::Validation, 2)]);
     let mut command = command("head");
     command.arg("inspect").arg(&cache).stdout(File::options().write(true).open("/dev/full").unwrap());
-    end_of(command.stderr(Stdio::piped())).failed_with("standard output: cannot be written: No space left on device");
+    wait_for(command.stderr(Stdio::piped())).failed_with("standard output: cannot be written: No space left on device");
 }

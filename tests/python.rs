@@ -1,4 +1,4 @@
-//! What numpy and Python's safetensors make of the files.
+//! numpy and Python's safetensors read the files of caches and runs.
 
 use std::process::Command;
 

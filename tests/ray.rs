@@ -1,4 +1,4 @@
-//! scripts/extract-on-ray, on a cluster of three nodes on this machine.
+//! scripts/extract-on-ray, on a Ray cluster of three nodes on this machine.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,10 +15,10 @@ fn python() -> Option<PathBuf> {
     Some(python)
 }
 
-/// One of three nodes dies, and the disk of one shard is full once: its first process is one that may write no file of
+/// One of three nodes dies, and the disk is full in the first attempt at one shard: its process may write no file of
 /// more than a block.
 #[test]
-fn a_node_dies_and_a_disk_is_full_and_the_cache_is_that_of_a_single_run() {
+fn after_a_dead_node_and_a_full_disk_the_cache_is_that_of_a_single_run() {
     let Some(python) = python() else { return };
     let photos = Photos::new(&["train/cat", "train/dog", "validation/cat"], 40);
     let (single, cache) = (photos.sibling("single"), photos.sibling("cache"));

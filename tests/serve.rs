@@ -1,4 +1,4 @@
-//! `classify serve` as its clients see it: the real program, real requests over loopback.
+//! `classify serve` as its clients see it: the real server, with real requests over the loopback interface.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,10 +18,10 @@ use ureq::Agent;
 
 use crate::classify::Trained;
 
-/// Longer than any answer takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The time limit for an answer, longer than any takes on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A server on a port of its own; ended when dropped.
+/// A running server on a port of its own; it is ended when dropped.
 pub struct Serving {
     child: Child,
     /// `127.0.0.1:PORT`.
@@ -43,19 +43,19 @@ impl Response {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 
-    /// Its status, and what it says is wrong.
+    /// The status and the error text.
     fn error(&self) -> (u16, String) {
         (self.status, self.json()["error"].as_str().unwrap_or_default().to_owned())
     }
 }
 
 impl Serving {
-    /// `classify serve RUN` with more options.
+    /// Starts `classify serve RUN` with more options, and waits until it listens.
     pub fn start(run: &Path, more: &[&str]) -> Self {
         Self::start_command(command("classify"), run, more)
     }
 
-    /// The same with another binary.
+    /// [`Serving::start`] with another command.
     pub fn start_command(mut command: Command, run: &Path, more: &[&str]) -> Self {
         let log = run.with_extension("log");
         command.arg("serve").arg(run).args(["--port", "0"]).args(more);
@@ -65,7 +65,7 @@ impl Serving {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim_end().strip_suffix('/').and_then(|line| line.split_once(" on http://"));
         let Some((_, address)) = address else { panic!("{line:?}, {}", fs::read_to_string(&log).unwrap()) };
-        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
+        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT));
         Self { child, address: address.to_owned(), log, agent: config.build().into() }
     }
 
@@ -88,7 +88,7 @@ impl Serving {
         self.post(&content_type, &body)
     }
 
-    /// Sends these bytes on a connection of their own; what comes back until the server closes it.
+    /// Sends these bytes on a new connection. Returns what comes back until the server closes it.
     fn send(&self, request: &[u8]) -> String {
         let mut stream = self.connect();
         stream.write_all(request).unwrap();
@@ -97,7 +97,7 @@ impl Serving {
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream
     }
 
@@ -106,7 +106,7 @@ impl Serving {
         assert!(sent.success());
     }
 
-    /// Tells it to stop; how it ended, and what it logged.
+    /// Stops the server with SIGTERM. Returns its exit status and its log.
     pub fn stop(mut self) -> (ExitStatus, String) {
         self.signal("-TERM");
         (self.child.wait().unwrap(), fs::read_to_string(&self.log).unwrap())
@@ -135,7 +135,7 @@ fn read_all(stream: &mut TcpStream) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// The content type and body of a form with these files, by the names of their fields.
+/// The content type and body of a form with these files. Each has the name of its field.
 fn form(files: &[(&str, &[u8])]) -> (String, Vec<u8>) {
     let mut body = Vec::new();
     for (name, file) in files {
@@ -146,8 +146,8 @@ fn form(files: &[(&str, &[u8])]) -> (String, Vec<u8>) {
     ("multipart/form-data; boundary=edge".to_owned(), body)
 }
 
-/// The head of a BMP with so many pixels, which are not there.
-fn bomb(width: u32, height: u32) -> Vec<u8> {
+/// The header of a BMP with this many pixels, which the file does not have.
+fn bmp_header(width: u32, height: u32) -> Vec<u8> {
     let mut file = b"BM".to_vec();
     file.extend([3 * width * height + 54, 0, 54, 40, width, height].map(u32::to_le_bytes).concat());
     file.extend([1u16, 24].map(u16::to_le_bytes).concat());
@@ -155,7 +155,7 @@ fn bomb(width: u32, height: u32) -> Vec<u8> {
     file
 }
 
-/// The answer that belongs to a line of `classify --json --top 100`.
+/// The server's answer that corresponds to a line of `classify --json --top 100`.
 fn answer_of(line: &Value) -> Value {
     let mut predictions = serde_json::Map::new();
     for ranked in line["top"].as_array().unwrap() {
@@ -170,7 +170,7 @@ fn answer_of(line: &Value) -> Value {
     })
 }
 
-/// A thousand requests, sixteen at a time, in each of the formats: every answer is that of `classify` to the last digit.
+/// Of a thousand requests, sixteen at a time, in each of the formats, every answer is exactly that of `classify`.
 #[test]
 fn answers_are_those_of_classify() {
     let trained = Trained::new();
@@ -196,7 +196,7 @@ fn answers_are_those_of_classify() {
                     if number >= 1000 {
                         break;
                     }
-                    // Three of four are small ones.
+                    // Three of four photos are the small generated ones.
                     let (file, expected) =
                         &photos[if number.is_multiple_of(4) { 18 + number / 4 % 18 } else { number % 18 }];
                     let response = match number % 3 {
@@ -241,9 +241,9 @@ fn several_pictures_are_answered_in_their_places() {
     assert_eq!(serving.post_form(&many).error(), (413, "more than 64 pictures".to_owned()));
 }
 
-/// One way after the other in which a request can be wrong; each gets its status and a word on what is wrong.
+/// Each kind of bad request gets its status and an error text.
 #[test]
-fn bad_requests_are_told_what_is_wrong() {
+fn bad_requests_get_a_status_and_an_error() {
     let trained = Trained::new();
     let serving = Serving::start(&trained.run, &[]);
     let photo = fs::read(trained.path("hat/000.png")).unwrap();
@@ -254,7 +254,7 @@ fn bad_requests_are_told_what_is_wrong() {
         ("image/png", b"text".to_vec(), 415, "is not a picture"),
         ("image/png", photo[..60].to_vec(), 422, "is a damaged PNG"),
         ("image/jpeg", jpeg[..jpeg.len() / 2].to_vec(), 422, "is a truncated JPEG"),
-        ("image/bmp", bomb(10_000, 10_000), 413, "10000 x 10000 pixels, over the limit of 24000000"),
+        ("image/bmp", bmp_header(10_000, 10_000), 413, "10000 x 10000 pixels, over the limit of 24000000"),
         ("image/png", large, 413, "over 20000000 bytes"),
         ("text/plain", photo.clone(), 415, "content type \"text/plain\": expected image/…"),
         ("application/json", b"{".to_vec(), 422, "expected {\"image\": base64}"),
@@ -275,21 +275,21 @@ fn bad_requests_are_told_what_is_wrong() {
     assert_eq!(serving.get("/predict").error(), (405, "no such method here".to_owned()));
     assert_eq!(serving.get("/nothing").error(), (404, "no such path".to_owned()));
 
-    // A picture of one pixel is one, and a content type is not needed.
-    let mut pixel = bomb(1, 1);
+    // A picture of one pixel is valid, and the content type may be missing.
+    let mut pixel = bmp_header(1, 1);
     pixel.extend([255, 0, 0, 0]);
     assert_eq!(serving.post("application/octet-stream", &pixel).status, 200);
     let head =
         format!("POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", pixel.len());
     let answered = serving.send(&[head.as_bytes(), &pixel].concat());
     assert!(answered.starts_with("HTTP/1.1 200 OK\r\n"), "{answered}");
-    // A length that is too long is refused before the body is sent.
+    // A content length over the limit is an error before the body is sent.
     let head = "POST /predict HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 20000001\r\n\r\n";
     let answered = serving.send(head.as_bytes());
     assert!(answered.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{answered}");
     assert!(serving.send(b"no request\r\n\r\n").starts_with("HTTP/1.1 400 Bad Request\r\n"));
 
-    // One line a request, with nothing of what was sent; those that are no HTTP have none.
+    // The log has a line for each request, without its content, and none for what is not HTTP.
     let (ended, log) = serving.stop();
     assert_eq!(ended.code(), Some(0));
     assert_eq!(log.lines().count(), cases.len() + 5, "{log}");
@@ -299,9 +299,9 @@ fn bad_requests_are_told_what_is_wrong() {
     }
 }
 
-/// Clients that stop in the middle of their headers or body are told; those that are only idle may go on.
+/// Clients that stop in the middle of the headers or the body get an error; idle connections stay open.
 #[test]
-fn slow_clients_are_answered() {
+fn slow_clients_get_an_error() {
     let trained = Trained::new();
     let serving = Serving::start(&trained.run, &["--log", "json"]);
     let head = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 1000\r\n\r\n";
@@ -323,7 +323,7 @@ fn slow_clients_are_answered() {
     });
     idle.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
     assert!(read_all(&mut idle).starts_with("HTTP/1.1 200 OK\r\n"));
-    // A client that says that nothing more will come is not waited for.
+    // A client that closes its writing end gets an error at once.
     let mut stream = serving.connect();
     stream.write_all(format!("{head}half of it").as_bytes()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -342,15 +342,15 @@ fn slow_clients_are_answered() {
     assert_eq!(logged, expected);
 }
 
-/// Bodies of 32 MB in all; with more the server is busy, and says when to come again.
+/// The bodies of all requests may take 32 MB together. With more, the server is busy and answers when to retry.
 #[test]
-fn bodies_have_a_budget() {
+fn bodies_share_a_memory_budget() {
     let trained = Trained::new();
     let serving = Serving::start(&trained.run, &[]);
     let photo = fs::read(trained.path("hat/000.png")).unwrap();
     let length = 19_000_000;
     let head = format!("POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
-    // All but the last byte of the first; the second is cut at what is left.
+    // All but the last byte of the first body, and of the second one as much as the budget allows.
     let fill = || {
         [19_000_000 - 1, 13_000_000].map(|sent| {
             let mut stream = serving.connect();
@@ -377,7 +377,7 @@ fn bodies_have_a_budget() {
     assert_eq!(serving.post("image/png", &photo).status, 200);
 }
 
-/// What the server answers once it is busy; none if it answers all photos for some seconds.
+/// The response of the server when it is busy; `None` if it answers all photos for some seconds.
 fn busy_response(serving: &Serving, photo: &[u8]) -> Option<Response> {
     for _ in 0..50 {
         let response = serving.post("image/png", photo);
@@ -390,10 +390,10 @@ fn busy_response(serving: &Serving, photo: &[u8]) -> Option<Response> {
     None
 }
 
-/// Clients send one photo after the other on connections that they keep; the server is stopped meanwhile. Every request
-/// that was sent is answered, and then there is no more connection.
+/// Clients send photos on connections that they keep open, and the server is stopped meanwhile. Every request that it
+/// accepted is answered; then it accepts no more connections.
 #[test]
-fn what_was_accepted_is_answered_when_the_server_is_stopped() {
+fn accepted_requests_are_answered_when_the_server_is_stopped() {
     let trained = Trained::new();
     let mut serving = Serving::start(&trained.run, &["--log", "off"]);
     let photo = fs::read(trained.path("hat/000.png")).unwrap();
@@ -402,7 +402,7 @@ fn what_was_accepted_is_answered_when_the_server_is_stopped() {
     let (address, answered) = (serving.address.clone(), AtomicUsize::new(0));
     thread::scope(|scope| {
         let clients: Vec<_> =
-            (0..16).map(|_| scope.spawn(|| answers_until_the_end(&address, &request, &answered))).collect();
+            (0..16).map(|_| scope.spawn(|| send_until_refused(&address, &request, &answered))).collect();
         while answered.load(Ordering::Relaxed) < 100 {
             assert!(clients.iter().all(|client| !client.is_finished()), "a client has ended early");
             thread::sleep(Duration::from_millis(5));
@@ -414,11 +414,11 @@ fn what_was_accepted_is_answered_when_the_server_is_stopped() {
     assert!(fs::read_to_string(&serving.log).unwrap().is_empty());
 }
 
-/// Sends the request again and again until there is no connection to be had.
-fn answers_until_the_end(address: &str, request: &[u8], answered: &AtomicUsize) {
+/// Sends the request again and again until the server accepts no connection. Counts the answers.
+fn send_until_refused(address: &str, request: &[u8], answered: &AtomicUsize) {
     'connections: loop {
         let Ok(stream) = TcpStream::connect(address) else { return };
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut reader = BufReader::new(stream);
         loop {
             match reader.get_mut().write_all(request) {
@@ -452,7 +452,7 @@ fn answers_until_the_end(address: &str, request: &[u8], answered: &AtomicUsize) 
 }
 
 #[test]
-fn the_server_tells_how_it_is() {
+fn the_server_has_health_info_metrics_and_openapi() {
     let trained = Trained::new();
     let serving = Serving::start(&trained.run, &["--threads", "1"]);
     let photo = fs::read(trained.path("hat/000.png")).unwrap();
@@ -502,9 +502,9 @@ fn the_server_tells_how_it_is() {
     }
 }
 
-/// Only hosts that are allowed, and none with a private address: this machine is one.
+/// Pictures are fetched only from allowed hosts, and never from private addresses such as this machine's.
 #[test]
-fn addresses_are_fetched_from_allowed_public_hosts_alone() {
+fn urls_are_fetched_from_allowed_public_hosts_only() {
     let trained = Trained::new();
     let secret = TcpListener::bind("127.0.0.1:0").unwrap();
     secret.set_nonblocking(true).unwrap();
@@ -524,11 +524,11 @@ fn addresses_are_fetched_from_allowed_public_hosts_alone() {
     }
     let (status, error) = serving.post("application/json", br#"{"url": "file:///etc/passwd"}"#).error();
     assert_eq!((status, error.as_str()), (422, "\"file:///etc/passwd\": expected http://… or https://…"));
-    assert_eq!(secret.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "somebody has connected");
+    assert_eq!(secret.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "the server has connected");
 }
 
 #[test]
-fn what_keeps_the_server_from_starting_is_said_in_a_line() {
+fn errors_before_the_server_starts_are_one_line() {
     let trained = Trained::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -563,7 +563,7 @@ fn first_photo(folder: &Path) -> PathBuf {
     photos.swap_remove(0)
 }
 
-/// The lean build answers the same, on the CPU's own kernels.
+/// The lean build gives the same answers, with icebox's own kernels.
 #[test]
 fn the_lean_build_serves_too() {
     let trained = Trained::new();

@@ -1,4 +1,4 @@
-//! Shards: extracted apart, by whom and in whichever order, they are merged into the cache of a single run.
+//! Shards that are extracted separately, in any order, are merged into the cache of a single run.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -12,7 +12,7 @@ use serde_json::json;
 const CLASSES: [&str; 5] = ["train/cat", "train/dog a", "train/dog", "validation/cat", "test/dog"];
 const VIEWS: [&str; 5] = ["--views", "2", "--flip", "--crop", "0.1"];
 
-/// Extracts shard `index` of `count`.
+/// Runs `extract` for shard `index` of `count`.
 fn extract_shard(photos: &Photos, cache: &Path, index: usize, count: usize, more: &[&str]) -> Ran {
     let shard = format!("{index}/{count}");
     extract(&photos.path(), cache, &[&["--shard", &shard], more].concat())
@@ -33,12 +33,12 @@ fn folder(cache: &Path, index: usize, count: usize) -> PathBuf {
     cache.join(format!("shards/{index}-of-{count}"))
 }
 
-/// The shard that a photo belongs to.
+/// The index of the shard that a photo belongs to.
 fn shard_of(path: &str, count: usize) -> usize {
     Shard::of_photo(path.as_ref(), NonZeroUsize::new(count).unwrap()).index()
 }
 
-/// That the cache is the one of a single run, and that nothing else is left.
+/// Asserts that the cache equals that of a single run, and that no other files are left.
 fn assert_as_single(photos: &Photos, cache: &Path, more: &[&str]) {
     let single = photos.sibling("single");
     let _ = fs::remove_dir_all(&single);
@@ -62,7 +62,7 @@ fn any_number_of_shards_gives_the_cache_of_a_single_run() {
         let options = [&VIEWS[..], &["--on-error", "skip"]].concat();
         extract_shards(&photos, &cache, count, &options);
 
-        // Photos that are added belong to some of the shards; the others have nothing to do.
+        // A new photo belongs to one shard; the others have nothing to do.
         photos.add("train/cat/new.png", 9001);
         photos.add("validation/dog/new.png", 9002);
         for index in 0..count {
@@ -86,7 +86,7 @@ fn there_may_be_more_shards_than_photos_and_merged_rows_are_reused() {
     merge(&cache).succeeded();
     assert_as_single(&photos, &cache, &[]);
 
-    // Another number of shards: the merged cache has their rows. Only the new photo is computed.
+    // With another number of shards, rows are copied from the merged cache, and only the new photo is computed.
     photos.add("dog/new.png", 9001);
     for index in 0..3 {
         let ran = extract_shard(&photos, &cache, index, 3, &[]).succeeded().json();
@@ -99,7 +99,7 @@ fn there_may_be_more_shards_than_photos_and_merged_rows_are_reused() {
 }
 
 #[test]
-fn bad_numbers_are_wrong_usage() {
+fn invalid_shard_numbers_are_usage_errors() {
     let photos = Photos::new(&["cat", "dog"], 1);
     let cache = photos.sibling("cache");
     for (shard, message) in [
@@ -133,7 +133,7 @@ fn bad_numbers_are_wrong_usage() {
 }
 
 #[test]
-fn shards_of_another_number_and_a_whole_cache_keep_apart() {
+fn shards_of_another_count_and_a_whole_cache_are_not_mixed() {
     let photos = Photos::new(&["cat", "dog"], 4);
     let cache = photos.sibling("cache");
     extract_shard(&photos, &cache, 0, 2, &[]).succeeded();
@@ -145,7 +145,7 @@ fn shards_of_another_number_and_a_whole_cache_keep_apart() {
 }
 
 #[test]
-fn missing_failed_and_doubled_shards_are_named_and_nothing_is_merged() {
+fn missing_failed_and_duplicate_shards_are_reported_and_not_merged() {
     let photos = Photos::new(&["cat", "dog"], 12);
     let cache = photos.sibling("cache");
     merge(&cache).failed_with("no shards here");
@@ -163,7 +163,7 @@ fn missing_failed_and_doubled_shards_are_named_and_nothing_is_merged() {
 
     fs::remove_file(photos.path().join(&broken)).unwrap();
     extract_shards(&photos, &cache, 5, &[]);
-    // A copy in the place of another shard.
+    // A copy of one shard in the folder of another.
     let original = photos.sibling("original");
     fs::rename(folder(&cache, 4, 5), &original).unwrap();
     fs::create_dir_all(folder(&cache, 4, 5)).unwrap();
@@ -176,7 +176,7 @@ fn missing_failed_and_doubled_shards_are_named_and_nothing_is_merged() {
     fs::remove_dir_all(folder(&cache, 4, 5)).unwrap();
     fs::rename(&original, folder(&cache, 4, 5)).unwrap();
 
-    // A damaged one.
+    // A damaged shard.
     let features = folder(&cache, 2, 5).join("all/features.npy");
     let bytes = fs::read(&features).unwrap();
     let mut damaged = bytes.clone();
@@ -184,7 +184,7 @@ fn missing_failed_and_doubled_shards_are_named_and_nothing_is_merged() {
     fs::write(&features, &damaged).unwrap();
     merge(&cache).failed_with("shards/2-of-5/all/features.npy: its bytes have changed");
     fs::write(&features, &bytes).unwrap();
-    // What is not known is not removed.
+    // Unknown files are not removed.
     fs::write(cache.join("shards/notes.txt"), "mine").unwrap();
     merge(&cache).failed_with("shards/notes.txt: not part of a feature cache");
     fs::remove_file(cache.join("shards/notes.txt")).unwrap();
@@ -218,7 +218,7 @@ fn shards_that_do_not_belong_together_are_refused() {
 }
 
 #[test]
-fn a_class_of_which_every_photo_is_skipped_is_named() {
+fn a_class_of_which_every_photo_is_skipped_is_an_error() {
     let photos = Photos::new(&["cat", "dog"], 4);
     photos.write("bird/1.png", b"no picture");
     let cache = photos.sibling("cache");
@@ -227,10 +227,10 @@ fn a_class_of_which_every_photo_is_skipped_is_named() {
 }
 
 #[test]
-fn a_disk_that_is_full_once_costs_a_retry() {
+fn after_a_full_disk_the_shard_is_extracted_again() {
     let photos = Photos::new(&CLASSES, 14);
     let cache = photos.sibling("cache");
-    // In blocks of 1024 bytes: too small for some rows, or for the last file.
+    // Limits in blocks of 1024 bytes: too small for some rows, or for the last file.
     for limit in [1, 40, 150] {
         let mut limited = Command::new("bash");
         let script = format!("ulimit -f {limit}; exec \"$0\" \"$@\"");
@@ -256,7 +256,7 @@ fn a_disk_that_is_full_once_costs_a_retry() {
     assert_as_single(&photos, &cache, &VIEWS);
 }
 
-/// Decoding it takes 459 MB more than a process has that may have 900 MB of addresses, most of them for its libraries.
+/// Adds a photo that takes 459 MB to decode, more than a process has left whose address space is limited to 900 MB.
 fn add_deadly_photo(photos: &Photos, path: &str) {
     let gray = image::GrayImage::from_pixel(17_000, 9_000, image::Luma([77]));
     gray.save(photos.path().join(path)).unwrap();
@@ -275,7 +275,7 @@ fn a_photo_that_kills_every_process_is_found_and_left_out() {
             limited.args(SMALLEST_SIZE).args(["--threads", "2", "--shard", "0/1", "--kernels", "own"]).args(more),
         )
     };
-    // Killed among others, then twice alone; the others are not suspected.
+    // It ends the process three times: together with other photos, then twice alone. The others are not suspected.
     for _ in 0..3 {
         assert_eq!(attempt(&[]).code, None, "a signal ends it");
     }
@@ -288,5 +288,6 @@ fn a_photo_that_kills_every_process_is_found_and_left_out() {
     let index = fs::read_to_string(folder(&cache, 0, 1).join("all/index.csv")).unwrap();
     assert_eq!(index.lines().count(), 41);
     let rehashed = ["--shard", "0/1", "--rehash", "--on-error", "skip"];
-    assert_eq!(extract(&photos.path(), &cache, &rehashed).succeeded().json()["skipped"], 0, "here it has the memory");
+    let unlimited = extract(&photos.path(), &cache, &rehashed).succeeded().json();
+    assert_eq!(unlimited["skipped"], 0, "without the limit there is enough memory");
 }

@@ -1,4 +1,4 @@
-//! `head` as a user runs it: train, sweep, evaluate, report, mislabels, inspect.
+//! `head` as users run it: train, sweep, evaluate, report, mislabels, inspect.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -20,7 +20,7 @@ fn json_of(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// What `head evaluate --json` printed, without what is not in metrics.json.
+/// The metrics that `head evaluate --json` printed, without the fields that metrics.json does not have.
 fn metrics_of(evaluated: &Ran) -> Value {
     let mut json = evaluated.json();
     let object = json.as_object_mut().unwrap();
@@ -31,7 +31,7 @@ fn metrics_of(evaluated: &Ran) -> Value {
 }
 
 #[test]
-fn a_run_holds_everything_and_the_seed_decides_all_of_it() {
+fn a_run_has_all_files_and_depends_only_on_the_seed() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     cache_of(&cache, 3, &[(Split::Train, 40), (Split::Validation, 40), (Split::Test, 5)]);
@@ -58,7 +58,7 @@ fn a_run_holds_everything_and_the_seed_decides_all_of_it() {
     assert_eq!((&config["learning_rate"], &config["seed"], &config["epochs"]), (&json!(0.01), &json!(42), &json!(6)));
     assert_eq!(config["class_indices"]["class0002"], 2);
     let curves = fs::read_to_string(out.join("curves.svg")).unwrap();
-    // A file that needs nothing else, drawn as the report's charts are: two lines in each of two charts, six epochs.
+    // A self-contained file with two charts of two lines over six epochs.
     assert!(curves.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""), "{curves}");
     assert!(curves.contains("<style>") && !curves.contains("var("), "{curves}");
     assert_eq!(curves.matches("<path class=\"mark").count(), 4 * 6, "{curves}");
@@ -71,9 +71,9 @@ fn a_run_holds_everything_and_the_seed_decides_all_of_it() {
     assert_ne!(json_of(&other.join("history.json")), history);
 }
 
-/// The example of the library's documentation is what the command does.
+/// The example `train` of the library writes the same run as the command.
 #[test]
-fn the_librarys_example_writes_the_same_run() {
+fn the_example_of_the_library_writes_the_same_run() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     cache_of(&cache, 3, &[(Split::All, 40)]);
@@ -85,7 +85,7 @@ fn the_librarys_example_writes_the_same_run() {
 }
 
 #[test]
-fn results_for_machines_are_json_on_stdout() {
+fn json_results_are_on_stdout_and_notes_on_stderr() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     cache_of(&cache, 2, &[(Split::All, 30)]);
@@ -99,7 +99,7 @@ fn results_for_machines_are_json_on_stdout() {
 }
 
 #[test]
-fn inspect_shows_what_keras_users_look_at() {
+fn inspect_shows_classes_shapes_and_rows() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     cache_of(&cache, 2, &[(Split::Train, 4), (Split::Validation, 2)]);
@@ -150,7 +150,7 @@ fn caches_that_cannot_be_trained_on() {
 }
 
 #[test]
-fn a_thousand_classes_are_no_trouble() {
+fn a_thousand_classes_are_trained_evaluated_and_reported() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     cache_of(&cache, 1000, &[(Split::Train, 2), (Split::Validation, 1)]);
@@ -159,7 +159,7 @@ fn a_thousand_classes_are_no_trouble() {
     let path = out.to_str().unwrap();
     let metrics = json_of(&out.join("metrics.json"));
     assert_eq!(metrics["validation"]["classes"].as_array().unwrap().len(), 1000);
-    // Of a million cells those that are not zero are kept.
+    // Of a million cells, only those that are not zero are stored.
     let cells: Vec<[usize; 3]> = serde_json::from_value(metrics["validation"]["confusion"]["cells"].clone()).unwrap();
     assert_eq!(cells.iter().map(|[_, _, rows]| rows).sum::<usize>(), 1000);
     let evaluate = || run("head", ["evaluate", path, "--split", "validation"]).succeeded();
@@ -170,7 +170,7 @@ fn a_thousand_classes_are_no_trouble() {
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.contains("The 200 of 1000 classes with the lowest F1") && page.len() < 1 << 20, "{}", page.len());
 
-    // A run of an earlier version, with all of the matrix.
+    // A run of an earlier version, which stored the whole matrix.
     let mut earlier = metrics;
     for split in ["train", "validation"] {
         let mut matrix = vec![vec![0; 1000]; 1000];
@@ -189,7 +189,7 @@ fn a_thousand_classes_are_no_trouble() {
 
 /// A sweep's runs equal those of train, byte for byte; the best settings come first.
 #[test]
-fn a_sweep_is_many_trainings() {
+fn a_sweeps_runs_equal_those_of_train() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     cache_of(&cache, 3, &[(Split::Train, 20), (Split::Validation, 10)]);
@@ -230,7 +230,8 @@ fn a_sweep_is_many_trainings() {
     );
 }
 
-/// Views are drawn by seed, on any number of cores, and only for training; a sweep's heads are still those of train.
+/// Views are drawn by seed, on any number of cores, and only for training. A sweep's heads on views equal those of
+/// train.
 #[test]
 fn heads_train_on_views_and_are_evaluated_on_photos() {
     let folder = temporary();
@@ -255,7 +256,7 @@ fn heads_train_on_views_and_are_evaluated_on_photos() {
         history("all") != history("two") && history("two") != history("plain") && history("plain") != history("all")
     );
 
-    // What a cache without views gives, byte for byte, except for the digest of the cache.
+    // A cache without views gives the same head.
     let without = folder.path().join("without");
     cache_of(&without, 3, &splits);
     train(&without, &["--epochs", "3", "--out", out("none").to_str().unwrap()]).succeeded();
@@ -320,7 +321,7 @@ fn training_ends_early_and_keeps_the_best_weights() {
 }
 
 #[test]
-fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
+fn a_run_is_evaluated_on_any_split_of_a_matching_cache() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     cache_of(&cache, 3, &[(Split::Train, 40), (Split::Validation, 10), (Split::Test, 5)]);
@@ -340,7 +341,7 @@ fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
     }
     evaluate(&["--split", "all"]).failed_with("has no split `all`; choose another --split: it has train, ");
 
-    // The cache is found from another folder than the one it was named in.
+    // A cache that was given by a relative path is found from another folder.
     let by_relative_path = folder.path().join("named from here");
     let mut command = end_to_end::command("head");
     command
@@ -351,7 +352,7 @@ fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
         run("head", ["evaluate", by_relative_path.to_str().unwrap(), "--split", "test", "--json"]).succeeded();
     assert_eq!(metrics_of(&elsewhere), metrics["test"]);
 
-    // A head that was validated on a held-out part is evaluated on the same part again, which is also the default.
+    // A head that was validated on a held-out part is evaluated on the same part, also by default.
     let whole = folder.path().join("whole");
     cache_of(&whole, 3, &[(Split::All, 20)]);
     let held_out = folder.path().join("held out");
@@ -365,12 +366,12 @@ fn a_run_is_evaluated_on_any_split_of_a_cache_that_it_belongs_to() {
     assert!(ran.stderr.contains(&format!("the cache has no test split: evaluated on {named}")), "{ran:?}");
     let ran = run("head", ["evaluate", held_out.to_str().unwrap()]).succeeded();
     assert!(ran.stdout.starts_with(&format!("{named} accuracy ")), "{ran:?}");
-    // Of another cache it is not known which part that would be.
+    // For another cache, the held-out part is not known.
     let more = folder.path().join("more");
     cache_of(&more, 3, &[(Split::All, 30)]);
     let ran = run("head", ["evaluate", held_out.to_str().unwrap(), "--cache", more.to_str().unwrap()]);
     ran.failed_with("has no split `test` or `validation`; choose another --split: it has all");
-    // Where there is a validation split, it is the default too.
+    // A validation split is the default if there is no test split.
     let two = folder.path().join("two");
     cache_of(&two, 3, &[(Split::Train, 20), (Split::Validation, 10)]);
     let validated = folder.path().join("validated");
@@ -441,7 +442,7 @@ fn doubtful_labels_are_listed_with_their_photos_but_not_those_of_the_test_split(
 }
 
 #[test]
-fn baselines_need_no_settings() {
+fn a_sweep_shows_baselines() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     cache_of(&cache, 3, &[(Split::Train, 20), (Split::Validation, 10)]);
@@ -451,7 +452,7 @@ fn baselines_need_no_settings() {
     assert_eq!((&baselines["nearest_neighbours"], &baselines["logistic_regression"]), (&json!(1.0), &json!(1.0)));
 }
 
-/// What a chart shows is there to be counted; the page fetches nothing, and no name becomes markup.
+/// The charts have a mark for every number, the page fetches nothing, and names are escaped.
 #[test]
 fn a_report_is_one_page_with_every_number() {
     let photos = end_to_end::Photos::new(&["train/a<b>&", "train/hat", "validation/a<b>&", "validation/hat"], 3);
@@ -459,7 +460,7 @@ fn a_report_is_one_page_with_every_number() {
     end_to_end::extract(&photos.path(), &cache, &[]).succeeded();
     let out = photos.sibling("run");
     let path = out.to_str().unwrap();
-    // A head that is not trained for long takes one of the two classes for the other somewhere.
+    // A head that has hardly been trained makes mistakes.
     train(&cache, &["--out", path, "--epochs", "3", "--learning-rate", "1e-9"]).succeeded();
     run("head", ["report", path, "--photos", photos.path().to_str().unwrap()]).succeeded();
     let page = fs::read_to_string(out.join("report.html")).unwrap();
@@ -487,7 +488,7 @@ fn a_report_is_one_page_with_every_number() {
     let column = "<th scope=\"col\">head</th>";
     assert_eq!(page.matches(column).count(), 2, "the table of the settings and the chart's");
 
-    // Where the heads differ in nothing but the learning rate, there is nothing to say of them.
+    // If heads differ only in the learning rate, tables do not name them.
     let rates = photos.sibling("rates");
     run("head", ["sweep", cache.to_str().unwrap(), "--out", rates.to_str().unwrap(), "--epochs", "1"]).succeeded();
     run("head", ["report", rates.to_str().unwrap()]).succeeded();
@@ -497,7 +498,7 @@ fn a_report_is_one_page_with_every_number() {
     run("head", ["report", photos.path().to_str().unwrap()]).failed_with("no run here");
 }
 
-/// The validation rows calibrate a head; with too few of them train says that it does not.
+/// A head is calibrated on the validation rows; if they are too few, `train` prints a note.
 #[test]
 fn heads_are_calibrated_on_the_validation_photos() {
     let folder = temporary();
@@ -527,7 +528,7 @@ fn heads_are_calibrated_on_the_validation_photos() {
     assert!(text.contains("unfamiliar (unlike the training photos): "), "{text}");
     assert!(text.contains(&format!(", with temperature {temperature:.3} ")), "{text}");
 
-    // Temperature and threshold change nothing but these.
+    // The options of calibration change only temperature and threshold.
     train_as(&cache, "off", &["--temperature", "off", "--unfamiliar-above", "50"]);
     let off = json_of(&out("off/calibration.json"));
     assert_eq!(off["temperature"], 1.0);
@@ -548,7 +549,7 @@ fn heads_are_calibrated_on_the_validation_photos() {
     let json = evaluate("of few", &["--split", "validation", "--json"]).succeeded().json();
     assert_eq!(json["unfamiliar"], 0.0);
 
-    // A run without the files, as older versions wrote it: evaluated all the same.
+    // Runs of older versions do not have these files and can still be evaluated.
     for file in ["calibration.json", "familiar.safetensors"] {
         fs::remove_file(out("auto").join(file)).unwrap();
     }
@@ -561,7 +562,7 @@ fn heads_are_calibrated_on_the_validation_photos() {
     evaluate("off", &[]).failed_with("familiar.safetensors: damaged: missing, although calibration.json is there");
 }
 
-/// The runs of a sweep share the file of the centroids: all of them, or where a part is held out, those of a seed.
+/// The runs of a sweep share the file of centroids: all runs, or those of a seed if a part is held out.
 #[test]
 #[cfg(unix)]
 fn a_sweeps_runs_share_a_file() {
@@ -591,7 +592,7 @@ fn a_sweeps_runs_share_a_file() {
 }
 
 #[test]
-fn the_run_of_a_sweep_is_one_with_its_best_settings() {
+fn a_sweep_opens_as_a_run_with_its_best_settings() {
     let folder = temporary();
     let cache = folder.path().join("cache");
     cache_of(&cache, 3, &[(Split::Train, 20), (Split::Validation, 10)]);
@@ -610,7 +611,7 @@ fn the_run_of_a_sweep_is_one_with_its_best_settings() {
     assert_eq!(chosen.run, Run::load(&chosen.path).unwrap());
     assert_eq!(Chosen::open(&chosen.path).unwrap().run, chosen.run);
 
-    // Without the first seed's run the next one's; without any there is none.
+    // If the first seed's run is missing, the next one is used; without any run it is an error.
     fs::remove_dir_all(out.join("002-seed-42")).unwrap();
     assert_eq!(Chosen::open(&out).unwrap().path, out.join("002-seed-43"));
     fs::remove_dir_all(out.join("002-seed-43")).unwrap();

@@ -1,5 +1,5 @@
-//! The build script of every package that links libtorch: lets its binaries find it without LD_LIBRARY_PATH, and keeps
-//! it linked although no Rust code names it.
+//! The build script of every package that links libtorch. Binaries find libtorch without LD_LIBRARY_PATH, and the
+//! linker keeps it although no Rust code calls it by name.
 
 #[allow(clippy::print_stdout, reason = "cargo reads it")]
 fn main() {
@@ -10,7 +10,8 @@ fn main() {
     println!("cargo::rerun-if-env-changed=LIBTORCH_LIB");
     let is_linux = std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux");
     if is_linux {
-        // What scripts/install makes has libtorch beside its programs. This comes first: it must not need the checkout.
+        // An installation by scripts/install has libtorch in the folder lib next to that of the programs. This path
+        // comes first, so that an installation does not depend on the checkout.
         println!("cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib");
     }
     let folder = std::env::var("LIBTORCH_LIB").or_else(|_| std::env::var("LIBTORCH"));

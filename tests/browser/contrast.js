@@ -1,4 +1,4 @@
-// Colours, and the texts that are shown.
+// Functions for colours, contrast and the visible texts of a page.
 const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
 const rgba = (color) => {
   canvas.clearRect(0, 0, 1, 1);

@@ -1,4 +1,4 @@
-// What a report is to the browser that shows it, sent to the page around it. Every table is unfolded first.
+// Measures a report in the browser and sends the results to the page around it. All tables are unfolded first.
 addEventListener("load", () => {
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const size = (element) => element.getBoundingClientRect();

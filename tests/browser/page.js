@@ -1,4 +1,4 @@
-// What the server's page shows.
+// Measures the server's page; the value is an object of results.
 (() => {
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const size = (element) => element.getBoundingClientRect();

@@ -2,8 +2,8 @@
 //! vector lengths and with libtorch's: `cargo bench --package backbone --bench blocks`. With `-- WORD` only those whose
 //! name has the word, as in `-- bf16`.
 //!
-//! Prints a table. `--bench peak` divided by the number of cores is the most that a block could reach, except for the
-//! multiplications that Strassen and Winograd save, which count here.
+//! Prints a table. A block can reach at most the result of `--bench peak` divided by the number of cores, or more where
+//! Strassen and Winograd save multiplications, which are counted here.
 
 mod weights;
 
@@ -25,7 +25,7 @@ const ROUNDS: usize = 15;
 /// One of the networks that are compared.
 struct Candidate {
     network: Xception,
-    /// Of each block, in all rounds.
+    /// The times of each block for a batch, one for each round.
     times: [Vec<Duration>; BLOCKS],
 }
 
@@ -38,7 +38,7 @@ impl Candidate {
     }
 }
 
-/// Our own kernels with vectors of 8 values and more, and libtorch's where there is one.
+/// Our own kernels with each vector length of 8 or more values, and libtorch's if it is linked.
 fn engines() -> Vec<Engine> {
     let mut engines: Vec<Engine> = Vec::new();
     for simd in SimdLevel::available() {
@@ -87,13 +87,13 @@ fn main() {
     }
     println!("{header}\n{rule}");
     let multiply_adds = multiply_adds(SIDE);
-    for (block, &of_block) in multiply_adds.iter().enumerate() {
-        print_row(&(block + 1).to_string(), &candidates, block..block + 1, of_block);
+    for (block, &block_multiply_adds) in multiply_adds.iter().enumerate() {
+        print_row(&(block + 1).to_string(), &candidates, block..block + 1, block_multiply_adds);
     }
     print_row("all", &candidates, 0..BLOCKS, multiply_adds.iter().sum());
 }
 
-/// Prints the time that each candidate takes for some blocks, and the speed that this is.
+/// Prints the time that each candidate takes for these blocks and a photo, and its speed.
 #[allow(clippy::print_stdout)]
 fn print_row(name: &str, candidates: &[Candidate], blocks: std::ops::Range<usize>, multiply_adds: u64) {
     let mut row = format!("| {name} |");

@@ -1,4 +1,4 @@
-//! The most multiply-adds that this machine's cores do in a second: what the network's speed is measured against.
+//! The peak rate of multiply-adds of this machine's cores, with which the network's speed is compared.
 //!
 //! Prints GFLOP/s over all cores as JSON: `cargo bench --bench peak`.
 
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Sums that do not wait for each other: more than latency times units on any processor so far.
+/// Independent sums: more than the latency of a multiply-add times the number of units, on any processor so far.
 const CHAINS: usize = 12;
 const STEPS: usize = 20_000_000;
 const ROUNDS: usize = 5;

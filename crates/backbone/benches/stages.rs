@@ -57,7 +57,7 @@ fn network_at_150<const BF16: bool>(bencher: Bencher<'_, '_>, batch: usize) {
     bencher.counter(ItemsCount::new(batch)).bench_local(|| network.forward(&pixels).expect("rows"));
 }
 
-/// Reading the weights of the network, folding and packing them: what each run begins with.
+/// Reading, folding and packing the network's weights, with which each run begins.
 #[divan::bench(sample_count = 5)]
 fn load_and_pack_weights() -> Xception {
     network(32, Precision::F32)

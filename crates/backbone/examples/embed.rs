@@ -1,7 +1,8 @@
 //! Embeds a folder of photos into an .npy file: `cargo run --release --package backbone --example embed -- PHOTOS
 //! ROWS.npy`.
 //!
-//! Rows are (photos, 2048) float32, in the order of the file names; photos that cannot be used are named and left out.
+//! Rows are (photos, 2048) float32, in the order of the file names. Photos that cannot be used are reported and left
+//! out.
 
 use std::fs::{self, File};
 use std::io::BufWriter;

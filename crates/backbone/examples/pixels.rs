@@ -1,8 +1,8 @@
-//! Writes the pixels that the network is given: `cargo run --release --package backbone --example pixels --
+//! Writes the network's input pixels: `cargo run --release --package backbone --example pixels --
 //! SIDE INTERPOLATION...`.
 //!
 //! Reads the photos' paths from stdin, each followed by a zero byte, and writes (photos, interpolations, SIDE, SIDE, 3)
-//! uint8 to stdout, row-major and without a header: photo by photo, so that their number costs no memory.
+//! uint8 to stdout, row-major and without a header, one photo after the other.
 
 use std::error::Error;
 use std::ffi::OsStr;

@@ -1,6 +1,6 @@
 //! The distance between two rows.
 
-/// Relative L2 distance: the length of the difference over the length of `expected`.
+/// Relative L2 distance: `‖row - expected‖ / ‖expected‖`.
 pub fn relative_l2(row: &[f32], expected: &[f32]) -> f64 {
     let (mut difference, mut length) = (0.0, 0.0);
     for (&value, &expected) in row.iter().zip(expected) {

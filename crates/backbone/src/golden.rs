@@ -1,4 +1,4 @@
-//! Checks what this machine computes: the row of a built-in picture, compared with the row that Keras computed.
+//! Compares the row that this machine computes for a built-in picture with the row that Keras computed.
 
 use std::io::Cursor;
 use std::ops::ControlFlow;
@@ -24,16 +24,16 @@ pub const SIDE: u32 = 150;
 /// The result of [`compare_with_keras`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct KerasComparison {
-    /// Relative L2 distance of its features to Keras's.
+    /// Relative L2 distance of the picture's features to Keras's.
     pub distance: f64,
-    /// Whose kernels ran the network, with which vectors.
+    /// The kernels that ran the network, and their vector length.
     pub kernels: String,
 }
 
 /// Embeds the built-in picture and compares its row with Keras's.
 ///
 /// # Errors
-/// If this machine cannot compute the precision on the device, or the network cannot be run.
+/// When this machine cannot compute the precision on the device, or the network fails.
 pub fn compare_with_keras(
     weights: &Weights,
     precision: Precision,
@@ -57,7 +57,7 @@ pub fn distance_from_keras(row: &[f32]) -> f64 {
     relative_l2(row, &golden_row())
 }
 
-/// golden.npy without its header.
+/// The values of golden.npy: all that follows its header.
 fn golden_row() -> Vec<f32> {
     let (_, values) = GOLDEN.split_at(GOLDEN.len() - COLUMNS * size_of::<f32>());
     values.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect()

@@ -5,7 +5,7 @@
 //! weights ─ xception, in a backend (own, libtorch) ──┴─ pipeline (decode ∥ network) ─▶ rows in the order of the photos
 //! ```
 //!
-//! [`Embedder`] is the one way from photos to rows: [`Compute`] (what the user asks for) becomes an
+//! [`Embedder`] computes rows of photos: [`Compute`] (what the user asks for) becomes an
 //! [`Engine`](compute::Engine) (what this machine can run), for which a backend runs the layers of
 //! [`Xception`](xception::Xception). Nothing here reads a data set or a cache, prints, or parses a command line.
 

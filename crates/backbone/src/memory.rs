@@ -1,4 +1,4 @@
-//! malloc settings that keep freed memory in the process, or do not.
+//! malloc settings: whether freed memory stays in the process.
 //!
 //! libtorch allocates each layer's output anew. By default glibc returns blocks of that size to the kernel when they
 //! are freed, and every page of the next block is faulted in again: about a fifth of the run time.
@@ -15,11 +15,12 @@ pub fn keep_freed_memory() {
     }
 }
 
-/// Returns what is free to the operating system, such as the memory of weights that were read and packed, and from now on
-/// every large block when it is freed: for processes that run for long, with limited memory. What libtorch's own kernels
-/// allocate for large batches on the CPU is faulted in again, then.
+/// Returns free memory to the operating system: now all of it, such as that of weights that were read and packed, and
+/// from now on each large block as soon as it is freed. For long-running processes with limited memory. libtorch's
+/// kernels on the CPU are then slower, since every large block that they allocate is faulted in again.
 pub fn return_large_blocks() {
-    /// The feature maps of our own kernels' batches stay; pictures of many megapixels do not.
+    /// Large blocks, in bytes: larger than the feature maps of our own kernels, smaller than pictures of many
+    /// megapixels.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     const LARGE: i32 = 4 << 20;
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -1,44 +1,48 @@
-//! Memory that threads share: what takes a part of it waits until enough is free.
+//! A memory limit that threads share: a thread waits until enough of it is free.
 
 use std::sync::{Condvar, Mutex};
 
-/// A number of bytes, shared by threads.
+/// A semaphore that counts bytes.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
+    /// Bytes that are not reserved.
     free: Mutex<u64>,
-    returned: Condvar,
+    released: Condvar,
     total: u64,
 }
 
 impl MemoryBudget {
-    /// So many bytes.
+    /// A budget of `total` bytes.
     pub fn new(total: u64) -> Self {
-        Self { free: Mutex::new(total), returned: Condvar::new(), total }
+        Self { free: Mutex::new(total), released: Condvar::new(), total }
     }
 
-    /// Runs `work`, which takes `bytes`, when so many are free; what takes more than all waits for all.
+    /// Waits until `bytes` are free, and reserves them while `work` runs. Work that takes more than the whole budget
+    /// reserves all of it, and so runs alone.
     pub fn run<T>(&self, bytes: u64, work: impl FnOnce() -> T) -> T {
         let bytes = bytes.min(self.total);
         let free = self.free.lock().expect(NO_PANIC);
-        *self.returned.wait_while(free, |free| *free < bytes).expect(NO_PANIC) -= bytes;
-        // Returned even if `work` panics.
-        let _taken = Taken { budget: self, bytes };
+        let mut free = self.released.wait_while(free, |free| *free < bytes).expect(NO_PANIC);
+        *free -= bytes;
+        drop(free);
+        // Released even if `work` panics.
+        let _reservation = Reservation { budget: self, bytes };
         work()
     }
 }
 
 const NO_PANIC: &str = "nothing panics while it holds the lock";
 
-/// Bytes that are in use.
-struct Taken<'a> {
+/// Bytes that are reserved until this is dropped.
+struct Reservation<'a> {
     budget: &'a MemoryBudget,
     bytes: u64,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         *self.budget.free.lock().expect(NO_PANIC) += self.bytes;
-        self.budget.returned.notify_all();
+        self.budget.released.notify_all();
     }
 }
 
@@ -51,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_is_in_use_than_there_is() {
+    fn no_more_bytes_are_reserved_than_the_budget_has() {
         let budget = MemoryBudget::new(10);
         let in_use = AtomicU64::new(0);
         thread::scope(|scope| {

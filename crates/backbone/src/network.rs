@@ -1,14 +1,15 @@
 //! The trait of a network: pixels in, feature rows out.
 
-/// A network for batches of pictures of one side.
+/// A network for batches of square pictures of a fixed size.
 pub trait Network: Sized + Send {
     /// Maximum number of pictures per call.
     fn batch_size(&self) -> usize;
 
-    /// Computes a row for each of 1 to [`Self::batch_size`] pictures. `pixels` are NHWC, RGB from 0 to 255.
+    /// Computes the rows, (pictures, features), of 1 to [`Self::batch_size`] pictures. `pixels` are NHWC, RGB from 0 to
+    /// 255.
     ///
     /// # Errors
-    /// When it cannot be run.
+    /// When the number of pixels is wrong, or the backend fails.
     fn forward(&self, pixels: &[u8]) -> Result<Vec<f32>, NetworkError>;
 
     /// A copy for another thread; it shares the weights.
@@ -18,14 +19,14 @@ pub trait Network: Sized + Send {
 /// Why the network could not be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
-    /// The pixels are not those of 1 to `batch_size` pictures.
+    /// The number of values is not that of 1 to `batch_size` pictures.
     #[error("expected the pixels of 1 to {batch_size} pictures, {picture_len} values each, found {found} values")]
     Pixels {
         /// Maximum number of pictures per call.
         batch_size: usize,
-        /// Values of a picture.
+        /// Number of values of a picture.
         picture_len: usize,
-        /// Values that were given.
+        /// Number of values that were given.
         found: usize,
     },
     /// Pictures too small for the strides, or so large that their feature maps would not fit into memory.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::pixels::{Limit, PixelError, View};
 
-/// Extensions of photo files; the case does not matter.
+/// Extensions of photo files, compared without regard to case.
 const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff"];
 
 /// Far more than any photo has; a larger file is not read.
@@ -19,7 +19,7 @@ pub struct Photo {
     pub source: Source,
     /// The blake3 hash that the bytes must have, if it is known; other bytes are an error of the photo.
     pub blake3: Option<blake3::Hash>,
-    /// A row is computed for each: a view, or with `None` the photo itself.
+    /// The rows to compute: one for each view; `None` stands for the photo itself.
     pub views: Vec<Option<View>>,
 }
 
@@ -38,7 +38,7 @@ pub enum PhotoError {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
-    /// Larger than any photo.
+    /// The file is larger than any photo.
     #[error("{0} bytes, too large for a photo")]
     TooLarge(u64),
     /// Not a picture, a damaged one, or one over the limits.
@@ -60,17 +60,17 @@ impl PhotoError {
 }
 
 impl Photo {
-    /// The photo in a file, as it is.
+    /// A photo in a file, without augmented views and without a known hash.
     pub fn from_path(path: impl Into<PathBuf>) -> Self {
         Self { source: Source::Path(path.into()), blake3: None, views: vec![None] }
     }
 
-    /// A photo in memory, as it is: the bytes of a picture file.
+    /// A photo in memory, the bytes of a picture file, without augmented views and without a known hash.
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self { source: Source::Bytes(bytes), blake3: None, views: vec![None] }
     }
 
-    /// Its bytes, checked against the hash that they must have. Those of a file are read into `buffer`.
+    /// The photo's bytes, checked against its hash. A file is read into `buffer`.
     pub(crate) fn bytes<'a>(&'a self, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], PhotoError> {
         let bytes = match &self.source {
             Source::Bytes(bytes) => bytes,
@@ -86,7 +86,7 @@ impl Photo {
     }
 }
 
-/// Whether a file in a folder of photos is one, by its name.
+/// Whether the file's extension is that of a photo.
 pub fn has_photo_extension(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default();
     EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))

@@ -1,12 +1,12 @@
-//! From photos to rows: decode ∥ network ∥ the caller.
+//! From photos to rows, in three stages that run in parallel: decoding, the network, the caller.
 //!
 //! ```text
-//! photos ─▶ decode (all cores, batch by batch) ─▶ network (its workers) ─▶ rows in the order of the photos (the caller)
+//! photos ─▶ decode (a thread pool, batch by batch) ─▶ network (workers) ─▶ rows, in the order of the photos
 //! ```
 //!
-//! A photo is decoded once for all of its views. The number of batches in the pipeline is limited by permits, so memory
-//! is bounded however many photos there are. Decoding runs ahead while there are permits left; the operating system
-//! divides the cores among the stages.
+//! A photo is decoded once for all of its views. A batch needs a permit to enter the pipeline, and the number of
+//! permits is fixed, so memory is bounded however many photos there are. Decoding runs ahead of the network as long as
+//! there are permits; the operating system divides the cores among the stages.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use crate::network::{Network, NetworkError};
 use crate::photo::{Photo, PhotoError};
 use crate::pixels::{PixelError, Preprocess, View};
 
-/// Batches in the pipeline per worker: one that waits for the network, one in it, one that waits for the caller.
+/// Batches in the pipeline per worker: one waits for the network, one is in it, one waits for the caller.
 const BATCHES_PER_WORKER: usize = 3;
 
 /// Maximum number of entries in a batch. A batch with this many entries is sent even if it has fewer pictures than the
@@ -35,20 +35,20 @@ const MAX_ENTRIES: usize = 4096;
 /// The result for a photo, or for one of its views.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A row.
+    /// A row was computed.
     Row {
-        /// The photo, counted from 0 in the order in which photos were given.
+        /// The photo's number, from 0, in the order in which photos were given.
         photo: usize,
         /// Index into [`Photo::views`].
         view: usize,
-        /// The features.
+        /// The features, (columns,).
         row: &'a [f32],
     },
     /// The photo cannot be used. Reported once per photo, in the order of the photos.
     Failed {
-        /// The photo, counted in the same way.
+        /// The photo's number.
         photo: usize,
-        /// Why.
+        /// The reason.
         error: PhotoError,
     },
 }
@@ -58,11 +58,11 @@ pub enum Event<'a> {
 pub struct EmbedReport<B> {
     /// Why it ended.
     pub end: EndReason<B>,
-    /// Rows that the caller got.
+    /// Number of rows that the caller received.
     pub rows: usize,
-    /// Batches that went through the network.
+    /// Number of batches that went through the network.
     pub batches: usize,
-    /// Where the time went.
+    /// The time that each stage took.
     pub times: Times,
 }
 
@@ -71,20 +71,20 @@ pub struct EmbedReport<B> {
 pub enum EndReason<B> {
     /// All photos are done.
     Finished,
-    /// It was cancelled: the batches in the pipeline were finished, and no more were begun.
+    /// It was cancelled: the batches in the pipeline were finished, no others were begun.
     Cancelled,
     /// The caller's function returned `Break` with this value.
     ByCaller(B),
 }
 
-/// Time spent in each stage, summed over its threads.
+/// Time spent in each stage, summed over the stage's threads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Times {
     /// Reading, decoding and resizing.
     pub decode: Duration,
-    /// The network.
+    /// Forward passes.
     pub network: Duration,
-    /// Workers waiting for decoded batches.
+    /// Workers waiting for a decoded batch.
     pub waiting: Duration,
     /// The caller's function.
     pub write: Duration,
@@ -104,20 +104,22 @@ impl AddAssign for Times {
 pub(crate) struct Settings<'a> {
     /// How photos become the network's input.
     pub preprocess: Preprocess,
-    /// Forward passes that run in parallel.
+    /// Number of forward passes that run in parallel.
     pub workers: usize,
     /// The threads that photos are decoded on.
     pub pool: &'a ThreadPool,
 }
 
-/// Decoded and resized pictures: NHWC pixels, in the order of `entries`.
+/// A batch of decoded and resized pictures, together with photos that failed.
 struct Batch {
+    /// Counted from 0 in the order of the photos.
     number: usize,
     entries: Vec<Entry>,
+    /// NHWC, of the entries that are pictures, in their order.
     pixels: Vec<u8>,
 }
 
-/// What is in a batch.
+/// A picture or a failed photo in a batch, by the number of the photo and the index of the view.
 enum Entry {
     Picture { photo: usize, view: usize },
     Failed { photo: usize, error: PhotoError },
@@ -127,18 +129,19 @@ enum Entry {
 struct FinishedBatch {
     number: usize,
     entries: Vec<Entry>,
+    /// (pictures, columns)
     rows: Vec<f32>,
     pictures: usize,
 }
 
-/// Why a worker failed.
+/// Why a worker returned no batch.
 enum WorkerError {
     Network(NetworkError),
     Panic(Box<dyn Any + Send>),
 }
 
-/// Runs the photos through copies of the network, and calls `on_event` with each row or failure, in the order of the
-/// photos. When `cancel` is set, the batches in the pipeline are finished and no more are begun.
+/// Runs the photos through the network, a clone of it in each worker, and calls `on_event` with each row or failure, in
+/// the order of the photos. When `cancel` is set, the batches in the pipeline are finished and no others are begun.
 ///
 /// # Errors
 /// When the network fails.
@@ -153,7 +156,7 @@ pub(crate) fn run<N: Network, B>(
     thread::scope(|scope| {
         let (batch_sender, batch_receiver) = unbounded::<Batch>();
         let (result_sender, result_receiver) = unbounded::<Result<FinishedBatch, WorkerError>>();
-        // A permit for each batch in the pipeline: memory is bounded although batches that are early wait.
+        // A batch holds its permit until the caller has received it, also while it waits for an earlier one.
         let permits = settings.workers * BATCHES_PER_WORKER;
         let (permit_sender, permit_receiver) = bounded::<()>(permits);
         for _ in 0..permits {
@@ -175,15 +178,15 @@ pub(crate) fn run<N: Network, B>(
             let clock = &clock;
             scope.spawn(move || forward_all(&network, &batches, &results, clock));
         }
-        // Only the threads hold these ends now: when they end, the loop below does.
+        // Only the threads hold these channel ends now, so the loop below ends when the threads have ended.
         drop((batch_receiver, result_sender));
 
-        // Workers finish batches in any order: those that are early wait here.
-        let mut early = BTreeMap::new();
-        let mut next = 0;
+        // Workers finish batches in any order. A batch waits here until all batches before it were delivered.
+        let mut waiting = BTreeMap::new();
+        let mut next_number = 0;
         let mut rows = 0;
         let mut batches = 0;
-        let mut by_caller = None;
+        let mut break_value = None;
         'batches: for result in &result_receiver {
             let batch = match result {
                 Ok(batch) => batch,
@@ -191,13 +194,13 @@ pub(crate) fn run<N: Network, B>(
                 Err(WorkerError::Network(error)) => return Err(error),
                 Err(WorkerError::Panic(panic)) => resume_unwind(panic),
             };
-            early.insert(batch.number, batch);
-            while let Some(batch) = early.remove(&next) {
-                next += 1;
+            waiting.insert(batch.number, batch);
+            while let Some(batch) = waiting.remove(&next_number) {
+                next_number += 1;
                 rows += batch.pictures;
                 batches += usize::from(batch.pictures > 0);
                 if let ControlFlow::Break(value) = clock.time(&clock.write, || batch.deliver(&mut on_event)) {
-                    by_caller = Some(value);
+                    break_value = Some(value);
                     break 'batches;
                 }
                 // The decoder may have ended already.
@@ -207,7 +210,7 @@ pub(crate) fn run<N: Network, B>(
         // No more rows are needed. Without these channel ends the decoder and the workers end.
         drop((result_receiver, permit_sender));
         let cancelled = decoder.join().unwrap_or_else(|panic| resume_unwind(panic));
-        let end = match by_caller {
+        let end = match break_value {
             Some(value) => EndReason::ByCaller(value),
             None if cancelled => EndReason::Cancelled,
             None => EndReason::Finished,
@@ -216,12 +219,12 @@ pub(crate) fn run<N: Network, B>(
     })
 }
 
-/// Reads and decodes photos on the current rayon pool, without running a network. Returns index and error of each photo
-/// that would give no row.
+/// Reads and decodes photos on the current rayon pool, without running a network. Returns the index and the error of
+/// each photo that would give no row.
 pub fn find_broken(photos: &[Photo], preprocess: Preprocess) -> Vec<(usize, PhotoError)> {
-    // Each thread reads all of its photos into one buffer.
+    // `map_init` gives each thread a buffer that it reuses for all of its photos.
     let errors: Vec<Option<PhotoError>> =
-        photos.par_iter().map_init(Vec::new, |buffer, photo| error_of(photo, preprocess, buffer)).collect();
+        photos.par_iter().map_init(Vec::new, |buffer, photo| decode_error(photo, preprocess, buffer)).collect();
     let mut broken = Vec::new();
     for (number, error) in errors.into_iter().enumerate() {
         if let Some(error) = error {
@@ -231,8 +234,8 @@ pub fn find_broken(photos: &[Photo], preprocess: Preprocess) -> Vec<(usize, Phot
     broken
 }
 
-/// Why the photo would give no row; `None` if it would.
-fn error_of(photo: &Photo, preprocess: Preprocess, buffer: &mut Vec<u8>) -> Option<PhotoError> {
+/// The error of reading and decoding the photo; `None` if there is none.
+fn decode_error(photo: &Photo, preprocess: Preprocess, buffer: &mut Vec<u8>) -> Option<PhotoError> {
     let decoded = photo.bytes(buffer).and_then(|bytes| Ok(preprocess.decode(bytes)?));
     decoded.err()
 }
@@ -240,8 +243,8 @@ fn error_of(photo: &Photo, preprocess: Preprocess, buffer: &mut Vec<u8>) -> Opti
 impl FinishedBatch {
     /// Calls `on_event` for each of its entries, in order.
     fn deliver<B>(self, on_event: &mut impl FnMut(Event<'_>) -> ControlFlow<B>) -> ControlFlow<B> {
-        let width = self.rows.len() / self.pictures.max(1);
-        let mut rows = self.rows.chunks_exact(width.max(1));
+        let columns = self.rows.len() / self.pictures.max(1);
+        let mut rows = self.rows.chunks_exact(columns.max(1));
         for entry in self.entries {
             let event = match entry {
                 Entry::Failed { photo, error } => Event::Failed { photo, error },
@@ -255,8 +258,7 @@ impl FinishedBatch {
     }
 }
 
-/// The first stage: decodes photos, as many at a time as fill a batch, on all threads of the rayon pool, and puts their
-/// pictures into batches.
+/// The first stage: decodes chunks of photos on all threads of the rayon pool and puts their pictures into batches.
 struct Decoder<'a> {
     preprocess: Preprocess,
     batch_size: usize,
@@ -265,27 +267,22 @@ struct Decoder<'a> {
     clock: &'a Clock,
 }
 
-/// The channel is closed: the run has failed or was ended by the caller.
+/// The other end of a channel is closed, because the run has failed or the caller has ended it.
 struct Disconnected;
 
 impl Decoder<'_> {
-    /// Decodes all photos. Returns whether it ended early, because of `cancel` or because the receiver has gone.
+    /// Decodes all photos. Returns whether it ended early, because of `cancel` or a closed channel.
     fn run(&self, photos: impl Iterator<Item = Photo>, cancel: &AtomicBool) -> bool {
         let mut photos = photos.enumerate().peekable();
-        let mut batch = self.batch(0);
+        let mut batch = self.empty_batch(0);
         while photos.peek().is_some() {
             if cancel.load(Ordering::Relaxed) {
                 return true;
             }
             let chunk = self.next_chunk(&mut photos);
-            let prepared: Vec<Result<Vec<u8>, PhotoError>> = self.clock.time(&self.clock.decode, || {
-                chunk
-                    .par_iter()
-                    .map_init(Vec::new, |buffer, (_, photo)| prepare(photo, self.preprocess, buffer))
-                    .collect()
-            });
+            let prepared = self.clock.time(&self.clock.decode, || self.prepare_chunk(&chunk));
             for ((number, photo), prepared) in chunk.into_iter().zip(prepared) {
-                if self.add(&mut batch, number, photo.views.len(), prepared).is_err() {
+                if self.add_photo(&mut batch, number, photo.views.len(), prepared).is_err() {
                     return true;
                 }
             }
@@ -297,7 +294,8 @@ impl Decoder<'_> {
         false
     }
 
-    /// As many photos as fill a batch with their pictures, but at least one for each thread.
+    /// The next photos with their numbers: as many as fill a batch with their pictures, but at least one for each
+    /// thread.
     fn next_chunk(&self, photos: &mut impl Iterator<Item = (usize, Photo)>) -> Vec<(usize, Photo)> {
         let min_photos = rayon::current_num_threads().min(self.batch_size);
         let mut chunk: Vec<(usize, Photo)> = Vec::with_capacity(self.batch_size);
@@ -311,8 +309,15 @@ impl Decoder<'_> {
         chunk
     }
 
+    /// The pixels of each photo, as [`prepare_photo`] gives them.
+    fn prepare_chunk(&self, chunk: &[(usize, Photo)]) -> Vec<Result<Vec<u8>, PhotoError>> {
+        // `map_init` gives each thread a buffer that it reuses for all of its photos.
+        let prepare = |buffer: &mut Vec<u8>, (_, photo): &(usize, Photo)| prepare_photo(photo, self.preprocess, buffer);
+        chunk.par_iter().map_init(Vec::new, prepare).collect()
+    }
+
     /// Adds a photo's pictures, or its failure, to the batch. A batch that becomes full is sent.
-    fn add(
+    fn add_photo(
         &self,
         batch: &mut Batch,
         photo: usize,
@@ -335,13 +340,13 @@ impl Decoder<'_> {
         }
     }
 
-    /// Sends a full batch, and puts the next one in its place.
+    /// Sends the batch if it is full, and puts the next one in its place.
     fn send_if_full(&self, batch: &mut Batch) -> Result<(), Disconnected> {
         let full = batch.pixels.len() == self.batch_size * self.preprocess.input_len();
         if !full && batch.entries.len() < MAX_ENTRIES {
             return Ok(());
         }
-        let next = self.batch(batch.number + 1);
+        let next = self.empty_batch(batch.number + 1);
         self.send(mem::replace(batch, next))
     }
 
@@ -351,19 +356,19 @@ impl Decoder<'_> {
         self.batch_sender.send(batch).map_err(|_| Disconnected)
     }
 
-    /// An empty batch, with room for its pictures.
-    fn batch(&self, number: usize) -> Batch {
+    /// An empty batch, with memory for all of its pictures.
+    fn empty_batch(&self, number: usize) -> Batch {
         let pixels = Vec::with_capacity(self.batch_size * self.preprocess.input_len());
         Batch { number, entries: Vec::with_capacity(self.batch_size), pixels }
     }
 }
 
-/// The resized pixels of each of the photo's `views`, concatenated.
-fn prepare(photo: &Photo, preprocess: Preprocess, buffer: &mut Vec<u8>) -> Result<Vec<u8>, PhotoError> {
+/// Reads a photo, decodes it and resizes each of its views: (views, side, side, 3). A file is read into `buffer`.
+fn prepare_photo(photo: &Photo, preprocess: Preprocess, buffer: &mut Vec<u8>) -> Result<Vec<u8>, PhotoError> {
     Ok(decode_views(photo.bytes(buffer)?, &photo.views, preprocess)?)
 }
 
-/// Decodes a picture file; the resized pixels of each of its views, concatenated.
+/// Decodes the bytes of a picture file and resizes each of the views: (views, side, side, 3).
 pub(crate) fn decode_views(file: &[u8], views: &[Option<View>], preprocess: Preprocess) -> Result<Vec<u8>, PixelError> {
     let picture = preprocess.decode(file)?;
     let mut pixels = vec![0; views.len() * preprocess.input_len()];
@@ -373,8 +378,7 @@ pub(crate) fn decode_views(file: &[u8], views: &[Option<View>], preprocess: Prep
     Ok(pixels)
 }
 
-/// The second stage, on a worker's thread: batches in, rows out, until there are no more batches, or the receiver has
-/// gone.
+/// The second stage, on a worker's thread: batches in, rows out, until a channel is closed.
 fn forward_all<N: Network>(
     network: &N,
     batches: &Receiver<Batch>,
@@ -382,7 +386,7 @@ fn forward_all<N: Network>(
     clock: &Clock,
 ) {
     while let Ok(batch) = clock.time(&clock.waiting, || batches.recv()) {
-        // If a panic lost the batch, the caller would wait for ever: send the panic in its place.
+        // A panic is sent in place of the batch, for which the caller would otherwise wait for ever.
         let forward = AssertUnwindSafe(|| forward(network, batch, clock));
         let result = catch_unwind(forward).unwrap_or_else(|panic| Err(WorkerError::Panic(panic)));
         if results.send(result).is_err() {
@@ -391,7 +395,7 @@ fn forward_all<N: Network>(
     }
 }
 
-/// One batch through the network.
+/// Runs the network on one batch. A batch without pictures gives no rows.
 fn forward<N: Network>(network: &N, batch: Batch, clock: &Clock) -> Result<FinishedBatch, WorkerError> {
     let Batch { number, entries, pixels } = batch;
     let pictures = entries.iter().filter(|entry| matches!(entry, Entry::Picture { .. })).count();
@@ -403,7 +407,7 @@ fn forward<N: Network>(network: &N, batch: Batch, clock: &Clock) -> Result<Finis
     Ok(FinishedBatch { number, entries, rows, pictures })
 }
 
-/// Adds up the stages' times over their threads, in nanoseconds.
+/// The time of each stage, summed over its threads, in nanoseconds.
 #[derive(Default)]
 struct Clock {
     decode: AtomicU64,
@@ -413,7 +417,7 @@ struct Clock {
 }
 
 impl Clock {
-    /// Adds what `work` takes to a stage.
+    /// Runs `work` and adds the time that it takes to a stage.
     fn time<T>(&self, stage: &AtomicU64, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let done = work();

@@ -1,7 +1,6 @@
 //! A cache of generated rows, of any size: `cargo bench --package head --bench generate -- CACHE ROWS [CLASSES]`.
 //!
-//! Ten classes, or as many as are asked for, distinguished by one or two of the 2048 columns; a tenth of the rows are
-//! for validation.
+//! Ten classes, or CLASSES, distinguished by one or two of the 2048 columns; a tenth of the rows are validation rows.
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -11,7 +10,7 @@ use end_to_end::sample_fingerprint;
 use feature_cache::{CacheContents, CacheWriter, ClassNames, IndexEntry, RowSource, Split, SplitContents, WhenLocked};
 
 const COLUMNS: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
-/// If no number is given.
+/// The default number of classes.
 const CLASSES: usize = 10;
 /// Rows that are generated and written at a time: 8 MB.
 const BLOCK: usize = 1024;
@@ -24,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let classes = arguments.find(|argument| !argument.starts_with("--"));
     let classes = classes.map_or(Ok(CLASSES), |given| given.parse())?;
     let split = |k: usize| if k % 10 == 9 { Split::Validation } else { Split::Train };
-    let picture = |k: usize| blake3::hash(&k.to_le_bytes());
+    let photo_hash = |k: usize| blake3::hash(&k.to_le_bytes());
     let mut contents = CacheContents {
         fingerprint: sample_fingerprint(),
         views: None,
@@ -33,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     for k in 0..rows {
         let path = format!("{}/{k}.jpg", split(k)).into();
-        let entry = IndexEntry { path, label: (k / 10 % classes) as i64, blake3: picture(k) };
+        let entry = IndexEntry { path, label: (k / 10 % classes) as i64, blake3: photo_hash(k) };
         contents.splits.entry(split(k)).or_default().photos.push(entry);
     }
 
@@ -52,14 +51,14 @@ fn main() -> Result<(), Box<dyn Error>> {
                 row[label / COLUMNS] += 0.5;
             }
         }
-        journal.append(block.map(picture).zip(values.chunks_exact(COLUMNS.get())))?;
+        journal.append(block.map(photo_hash).zip(values.chunks_exact(COLUMNS.get())))?;
     }
     let source = RowSource::new(None, &journal)?;
     writer.publish(&contents, COLUMNS, &Default::default(), &source)?;
     Ok(())
 }
 
-/// Evenly spread from 0 to 1 (Marsaglia 2003, xorshift).
+/// Uniform random numbers in [0, 1) (Marsaglia 2003, xorshift).
 struct Noise(u64);
 
 impl Noise {

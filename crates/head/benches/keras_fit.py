@@ -1,4 +1,4 @@
-"""Keras's side of scripts/bench: `fit` of a linear head on cached rows, as its users write it.
+"""The Keras row of scripts/bench: `fit` of a linear head on cached rows, as Keras users write it.
 
     python keras_fit.py CACHE EPOCHS
 

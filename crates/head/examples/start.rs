@@ -4,7 +4,7 @@
 //! START.npz holds, of each layer k from 0 on, `kernel_k` (inputs, outputs) and `bias_k` (outputs,), float32; `train`
 //! (epochs, rows), the order in which each epoch takes the rows of the cache's `train` or `all` split; and `validation`
 //! (rows,), row numbers of the cache's `validation` split or, where it has none, the held-out ones of the other. Row
-//! numbers are int64. Runs on augmented views are refused.
+//! numbers are int64. Runs on augmented views are an error.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("the run was trained on augmented views".into());
     }
 
-    // The rows of head train. A held-out part is drawn by the run's seed.
+    // The rows that `head train` used. A held-out part is drawn by the run's seed.
     let cache = FeatureCache::open(&from.cache)?;
     let data = TrainValSplit::from_cache(&cache, from.validation_split.unwrap_or_default(), from.seed)?;
     let validation = &data.validation_origin.row_numbers;
@@ -61,9 +61,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// The numbers below `count` that are not among `rows`, ascending.
 fn all_but(rows: &[usize], count: usize) -> Vec<usize> {
-    let mut is_left = vec![true; count];
+    let mut is_included = vec![true; count];
     for &row in rows {
-        is_left[row] = false;
+        is_included[row] = false;
     }
-    (0..count).filter(|&row| is_left[row]).collect()
+    (0..count).filter(|&row| is_included[row]).collect()
 }

@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use feature_cache::{FeatureCache, Split};
-use head::calibration::Familiar;
+use head::calibration::FittedCentroids;
 use head::data::{Rows, TrainValSplit};
 use head::fit::{FitData, HeadSpec, fit};
 use head::layers::Classifier;
@@ -30,7 +30,7 @@ const BATCH_SIZE: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);
     let (Some(cache), Some(out)) = (arguments.next(), arguments.next()) else {
-        return Err("expected a cache and a place for the run".into());
+        return Err("usage: train CACHE RUN".into());
     };
     let (cache, out) = (PathBuf::from(cache), PathBuf::from(out));
 
@@ -76,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         test: test.as_ref(),
         config: &config,
         seed: SEED,
-        familiar: &Familiar::measure(&data),
+        centroids: &FittedCentroids::fit(&data),
         calibration: CalibrationConfig::default(),
     };
     Run::new(&inputs, trained).save(&out)?;

@@ -1,5 +1,4 @@
-//! What the fuzz targets and the tests do with damaged or malicious runs: for any bytes, each function here must
-//! return.
+//! What the fuzz targets and the tests do with damaged or malicious runs. Each function must return for any bytes.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +8,7 @@ use head::report::{Gallery, run_page, sweep_page};
 use head::run::Run;
 use head::summary::SweepResults;
 
-/// The files of a complete run that are read.
+/// The files of a valid run, as far as they are read.
 pub const RUN: [(&str, &[u8]); 6] = [
     ("config.json", include_bytes!("run/config.json")),
     ("history.json", include_bytes!("run/history.json")),
@@ -19,9 +18,9 @@ pub const RUN: [(&str, &[u8]); 6] = [
     ("familiar.safetensors", include_bytes!("run/familiar.safetensors")),
 ];
 
-/// Replaces one file of a run in `folder`, or config.json and head.safetensors with a zero byte between them; the first
-/// byte says which. Then does everything with the run that needs no cache: loads it, predicts, makes its report, saves
-/// a copy and loads that.
+/// Writes a valid run into `folder`, in which one file is replaced by `bytes`. The first byte chooses the file; it may
+/// also choose both config.json and head.safetensors, separated by a zero byte. Then does everything that needs no
+/// cache: loads the run, predicts, makes the report, saves a copy and loads that.
 pub fn run(folder: &Path, bytes: &[u8]) {
     let Some((&which, content)) = bytes.split_first() else { return };
     let mut files: [(&str, &[u8]); RUN.len()] = RUN;

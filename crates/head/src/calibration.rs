@@ -2,7 +2,7 @@
 //! unlike the training rows a row is.
 //!
 //! The score is the sum of the energy of the row's logits ([`energy`]) and its cosine distance to the nearest centroid
-//! of the training rows ([`Centroids`]), each standardised by its mean and standard deviation on the validation rows.
+//! of the training rows ([`Centroids`]), each as a z-score with the mean and standard deviation of the validation rows.
 //! The energy is high for a row that fits no class, the distance for a row that is unlike all training rows.
 
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::temperature;
 pub const MIN_ROWS: usize = 100;
 /// The most logits that the temperature is fitted to; with more, evenly spaced rows are used.
 const MAX_LOGITS: usize = 1 << 22;
-/// Rows of one task.
-const TASK: usize = 32;
+/// Rows that a thread takes at a time.
+const ROWS_PER_TASK: usize = 32;
 
-/// The centroids of the training rows, and the distances of the validation rows to them. All heads with the same
-/// training and validation rows share it.
+/// The centroids of the training rows, and the distances of the validation rows to them. They do not depend on the
+/// head, so all heads with the same training and validation rows share them.
 #[derive(Debug, Clone)]
-pub struct Familiar {
+pub struct FittedCentroids {
     /// Centroids of the training rows.
     pub centroids: Arc<Centroids>,
     /// (validation rows,): cosine distance of each row to its nearest centroid.
@@ -68,9 +68,9 @@ pub struct Spread {
     pub deviation: f32,
 }
 
-impl Familiar {
+impl FittedCentroids {
     /// Computes the centroids of the training rows and the distances of the validation rows to them.
-    pub fn measure(data: &TrainValSplit<'_>) -> Self {
+    pub fn fit(data: &TrainValSplit<'_>) -> Self {
         let centroids = Centroids::fit(&data.train, data.classes);
         let validation_distances = centroids.par_distances(&data.validation);
         Self { centroids: Arc::new(centroids), validation_distances }
@@ -78,11 +78,11 @@ impl Familiar {
 }
 
 impl Calibration {
-    /// Calibrates a head on the validation rows. `familiar` must be measured on the same rows.
+    /// Calibrates a head on the validation rows. `fitted` must come from the same training and validation rows.
     pub fn fit(
         classifier: &Classifier,
         validation: &Rows<'_>,
-        familiar: &Familiar,
+        fitted: &FittedCentroids,
         config: &CalibrationConfig,
     ) -> Self {
         // The energy of every row, and the logits of evenly spaced rows.
@@ -100,12 +100,12 @@ impl Calibration {
             }
         });
 
-        let few = validation.len() < MIN_ROWS;
+        let too_few = validation.len() < MIN_ROWS;
         let temperature = match config.temperature {
-            TemperatureMode::Auto if !few => temperature::fit(&sampled_logits, &sampled_labels),
+            TemperatureMode::Auto if !too_few => temperature::fit(&sampled_logits, &sampled_labels),
             TemperatureMode::Auto | TemperatureMode::Off => 1.0,
         };
-        let distances = &familiar.validation_distances;
+        let distances = &fitted.validation_distances;
         let mut constants = Constants {
             temperature,
             threshold: 0.0,
@@ -117,9 +117,9 @@ impl Calibration {
         for (&energy, &distance) in energies.iter().zip(distances) {
             scores.push(constants.score(energy, distance));
         }
-        let percentile_of_few = Percentile::new("percentile", 100.0).expect("at most 100");
-        constants.threshold = percentile(&mut scores, if few { percentile_of_few } else { config.unfamiliar_above });
-        Self { constants, centroids: Arc::clone(&familiar.centroids) }
+        let maximum = Percentile::new("percentile", 100.0).expect("at most 100");
+        constants.threshold = percentile(&mut scores, if too_few { maximum } else { config.unfamiliar_above });
+        Self { constants, centroids: Arc::clone(&fitted.centroids) }
     }
 
     /// The score of each row, given the rows' logits, (rows, classes) row-major: the higher, the more unlike the
@@ -139,7 +139,7 @@ impl Calibration {
         let mut scores = Vec::with_capacity(rows.len());
         rows.for_each_window(|rows, _| {
             let task = |rows: &[&[f32]]| self.scores(rows, &classifier.logits(rows));
-            scores.par_extend(rows.par_chunks(TASK).flat_map_iter(task));
+            scores.par_extend(rows.par_chunks(ROWS_PER_TASK).flat_map_iter(task));
         });
         scores
     }
@@ -178,18 +178,19 @@ impl Constants {
 }
 
 impl Spread {
-    /// The spread of these numbers. Mean and deviation are limited to the range of float32.
+    /// Mean and standard deviation of the values, clamped to the range of float32.
     fn new(values: &[f64]) -> Self {
-        let limited = |value: f64| value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
+        let to_f32 = |value: f64| value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
         let count = values.len().max(1) as f64;
         let mean = values.iter().sum::<f64>() / count;
         let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
-        let (mean, deviation) = (limited(mean), limited(variance.sqrt()));
+        let (mean, deviation) = (to_f32(mean), to_f32(variance.sqrt()));
         // A deviation as small as the rounding error of the mean counts as 0.
         let values_differ = deviation > f32::EPSILON * mean.abs();
         Self { mean, deviation: if values_differ { deviation } else { 1.0 } }
     }
 
+    /// The z-score of a value: how many standard deviations it is above the mean.
     fn standardise(self, value: f64) -> f64 {
         (value - f64::from(self.mean)) / f64::from(self.deviation)
     }
@@ -209,13 +210,13 @@ fn percentile(values: &mut [f32], percentile: Percentile) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Origin;
+    use crate::data::RowOrigin;
 
     fn data<'a>(train: &'a [[f32; 3]], validation: &'a [[f32; 3]]) -> TrainValSplit<'a> {
         let rows = |values: &'a [[f32; 3]]| {
             Rows::new(values.iter().map(|row| &row[..]).collect(), (0..values.len()).map(|row| row % 2).collect())
         };
-        let validation_origin = Origin { split: feature_cache::Split::Validation, row_numbers: Vec::new() };
+        let validation_origin = RowOrigin { split: feature_cache::Split::Validation, row_numbers: Vec::new() };
         TrainValSplit {
             train: rows(train),
             validation: rows(validation),
@@ -278,7 +279,7 @@ mod tests {
         for (rows, percentile, expected) in [(400, 99.0, 4), (400, 75.0, 100), (400, 100.0, 0), (99, 50.0, 0)] {
             let data = data(&train, &validation[..rows]);
             let config = config(TemperatureMode::Auto, percentile);
-            let calibration = Calibration::fit(&classifier, &data.validation, &Familiar::measure(&data), &config);
+            let calibration = Calibration::fit(&classifier, &data.validation, &FittedCentroids::fit(&data), &config);
             let scores = calibration.par_scores(&classifier, &data.validation);
             let unfamiliar = scores.iter().filter(|&&score| calibration.is_unfamiliar(score)).count();
             assert_eq!(unfamiliar, expected, "{rows} {percentile}");
@@ -295,13 +296,13 @@ mod tests {
         let (train, validation) = (values(200, 0), values(150, 5));
         let data = data(&train, &validation);
         let classifier = Classifier::new(3, &[], 2, 1);
-        let familiar = Familiar::measure(&data);
+        let fitted = FittedCentroids::fit(&data);
         let config = config(TemperatureMode::Auto, 99.0);
-        let calibration = Calibration::fit(&classifier, &data.validation, &familiar, &config);
+        let calibration = Calibration::fit(&classifier, &data.validation, &fitted, &config);
         let logits = classifier.logits(&data.validation.features);
         let energies: Vec<f64> =
             logits.chunks_exact(2).map(|row| -row.iter().map(|&z| f64::from(z).exp()).sum::<f64>().ln()).collect();
-        let distances: Vec<f64> = familiar.validation_distances.iter().map(|&distance| f64::from(distance)).collect();
+        let distances: Vec<f64> = fitted.validation_distances.iter().map(|&distance| f64::from(distance)).collect();
         let standardised = |values: &[f64], value: f64| {
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
@@ -316,7 +317,7 @@ mod tests {
         // The score does not depend on the temperature.
         assert_ne!(calibration.constants.temperature, 1.0);
         let off = CalibrationConfig { temperature: TemperatureMode::Off, ..config };
-        let off = Calibration::fit(&classifier, &data.validation, &familiar, &off);
+        let off = Calibration::fit(&classifier, &data.validation, &fitted, &off);
         let temperature = calibration.constants.temperature;
         assert_eq!(Constants { temperature, ..off.constants }, calibration.constants);
         assert_eq!(off.constants.temperature, 1.0);

@@ -30,13 +30,14 @@ const MAX_ROWS_PER_CENTROID: usize = 50;
 /// many scattered rows take at most the memory of [`WINDOW`] neighbouring ones.
 const ROWS_AT_ONCE: usize = WINDOW / 8;
 /// The seed that draws the initial centroids. It does not depend on the head's seed, so that heads on the same rows
-/// have the same centroids. The seed matters little: of 24 other seeds, 23 give 14 to 16 of 18 kitchen photos as unlike
-/// clothing, and one gives 13.
+/// have the same centroids. The seed matters little: with 23 of 24 other seeds, 14 to 16 of 18 kitchen photos are
+/// unfamiliar to a head for clothing, and 13 with the last one.
 const SEED: u64 = 1;
-/// Rows of one task. The tasks' sums are added in order, so the number of threads does not change the result.
-const TASK: usize = 512;
+/// Rows that a thread takes at a time. The sums are added in order, so the number of threads does not change the
+/// result.
+const ROWS_PER_TASK: usize = 512;
 /// Rows that are compared with the centroids of a class at a time: rows and centroids fit into the second-level cache.
-const BLOCK: usize = 16;
+const BLOCK_PER_CLASS: usize = 16;
 /// Rows that are compared with all centroids at a time: the rows fit into the second-level cache, the centroids do not.
 const BLOCK_FOR_ALL: usize = 32;
 
@@ -175,13 +176,12 @@ impl ClassSample {
         let rows: Vec<&[f32]> = self.row_numbers.iter().map(|&row| train.features[row]).collect();
         let initial: Vec<Vec<f32>> = self.initial.iter().map(|&row| unit(train.features[row]).collect()).collect();
         let initial = Vectors::new(columns, &initial);
-        let parts: Vec<Vec<f32>> = rows.par_chunks(TASK).map(|rows| assigned_sums(rows, &initial)).collect();
+        let parts: Vec<Vec<f32>> = rows.par_chunks(ROWS_PER_TASK).map(|rows| assigned_sums(rows, &initial)).collect();
 
-        // The parts are added in order.
         let mut parts = parts.into_iter();
         let mut sums = parts.next().unwrap_or_default();
         for part in parts {
-            add(&mut sums, 1.0, &part);
+            add_scaled(&mut sums, 1.0, &part);
         }
         // Scale each sum to length 1, in place. Sums without rows are dropped: their initial centroid is a duplicate or
         // zero.
@@ -215,21 +215,21 @@ fn assigned_sums(rows: &[&[f32]], centroids: &Vectors) -> Vec<f32> {
     let mut sums = Vec::with_capacity(count * columns);
     sums.resize(count * columns, 0.0);
     let mut products = Vec::new();
-    for rows in rows.chunks(BLOCK) {
+    for rows in rows.chunks(BLOCK_PER_CLASS) {
         // Lengths first: reading each row from start to end is the fastest way to bring it into the cache.
         let scales: Vec<f32> = rows.iter().map(|row| inverse_length(row)).collect();
         centroids.products(rows, &mut products);
         for (k, row) in rows.iter().enumerate() {
             // The row's length does not matter: it scales all products.
             let nearest = argmax(&products[k * count..][..count]);
-            add(&mut sums[nearest * columns..][..columns], scales[k], row);
+            add_scaled(&mut sums[nearest * columns..][..columns], scales[k], row);
         }
     }
     sums
 }
 
 /// `sum += factor * values`.
-fn add(sum: &mut [f32], factor: f32, values: &[f32]) {
+fn add_scaled(sum: &mut [f32], factor: f32, values: &[f32]) {
     dispatch(|| {
         for (sum, value) in sum.iter_mut().zip(values) {
             *sum += factor * value;

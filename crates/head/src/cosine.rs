@@ -1,7 +1,7 @@
 //! Cosine similarity: unit vectors, and the dot products of rows with many vectors.
 
 use crate::kernels::{Cores, matmul_transposed};
-use crate::simd::{LANES, Strip, as_strips, copy_rows, dispatch, strips};
+use crate::simd::{LANES, Strip, as_strips, copy_rows, dispatch, strip_count};
 
 /// A matrix of vectors, stored for products with rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +17,7 @@ impl Vectors {
     pub fn new(columns: usize, parts: &[impl AsRef<[f32]>]) -> Self {
         let length = columns.max(1);
         let count: usize = parts.iter().map(|part| part.as_ref().len() / length).sum();
-        let mut by_strip = vec![[0.0; LANES]; strips(columns) * count];
+        let mut by_strip = vec![[0.0; LANES]; strip_count(columns) * count];
         let mut place = 0;
         for part in parts {
             for vector in part.as_ref().chunks_exact(length) {
@@ -35,7 +35,7 @@ impl Vectors {
         let mut values = Vec::with_capacity(self.count * self.columns);
         for vector in 0..self.count {
             let end = values.len() + self.columns;
-            for strip in 0..strips(self.columns) {
+            for strip in 0..strip_count(self.columns) {
                 values.extend_from_slice(&self.strips[strip * self.count + vector]);
             }
             // The last strip's padding.
@@ -61,7 +61,7 @@ impl Vectors {
         }
         let mut copies = Vec::new();
         copy_rows(rows, &mut copies);
-        let rows: Vec<&[Strip]> = copies.chunks_exact(strips(self.columns)).collect();
+        let rows: Vec<&[Strip]> = copies.chunks_exact(strip_count(self.columns)).collect();
         matmul_transposed(Cores::One, &rows, &self.strips, self.count, products);
     }
 }

@@ -47,7 +47,7 @@ pub struct TrainValSplit<'a> {
     /// The validation rows.
     pub validation: Rows<'a>,
     /// Where the validation rows are in the cache.
-    pub validation_origin: Origin,
+    pub validation_origin: RowOrigin,
     /// The fraction of the training rows that was held out for validation; `None` if the cache has a validation split.
     pub held_out: Option<f64>,
     /// The number of classes.
@@ -56,7 +56,7 @@ pub struct TrainValSplit<'a> {
 
 /// Where rows are in a cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct RowOrigin {
     /// Their split.
     pub split: Split,
     /// The number of each row in that split.
@@ -182,7 +182,8 @@ impl<'a> CheckedRows<'a> {
     pub fn train_val_split(&self, fraction: f64, seed: u64) -> Result<TrainValSplit<'a>, DataError> {
         let classes = self.cache.classes().len();
         if let Some(validation) = &self.validation {
-            let validation_origin = Origin { split: Split::Validation, row_numbers: (0..validation.len()).collect() };
+            let row_numbers = (0..validation.len()).collect();
+            let validation_origin = RowOrigin { split: Split::Validation, row_numbers };
             let (train, validation) = (self.train.clone(), validation.clone());
             return Ok(TrainValSplit { train, validation, validation_origin, held_out: None, classes });
         }
@@ -199,7 +200,7 @@ impl<'a> CheckedRows<'a> {
         Ok(TrainValSplit {
             train: self.train.select(&rest),
             validation: self.train.select(&held_out),
-            validation_origin: Origin { split: self.split, row_numbers: held_out },
+            validation_origin: RowOrigin { split: self.split, row_numbers: held_out },
             held_out: Some(fraction),
             classes,
         })

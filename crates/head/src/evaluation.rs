@@ -65,7 +65,7 @@ impl Evaluation {
 }
 
 impl<'a> Evaluator<'a> {
-    /// Begins without predictions.
+    /// An evaluator without predictions.
     pub fn new(predictor: &'a Predictor) -> Self {
         let temperature = temperature(predictor);
         let builder = MetricsBuilder::new(predictor.classes(), temperature);

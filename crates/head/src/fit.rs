@@ -79,7 +79,7 @@ pub enum FitError {
 pub fn fit(head: HeadSpec, data: FitData<'_>, on_epoch: impl FnMut(Epoch) + Send) -> Result<Trained, FitError> {
     let mut trainer = Trainer::new(head, &data);
     let trainers = std::slice::from_mut(&mut trainer);
-    // Inside the pool: from outside, every product would have to wake its threads.
+    // `scope` moves the loop into the pool: from outside, every matrix product would have to wake the pool's threads.
     rayon::scope(|_| train(trainers, data, Cores::All, on_epoch));
     trainer.finish()
 }
@@ -99,14 +99,14 @@ fn train(trainers: &mut [Trainer], data: FitData<'_>, cores: Cores, mut on_epoch
     // Without a view sampler the window is `WINDOW`, so the order does not depend on whether the cache has views.
     let window = if view_sampler.is_some() { train.window() } else { WINDOW };
     let mut sampler = RowSampler::new(order, train.len(), window);
-    let (mut batch, mut next) = (BatchRows::default(), BatchRows::default());
+    let (mut batch, mut next_batch) = (BatchRows::default(), BatchRows::default());
     while let Some(last) = trainers.iter().rposition(Trainer::is_active) {
         let mut rows_done = 0;
         let mut batches = sampler.next_epoch().chunks(batch_size.get());
-        next.read(batches.next(), train, &mut view_sampler);
-        while !next.labels.is_empty() {
-            std::mem::swap(&mut batch, &mut next);
-            next.read(batches.next(), train, &mut view_sampler);
+        next_batch.read(batches.next(), train, &mut view_sampler);
+        while !next_batch.labels.is_empty() {
+            std::mem::swap(&mut batch, &mut next_batch);
+            next_batch.read(batches.next(), train, &mut view_sampler);
             // A window's memory is released before the batch that completes it; that batch is then paged in again.
             let rows_after = rows_done + batch.labels.len();
             let completes_window = rows_done / window < rows_after / window;
@@ -117,7 +117,7 @@ fn train(trainers: &mut [Trainer], data: FitData<'_>, cores: Cores, mut on_epoch
 
             for (k, trainer) in trainers.iter_mut().enumerate().filter(|(_, trainer)| trainer.is_active()) {
                 // Only the last head prefetches the next batch: the others still need this one in the cache.
-                let next_rows = if k == last { &next.rows[..] } else { &[] };
+                let next_rows = if k == last { &next_batch.rows[..] } else { &[] };
                 trainer.train_step(cores, &batch, next_rows);
             }
         }

@@ -14,9 +14,9 @@ use rayon::prelude::*;
 
 use crate::simd::{LANES, Strip, dispatch, load, store};
 
-/// Strips of a group, 512 inputs. A group is summed separately; a forward pass gives each core whole groups.
-const GROUP: usize = 32;
-/// With fewer products of two strips another core does not pay.
+/// Strips in a group: 512 inputs. The forward pass sums each group separately, and gives each core whole groups.
+const GROUP_STRIPS: usize = 32;
+/// The least work that pays for another core, in products of two strips.
 const MIN_PRODUCTS: usize = 1 << 14;
 
 /// The cores that share the work of one step. The results are bit-identical.
@@ -35,7 +35,7 @@ impl Cores {
         if rayon::current_thread_index().is_none() { Self::All } else { Self::One }
     }
 
-    /// How many of `items` each core takes, if an item is this many products of two strips.
+    /// How many of `items` each core takes. An item costs this many products of two strips.
     fn share(self, items: usize, products: usize) -> usize {
         match self {
             Self::One => items,
@@ -54,13 +54,13 @@ pub fn matmul_transposed(cores: Cores, rows: &[&[Strip]], weights: &[Strip], out
     if results == 0 {
         return sums.clear();
     }
-    let groups = weights.len().div_ceil(GROUP * outputs);
+    let groups = weights.len().div_ceil(GROUP_STRIPS * outputs);
     sums.resize(groups * results, 0.0);
     let sum_group = |group: usize, sums: &mut [f32]| {
-        let weights = &weights[group * GROUP * outputs..weights.len().min((group + 1) * GROUP * outputs)];
-        dispatch(MatmulTransposed { rows, first: group * GROUP, weights, outputs, sums });
+        let weights = &weights[group * GROUP_STRIPS * outputs..weights.len().min((group + 1) * GROUP_STRIPS * outputs)];
+        dispatch(MatmulTransposed { rows, first_strip: group * GROUP_STRIPS, weights, outputs, sums });
     };
-    let share = cores.share(groups, GROUP * results);
+    let share = cores.share(groups, GROUP_STRIPS * results);
     if share >= groups {
         sums.chunks_exact_mut(results).enumerate().for_each(|(group, sums)| sum_group(group, sums));
     } else {
@@ -81,8 +81,8 @@ pub fn matmul_transposed(cores: Cores, rows: &[&[Strip]], weights: &[Strip], out
 struct MatmulTransposed<'a> {
     /// (rows, strips of all groups)
     rows: &'a [&'a [Strip]],
-    /// The first strip of the group.
-    first: usize,
+    /// The number of the group's first strip.
+    first_strip: usize,
     /// (strips of the group, outputs)
     weights: &'a [Strip],
     outputs: usize,
@@ -108,12 +108,12 @@ impl MatmulTransposed<'_> {
     /// Computes blocks of `R` rows and up to `max_outputs` outputs.
     #[inline(always)]
     fn in_blocks<S: Simd, const R: usize>(self, simd: S, max_outputs: usize) {
-        let Self { rows, first, weights, outputs, sums } = self;
+        let Self { rows, first_strip, weights, outputs, sums } = self;
         let count = weights.len() / outputs;
         let width = even_width(outputs, max_outputs);
         for start in (0..rows.len()).step_by(R) {
             // If fewer than `R` rows are left, the last one is repeated.
-            let block = array::from_fn(|r| &rows[rows.len().min(start + r + 1) - 1][first..first + count]);
+            let block = array::from_fn(|r| &rows[rows.len().min(start + r + 1) - 1][first_strip..first_strip + count]);
             let sums = &mut sums[start * outputs..];
             for n in (0..outputs).step_by(width) {
                 let (weights, sums) = (&weights[n..], &mut sums[n..]);
@@ -280,21 +280,21 @@ impl<T: Sink> WithSimd for BackwardStrips<'_, T> {
         // With two strips at a time each factor is used twice. Their sums need more than 16 registers.
         if S::REGISTER_COUNT >= 32 {
             while done + 2 <= strips.len() {
-                pass.strips::<S, 2>(simd, strips.start + done, done);
+                pass.run_block::<S, 2>(simd, strips.start + done, done);
                 done += 2;
             }
         }
         while done < strips.len() {
-            pass.strips::<S, 1>(simd, strips.start + done, done);
+            pass.run_block::<S, 1>(simd, strips.start + done, done);
             done += 1;
         }
     }
 }
 
 impl<T: Sink> Backward<'_, T> {
-    /// The pass for `C` strips of the inputs, from number `strip` on. `done` strips were computed before.
+    /// Runs the pass for `C` strips of the inputs, from number `strip` on; `done` strips of this core come before them.
     #[inline(always)]
-    fn strips<S: Simd, const C: usize>(&mut self, simd: S, strip: usize, done: usize) {
+    fn run_block<S: Simd, const C: usize>(&mut self, simd: S, strip: usize, done: usize) {
         let Self { rows, outputs_gradient, sink, inputs_gradient, next_rows } = self;
         let outputs = outputs_gradient.len() / rows.len();
         // First the gradient of the inputs, since the sink may update the weights.
@@ -314,7 +314,7 @@ impl<T: Sink> Backward<'_, T> {
 }
 
 /// `factorsᵀ · strips`: `Σ_i factors[i][n] strips[i][c]` for each of the `count` columns n of the factors and each of
-/// the `C` strips c. The receiver gets the results as (C, count), numbered from `first` on.
+/// the `C` strips c. The receiver gets the results as (C, count), numbered from `first_result` on.
 #[inline(always)]
 fn matmul<'a, S: Simd, const C: usize>(
     simd: S,
@@ -322,11 +322,12 @@ fn matmul<'a, S: Simd, const C: usize>(
     factors: &[f32],
     count: usize,
     receiver: &mut impl Receive,
-    first: usize,
+    first_result: usize,
 ) {
     let width = even_width(count, if S::REGISTER_COUNT >= 32 { 10 } else { 5 });
     for start in (0..count).step_by(width) {
-        let panel = Panel { strips: strips.clone(), factors: &factors[start..], count, first: first + start };
+        let first_result = first_result + start;
+        let panel = Panel { strips: strips.clone(), factors: &factors[start..], count, first_result };
         match width.min(count - start) {
             1 => panel.matmul::<S, 1>(simd, receiver),
             2 => panel.matmul::<S, 2>(simd, receiver),
@@ -347,7 +348,7 @@ struct Panel<'a, I, const C: usize> {
     strips: I,
     factors: &'a [f32],
     count: usize,
-    first: usize,
+    first_result: usize,
 }
 
 impl<'a, I: Iterator<Item = [&'a Strip; C]>, const C: usize> Panel<'_, I, C> {
@@ -368,18 +369,18 @@ impl<'a, I: Iterator<Item = [&'a Strip; C]>, const C: usize> Panel<'_, I, C> {
         }
         for c in 0..C {
             for n in 0..N {
-                receiver.receive(simd, self.first + c * self.count + n, sums[c][n]);
+                receiver.receive(simd, self.first_result + c * self.count + n, sums[c][n]);
             }
         }
     }
 }
 
-/// The width, up to `max`, of panels that divide `count` columns evenly.
+/// The width of panels, at most `max`, so that as few as possible cover `count` columns and their widths differ little.
 fn even_width(count: usize, max: usize) -> usize {
     count.div_ceil(count.div_ceil(max).max(1))
 }
 
-/// Prefetches the cache line of the value.
+/// Prefetches the cache line of `row[value]`, which may lie beyond the row's end.
 #[inline(always)]
 fn prefetch(row: &[f32], value: usize) {
     #[cfg(target_arch = "x86_64")]
@@ -393,7 +394,7 @@ fn prefetch(row: &[f32], value: usize) {
     }
 }
 
-/// Passes the gradients of all its parameters to a sink.
+/// Passes the gradients of a whole tensor to its sink, strip by strip.
 pub(crate) fn send_all<T: Sink>(sink: T, gradients: &[Strip]) {
     dispatch(SendAll { sink, gradients });
 }
@@ -417,7 +418,7 @@ impl<T: Sink> WithSimd for SendAll<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{copy_rows, strips};
+    use crate::simd::{copy_rows, strip_count};
 
     fn values(count: usize, seed: usize) -> Vec<f32> {
         (0..count).map(|k| ((k * 37 + seed * 101) % 29) as f32 / 7.0 - 2.0).collect()
@@ -426,7 +427,7 @@ mod tests {
     /// A matrix of this many columns, (rows, columns), by strips of its columns, (strips, rows).
     fn by_strip(matrix: &[f32], columns: usize) -> Vec<Strip> {
         let rows = matrix.len() / columns;
-        let mut by_strip = vec![[0.0; LANES]; strips(columns) * rows];
+        let mut by_strip = vec![[0.0; LANES]; strip_count(columns) * rows];
         for (k, &value) in matrix.iter().enumerate() {
             by_strip[k % columns / LANES * rows + k / columns][k % columns % LANES] = value;
         }
@@ -475,12 +476,12 @@ mod tests {
             let slices: Vec<&[f32]> = self.rows.chunks_exact(inputs).collect();
             let mut copies = Vec::new();
             copy_rows(&slices, &mut copies);
-            let strip_rows: Vec<&[Strip]> = copies.chunks_exact(strips(inputs)).collect();
+            let strip_rows: Vec<&[Strip]> = copies.chunks_exact(strip_count(inputs)).collect();
             let mut sums = Vec::new();
             forward(&strip_rows, &weights, &mut sums);
 
             let mut gradients = vec![[f32::NAN; LANES]; weights.len()];
-            let mut inputs_gradient = vec![[f32::NAN; LANES]; strips(inputs) * rows];
+            let mut inputs_gradient = vec![[f32::NAN; LANES]; strip_count(inputs) * rows];
             let by_output: Vec<f32> =
                 (0..rows * outputs).map(|k| self.outputs_gradient[k % rows * outputs + k / rows]).collect();
             backward(Backward {
@@ -510,9 +511,9 @@ mod tests {
             let (rows, outputs, inputs) = self.shape;
             let forward = |strip_rows: &[&[Strip]], weights: &[Strip], sums: &mut Vec<f32>| {
                 sums.resize(rows * outputs, f32::NAN);
-                MatmulTransposed { rows: strip_rows, first: 0, weights, outputs, sums }.with_simd(simd);
+                MatmulTransposed { rows: strip_rows, first_strip: 0, weights, outputs, sums }.with_simd(simd);
             };
-            self.compute(forward, |pass| BackwardStrips { pass, strips: 0..strips(inputs) }.with_simd(simd))
+            self.compute(forward, |pass| BackwardStrips { pass, strips: 0..strip_count(inputs) }.with_simd(simd))
         }
     }
 

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::dropout::Dropout;
 use crate::kernels::{Backward, Cores, InputsGradient, Sink, StoreGradients, matmul_transposed, send_all};
-use crate::simd::{LANES, Strip, as_strips, copy_rows, strips};
+use crate::simd::{LANES, Strip, as_strips, copy_rows, strip_count};
 
 /// A dense layer: `outputs = weights · inputs + bias`.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +37,7 @@ pub struct Activations {
     /// Buffer for [`matmul_transposed`].
     sums: Vec<f32>,
     /// Dropout's factor for kept values, 1 / (1 - rate); 1 without dropout.
-    scale: f32,
+    dropout_scale: f32,
 }
 
 /// A batch after its forward pass, with the gradient of its logits.
@@ -94,7 +94,8 @@ pub enum ShapeError {
 impl Dense {
     /// A layer whose parameters are all 0.
     fn zeros(inputs: usize, outputs: usize) -> Self {
-        let (weights, bias) = (vec![[0.0; LANES]; strips(inputs) * outputs], vec![[0.0; LANES]; strips(outputs)]);
+        let weights = vec![[0.0; LANES]; strip_count(inputs) * outputs];
+        let bias = vec![[0.0; LANES]; strip_count(outputs)];
         Self { inputs, outputs, weights, bias }
     }
 
@@ -111,7 +112,7 @@ impl Dense {
         layer
     }
 
-    /// From Keras's kernel, (inputs, outputs) row-major, and its bias, (outputs,).
+    /// A layer with Keras's kernel, (inputs, outputs) row-major, and bias, (outputs,).
     ///
     /// # Errors
     /// When there are no inputs or no outputs, or the kernel's length is not inputs * outputs.
@@ -186,15 +187,15 @@ impl Dense {
 }
 
 impl Classifier {
-    /// An untrained classifier of rows of `inputs` features: a layer for each width in `hidden`, then one output for
-    /// each class. The same seed gives the same weights.
+    /// A classifier with initial weights, for rows of `inputs` features: a hidden layer for each width in `hidden`,
+    /// then one output for each class. The same seed gives the same weights.
     pub fn new(inputs: usize, hidden: &[usize], classes: usize, seed: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let widths: Vec<usize> = [&[inputs], hidden, &[classes]].concat();
         Self { layers: widths.windows(2).map(|pair| Dense::glorot(pair[0], pair[1], &mut random)).collect() }
     }
 
-    /// From layers in order. Each layer's inputs are the outputs of the one before.
+    /// A classifier with these layers, in order. Each layer's inputs are the outputs of the one before.
     ///
     /// # Errors
     /// When two neighbouring layers do not fit, or there are no layers.
@@ -242,8 +243,8 @@ impl Classifier {
         mut dropout: Option<&mut Dropout>,
         activations: &mut Activations,
     ) {
-        let Activations { row_copies, outputs, sums, scale } = activations;
-        *scale = dropout.as_ref().map_or(1.0, |dropout| dropout.scale());
+        let Activations { row_copies, outputs, sums, dropout_scale } = activations;
+        *dropout_scale = dropout.as_ref().map_or(1.0, |dropout| dropout.scale());
         outputs.resize_with(self.layers.len(), Vec::new);
         let last = self.layers.len() - 1;
 
@@ -265,7 +266,7 @@ impl Classifier {
                 layer.forward(cores, &inputs, layer.outputs, sums, output);
                 return;
             }
-            layer.forward(cores, &inputs, strips(layer.outputs) * LANES, sums, output);
+            layer.forward(cores, &inputs, strip_count(layer.outputs) * LANES, sums, output);
             relu(output);
             if let Some(dropout) = &mut dropout {
                 apply_dropout(dropout, output, layer.outputs);
@@ -297,7 +298,7 @@ impl Classifier {
         self.layers.iter().flat_map(|layer| [layer.weights.as_flattened(), layer.bias.as_flattened()])
     }
 
-    /// The same, mutable.
+    /// Every tensor of parameters, mutable, in the order of [`Self::parameters`].
     pub(crate) fn parameters_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
         self.layers.iter_mut().flat_map(|layer| [layer.weights.as_flattened_mut(), layer.bias.as_flattened_mut()])
     }
@@ -320,7 +321,7 @@ impl Batch<'_> {
             let outputs = layer.outputs;
 
             // The bias is added to each row, so its gradient is the sum over the rows.
-            let mut bias_gradient = vec![[0.0; LANES]; strips(outputs)];
+            let mut bias_gradient = vec![[0.0; LANES]; strip_count(outputs)];
             for row in outputs_gradient.chunks_exact(outputs) {
                 for (sum, value) in bias_gradient.as_flattened_mut().iter_mut().zip(row) {
                     *sum += value;
@@ -344,7 +345,7 @@ impl Batch<'_> {
             let mut out = vec![[0.0; LANES]; hidden.len() / LANES];
             let inputs_gradient = InputsGradient { outputs_gradient: &by_output, out: &mut out };
             Backward { inputs_gradient: Some(inputs_gradient), next_rows: &[], ..pass }.run(cores);
-            outputs_gradient = before_activation(&out, hidden, layer.inputs, activations.scale);
+            outputs_gradient = activation_backward(&out, hidden, layer.inputs, activations.dropout_scale);
         }
     }
 }
@@ -362,21 +363,21 @@ fn layer_inputs<'a>(rows: &[&'a [f32]], row_copies: &'a [Strip], previous_output
 
 /// Applies dropout to rows of this length, padded to whole strips.
 fn apply_dropout(dropout: &mut Dropout, values: &mut [f32], length: usize) {
-    for row in values.chunks_exact_mut(strips(length) * LANES) {
+    for row in values.chunks_exact_mut(strip_count(length) * LANES) {
         dropout.apply(&mut row[..length]);
     }
 }
 
-/// The gradient of a hidden layer's outputs before ReLU and dropout, (rows, outputs). `gradient` is the gradient after
-/// ReLU and dropout, (strips, rows), `hidden` the outputs after them, (rows, outputs) padded to whole strips.
-fn before_activation(gradient: &[Strip], hidden: &[f32], outputs: usize, scale: f32) -> Vec<f32> {
-    let stride = strips(outputs) * LANES;
+/// The backward pass through ReLU and dropout: the gradient before them, (rows, outputs). `gradient` is the gradient
+/// after them, (strips, rows), `hidden` the layer's outputs after them, (rows, outputs) padded to whole strips.
+fn activation_backward(gradient: &[Strip], hidden: &[f32], outputs: usize, dropout_scale: f32) -> Vec<f32> {
+    let stride = strip_count(outputs) * LANES;
     let rows = hidden.len() / stride;
     let mut result = Vec::with_capacity(rows * outputs);
     for (r, hidden) in hidden.chunks_exact(stride).enumerate() {
         for n in 0..outputs {
             // Where ReLU or dropout gave 0, the gradient is 0.
-            let scale = if hidden[n] > 0.0 { scale } else { 0.0 };
+            let scale = if hidden[n] > 0.0 { dropout_scale } else { 0.0 };
             result.push(gradient[n / LANES * rows + r][n % LANES] * scale);
         }
     }

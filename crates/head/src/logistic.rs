@@ -1,5 +1,5 @@
 //! Multinomial logistic regression: the optimum of a linear head on the training rows, with an L2 penalty. A baseline
-//! for what Adam reaches.
+//! that needs no settings.
 //!
 //! The objective is the mean cross-entropy plus `‖W‖² / (2 C rows)`, scikit-learn's `LogisticRegression` at its default
 //! `C = 1`; the bias is not penalised. The optimizer is L-BFGS (Nocedal and Wright 2006, algorithms 7.4 and 7.5) with a
@@ -20,11 +20,11 @@ const C: f64 = 1.0;
 const MAX_CORRECTIONS: usize = 10;
 /// Converged when no component of the gradient is larger, as in scikit-learn.
 const TOLERANCE: f64 = 1e-4;
-/// Real data needs fewer.
+/// An upper limit: real data converges in fewer iterations.
 const MAX_ITERATIONS: usize = 300;
 /// Rows of one task. The tasks' gradients are added in order, so the number of threads does not change the result.
 const BLOCK: usize = 256;
-/// Armijo: the least fraction of the predicted decrease.
+/// Armijo's condition: a step must reach this fraction of the decrease that the slope predicts.
 const ARMIJO: f64 = 1e-4;
 
 /// A step with the change of the gradient along it: what L-BFGS approximates the curvature from.
@@ -33,7 +33,7 @@ struct Correction {
     gradient_change: Vec<f64>,
 }
 
-/// A linear head at the minimum of the objective.
+/// A linear head at the minimum of the objective, or at the best point found within [`MAX_ITERATIONS`].
 pub fn fit(train: &Rows<'_>, classes: usize) -> Classifier {
     let mut point = Classifier::new(train.columns(), &[], classes, 0).zeros_like();
     let (mut value, mut gradient) = objective(&point, train);

@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use crate::settings::{ClassWeights, Fraction};
-use crate::simd::{LANES, dispatch, load, store, strips};
+use crate::simd::{LANES, dispatch, load, store, strip_count};
 
 /// The loss over rows of logits, in nats.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,7 +77,7 @@ impl WithSimd for LossAndGradient<'_> {
         let smoothed_target = smoothing / classes as f32;
         let mut total = 0.0;
         // A row is padded with -∞ to whole strips: exp(-∞) is 0, so the padding adds nothing to the sum.
-        let mut padded = vec![[f32::NEG_INFINITY; LANES]; strips(classes)];
+        let mut padded = vec![[f32::NEG_INFINITY; LANES]; strip_count(classes)];
         for ((logits, gradient), &label) in
             logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(labels)
         {

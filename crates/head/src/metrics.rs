@@ -72,7 +72,7 @@ pub struct MetricsBuilder<'a> {
 }
 
 impl<'a> MetricsBuilder<'a> {
-    /// Begins without rows. The head's temperature is used for [`SplitMetrics::calibration_error_with_temperature`]
+    /// A builder without rows. The head's temperature is used for [`SplitMetrics::calibration_error_with_temperature`]
     /// only.
     pub fn new(names: &'a ClassNames, temperature: Option<f32>) -> Self {
         Self {
@@ -112,14 +112,16 @@ impl<'a> MetricsBuilder<'a> {
     /// The metrics of the added rows. Without rows, the means are NaN.
     pub fn finish(self) -> SplitMetrics {
         let rows = self.rows as f64;
+        let calibration_error_with_temperature =
+            self.temperature.map(|_| self.bins_with_temperature.calibration_error());
         SplitMetrics {
             rows: self.rows,
             loss: self.total_loss / rows,
             accuracy: self.correct as f64 / rows,
             accuracy_interval: wilson(self.correct, self.rows),
             top_3: self.in_top_3 as f64 / rows,
-            calibration_error: self.bins.error(),
-            calibration_error_with_temperature: self.temperature.map(|_| self.bins_with_temperature.error()),
+            calibration_error: self.bins.calibration_error(),
+            calibration_error_with_temperature,
             classes: class_metrics(&self.confusion, self.names),
             confusion: self.confusion,
         }
@@ -172,7 +174,7 @@ struct Bins([Bin; BINS]);
 #[derive(Debug, Default)]
 struct Bin {
     rows: usize,
-    confidence: f64,
+    total_confidence: f64,
     correct: usize,
 }
 
@@ -180,14 +182,14 @@ impl Bins {
     fn add(&mut self, confidence: f64, correct: bool) {
         let bin = &mut self.0[((confidence * BINS as f64) as usize).min(BINS - 1)];
         bin.rows += 1;
-        bin.confidence += confidence;
+        bin.total_confidence += confidence;
         bin.correct += usize::from(correct);
     }
 
-    /// The expected calibration error.
-    fn error(&self) -> f64 {
+    /// The expected calibration error; 0 without rows.
+    fn calibration_error(&self) -> f64 {
         let rows: usize = self.0.iter().map(|bin| bin.rows).sum();
-        let difference: f64 = self.0.iter().map(|bin| (bin.confidence - bin.correct as f64).abs()).sum();
+        let difference: f64 = self.0.iter().map(|bin| (bin.total_confidence - bin.correct as f64).abs()).sum();
         difference / rows.max(1) as f64
     }
 }

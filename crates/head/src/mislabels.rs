@@ -68,18 +68,16 @@ pub fn predict_out_of_fold(
         let order = EpochOrder::Shuffled { seed };
         let data = FitData { train: &train, validation: &held_out, order, view_sampler: None, batch_size };
         // `fit_together` with one head, since the folds already use all cores.
-        let trained = fit_together(vec![HeadSpec { classifier, config, seed }], data);
+        let trained = fit_together(vec![HeadSpec { classifier, config, seed }], data).pop();
+        let trained = trained.expect("a result for each head")?;
 
         let mut predictions = Vec::with_capacity(inside.len());
-        for trained in trained {
-            let mut numbers = inside.iter();
-            for_each_batch(Cores::One, &trained?.classifier, &held_out, |logits, labels| {
-                for (logits, &label) in logits.chunks_exact(classes).zip(labels) {
-                    let &row = numbers.next().expect("a number for each row");
-                    predictions.push(OutOfFoldPrediction::new(row, label, logits));
-                }
-            });
-        }
+        for_each_batch(Cores::One, &trained.classifier, &held_out, |logits, labels| {
+            for (logits, &label) in logits.chunks_exact(classes).zip(labels) {
+                let row = inside[predictions.len()];
+                predictions.push(OutOfFoldPrediction::new(row, label, logits));
+            }
+        });
         Ok(predictions)
     };
     let by_fold: Vec<Vec<OutOfFoldPrediction>> =

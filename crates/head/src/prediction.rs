@@ -94,16 +94,16 @@ impl Predictor {
         let mut predictions = Vec::with_capacity(rows.len());
         for (k, logits) in logits.chunks_exact(self.classes.len()).enumerate() {
             let unfamiliarity = scores.as_ref().map(|scores| scores[k]);
+            let unfamiliar = match (&self.calibration, unfamiliarity) {
+                (Some(calibration), Some(score)) => Some(calibration.is_unfamiliar(score)),
+                _ => None,
+            };
             predictions.push(Prediction {
                 logits: logits.to_vec(),
                 probabilities: probabilities(logits, temperature),
                 class: argmax(logits),
                 unfamiliarity,
-                unfamiliar: self
-                    .calibration
-                    .as_ref()
-                    .zip(unfamiliarity)
-                    .map(|(calibration, score)| calibration.is_unfamiliar(score)),
+                unfamiliar,
             });
         }
         predictions

@@ -1,4 +1,4 @@
-//! The order of the training rows in an epoch, and which view stands in for each.
+//! The order of the training rows in an epoch, and which augmented view of its photo replaces each.
 //!
 //! Rows are shuffled for each epoch. If there are more rows than fit into memory, they are shuffled in two steps: first
 //! blocks of neighbouring rows, then, window by window, the rows of the blocks in the window. So the file is read in

@@ -11,8 +11,8 @@ pub const LANES: usize = 16;
 /// Neighbouring values of a row. Beyond the row's end they are 0.
 pub type Strip = [f32; LANES];
 
-/// How many strips hold this many values.
-pub fn strips(values: usize) -> usize {
+/// The number of strips that hold this many values.
+pub fn strip_count(values: usize) -> usize {
     values.div_ceil(LANES)
 }
 
@@ -20,8 +20,8 @@ pub fn strips(values: usize) -> usize {
 pub(crate) fn copy_rows(rows: &[&[f32]], copies: &mut Vec<Strip>) {
     let length = rows.first().map_or(0, |row| row.len());
     copies.clear();
-    copies.resize(rows.len() * strips(length), [0.0; LANES]);
-    for (copy, row) in copies.chunks_exact_mut(strips(length).max(1)).zip(rows) {
+    copies.resize(rows.len() * strip_count(length), [0.0; LANES]);
+    for (copy, row) in copies.chunks_exact_mut(strip_count(length).max(1)).zip(rows) {
         copy.as_flattened_mut()[..length].copy_from_slice(row);
     }
 }

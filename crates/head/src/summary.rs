@@ -102,6 +102,17 @@ pub struct DifferingField {
     pub values: Vec<Value>,
 }
 
+/// The fields of a value that serializes as a JSON object, such as the settings of a head.
+///
+/// # Panics
+/// When it serializes as anything else.
+pub fn json_fields(value: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(fields)) => fields,
+        other => panic!("expected a JSON object, found {other:?}"),
+    }
+}
+
 /// The fields whose values differ between the objects that have them, by name. A nested object is one value.
 pub fn differing_fields(objects: &[Map<String, Value>]) -> Vec<DifferingField> {
     let mut names: Vec<&String> = objects.iter().flat_map(Map::keys).collect();
@@ -133,8 +144,8 @@ pub fn value_text(value: &Value) -> String {
     }
 }
 
-/// A sentence that says whether the best of these accuracies, which come in descending order, is significantly better
-/// than the others; `None` for fewer than two.
+/// A sentence on whether the best of these accuracies is significantly better than the others; `None` for fewer than
+/// two. The accuracies come in descending order, each measured on this many photos.
 pub fn significance_sentence(accuracies: &[f64], photos: usize) -> Option<String> {
     let (&best, others) = accuracies.split_first()?;
     let like_best = others.iter().filter(|&&other| not_significantly_different(best, other, photos)).count();
@@ -187,7 +198,7 @@ mod tests {
     #[test]
     fn only_differing_fields_are_returned() {
         let objects = [json!({"a": 1, "b": [1, 2], "c": 1}), json!({"a": 1, "b": [1, 3]})];
-        let maps: Vec<_> = objects.iter().map(|object| object.as_object().unwrap().clone()).collect();
+        let maps = objects.map(|object| json_fields(&object));
         let expected = DifferingField { name: "b".to_owned(), values: vec![json!([1, 2]), json!([1, 3])] };
         assert_eq!(differing_fields(&maps), [expected]);
     }

@@ -152,7 +152,7 @@ mod tests {
     use feature_cache::Split;
 
     use super::*;
-    use crate::data::{Origin, Rows};
+    use crate::data::{RowOrigin, Rows};
     use crate::fit::fit;
     use crate::schedule::Schedule;
     use crate::settings::{ClassWeights, KeepWeights};
@@ -187,7 +187,7 @@ mod tests {
         let views: Vec<[f32; 6]> = values.iter().map(|[a, b, c]| [*a, *b, *c + 1.0, *a + 1.0, *b, *c]).collect();
         let mut rows = Rows::new(features, (0..60).map(|k| k % 3).collect());
         rows.views = views.iter().map(|views| &views[..]).collect();
-        let validation_origin = Origin { split: Split::Validation, row_numbers: Vec::new() };
+        let validation_origin = RowOrigin { split: Split::Validation, row_numbers: Vec::new() };
         let seeds = [7, 8].map(|seed| SeedData {
             seed,
             data: TrainValSplit {
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_stopped_sweep_trains_no_head() {
-        let validation_origin = Origin { split: Split::Validation, row_numbers: Vec::new() };
+        let validation_origin = RowOrigin { split: Split::Validation, row_numbers: Vec::new() };
         let (train, validation) = (Rows::default(), Rows::default());
         let data = TrainValSplit { train, validation, validation_origin, held_out: None, classes: 2 };
         let seeds = [SeedData { seed: 1, data }];

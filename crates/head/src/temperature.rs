@@ -11,8 +11,9 @@ pub const MAX: f32 = 4.0;
 const MAX_ITERATIONS: usize = 60;
 /// Converged when the inverse temperature changes by no more than this.
 const TOLERANCE: f64 = 1e-9;
-/// Rows of one task. The tasks' results are added in order, so the number of threads does not change the result.
-const TASK: usize = 64;
+/// Rows that a thread takes at a time. Their sums are added in order, so the number of threads does not change the
+/// result.
+const ROWS_PER_TASK: usize = 64;
 
 /// The temperature from [`MIN`] to [`MAX`] at which the mean cross-entropy of these rows is lowest; `logits` is (rows,
 /// classes) row-major.
@@ -59,11 +60,12 @@ struct Derivatives {
 }
 
 impl Derivatives {
+    /// The derivatives at this inverse temperature; `logits` is (rows, classes) row-major.
     fn at(inverse: f64, logits: &[f32], labels: &[usize]) -> Self {
         let classes = logits.len() / labels.len().max(1);
         let parts: Vec<Self> = logits
-            .par_chunks((TASK * classes).max(1))
-            .zip(labels.par_chunks(TASK))
+            .par_chunks((ROWS_PER_TASK * classes).max(1))
+            .zip(labels.par_chunks(ROWS_PER_TASK))
             .map(|(logits, labels)| Self::sum_rows(inverse, logits, labels, classes))
             .collect();
         let mut sum = Self::default();
@@ -74,6 +76,7 @@ impl Derivatives {
         sum
     }
 
+    /// The same on the caller's core.
     fn sum_rows(inverse: f64, logits: &[f32], labels: &[usize], classes: usize) -> Self {
         let mut sum = Self::default();
         for (logits, &label) in logits.chunks_exact(classes).zip(labels) {

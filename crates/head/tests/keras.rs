@@ -49,6 +49,7 @@ fn config(learning_rate: f64, epochs: usize) -> FitConfig {
     FitConfig::new(learning_rate, NonZeroUsize::new(epochs).unwrap())
 }
 
+/// A training by Keras: its initial and final weights, the order of the rows, the settings and the history.
 struct Trajectory {
     start: Classifier,
     end: Classifier,
@@ -86,11 +87,14 @@ impl Trajectory {
     }
 }
 
+/// The largest relative difference.
 fn worst_relative(ours: &[f64], theirs: &[f64]) -> f64 {
     assert_eq!(ours.len(), theirs.len());
     ours.iter().zip(theirs).map(|(a, b)| ((a - b) / b).abs()).fold(0.0, f64::max)
 }
 
+/// Trains from Keras's initial weights on its order of rows, and compares losses, accuracies and final weights.
+/// Accuracies that are not exact may differ by one row.
 fn follow(name: &str, accuracies_exact: bool) {
     let Some(reference) = reference() else { return };
     let (train, validation) = (Clothing::read(&reference, "train"), Clothing::read(&reference, "validation"));

@@ -1,4 +1,4 @@
-//! Each option of training compared with Keras, on a few made-up rows (fixtures/make_keras_options.py).
+//! Each option of training compared with Keras, on a few generated rows (fixtures/make_keras_options.py).
 
 use std::num::NonZeroUsize;
 

@@ -142,7 +142,7 @@ fn rows_are_released_after_they_are_read() {
     let read_all = |rows: &Rows<'_>| rows.features.iter().map(|row| row[0]).sum::<f32>();
     assert!(read_all(&rows) > 0.0 && resident_kb(&file) > 4000, "rows stay resident until they are released");
     let centroids = Centroids::fit(&few, 3);
-    let works: [(&str, &dyn Fn()); 7] = [
+    let readers: [(&str, &dyn Fn()); 7] = [
         ("nearest neighbours", &|| _ = knn::accuracy(&rows, &few)),
         ("logistic regression", &|| _ = logistic::fit(&rows, 3)),
         ("centroids", &|| _ = Centroids::fit(&rows, 3)),
@@ -151,9 +151,9 @@ fn rows_are_released_after_they_are_read() {
         ("mislabels", &|| _ = predict_out_of_fold(&rows, 3, &cross_validation(2))),
         ("metrics", &|| _ = SplitMetrics::measure(&classifier, &rows, cache.classes(), None)),
     ];
-    for (name, work) in works {
-        work();
+    for (name, read) in readers {
+        read();
         let resident = resident_kb(&file);
-        assert!(resident < 1000, "{name}: {resident} kB of the rows are still there");
+        assert!(resident < 1000, "{name}: {resident} kB of the rows are still resident");
     }
 }

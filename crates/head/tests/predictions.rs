@@ -9,8 +9,8 @@ use std::path::Path;
 
 use end_to_end::shared_folder;
 use feature_cache::{ClassNames, Split};
-use head::calibration::{Calibration, Familiar};
-use head::data::{HoldOut, Origin, Rows, TrainValSplit};
+use head::calibration::{Calibration, FittedCentroids};
+use head::data::{HoldOut, RowOrigin, Rows, TrainValSplit};
 use head::fit::{FitData, HeadSpec, fit};
 use head::layers::Classifier;
 use head::metrics::SplitMetrics;
@@ -69,7 +69,7 @@ fn trained(data: &TrainValSplit<'_>, learning_rate: f64) -> Classifier {
 }
 
 fn train_val_split<'a>(train: Rows<'a>, validation: Rows<'a>) -> TrainValSplit<'a> {
-    let validation_origin = Origin { split: Split::Validation, row_numbers: (0..validation.len()).collect() };
+    let validation_origin = RowOrigin { split: Split::Validation, row_numbers: (0..validation.len()).collect() };
     TrainValSplit { train, validation, validation_origin, held_out: None, classes: CLASSES }
 }
 
@@ -106,11 +106,11 @@ fn kitchen_photos_are_unfamiliar_and_clothes_are_not() {
     let HoldOut { rest, held_out } = all.hold_out(CLASSES, 0.1, 42);
     let held_out = all.select(&held_out);
     let data = train_val_split(all.select(&rest), validation.rows());
-    let familiar = Familiar::measure(&data);
-    assert_eq!(familiar.centroids.len(), 200);
+    let fitted = FittedCentroids::fit(&data);
+    assert_eq!(fitted.centroids.len(), 200);
     for learning_rate in [0.001, 0.01] {
         let classifier = trained(&data, learning_rate);
-        let calibration = Calibration::fit(&classifier, &data.validation, &familiar, &CalibrationConfig::default());
+        let calibration = Calibration::fit(&classifier, &data.validation, &fitted, &CalibrationConfig::default());
         let temperature = calibration.constants.temperature;
         let predictor = Predictor::from_parts(names(), classifier, Some(calibration));
         let kitchen_predictions = predictor.predict(&matrix_rows(&kitchen));
@@ -121,7 +121,7 @@ fn kitchen_photos_are_unfamiliar_and_clothes_are_not() {
         let metrics = SplitMetrics::measure(predictor.classifier(), &data.validation, &names(), Some(temperature));
         let (before, after) = (metrics.calibration_error, metrics.calibration_error_with_temperature.unwrap());
         eprintln!(
-            "learning rate {learning_rate}: area {area:.4}, {kitchens} of {} kitchen photos and {:.2} % of {} clothes \
+            "learning rate {learning_rate}: AUROC {area:.4}, {kitchens} of {} kitchen photos and {:.2} % of {} clothes \
              unfamiliar; temperature {temperature:.3}, calibration error {before:.4}, then {after:.4}",
             kitchen_predictions.len(),
             100.0 * clothes,
@@ -147,8 +147,8 @@ fn a_prediction_depends_only_on_the_row() {
     let predictor = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let familiar = Familiar::measure(&data);
-            let calibration = Calibration::fit(&classifier, &data.validation, &familiar, &CalibrationConfig::default());
+            let fitted = FittedCentroids::fit(&data);
+            let calibration = Calibration::fit(&classifier, &data.validation, &fitted, &CalibrationConfig::default());
             Predictor::from_parts(names(), classifier.clone(), Some(calibration))
         })
     };
@@ -191,7 +191,7 @@ fn a_prediction_depends_only_on_the_row() {
 
     // Without a temperature the same classes and scores, with other probabilities.
     let off = CalibrationConfig { temperature: TemperatureMode::Off, ..CalibrationConfig::default() };
-    let off = Calibration::fit(&classifier, &data.validation, &Familiar::measure(&data), &off);
+    let off = Calibration::fit(&classifier, &data.validation, &FittedCentroids::fit(&data), &off);
     let plain = Predictor::from_parts(names(), classifier, Some(off)).predict(rows);
     for (plain, calibrated) in plain.iter().zip(&all) {
         assert_eq!((&plain.logits, plain.unfamiliarity), (&calibrated.logits, calibrated.unfamiliarity));

@@ -1,4 +1,4 @@
-//! The weights of the benches: those that scripts/setup fetches.
+//! Loads the weights that scripts/setup fetches.
 
 use std::path::Path;
 

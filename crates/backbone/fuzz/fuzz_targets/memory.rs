@@ -1,27 +1,28 @@
-//! The bytes that Rust code has allocated, so that a target can hold it to a bound.
+//! Counts the bytes that Rust code has allocated, so that a target can check a limit.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
+static CURRENT: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 struct Counting;
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// The most bytes that were allocated at a time while `work` was done, beside those from before.
-pub fn most_allocated<T>(work: impl FnOnce() -> T) -> (T, usize) {
-    let before = NOW.load(Relaxed);
-    MOST.store(before, Relaxed);
-    let done = work();
-    (done, MOST.load(Relaxed) - before)
+/// Runs `work`. Returns its result, and the peak of the bytes that were allocated meanwhile in addition to those
+/// before.
+pub fn peak_allocated<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = CURRENT.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    let result = work();
+    (result, PEAK.load(Relaxed) - before)
 }
 
 fn add(bytes: usize) {
-    let now = NOW.fetch_add(bytes, Relaxed) + bytes;
-    MOST.fetch_max(now, Relaxed);
+    let current = CURRENT.fetch_add(bytes, Relaxed) + bytes;
+    PEAK.fetch_max(current, Relaxed);
 }
 
 // SAFETY: the system's allocator does the work.
@@ -39,12 +40,12 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // Both blocks may be there for a moment.
         add(size);
-        NOW.fetch_sub(layout.size(), Relaxed);
+        CURRENT.fetch_sub(layout.size(), Relaxed);
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
+        CURRENT.fetch_sub(layout.size(), Relaxed);
         unsafe { System.dealloc(pointer, layout) }
     }
 }

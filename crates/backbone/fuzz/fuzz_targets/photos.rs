@@ -1,4 +1,4 @@
-//! A photo of any bytes, decoded and resized in every way: no crash, and no more memory than allowed.
+//! Decodes any bytes as a photo, and resizes it with every interpolation: no crash, and no more memory than the limit.
 
 #![no_main]
 
@@ -7,15 +7,15 @@ mod memory;
 use backbone::pixels::{AugmentConfig, Interpolation, Limits, Orientation, Preprocess};
 use libfuzzer_sys::fuzz_target;
 
-use memory::most_allocated;
+use memory::peak_allocated;
 
 const LIMITS: Limits = Limits { max_pixels: 1 << 14, max_bytes: 8 << 20 };
 
-/// What the decoder of lossy WebPs may allocate, and not touch, because a file says that a part of it is so long.
+/// Bytes that the decoder of lossy WebP may allocate and not use, for a part that is as long as the file claims.
 const CLAIMED: u64 = 17 << 20;
 
 fuzz_target!(|photo: &[u8]| {
-    // The last byte, behind the end of most pictures, chooses the rest.
+    // The last byte, which is after the end of most pictures, chooses the settings.
     let choice = photo.last().copied().unwrap_or_default();
     let preprocess = Preprocess {
         side: u32::from(choice / 2) + 1,
@@ -24,7 +24,7 @@ fuzz_target!(|photo: &[u8]| {
         limits: LIMITS,
         fast_decode: choice % 2 == 1,
     };
-    let (decoded, memory) = most_allocated(|| preprocess.decode(photo));
+    let (decoded, memory) = peak_allocated(|| preprocess.decode(photo));
     let claimed = if photo.starts_with(b"RIFF") { CLAIMED } else { 0 };
     assert!(memory as u64 <= LIMITS.max_bytes + claimed, "decoding took {memory} bytes: {decoded:?}");
     let Ok(picture) = decoded else { return };
@@ -35,7 +35,7 @@ fuzz_target!(|photo: &[u8]| {
         let preprocess = Preprocess { interpolation, ..preprocess };
         let mut input = vec![0; preprocess.input_len()];
         for view in [None, Some(view)] {
-            let (resized, memory) = most_allocated(|| preprocess.resize(&picture, view, &mut input));
+            let (resized, memory) = peak_allocated(|| preprocess.resize(&picture, view, &mut input));
             resized.expect("what was decoded can be resized");
             assert!(memory as u64 <= LIMITS.max_bytes, "resizing took {memory} bytes");
         }

@@ -1,4 +1,5 @@
-//! A file of weights of any bytes, in each format: an error, since no small file has all tensors, and little memory.
+//! Reads any bytes as weights, in each format: an error, since no small file has all tensors, and within a memory
+//! limit.
 
 #![no_main]
 
@@ -9,14 +10,14 @@ use std::path::Path;
 use backbone::Weights;
 use libfuzzer_sys::fuzz_target;
 
-use memory::most_allocated;
+use memory::peak_allocated;
 
-/// What reading a small file may take, in bytes: some datasets of the size of the network's largest tensors.
+/// The memory that reading a small file may take in bytes: some datasets of the size of the network's largest tensors.
 const MAX_BYTES: usize = 256 << 20;
 
 fuzz_target!(|bytes: &[u8]| {
     for name in ["weights.h5", "weights.safetensors"] {
-        let (weights, memory) = most_allocated(|| Weights::from_bytes(Path::new(name), bytes));
+        let (weights, memory) = peak_allocated(|| Weights::from_bytes(Path::new(name), bytes));
         assert!(weights.is_err());
         assert!(memory <= MAX_BYTES, "{memory} bytes: {weights:?}");
     }

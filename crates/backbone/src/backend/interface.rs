@@ -2,16 +2,16 @@
 
 use crate::network::NetworkError;
 
-/// The activation of a layer's input or output.
+/// An activation function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
-    /// None.
+    /// The identity.
     Linear,
-    /// Negative values become zero.
+    /// `max(x, 0)`.
     Relu,
 }
 
-/// Shape of feature maps: pictures, side, side, channels.
+/// The shape of feature maps, NHWC: (pictures, side, side, channels).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub pictures: usize,
@@ -21,24 +21,24 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Values of one picture.
+    /// The number of values of one picture.
     pub(crate) fn picture_len(self) -> usize {
         self.side * self.side * self.channels
     }
 }
 
-/// What a convolution multiplies by and adds.
+/// The kernel and the bias of a convolution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConvWeights {
     /// Width and height of the kernel.
     pub side: usize,
-    /// Channels of its input.
+    /// Channels of the input.
     pub inputs: usize,
-    /// Channels of its output; of a depthwise kernel those of its input.
+    /// Channels of the output; for a depthwise kernel equal to `inputs`.
     pub outputs: usize,
-    /// (side, side, inputs, outputs), Keras's HWIO; of a depthwise kernel (side, side, inputs).
+    /// (side, side, inputs, outputs), Keras's HWIO; a depthwise kernel is (side, side, inputs).
     pub kernel: Vec<f32>,
-    /// One for each output; empty in a depthwise kernel.
+    /// (outputs,); empty for a depthwise kernel, which has no bias.
     pub bias: Vec<f32>,
 }
 
@@ -49,25 +49,25 @@ pub struct Conv2dParams {
     pub name: String,
     /// The kernel and the bias.
     pub weights: ConvWeights,
-    /// Pixels of the input from one of the output to the next, both ways.
+    /// The stride in pixels, the same in both directions.
     pub stride: usize,
-    /// Of the output.
+    /// Applied to the output.
     pub activation: Activation,
 }
 
-/// Keras's `SeparableConv2D(padding="same")`: a depthwise 3x3 convolution that keeps the side, then a pointwise one,
-/// with nothing between.
+/// Keras's `SeparableConv2D(padding="same")`: a depthwise 3x3 convolution that keeps the side, then a pointwise one.
+/// Neither bias nor activation is between them.
 #[derive(Debug, Clone)]
 pub struct SeparableConv2dParams {
     /// Keras's name of the layer.
     pub name: String,
-    /// Of the input.
+    /// Applied to the input.
     pub input_activation: Activation,
-    /// The 3x3 convolution of each channel by itself, without a bias.
+    /// The 3x3 convolution of each channel.
     pub depthwise: ConvWeights,
-    /// The 1x1 convolution.
+    /// The 1x1 convolution over all channels.
     pub pointwise: ConvWeights,
-    /// Of the output.
+    /// Applied to the output.
     pub activation: Activation,
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn output_side(side: usize, kernel_size: usize, stride: usize) -> usi
 /// keras/src/applications/imagenet_utils.py, mode "tf").
 pub const HALF_RANGE: f32 = 127.5;
 
-/// Runs layers on one device, in one precision. A clone is for another thread.
+/// Runs layers on one device, in one precision. Each thread uses its own clone.
 pub(crate) trait Backend: Clone + Send + 'static {
     /// Feature maps of some pictures.
     type FeatureMaps;
@@ -93,13 +93,13 @@ pub(crate) trait Backend: Clone + Send + 'static {
     /// weights the smallest, so with few pictures the maps stay in the caches.
     const ENTRY_PICTURES: usize;
 
-    /// Whose kernels, as in `icebox's own (AVX2, vectors of 8 floats)`.
+    /// The name of the kernels, as in `icebox's own (AVX2, vectors of 8 floats)`.
     fn describe(&self) -> String;
 
-    /// Packs a convolution for inputs of a shape.
+    /// Prepares a convolution for inputs of this shape: packs its weights.
     fn prepare_conv2d(&self, params: &Conv2dParams, input: Shape) -> Result<Self::Conv2d, NetworkError>;
 
-    /// Packs a separable convolution for inputs of a shape.
+    /// Prepares a separable convolution for inputs of this shape: packs its weights.
     fn prepare_separable_conv2d(
         &self,
         params: &SeparableConv2dParams,
@@ -113,7 +113,7 @@ pub(crate) trait Backend: Clone + Send + 'static {
     /// The convolution of `x`.
     fn conv2d(&self, layer: &Self::Conv2d, x: &Self::FeatureMaps) -> Result<Self::FeatureMaps, NetworkError>;
 
-    /// The convolution of `x`, added to `sum`; for layers without an activation of the output.
+    /// `sum + conv2d(layer, x)`; only for layers whose output activation is linear.
     fn conv2d_accumulate(
         &self,
         layer: &Self::Conv2d,
@@ -128,7 +128,7 @@ pub(crate) trait Backend: Clone + Send + 'static {
         x: &Self::FeatureMaps,
     ) -> Result<Self::FeatureMaps, NetworkError>;
 
-    /// The separable convolution of `x`, added to `sum`; for layers without an activation of the output.
+    /// `sum + separable_conv2d(layer, x)`; only for layers whose output activation is linear.
     fn separable_conv2d_accumulate(
         &self,
         layer: &Self::SeparableConv2d,
@@ -139,7 +139,7 @@ pub(crate) trait Backend: Clone + Send + 'static {
     /// Max pooling 3x3 with stride 2 and TensorFlow's 'same' padding: an even side is padded only right and below.
     fn max_pool(&self, x: &Self::FeatureMaps) -> Result<Self::FeatureMaps, NetworkError>;
 
-    /// Concatenates the pictures of the parts. There is at least one part; all have the same side and channels.
+    /// Concatenates the parts along the pictures. There is at least one part; all have the same side and channels.
     fn concat(&self, parts: Vec<Self::FeatureMaps>) -> Result<Self::FeatureMaps, NetworkError>;
 
     /// The mean of each channel: (pictures, channels).

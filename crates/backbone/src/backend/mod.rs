@@ -1,4 +1,4 @@
-//! What runs a network's layers: our own kernels, or libtorch. A recorder runs nothing and lists them.
+//! Backends, which run a network's layers: our own CPU kernels or libtorch. The recorder only lists the layers.
 
 pub(crate) mod interface;
 pub(crate) mod recorder;
@@ -12,12 +12,12 @@ use self::interface::Backend;
 use self::libtorch::Libtorch;
 use crate::compute::Engine;
 
-/// A computation that works with any backend.
+/// Code that is generic over the backend, for [`with_backend`] to call.
 pub(crate) trait WithBackend {
-    /// Its result.
+    /// The result.
     type Output;
 
-    /// Runs it.
+    /// Called with the engine's backend.
     fn run<B: Backend>(self, backend: B) -> Self::Output;
 }
 

@@ -1,26 +1,26 @@
-//! A backend that computes nothing and records what it is asked for: the network as a list of operations.
+//! A backend that computes nothing and records the calls: the network as a list of operations.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::interface::{Backend, Conv2dParams, SeparableConv2dParams, Shape, output_side};
 use crate::network::NetworkError;
 
-/// An operation of a network. `x` and the like are the numbers of the operations, counted from 0, whose results it
-/// takes.
+/// An operation of a network. `x` and `y` are the indices in the list of the operations whose results it takes.
 #[derive(Debug, Clone)]
 pub enum Operation {
-    /// The pixels, scaled: [`HALF_RANGE`](super::interface::HALF_RANGE) says how. (side, side, 3)
+    /// The network's input, (side, side, 3): `pixel / HALF_RANGE - 1`, with
+    /// [`HALF_RANGE`](super::interface::HALF_RANGE).
     Input,
     /// A convolution and its activation.
     Conv2d {
-        /// What is computed.
+        /// Its kernel, bias, stride and activation.
         layer: Arc<Conv2dParams>,
         /// Its input.
         x: usize,
     },
     /// A separable convolution and its activations.
     SeparableConv2d {
-        /// What is computed.
+        /// Its kernels, bias and activations.
         layer: Arc<SeparableConv2dParams>,
         /// Its input.
         x: usize,
@@ -32,11 +32,11 @@ pub enum Operation {
         /// Width and height of its input.
         side: usize,
     },
-    /// The sum of two.
+    /// The elementwise sum of two results.
     Add {
-        /// The first.
+        /// The first summand.
         x: usize,
-        /// The second.
+        /// The second summand.
         y: usize,
     },
     /// The mean of each channel.
@@ -46,13 +46,13 @@ pub enum Operation {
     },
 }
 
-/// Records the operations of a network. Clones have one record.
+/// Records the operations of a network. Clones share the record.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Recorder {
     operations: Arc<Mutex<Vec<Operation>>>,
 }
 
-/// The result of an operation.
+/// The result of an operation, in place of feature maps.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Recorded {
     operation: usize,
@@ -61,7 +61,7 @@ pub(crate) struct Recorded {
 }
 
 impl Recorder {
-    /// What was recorded so far; the record is then empty.
+    /// Returns the recorded operations and clears the record.
     pub(crate) fn take(&self) -> Vec<Operation> {
         std::mem::take(&mut self.record())
     }
@@ -70,7 +70,7 @@ impl Recorder {
         self.operations.lock().expect("nothing panics while it holds the lock")
     }
 
-    /// Adds an operation whose result has this side.
+    /// Records an operation whose result has this side.
     fn add(&self, operation: Operation, side: usize) -> Recorded {
         let mut record = self.record();
         record.push(operation);
@@ -89,7 +89,7 @@ impl Backend for Recorder {
     const ENTRY_PICTURES: usize = 1;
 
     fn describe(&self) -> String {
-        "none, a recorder".to_owned()
+        "none (recorder)".to_owned()
     }
 
     fn prepare_conv2d(&self, params: &Conv2dParams, _: Shape) -> Result<Arc<Conv2dParams>, NetworkError> {
@@ -141,12 +141,12 @@ impl Backend for Recorder {
         Ok(self.add(Operation::MaxPool { x: x.operation, side: x.side }, x.side.div_ceil(2)))
     }
 
-    /// Only one picture is recorded, which is its own part.
+    /// Only one picture is recorded, so there is one part.
     fn concat(&self, parts: Vec<Recorded>) -> Result<Recorded, NetworkError> {
         Ok(*parts.first().expect("there is at least one part"))
     }
 
-    /// The row itself is empty.
+    /// Returns an empty row.
     fn global_average_pool(&self, x: &Recorded) -> Result<Vec<f32>, NetworkError> {
         self.add(Operation::GlobalAveragePool { x: x.operation }, 1);
         Ok(Vec::new())

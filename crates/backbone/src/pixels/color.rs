@@ -1,11 +1,12 @@
-//! From every kind of picture to 8-bit RGB, as Pillow's `convert("RGB")` does it.
+//! Conversion of every kind of picture to 8-bit RGB, as Pillow's `convert("RGB")`.
 
 use image::DynamicImage;
 
 use super::limits::PixelError;
 
-/// Grey is repeated, alpha dropped (not composited), of 16-bit colour the high byte is taken; but 16-bit grey is
-/// clipped at 255, since Pillow goes by way of "L" (src/libImaging/Convert.c, `I16L_L`).
+/// The pixels as RGB, (height, width, 3). Grey is repeated for the three channels and alpha is dropped, not composited.
+/// 16-bit colours keep their high byte, but 16-bit grey is clipped at 255, since Pillow converts it to "L" first
+/// (src/libImaging/Convert.c, `I16L_L`).
 pub(super) fn to_rgb(picture: DynamicImage) -> Result<Vec<u8>, PixelError> {
     let high = |value: u16| (value >> 8) as u8;
     let clipped = |value: u16| value.min(255) as u8;
@@ -25,6 +26,7 @@ pub(super) fn to_rgb(picture: DynamicImage) -> Result<Vec<u8>, PixelError> {
     })
 }
 
+/// Each value three times.
 fn grey(values: impl Iterator<Item = u8>) -> Vec<u8> {
     values.flat_map(|value| [value; 3]).collect()
 }
@@ -33,11 +35,12 @@ fn without_alpha(rgba: &[u8]) -> Vec<u8> {
     rgba.as_chunks::<4>().0.iter().flat_map(|&[red, green, blue, _]| [red, green, blue]).collect()
 }
 
-/// CMYK as JPEG has it, inverted, which Pillow takes every CMYK JPEG to be (PIL/JpegImagePlugin.py, rawmode
-/// "CMYK;I"); then src/libImaging/Convert.c, `cmyk2rgb`.
+/// Inverted CMYK to RGB (src/libImaging/Convert.c, `cmyk2rgb`). Pillow treats every CMYK JPEG as inverted
+/// (PIL/JpegImagePlugin.py, rawmode "CMYK;I").
 pub(super) fn inverted_cmyk_to_rgb(cmyk: &[u8]) -> Vec<u8> {
-    let ink = |color: u8, key: u8| key - multiply(255 - color, key);
-    cmyk.as_chunks::<4>().0.iter().flat_map(|&[c, m, y, key]| [ink(c, key), ink(m, key), ink(y, key)]).collect()
+    let channel = |color: u8, key: u8| key - multiply(255 - color, key);
+    let to_rgb = |&[c, m, y, key]: &[u8; 4]| [c, m, y].map(|color| channel(color, key));
+    cmyk.as_chunks::<4>().0.iter().flat_map(to_rgb).collect()
 }
 
 /// `a * b / 255`, rounded (src/libImaging/ImagingUtils.h, `MULDIV255`); never more than `b`.

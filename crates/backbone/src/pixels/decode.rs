@@ -1,4 +1,4 @@
-//! Opening a photo: its format, the memory that decoding takes, and the formats other than JPEG.
+//! Opens a photo: detects its format, reads its header, checks the limits; decodes the formats other than JPEG.
 
 use std::io::Cursor;
 
@@ -16,10 +16,10 @@ use super::orientation::Orientation;
 use super::picture::RgbPicture;
 use super::{color, jpeg, png, tiff, webp};
 
-/// Bytes for tables and small buffers of any decoder.
+/// Memory for tables and small buffers of any decoder, in bytes.
 pub(super) const DECODER_OVERHEAD: u64 = 1 << 20;
 
-/// No PNG's profiles and texts come near this many bytes.
+/// The maximum memory for a PNG's profiles and texts in bytes, far more than real ones take.
 const MAX_PNG_METADATA: u64 = 32 << 20;
 
 /// A photo whose header has been read.
@@ -28,16 +28,16 @@ pub(super) struct OpenedPhoto<'a> {
     width: u32,
     /// Height of the decoded picture, before it is turned.
     height: u32,
-    /// What is done to the decoded picture.
+    /// The rotation or mirroring that is applied to the decoded picture.
     turn: Turn,
     format: ImageFormat,
     limits: Limits,
-    /// Most bytes that decoding takes, the decoded picture included.
+    /// The maximum memory of decoding in bytes, including the decoded picture.
     memory: u64,
     decoder: Decoder<'a>,
 }
 
-/// What decodes it.
+/// The decoder of a photo: mozjpeg for JPEG, one of the image crate's for other formats.
 enum Decoder<'a> {
     Jpeg { bytes: &'a [u8], min_side: Option<u32> },
     Other(Box<dyn ImageDecoder + 'a>),
@@ -46,17 +46,18 @@ enum Decoder<'a> {
 /// A decoder that has read its header.
 struct OpenDecoder<'a> {
     decoder: Box<dyn ImageDecoder + 'a>,
-    /// Most bytes that decoding takes in addition to the decoded picture.
+    /// The maximum memory of decoding in bytes, without the decoded picture.
     extra_memory: u64,
 }
 
 impl<'a> OpenedPhoto<'a> {
-    /// Reads the header and checks the limits. The format is detected from the content, not from the file name. A JPEG
-    /// is scaled down to a half, a quarter or an eighth while it is decoded, as long as `min_side` pixels are left both
-    /// ways, if that is given: Pillow's pixels after `Image.draft("RGB", (min_side, min_side))`.
+    /// Reads the header and checks the limits. The format is detected from the content, not from the file name.
+    ///
+    /// With `min_side`, a JPEG is scaled down to a half, a quarter or an eighth while it is decoded, as long as width
+    /// and height stay at least `min_side`: Pillow's pixels after `Image.draft("RGB", (min_side, min_side))`.
     ///
     /// # Errors
-    /// If it is not a picture, over a limit, or its header is damaged.
+    /// When it is not a picture, exceeds a limit, or its header is damaged.
     pub(super) fn open(
         bytes: &'a [u8],
         limits: Limits,
@@ -67,20 +68,20 @@ impl<'a> OpenedPhoto<'a> {
         let photo =
             |width, height, turn, memory, decoder| Self { width, height, turn, format, limits, memory, decoder };
         if format == ImageFormat::Jpeg {
-            let header = jpeg::header(bytes, min_side)?;
+            let header = jpeg::read_header(bytes, min_side)?;
             limits.check_pixels(header.width, header.height)?;
-            let needed = header.memory.saturating_add(DECODER_OVERHEAD);
-            limits.check_bytes(header.width, header.height, needed)?;
+            let memory = header.memory.saturating_add(DECODER_OVERHEAD);
+            limits.check_bytes(header.width, header.height, memory)?;
             let turn = match orientation {
                 Orientation::Stored => Turn::NoTransforms,
                 Orientation::Exif => {
-                    // The decoder keeps the metadata, and those of EXIF are put together.
+                    // The decoder keeps the metadata, and the parts of the EXIF block are copied into one.
                     limits.check_bytes(header.width, header.height, 2 * bytes.len() as u64 + DECODER_OVERHEAD)?;
                     jpeg::orientation(bytes)
                 }
             };
             let decoder = Decoder::Jpeg { bytes, min_side };
-            return Ok(photo(header.decoded_width, header.decoded_height, turn, needed, decoder));
+            return Ok(photo(header.decoded_width, header.decoded_height, turn, memory, decoder));
         }
         let OpenDecoder { mut decoder, extra_memory } = open_decoder(bytes, format, limits)?;
         let (width, height) = decoder.dimensions();
@@ -92,8 +93,8 @@ impl<'a> OpenedPhoto<'a> {
         }
         let converted = if decoder.color_type() == ColorType::Rgb8 { 0 } else { pixels.saturating_mul(3) };
         // The decoder is dropped before the picture is converted, so the larger of the two counts.
-        let needed = decoder.total_bytes().saturating_add(extra_memory.max(converted)).saturating_add(DECODER_OVERHEAD);
-        limits.check_bytes(width, height, needed)?;
+        let memory = decoder.total_bytes().saturating_add(extra_memory.max(converted)).saturating_add(DECODER_OVERHEAD);
+        limits.check_bytes(width, height, memory)?;
         if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
             return Err(PixelError::Unsupported("holds floating-point values, which have no 8-bit form"));
         }
@@ -103,35 +104,36 @@ impl<'a> OpenedPhoto<'a> {
             (Orientation::Exif, ImageFormat::Tiff) => decoder.orientation().unwrap_or(Turn::NoTransforms),
             _ => Turn::NoTransforms,
         };
-        Ok(photo(width, height, turn, needed, Decoder::Other(decoder)))
+        Ok(photo(width, height, turn, memory, Decoder::Other(decoder)))
     }
 
     /// Width and height of the picture that [`Self::decode`] gives.
     pub(super) fn size(&self) -> (u32, u32) {
-        if self.is_on_its_side() { (self.height, self.width) } else { (self.width, self.height) }
+        if self.swaps_sides() { (self.height, self.width) } else { (self.width, self.height) }
     }
 
-    /// Most bytes that [`Self::decode`] takes, its picture included.
+    /// The maximum memory of [`Self::decode`] in bytes, including its picture.
     pub(super) fn memory(&self) -> u64 {
         self.memory
     }
 
-    /// Whether the decoded picture is turned by 90 degrees, into memory of its own.
-    pub(super) fn is_on_its_side(&self) -> bool {
+    /// Whether the decoded picture is turned by 90 degrees, which swaps width and height and needs a second copy in
+    /// memory.
+    pub(super) fn swaps_sides(&self) -> bool {
         use Turn::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
         matches!(self.turn, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
     }
 
-    /// Decodes to RGB as Pillow's `Image.open(…).convert("RGB")` does, and turns it upright as
-    /// `ImageOps.exif_transpose` if that is asked for; of an animation, the first frame.
+    /// Decodes to RGB as Pillow's `Image.open(…).convert("RGB")`, and applies the orientation as
+    /// `ImageOps.exif_transpose`. Of an animation, decodes the first frame.
     ///
-    /// JPEG, PNG, BMP, GIF, lossless WebP and TIFF give Pillow's pixels exactly, with these exceptions: lossy WebP
-    /// differs by a few grey levels (image-webp's arithmetic is not libwebp's), CMYK TIFF by one; TIFF with a palette
-    /// or with JPEG compression is refused, and so is a JPEG without its end-of-image marker, which Pillow takes if
+    /// JPEG, PNG, BMP, GIF, lossless WebP and TIFF give exactly Pillow's pixels, with these exceptions: lossy WebP
+    /// differs by a few grey levels (image-webp rounds differently from libwebp), CMYK TIFF by one. Errors are TIFF
+    /// with a palette or with JPEG compression, and a JPEG without its end-of-image marker, which Pillow accepts if
     /// nothing else is missing.
     ///
     /// # Errors
-    /// When it is damaged.
+    /// When the picture is damaged, or its kind is not supported.
     pub(super) fn decode(self) -> Result<RgbPicture, PixelError> {
         let Self { width, height, turn, format, limits, decoder, .. } = self;
         let picture = match decoder {
@@ -153,6 +155,7 @@ impl<'a> OpenedPhoto<'a> {
     }
 }
 
+/// The format, from the first bytes of the content.
 fn detect_format(bytes: &[u8]) -> Result<ImageFormat, PixelError> {
     match image::guess_format(bytes) {
         Ok(format) if !format_name(format).is_empty() => Ok(format),
@@ -197,7 +200,7 @@ fn open_decoder(bytes: &[u8], format: ImageFormat, limits: Limits) -> Result<Ope
     }
 }
 
-/// Metadata have a limit of their own. The decoder holds a few rows at a time.
+/// Reads the header of a PNG. Its metadata has a limit of its own; the decoder holds a few rows at a time.
 fn open_png(bytes: &[u8], limits: Limits) -> ImageResult<OpenDecoder<'_>> {
     const ROWS: u64 = 12;
     const MAX_BYTES_PER_PIXEL: u64 = 8;
@@ -214,20 +217,20 @@ fn png_width(bytes: &[u8]) -> u64 {
     width.map_or(0, |&width| u32::from_be_bytes(width).into())
 }
 
-/// A frame is decoded to palette indices, then to RGBA. If it is narrower than the screen it needs its own buffer,
-/// whose size only the decoder knows: the decoder gets what is left of the limit.
+/// Reads the header of a GIF. A frame is decoded to palette indices, then to RGBA. A frame that is narrower than the
+/// screen needs its own buffer, whose size only the decoder knows: the decoder's limit is the rest of ours.
 fn open_gif(bytes: &[u8], limits: Limits) -> ImageResult<OpenDecoder<'_>> {
     let mut decoder = GifDecoder::new(Cursor::new(bytes))?;
     // Twice the file covers what the decoder copies of it: palettes, extensions, compressed data.
     let metadata = 2 * bytes.len() as u64;
-    let left = limits.max_bytes.saturating_sub(4 * pixel_count(&decoder)).saturating_sub(metadata + DECODER_OVERHEAD);
+    let rest = limits.max_bytes.saturating_sub(4 * pixel_count(&decoder)).saturating_sub(metadata + DECODER_OVERHEAD);
     // A frame takes five bytes a pixel, one of indices and four of RGBA; the decoder's limit counts only the four.
-    decoder.set_limits(allocation_limit(left / 5 * 4))?;
+    decoder.set_limits(allocation_limit(rest / 5 * 4))?;
     let extra_memory = pixel_count(&decoder) + metadata;
     Ok(OpenDecoder { decoder: Box::new(decoder), extra_memory })
 }
 
-/// A TIFF is decoded to a buffer of its own, then copied.
+/// Reads the directory of a TIFF. The picture is decoded to the decoder's buffer, then copied.
 fn open_tiff(bytes: &[u8], limits: Limits) -> Result<OpenDecoder<'_>, PixelError> {
     let damaged = |problem: String| PixelError::Damaged { format: format_name(ImageFormat::Tiff), problem };
     if tiff::directory_memory(bytes) > limits.max_bytes {

@@ -1,20 +1,21 @@
-//! Which way up a photo is by its metadata, as Pillow's `Image.getexif` finds it.
+//! A photo's orientation from its metadata, as Pillow's `Image.getexif` finds it.
 
 use image::metadata::Orientation as Turn;
 
-/// What comes before the EXIF block in a JPEG, and with some encoders in other formats.
+/// The prefix of the EXIF block in a JPEG; some encoders write it in other formats too.
 pub(super) const EXIF_PREFIX: &[u8] = b"Exif\0\0";
 
-/// What turns a photo upright that has this EXIF block, with or without its prefix, and this XMP packet. One that it
-/// does not have is empty. As in Pillow, XMP counts where EXIF has no orientation, and damaged metadata say nothing.
-pub(super) fn upright(exif: &[u8], xmp: &[u8]) -> Turn {
+/// The transform that turns a photo upright, from its EXIF block, with or without prefix, and its XMP packet; each is
+/// empty if the photo has none. As in Pillow, XMP counts only if EXIF has no orientation, and damaged metadata is
+/// ignored.
+pub(super) fn upright_turn(exif: &[u8], xmp: &[u8]) -> Turn {
     // Some programs write the prefix twice.
     let exif = exif.strip_prefix(EXIF_PREFIX).unwrap_or(exif);
     let exif = exif.strip_prefix(EXIF_PREFIX).unwrap_or(exif);
     Turn::from_exif_chunk(exif).or_else(|| orientation_in_xmp(xmp)).unwrap_or(Turn::NoTransforms)
 }
 
-/// What follows the first `tiff:Orientation="` or `tiff:Orientation>`: Pillow's regular expression.
+/// The digit after the first `tiff:Orientation="` or `tiff:Orientation>`, as Pillow's regular expression finds it.
 fn orientation_in_xmp(xmp: &[u8]) -> Option<Turn> {
     const NAME: &[u8] = b"tiff:Orientation";
     for start in 0..xmp.len() {

@@ -8,7 +8,7 @@ use std::sync::Once;
 use super::limits::PixelError;
 
 thread_local! {
-    /// Within [`guarded`], file and line of this thread's last panic.
+    /// `Some` while this thread is in [`guarded`]: file and line of its last panic, empty before one.
     static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -24,7 +24,7 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, PixelError>) -> Result
         panic::set_hook(Box::new(move |panic| {
             let is_guarded = LOCATION.with_borrow_mut(|location| {
                 if let Some(location) = location {
-                    *location = panic.location().map_or_else(String::new, short);
+                    *location = panic.location().map_or_else(String::new, short_path);
                 }
                 location.is_some()
             });
@@ -41,13 +41,14 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, PixelError>) -> Result
     })
 }
 
-/// File and line, without the folders of the machine that compiled it.
-fn short(location: &Location<'_>) -> String {
+/// File and line, with only the last folders of the path, since the others are those of the build machine.
+fn short_path(location: &Location<'_>) -> String {
     const PARTS: usize = 4;
     let parts: Vec<&str> = location.file().split('/').collect();
     format!("{}:{}", parts[parts.len().saturating_sub(PARTS)..].join("/"), location.line())
 }
 
+/// The panic's message.
 fn message(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
     literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panicked")

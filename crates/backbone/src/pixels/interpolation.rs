@@ -1,33 +1,33 @@
-//! The ways to resize a picture, under Keras's names.
+//! Interpolations for resizing, under Keras's names.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How a picture is resized.
+/// How a picture is resized. When a picture is shrunk, windows are wider by the same factor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Interpolation {
     /// The nearest pixel: Keras's default.
     #[default]
     Nearest,
-    /// A triangle over the pixels.
+    /// A triangle window, one pixel to either side.
     Bilinear,
-    /// A cubic over the pixels.
+    /// A cubic window, two pixels to either side.
     Bicubic,
-    /// Lanczos with three lobes.
+    /// A Lanczos window, three pixels to either side.
     Lanczos,
-    /// The mean of the pixels.
+    /// The mean of the pixels, a window of half a pixel to either side.
     Box,
-    /// A Hamming window over the pixels.
+    /// A Hamming window, one pixel to either side.
     Hamming,
 }
 
-/// An unknown name.
+/// A name that is not an interpolation's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an interpolation; expected nearest, bilinear, bicubic, lanczos, box or hamming")]
 pub struct UnknownInterpolation(String);
 
 impl Interpolation {
-    /// All of them.
+    /// All interpolations.
     pub const ALL: [Self; 6] = [Self::Nearest, Self::Bilinear, Self::Bicubic, Self::Lanczos, Self::Box, Self::Hamming];
 
     /// Its name in Keras and on the command line.

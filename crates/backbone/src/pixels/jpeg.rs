@@ -1,4 +1,4 @@
-//! JPEG through mozjpeg, whose decoder is libjpeg-turbo's, as Pillow's is: the same pixels to the last bit.
+//! JPEG through mozjpeg, whose decoder is libjpeg-turbo's, like Pillow's: the pixels are identical.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
@@ -8,47 +8,48 @@ use image::metadata::Orientation as Turn;
 use mozjpeg::{ColorSpace, Decompress, Marker};
 
 use super::color;
-use super::exif::{EXIF_PREFIX, upright};
+use super::exif::{EXIF_PREFIX, upright_turn};
 use super::limits::PixelError;
 use super::picture::RgbPicture;
 
-/// What a JPEG's header says.
+/// The contents of a JPEG's header, and what follows from them for decoding.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header {
-    /// In pixels.
+    /// Width in pixels.
     pub width: u32,
-    /// In pixels.
+    /// Height in pixels.
     pub height: u32,
     /// Width of the decoded picture, which may be scaled down.
     pub decoded_width: u32,
     /// Height of the decoded picture.
     pub decoded_height: u32,
-    /// Most bytes that decoding takes, including the picture.
+    /// The maximum memory of decoding in bytes, including the decoded picture.
     pub memory: u64,
 }
 
-/// Reads the header of a JPEG that will be scaled down while it is decoded as long as `min_side` pixels are left both
-/// ways, if that is given.
+/// Reads the header. With `min_side`, the JPEG will be scaled down while it is decoded, as long as width and height
+/// stay at least `min_side`.
 ///
 /// # Errors
 /// When the header is damaged.
-pub(super) fn header(bytes: &[u8], min_side: Option<u32>) -> Result<Header, PixelError> {
+pub(super) fn read_header(bytes: &[u8], min_side: Option<u32>) -> Result<Header, PixelError> {
     let several_scans = has_several_scans(bytes);
     catch_fatal(bytes, |source| {
         let jpeg = Decompress::new_reader(source)?;
         let (width, height) = (jpeg.width() as u32, jpeg.height() as u32);
         let eighths = min_side.map_or(8, |side| eighths(jpeg.size(), side as usize).into());
         let (decoded_width, decoded_height) = ((width * eighths).div_ceil(8), (height * eighths).div_ceil(8));
-        // CMYK is decoded as such, and converted after the decoder is dropped.
-        let (decoded, converted) = if is_cmyk(&jpeg) { (4, 7) } else { (3, 3) };
+        // Bytes per pixel while decoding and while converting. CMYK is converted after the decoder is dropped.
+        let (decoding, converting) = if is_cmyk(&jpeg) { (4, 7) } else { (3, 3) };
         let pixels = u64::from(decoded_width) * u64::from(decoded_height);
         let coefficients = if several_scans { coefficients_memory(&jpeg) } else { 0 };
-        let memory = (decoded * pixels + coefficients + ROWS * u64::from(width)).max(converted * pixels);
+        let row_memory = ROW_BYTES_PER_PIXEL * u64::from(width);
+        let memory = (decoding * pixels + coefficients + row_memory).max(converting * pixels);
         Ok(Header { width, height, decoded_width, decoded_height, memory })
     })
 }
 
-/// Decodes to RGB, scaled down as in [`header`].
+/// Decodes to RGB, scaled down as in [`read_header`].
 ///
 /// # Errors
 /// When it is damaged or truncated.
@@ -69,7 +70,7 @@ pub(super) fn decode(bytes: &[u8], min_side: Option<u32>) -> Result<RgbPicture, 
     Ok(picture)
 }
 
-/// What turns the picture upright, by its APP1 markers (PIL/JpegImagePlugin.py, `APP`).
+/// The transform that turns the picture upright, from its APP1 markers (PIL/JpegImagePlugin.py, `APP`).
 pub(super) fn orientation(bytes: &[u8]) -> Turn {
     const XMP_PREFIX: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
     let found = catch_fatal(bytes, |source| {
@@ -83,9 +84,9 @@ pub(super) fn orientation(bytes: &[u8]) -> Turn {
                 xmp = packet;
             }
         }
-        Ok(upright(&exif, xmp))
+        Ok(upright_turn(&exif, xmp))
     });
-    // Decoding says what is wrong with a damaged header.
+    // If the header is damaged, decoding will report it.
     found.unwrap_or(Turn::NoTransforms)
 }
 
@@ -93,30 +94,31 @@ fn is_cmyk<R>(jpeg: &Decompress<R>) -> bool {
     matches!(jpeg.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK)
 }
 
-/// The smallest of 8/8, 4/8, 2/8 and 1/8 that leaves `side` pixels both ways, as Pillow's `Image.draft` chooses
-/// (PIL/JpegImagePlugin.py).
+/// The smallest of 1, 2 and 4 eighths of the picture's size that is at least `side` in width and height, or 8 if there
+/// is none, as Pillow's `Image.draft` chooses (PIL/JpegImagePlugin.py).
 fn eighths((width, height): (usize, usize), side: usize) -> u8 {
-    let times = (width / side.max(1)).min(height / side.max(1));
-    [1, 2, 4].into_iter().find(|eighths| 8 / eighths <= times).unwrap_or(8) as u8
+    let max_reduction = (width / side.max(1)).min(height / side.max(1));
+    [1, 2, 4].into_iter().find(|eighths| 8 / eighths <= max_reduction).unwrap_or(8) as u8
 }
 
-/// Most bytes per pixel of a row that libjpeg takes for the rows it is working on: 12 rows of blocks and 4 of pixels
-/// for each of 4 components.
-const ROWS: u64 = 4 * (12 * 4 + 4);
+/// The maximum memory of libjpeg for the rows that it is working on, in bytes per pixel of a row: 12 rows of blocks and
+/// 4 rows of pixels for each of 4 components.
+const ROW_BYTES_PER_PIXEL: u64 = 4 * (12 * 4 + 4);
 
-/// Bytes of the whole picture's coefficients: 64 of two bytes each in a block, whole groups of blocks per component
-/// (libjpeg's jdcoefct.c, `jinit_d_coef_controller`).
+/// Memory for the whole picture's coefficients in bytes: 64 of two bytes each per block, in whole groups of blocks for
+/// each component (libjpeg's jdcoefct.c, `jinit_d_coef_controller`).
 fn coefficients_memory<R>(jpeg: &Decompress<R>) -> u64 {
-    let components = jpeg.components().iter().map(|component| {
+    let mut bytes = 0;
+    for component in jpeg.components() {
         let across = component.width_in_blocks.next_multiple_of(component.h_samp_factor as u32);
         let down = component.height_in_blocks.next_multiple_of(component.v_samp_factor as u32);
-        128 * u64::from(across) * u64::from(down)
-    });
-    components.sum()
+        bytes += 128 * u64::from(across) * u64::from(down);
+    }
+    bytes
 }
 
-/// Whether libjpeg holds the whole picture's coefficients: it does for progressive JPEGs, and for others whose first
-/// scan has not all components. If the markers are damaged, true.
+/// Whether libjpeg holds the whole picture's coefficients: for progressive JPEGs, and for those whose first scan lacks
+/// a component. `true` if the markers are damaged.
 fn has_several_scans(bytes: &[u8]) -> bool {
     let mut components = None;
     let mut rest = bytes.get(2..).unwrap_or_default();
@@ -135,7 +137,7 @@ fn has_several_scans(bytes: &[u8]) -> bool {
                     // The start of a sequential, Huffman-coded picture, and of its first scan.
                     0xC0 | 0xC1 => components = segment.get(5),
                     0xDA => return segment.first() != components,
-                    // Huffman tables, and the starts of all other kinds of picture.
+                    // Huffman tables; then the starts of all other kinds of picture.
                     0xC4 => {}
                     0xC2..=0xCF => return true,
                     _ => {}
@@ -146,8 +148,8 @@ fn has_several_scans(bytes: &[u8]) -> bool {
     }
 }
 
-/// Runs the decoder over `bytes`. libjpeg reports fatal errors by a call that must not return, which mozjpeg turns
-/// into an unwinding past the panic hook; this is where it ends.
+/// Runs the decoder on `bytes`. libjpeg reports a fatal error by a call that must not return; mozjpeg unwinds from it,
+/// without the panic hook, up to here.
 fn catch_fatal<T>(bytes: &[u8], decode: impl FnOnce(WholeFile<'_>) -> io::Result<T>) -> Result<T, PixelError> {
     let ended = Cell::new(false);
     let source = WholeFile { rest: bytes, ended: &ended };
@@ -164,7 +166,7 @@ fn catch_fatal<T>(bytes: &[u8], decode: impl FnOnce(WholeFile<'_>) -> io::Result
     }
 }
 
-/// A file's bytes, with an error at their end; with a plain slice libjpeg would fill the rest with grey.
+/// Reads a file's bytes and fails at their end. At the end of a plain slice, libjpeg would fill the rest with grey.
 struct WholeFile<'a> {
     rest: &'a [u8],
     ended: &'a Cell<bool>,
@@ -232,8 +234,8 @@ mod tests {
         };
         // 23 x 17 pixels: 3 x 3 blocks of each component in 4:4:4, 4 x 4 and twice 2 x 2 in 4:2:0.
         let pixels = 23 * 17;
-        assert_eq!(header(&fixture("rgb_444.jpg"), None).unwrap().memory, 3 * pixels + 23 * ROWS);
-        let progressive = header(&fixture("progressive.jpg"), None).unwrap();
-        assert_eq!(progressive.memory, 3 * pixels + 128 * (16 + 4 + 4) + 23 * ROWS);
+        assert_eq!(read_header(&fixture("rgb_444.jpg"), None).unwrap().memory, 3 * pixels + 23 * ROW_BYTES_PER_PIXEL);
+        let progressive = read_header(&fixture("progressive.jpg"), None).unwrap();
+        assert_eq!(progressive.memory, 3 * pixels + 128 * (16 + 4 + 4) + 23 * ROW_BYTES_PER_PIXEL);
     }
 }

@@ -3,13 +3,13 @@
 /// Limits on a photo's pixels and memory, checked after its header is read and before memory is allocated for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Width times height.
+    /// The maximum of width times height.
     pub max_pixels: u64,
-    /// Peak memory in bytes of decoding and resizing, without the file and the resized pictures.
+    /// The maximum memory of decoding and resizing in bytes, without the file and the resized pictures.
     pub max_bytes: u64,
 }
 
-/// Which of the [`Limits`] a photo is over.
+/// The one of the [`Limits`] that a photo exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limit {
     /// [`Limits::max_pixels`].
@@ -24,32 +24,32 @@ pub enum PixelError {
     /// Not one of the known formats.
     #[error("is not a picture (JPEG, PNG, BMP, GIF, WebP or TIFF)")]
     NotAPicture,
-    /// Over the limit of pixels.
+    /// More pixels than allowed.
     #[error("{width} x {height} pixels, over the limit of {limit}")]
     TooManyPixels {
-        /// In pixels.
+        /// Width in pixels.
         width: u32,
-        /// In pixels.
+        /// Height in pixels.
         height: u32,
-        /// The most that is allowed.
+        /// The maximum number of pixels.
         limit: u64,
     },
-    /// Over the memory limit.
+    /// Decoding or resizing its pixels may take more memory than allowed.
     #[error("{width} x {height} pixels may take {needed} bytes of memory, over the limit of {limit}")]
     TooMuchMemory {
-        /// In pixels.
+        /// Width in pixels.
         width: u32,
-        /// In pixels.
+        /// Height in pixels.
         height: u32,
-        /// What decoding and resizing may take.
+        /// The maximum memory of decoding and resizing in bytes.
         needed: u64,
-        /// The most that is allowed.
+        /// The maximum that is allowed, in bytes.
         limit: u64,
     },
-    /// Over the memory limit for another reason than its pixels, such as metadata.
+    /// Something else than its pixels, such as metadata, may take more memory than allowed.
     #[error("may take more memory than the limit of {limit} bytes")]
     TooMuchOtherMemory {
-        /// The most that is allowed.
+        /// The maximum that is allowed, in bytes.
         limit: u64,
     },
     /// A JPEG that ends before its end-of-image marker.
@@ -58,15 +58,15 @@ pub enum PixelError {
     /// The decoder failed.
     #[error("is a damaged {format}: {problem}")]
     Damaged {
-        /// Which format it is.
+        /// The format.
         format: &'static str,
-        /// What the decoder said.
+        /// The decoder's error.
         problem: String,
     },
     /// A kind of picture that is not supported.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// The decoder has a bug, and this photo shows it.
+    /// The decoder panicked, which is a bug of the decoder.
     #[error("makes the decoder panic: {problem}")]
     Panicked {
         /// The panic's message and where it happened.
@@ -79,7 +79,7 @@ impl Limits {
     /// GiB.
     pub const DEFAULT: Self = Self { max_pixels: 178_956_970, max_bytes: 2 << 30 };
 
-    /// Refuses what is over the limit of pixels.
+    /// An error if the picture has more pixels than allowed.
     pub(super) fn check_pixels(&self, width: u32, height: u32) -> Result<(), PixelError> {
         if u64::from(width) * u64::from(height) > self.max_pixels {
             return Err(PixelError::TooManyPixels { width, height, limit: self.max_pixels });
@@ -87,7 +87,7 @@ impl Limits {
         Ok(())
     }
 
-    /// Refuses what takes more memory than allowed.
+    /// An error if `needed` bytes of memory are more than allowed.
     pub(super) fn check_bytes(&self, width: u32, height: u32, needed: u64) -> Result<(), PixelError> {
         if needed > self.max_bytes {
             return Err(PixelError::TooMuchMemory { width, height, needed, limit: self.max_bytes });
@@ -97,7 +97,7 @@ impl Limits {
 }
 
 impl PixelError {
-    /// The limit that the photo is over, if that is the reason.
+    /// The limit that the photo exceeds; `None` if the error has another reason.
     pub fn limit(&self) -> Option<Limit> {
         match self {
             Self::TooManyPixels { .. } => Some(Limit::Pixels),

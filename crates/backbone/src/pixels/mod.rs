@@ -1,7 +1,8 @@
-//! Picture bytes in, the network's input out: the very pixels that Keras's `load_img` gives.
+//! From the bytes of a photo to the network's input, with exactly the pixels of Keras's `load_img`.
 //!
-//! Keras decodes with Pillow, converts to RGB, resizes, and ignores the EXIF orientation, as is done here by default; each
-//! step follows the file of Pillow that does it, since pixels that are a little off make features that are a lot off.
+//! Keras decodes with Pillow, converts to RGB, resizes, and ignores the EXIF orientation; so does this module by
+//! default. Each step follows the source file of Pillow that does it, since small differences in pixels are large ones
+//! in features.
 
 mod limits;
 mod picture;

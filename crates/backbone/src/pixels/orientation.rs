@@ -1,21 +1,20 @@
-//! Which way up photos are taken.
+//! Whether photos are turned upright by their EXIF orientation.
 
-/// Which way up photos are taken.
+/// Whether photos are turned upright by their EXIF orientation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Orientation {
-    /// As their pixels are stored, which is what Keras does.
+    /// They are not: pixels stay as they are stored, as in Keras.
     #[default]
     Stored,
-    /// Upright, by the EXIF orientation that phones write instead of turning the pixels: what Pillow's
-    /// `ImageOps.exif_transpose` makes of them.
+    /// They are, as by Pillow's `ImageOps.exif_transpose`. Phones write the orientation instead of turning the pixels.
     Exif,
 }
 
 impl Orientation {
-    /// Both choices.
+    /// Both values.
     pub const ALL: [Self; 2] = [Self::Stored, Self::Exif];
 
-    /// Its name on the command line.
+    /// The value's name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Stored => "stored",

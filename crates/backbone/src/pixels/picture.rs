@@ -1,21 +1,21 @@
-//! A decoded picture, turning it, and rectangles of it.
+//! A decoded picture: turning it, and taking rectangles of it.
 
 use image::metadata::Orientation as Turn;
 use image::{DynamicImage, RgbImage};
 
-/// A decoded picture: 8-bit RGB, row after row.
+/// A decoded picture in 8-bit RGB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RgbPicture {
-    /// In pixels.
+    /// Width in pixels.
     pub width: u32,
-    /// In pixels.
+    /// Height in pixels.
     pub height: u32,
-    /// width * height * 3 values.
+    /// (height, width, 3) row-major.
     pub pixels: Vec<u8>,
 }
 
 impl RgbPicture {
-    /// The picture turned or mirrored, in memory of its own where it is turned by 90 degrees.
+    /// The picture rotated or mirrored; a rotation by 90 degrees copies it.
     pub(super) fn turned(self, turn: Turn) -> Self {
         let Self { width, height, pixels } = self;
         let picture = RgbImage::from_raw(width, height, pixels).expect("a picture has width * height * 3 values");
@@ -25,8 +25,8 @@ impl RgbPicture {
         Self { width: picture.width(), height: picture.height(), pixels: picture.into_raw() }
     }
 
-    /// The rectangle of `width` x `height` pixels whose first one is `left` and `top` pixels from the picture's; it
-    /// must lie within the picture.
+    /// The rectangle of `width` x `height` pixels whose top left pixel is at (`left`, `top`); it must lie within the
+    /// picture.
     pub(super) fn region(&self, left: u32, top: u32, width: u32, height: u32) -> Region<'_> {
         let stride = 3 * self.width as usize;
         let pixels = &self.pixels[top as usize * stride + 3 * left as usize..];
@@ -34,16 +34,16 @@ impl RgbPicture {
     }
 }
 
-/// A rectangle of a picture, not empty.
+/// A rectangle of a picture, with at least one pixel.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Region<'a> {
-    /// In pixels.
+    /// Width in pixels.
     pub width: usize,
-    /// In pixels.
+    /// Height in pixels.
     pub height: usize,
-    /// Values from one row of the picture to the next.
+    /// Number of values from the start of a row of the picture to the start of the next.
     pub stride: usize,
-    /// The picture's values, from the rectangle's first one on.
+    /// The picture's values from the rectangle's first one to the picture's end.
     pub pixels: &'a [u8],
 }
 

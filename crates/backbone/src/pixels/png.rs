@@ -1,11 +1,11 @@
-//! Which way up a PNG is, read from its chunks.
+//! The orientation of a PNG, read from its chunks.
 
 use image::metadata::Orientation as Turn;
 
-use super::exif::upright;
+use super::exif::upright_turn;
 
-/// What turns the picture upright. Its metadata may come after its pixels, where its decoder does not look. Texts that
-/// are compressed and the EXIF blocks in hexadecimal that ImageMagick once wrote are not read.
+/// The transform that turns the picture upright. The metadata may come after the pixels, where the decoder does not
+/// look. Not read are compressed texts, and the hexadecimal EXIF blocks that ImageMagick once wrote.
 pub(super) fn orientation(bytes: &[u8]) -> Turn {
     const XMP_KEYWORD: &[u8] = b"XML:com.adobe.xmp\0";
     let (mut exif, mut xmp): (&[u8], &[u8]) = (&[], &[]);
@@ -16,7 +16,7 @@ pub(super) fn orientation(bytes: &[u8]) -> Turn {
             _ => {}
         }
     }
-    upright(exif, xmp)
+    upright_turn(exif, xmp)
 }
 
 struct Chunk<'a> {
@@ -24,7 +24,7 @@ struct Chunk<'a> {
     data: &'a [u8],
 }
 
-/// The whole chunks of a PNG, one after the other.
+/// The chunks of a PNG in order; ends at a chunk that is cut off.
 struct Chunks<'a> {
     rest: &'a [u8],
 }

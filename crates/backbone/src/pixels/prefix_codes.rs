@@ -1,41 +1,52 @@
-//! What the prefix codes of a lossless WebP take in its decoder, which makes tables of all of them before it decodes the
-//! first pixel. A few hundred kilobytes can hold so many codes that their tables are gigabytes, so the codes themselves
-//! are read first.
+//! The memory that the decoder of lossless WebP takes for prefix codes. It makes tables of all codes before it decodes
+//! the first pixel. A file of a few hundred kilobytes can have so many codes that their tables take gigabytes, so the
+//! codes are read here first.
 //!
-//! The format is that of <https://developers.google.com/speed/webp/docs/webp_lossless_bitstream_specification>, the tables
-//! are those of image-webp's huffman.rs.
+//! The names are those of the format's specification,
+//! <https://developers.google.com/speed/webp/docs/webp_lossless_bitstream_specification>. The sizes of tables are those
+//! of image-webp's huffman.rs.
 
-/// Bytes of memory for a group of codes beside their tables: 5 codes of 56 bytes, in an array that is copied when it grows.
-const GROUP: u64 = 3 * 5 * 56;
-/// For the two arrays of a code, whose lengths are rounded up.
-const ARRAYS: u64 = 128;
-/// For each of the 2 ^ length entries of a code's table, and how many bits long the codes in it are at most.
-const TABLE_ENTRY: u64 = 4;
+/// Bytes for a group of codes, without their tables: 5 codes of 56 bytes, in an array that is copied when it grows.
+const GROUP_BYTES: u64 = 3 * 5 * 56;
+/// Bytes that rounding up the lengths of a code's two arrays can add.
+const ARRAYS_BYTES: u64 = 128;
+/// Bytes for an entry of a code's table, which has 2 ^ n entries if the longest code in it has n bits.
+const TABLE_ENTRY_BYTES: u64 = 4;
+/// Codes of more bits than this are not in the table but in a tree.
 const MAX_TABLE_BITS: usize = 10;
-/// For each code that is longer, two nodes of a tree.
-const LONGER_CODE: u64 = 32;
+/// Bytes for such a code: two nodes of the tree.
+const LONG_CODE_BYTES: u64 = 32;
 
+/// The maximum length of a code in bits.
 const MAX_LENGTH: usize = 15;
-/// The order in which the lengths of the codes of lengths are.
+/// The order in which a file has the lengths of the code length code.
 const LENGTH_ORDER: [usize; 19] = [17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
-/// Symbols of the first code from here on are lengths of copies, and from [`CACHED`] on colours of the cache.
-const COPIES: u32 = 256;
-const CACHED: u32 = COPIES + 24;
+/// The first symbol of the green code that is the length of a copy; those before are values of green.
+const FIRST_COPY: u32 = 256;
+/// The first symbol of the green code that is a colour of the cache.
+const FIRST_CACHED: u32 = FIRST_COPY + 24;
 
-/// Bytes of memory for the prefix codes of a lossless picture: the content of a VP8L chunk, or, where the size is given,
-/// of an ALPH chunk behind its first byte. None where the data end before the last code, or a code is invalid.
+/// The numbers of the transforms.
+const PREDICTOR_TRANSFORM: u32 = 0;
+const COLOR_TRANSFORM: u32 = 1;
+const SUBTRACT_GREEN_TRANSFORM: u32 = 2;
+
+/// The memory in bytes for the prefix codes of a lossless picture. `data` is the content of a VP8L chunk or, if the
+/// picture's `size` (width, height) is given, of an ALPH chunk after its first byte. `None` if the data ends before the
+/// last code, or a code is invalid.
 pub(super) fn memory(data: &[u8], size: Option<(u32, u32)>) -> Option<u64> {
     let mut bits = Bits { bytes: data, next: 0 };
     let (mut width, height) = match size {
         Some(size) => size,
         None => {
+            // The signature; width and height, each minus 1; the alpha flag and the version.
             bits.read(8)?;
             let size = (bits.read(14)? + 1, bits.read(14)? + 1);
             bits.read(4)?;
             size
         }
     };
-    // The transforms, each at most once; most have a picture of their own, of blocks or of a palette.
+    // The transforms, each at most once. Most have an image of their own: a pixel for each block, or a palette.
     let mut seen = [false; 4];
     while bits.read(1)? == 1 {
         let transform = bits.read(2)?;
@@ -43,14 +54,15 @@ pub(super) fn memory(data: &[u8], size: Option<(u32, u32)>) -> Option<u64> {
             return None;
         }
         match transform {
-            0 | 1 => {
-                let block = 1 << (bits.read(3)? + 2);
-                skip_picture(&mut bits, width.div_ceil(block), height.div_ceil(block))?;
+            PREDICTOR_TRANSFORM | COLOR_TRANSFORM => {
+                let block_side = 1 << (bits.read(3)? + 2);
+                skip_image(&mut bits, width.div_ceil(block_side), height.div_ceil(block_side))?;
             }
-            2 => {}
+            SUBTRACT_GREEN_TRANSFORM => {}
+            // Color indexing: pixels are indices of a palette, several in a byte if there are few colours.
             _ => {
                 let colors = bits.read(8)? + 1;
-                skip_picture(&mut bits, colors, 1)?;
+                skip_image(&mut bits, colors, 1)?;
                 let pixels_per_byte = match colors {
                     ..=2 => 8,
                     3..=4 => 4,
@@ -61,38 +73,38 @@ pub(super) fn memory(data: &[u8], size: Option<(u32, u32)>) -> Option<u64> {
             }
         }
     }
-    let cached = read_cache_size(&mut bits)?;
-    // A picture of blocks says which group of codes each block is in.
+    let cache_size = read_cache_size(&mut bits)?;
+    // The entropy image has a pixel for each block: the number of the group of codes that the block uses.
     let mut groups = 1;
     if bits.read(1)? == 1 {
-        let block = 1 << (bits.read(3)? + 2);
-        groups += skip_picture(&mut bits, width.div_ceil(block), height.div_ceil(block))?;
+        let block_side = 1 << (bits.read(3)? + 2);
+        groups += skip_image(&mut bits, width.div_ceil(block_side), height.div_ceil(block_side))?;
     }
     let mut memory = 0;
     for _ in 0..groups {
-        let codes = Codes::read(&mut bits, cached)?;
-        memory += codes.memory();
+        memory += CodeGroup::read(&mut bits, cache_size)?.memory();
     }
     Some(memory)
 }
 
-/// Reads a picture within the picture. Returns the largest number in the red and green of its pixels.
-fn skip_picture(bits: &mut Bits<'_>, width: u32, height: u32) -> Option<u32> {
-    let cached = read_cache_size(bits)?;
-    let codes = Codes::read(bits, cached)?;
+/// Reads the image of a transform, or the entropy image. Returns the largest value of `red << 8 | green` of its pixels,
+/// in an entropy image the highest number of a group.
+fn skip_image(bits: &mut Bits<'_>, width: u32, height: u32) -> Option<u32> {
+    let cache_size = read_cache_size(bits)?;
+    let codes = CodeGroup::read(bits, cache_size)?;
     let pixels = u64::from(width) * u64::from(height);
     let mut largest = 0;
     let mut done = 0;
     while done < pixels {
         let symbol = codes.green.read_symbol(bits)?;
-        if symbol < COPIES {
+        if symbol < FIRST_COPY {
             largest = largest.max(codes.red.read_symbol(bits)? << 8 | symbol);
             codes.blue.read_symbol(bits)?;
             codes.alpha.read_symbol(bits)?;
             done += 1;
-        } else if symbol < CACHED {
-            // What is copied, or cached, are pixels from before.
-            done += read_number(bits, symbol - COPIES)?;
+        } else if symbol < FIRST_CACHED {
+            // Copied and cached pixels are earlier pixels, so their values were seen before.
+            done += read_number(bits, symbol - FIRST_COPY)?;
             let distance = codes.distance.read_symbol(bits)?;
             read_number(bits, distance)?;
         } else {
@@ -102,27 +114,29 @@ fn skip_picture(bits: &mut Bits<'_>, width: u32, height: u32) -> Option<u32> {
     Some(largest)
 }
 
-/// How many colours the cache holds.
+/// The number of colours in the cache; 0 without a cache.
 fn read_cache_size(bits: &mut Bits<'_>) -> Option<u32> {
     Some(if bits.read(1)? == 1 { 1 << bits.read(4)? } else { 0 })
 }
 
-/// A length or distance of a copy, of which a symbol gives the first bits.
+/// The length or distance of a copy: its first bits are in `symbol`, the others follow in `bits`.
 fn read_number(bits: &mut Bits<'_>, symbol: u32) -> Option<u64> {
     if symbol < 4 {
         return Some(u64::from(symbol) + 1);
     }
-    let more = (symbol - 2) / 2;
-    Some(u64::from(((2 + symbol % 2) << more) + bits.read(more)? + 1))
+    let extra_bits = (symbol - 2) / 2;
+    Some(u64::from(((2 + symbol % 2) << extra_bits) + bits.read(extra_bits)? + 1))
 }
 
-/// The bits of a file, the lowest of a byte first.
+/// Reads bits, from the lowest to the highest of each byte.
 struct Bits<'a> {
     bytes: &'a [u8],
+    /// The number of bits that were read.
     next: usize,
 }
 
 impl Bits<'_> {
+    /// The number in the next `count` bits, the lowest first; `None` if there are fewer.
     fn read(&mut self, count: u32) -> Option<u32> {
         let mut value = 0;
         for k in 0..count {
@@ -135,7 +149,7 @@ impl Bits<'_> {
 }
 
 /// A group of prefix codes.
-struct Codes {
+struct CodeGroup {
     green: Code,
     red: Code,
     blue: Code,
@@ -143,10 +157,10 @@ struct Codes {
     distance: Code,
 }
 
-impl Codes {
-    fn read(bits: &mut Bits<'_>, cached: u32) -> Option<Self> {
+impl CodeGroup {
+    fn read(bits: &mut Bits<'_>, cache_size: u32) -> Option<Self> {
         Some(Self {
-            green: Code::read(bits, CACHED + cached)?,
+            green: Code::read(bits, FIRST_CACHED + cache_size)?,
             red: Code::read(bits, 256)?,
             blue: Code::read(bits, 256)?,
             alpha: Code::read(bits, 256)?,
@@ -154,29 +168,30 @@ impl Codes {
         })
     }
 
-    /// Bytes of memory for the group.
+    /// The memory for the group in bytes.
     fn memory(&self) -> u64 {
         let Self { green, red, blue, alpha, distance } = self;
-        GROUP + [green, red, blue, alpha, distance].into_iter().map(Code::memory).sum::<u64>()
+        GROUP_BYTES + [green, red, blue, alpha, distance].into_iter().map(Code::memory).sum::<u64>()
     }
 }
 
 /// A canonical prefix code.
 struct Code {
-    /// How many symbols have codes of this length, in bits.
+    /// `counts[n]` symbols have a code of n bits.
     counts: [u32; MAX_LENGTH + 1],
-    /// The symbols by length, then by number. A single one has no bits.
+    /// The symbols by the length of their codes, then by number. If there is only one, its code has no bits.
     symbols: Vec<u32>,
 }
 
 impl Code {
-    /// Reads a code of symbols below `alphabet`.
+    /// Reads a code for symbols less than `alphabet`.
     fn read(bits: &mut Bits<'_>, alphabet: u32) -> Option<Self> {
+        // A simple code lists its one or two symbols.
         if bits.read(1)? == 1 {
-            let two = bits.read(1)? == 1;
-            let wide = bits.read(1)? == 1;
-            let mut symbols = vec![bits.read(if wide { 8 } else { 1 })?];
-            if two {
+            let has_second = bits.read(1)? == 1;
+            let has_8_bits = bits.read(1)? == 1;
+            let mut symbols = vec![bits.read(if has_8_bits { 8 } else { 1 })?];
+            if has_second {
                 symbols.push(bits.read(8)?);
             }
             let mut counts = [0; MAX_LENGTH + 1];
@@ -184,21 +199,23 @@ impl Code {
             return symbols.iter().all(|&symbol| symbol < alphabet).then_some(Self { counts, symbols });
         }
 
+        // A normal code has the length of each symbol's code. The lengths are encoded with a code of their own.
         let mut lengths = [0; LENGTH_ORDER.len()];
         for &symbol in &LENGTH_ORDER[..4 + bits.read(4)? as usize] {
             lengths[symbol] = bits.read(3)?;
         }
-        let code_of_lengths = Self::from_lengths(&lengths)?;
-        let mut left = alphabet;
+        let length_code = Self::from_lengths(&lengths)?;
+        let mut symbols_left = alphabet;
         if bits.read(1)? == 1 {
-            let wide = 2 + 2 * bits.read(3)?;
-            left = 2 + bits.read(wide)?;
+            let count_bits = 2 + 2 * bits.read(3)?;
+            symbols_left = 2 + bits.read(count_bits)?;
         }
         let mut lengths = Vec::new();
         let mut previous = 8;
-        while left > 0 && lengths.len() < alphabet as usize {
-            left -= 1;
-            let (length, times) = match code_of_lengths.read_symbol(bits)? {
+        while symbols_left > 0 && lengths.len() < alphabet as usize {
+            symbols_left -= 1;
+            // 16 repeats the previous length that is not 0, 17 and 18 repeat 0.
+            let (length, times) = match length_code.read_symbol(bits)? {
                 16 => (previous, 3 + bits.read(2)?),
                 17 => (0, 3 + bits.read(3)?),
                 18 => (0, 11 + bits.read(7)?),
@@ -212,29 +229,30 @@ impl Code {
         if lengths.len() > alphabet as usize { None } else { Self::from_lengths(&lengths) }
     }
 
-    /// The code whose symbols 0, 1, 2, … have these lengths, 0 for those that it has not. None where two would have the
-    /// same code, or a code is left over.
+    /// The canonical code in which symbol k has a code of `lengths[k]` bits, or none if that is 0. `None` if two
+    /// symbols would have the same code, or a code is left over.
     fn from_lengths(lengths: &[u32]) -> Option<Self> {
         let mut counts = [0; MAX_LENGTH + 1];
         let mut symbols = Vec::new();
-        // A code of one bit takes a half of all bit strings, one of two bits a quarter, …
-        let mut taken = 0;
+        // Kraft's sum, of 2 ^ -length, times 2 ^ MAX_LENGTH: the code is complete if the sum is 1.
+        let mut kraft_sum = 0;
         for (symbol, &length) in (0..).zip(lengths) {
             if length > 0 {
                 counts[length as usize] += 1;
                 symbols.push(symbol);
-                taken += 1 << (MAX_LENGTH as u32 - length);
+                kraft_sum += 1 << (MAX_LENGTH as u32 - length);
             }
         }
         symbols.sort_by_key(|&symbol| lengths[symbol as usize]);
-        (symbols.len() == 1 || taken == 1 << MAX_LENGTH).then_some(Self { counts, symbols })
+        (symbols.len() == 1 || kraft_sum == 1 << MAX_LENGTH).then_some(Self { counts, symbols })
     }
 
+    /// Reads the code of a symbol; `None` if the bits end before.
     fn read_symbol(&self, bits: &mut Bits<'_>) -> Option<u32> {
         if let [single] = self.symbols[..] {
             return Some(single);
         }
-        // Codes of a length are consecutive numbers; the first follows twice the last of the length before.
+        // The codes of a length are consecutive numbers. `code` is relative to the first of them.
         let mut symbols = &self.symbols[..];
         let mut code = 0;
         for &count in &self.counts[1..] {
@@ -248,13 +266,13 @@ impl Code {
         None
     }
 
-    /// Bytes of memory for its tables.
+    /// The memory for the code's table, tree and arrays in bytes.
     fn memory(&self) -> u64 {
         if self.symbols.len() == 1 {
             return 0;
         }
         let longest = self.counts.iter().rposition(|&count| count > 0).unwrap_or(0).min(MAX_TABLE_BITS);
-        let longer: u32 = self.counts[MAX_TABLE_BITS + 1..].iter().sum();
-        (TABLE_ENTRY << longest) + LONGER_CODE * u64::from(longer) + ARRAYS
+        let long_codes: u32 = self.counts[MAX_TABLE_BITS + 1..].iter().sum();
+        (TABLE_ENTRY_BYTES << longest) + LONG_CODE_BYTES * u64::from(long_codes) + ARRAYS_BYTES
     }
 }

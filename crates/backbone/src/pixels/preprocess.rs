@@ -16,17 +16,17 @@ pub struct Preprocess {
     pub side: u32,
     /// How photos are resized to it.
     pub interpolation: Interpolation,
-    /// Which way up photos and their views are.
+    /// Whether photos are turned upright before they are resized and views are drawn.
     pub orientation: Orientation,
     /// Limits on a photo's pixels and memory.
     pub limits: Limits,
-    /// Whether JPEGs are scaled down to a half, a quarter or an eighth while they are decoded, as long as `side` pixels
-    /// are left both ways: several times faster for large photos.
+    /// Whether JPEGs are scaled down to a half, a quarter or an eighth while they are decoded, as long as width and
+    /// height stay at least `side`: several times faster for large photos.
     pub fast_decode: bool,
 }
 
 impl Preprocess {
-    /// Values of the network's input: `side` x `side` pixels of three channels.
+    /// The number of values of the network's input, (side, side, 3).
     pub fn input_len(&self) -> usize {
         3 * (self.side as usize).pow(2)
     }
@@ -39,7 +39,7 @@ impl Preprocess {
         guarded(|| self.open(photo).map(drop))
     }
 
-    /// The most memory in bytes that decoding and resizing a photo takes, by its header.
+    /// The maximum memory of decoding and resizing a photo in bytes, from its header.
     ///
     /// # Errors
     /// As [`Self::check`].
@@ -53,12 +53,12 @@ impl Preprocess {
     /// Decodes a photo.
     ///
     /// # Errors
-    /// If it is not a picture, damaged, over a limit, or makes the decoder panic.
+    /// When it is not a picture, is damaged, exceeds a limit, or makes the decoder panic.
     pub fn decode(&self, photo: &[u8]) -> Result<RgbPicture, PixelError> {
         guarded(|| self.open(photo)?.decode())
     }
 
-    /// Writes the picture, or a view of it, resized, to `input`, which has [`Self::input_len`] values.
+    /// Resizes the picture, or a view of it, into `input`, (side, side, 3), which has [`Self::input_len`] values.
     ///
     /// # Errors
     /// When it cannot be resized, which is a bug.
@@ -72,6 +72,7 @@ impl Preprocess {
         })
     }
 
+    /// Reads the header and checks the limits.
     fn open<'a>(&self, photo: &'a [u8]) -> Result<OpenedPhoto<'a>, PixelError> {
         let min_side = self.fast_decode.then_some(self.side);
         let photo = OpenedPhoto::open(photo, self.limits, min_side, self.orientation)?;
@@ -80,11 +81,11 @@ impl Preprocess {
         Ok(photo)
     }
 
-    /// Bytes that the decoded picture takes while it is turned and resized.
+    /// The maximum memory of turning and resizing the decoded picture in bytes, including the picture.
     fn memory_to_resize(&self, photo: &OpenedPhoto<'_>) -> u64 {
         let (width, height) = photo.size();
         let picture = 3 * u64::from(width) * u64::from(height);
-        let turning = if photo.is_on_its_side() { picture } else { 0 };
+        let turning = if photo.swaps_sides() { picture } else { 0 };
         let resizing = resize::memory(width, height, self.side, self.interpolation);
         picture.saturating_add(resizing.max(turning)).saturating_add(DECODER_OVERHEAD)
     }

@@ -1,11 +1,12 @@
-//! Pillow's convolution resize (src/libImaging/Resample.c of Pillow 13): a window per output pixel, widened when
-//! shrinking, in fixed point, in one pass over the width and one over the height. Small enough to follow exactly;
-//! resizing libraries differ at the windows' edges and in the order of the passes.
+//! Resizing by convolution, as in Pillow 13 (src/libImaging/Resample.c). Each output pixel is a weighted sum over a
+//! window of source pixels, in fixed point; when shrinking, windows are wider. One pass resizes the width, another the
+//! height. Resizing libraries are not used, since they differ from Pillow at the windows' edges and in the order of the
+//! passes.
 
 use super::interpolation::Interpolation;
 use super::picture::Region;
 
-/// Bits behind the point of a weight: 8 for the pixel and 2 for overshoot are left of 32.
+/// Fractional bits of a weight: of 32 bits, 8 are left for the pixel and 2 for overshoot.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
 /// A window function and half its width, in source pixels when enlarging.
@@ -15,14 +16,16 @@ pub(super) struct Kernel {
     support: f64,
 }
 
-/// The source pixels of one output pixel, and what each counts.
+/// The source pixels of one output pixel, and their weights.
 struct Window {
+    /// The first source pixel.
     start: usize,
+    /// One weight for each source pixel, in fixed point.
     weights: Vec<i32>,
 }
 
 impl Kernel {
-    /// None for the nearest pixel.
+    /// The kernel of an interpolation; `None` for nearest neighbour.
     pub(super) fn of(interpolation: Interpolation) -> Option<Self> {
         let (weight, support): (fn(f64) -> f64, f64) = match interpolation {
             Interpolation::Nearest => return None,
@@ -35,19 +38,18 @@ impl Kernel {
         Some(Self { weight, support })
     }
 
-    /// Bytes that [`resample`] takes for a picture of this size or a part of it, at most.
+    /// The maximum memory of [`resample`] in bytes, for a picture of this size or a rectangle of it.
     pub(super) fn memory(self, width: u32, height: u32, side: u32) -> u64 {
         let (width, height, side) = (u64::from(width), u64::from(height), u64::from(side));
-        // One edge of what the first pass makes is `side`. The other is as long as the height if the width is first,
-        // and then the height is at most `side` or less than twice the width; otherwise it is the width, which is
-        // shorter.
+        // One edge of the first pass's output is `side`. If the width is resized first, the other edge is the height,
+        // which is then at most `side` or less than twice the width; otherwise it is the width, which is shorter.
         let first_pass = 3 * side * height.min(side.max(2 * width));
         let sums = 12 * side.max(width.min(height));
         let windows = self.windows_memory(width, side).max(self.windows_memory(height, side));
         first_pass + windows + sums
     }
 
-    /// Bytes that [`windows`] takes, at most: four for each weight, and eight more for those of one window.
+    /// The maximum memory of [`windows`] in bytes: four for each weight, and eight more for each weight of one window.
     fn windows_memory(self, source: u64, side: u64) -> u64 {
         let stretch = (source as f64 / side as f64).max(1.0);
         let weights = ((2.0 * self.support * stretch) as u64 + 2).min(source);
@@ -55,35 +57,35 @@ impl Kernel {
     }
 }
 
-/// Resizes to `side` x `side` pixels, into the 3 * side * side values of `out`.
+/// Resizes to `side` x `side` pixels, into `out`, (side, side, 3).
 pub(super) fn resample(region: Region<'_>, side: usize, kernel: Kernel, out: &mut [u8]) {
-    // An axis that keeps its length is left alone.
+    // An axis that keeps its length is not resampled.
     if region.width == side {
         resample_height(region, side, kernel, out);
     } else if region.height == side {
         resample_width(region, side, kernel, out);
     } else if is_height_first(region.width, region.height, side) {
-        let mut low = vec![0; 3 * region.width * side];
-        resample_height(region, side, kernel, &mut low);
-        let low = Region { width: region.width, height: side, stride: 3 * region.width, pixels: &low };
-        resample_width(low, side, kernel, out);
+        let mut pixels = vec![0; 3 * region.width * side];
+        resample_height(region, side, kernel, &mut pixels);
+        let first_pass = Region { width: region.width, height: side, stride: 3 * region.width, pixels: &pixels };
+        resample_width(first_pass, side, kernel, out);
     } else {
-        let mut narrow = vec![0; 3 * side * region.height];
-        resample_width(region, side, kernel, &mut narrow);
-        let narrow = Region { width: side, height: region.height, stride: 3 * side, pixels: &narrow };
-        resample_height(narrow, side, kernel, out);
+        let mut pixels = vec![0; 3 * side * region.height];
+        resample_width(region, side, kernel, &mut pixels);
+        let first_pass = Region { width: side, height: region.height, stride: 3 * side, pixels: &pixels };
+        resample_height(first_pass, side, kernel, out);
     }
 }
 
-/// Which pass is first changes the rounding in between. Pillow 13 begins with the height where that loses more than
-/// twice as many pixels as the width, so that fewer are left for the other pass (`ImagingResampleInner`,
-/// `horizontal_first`); before, it always began with the width.
+/// Whether the height is resized before the width; the order changes how pixels are rounded. Pillow 13 begins with the
+/// height if it loses more than twice as many pixels as the width, so that the other pass has fewer pixels
+/// (`ImagingResampleInner`, `horizontal_first`). Earlier versions always began with the width.
 fn is_height_first(width: usize, height: usize, side: usize) -> bool {
     let lost = |length: usize| length as i64 - side as i64;
     lost(height) > 0 && lost(height) > 2 * lost(width)
 }
 
-/// Resizes to `side` in width, into the 3 * side * height values of `out`.
+/// Resizes the width to `side`, into `out`, (height, side, 3).
 fn resample_width(region: Region<'_>, side: usize, kernel: Kernel, out: &mut [u8]) {
     let windows = windows(region.width, side, kernel);
     for (row, out) in region.rows().zip(out.chunks_exact_mut(3 * side)) {
@@ -99,7 +101,7 @@ fn resample_width(region: Region<'_>, side: usize, kernel: Kernel, out: &mut [u8
     }
 }
 
-/// Resizes to `side` in height, into the 3 * width * side values of `out`.
+/// Resizes the height to `side`, into `out`, (side, width, 3).
 fn resample_height(region: Region<'_>, side: usize, kernel: Kernel, out: &mut [u8]) {
     let out_rows = out.chunks_exact_mut(3 * region.width);
     if region.height == side {
@@ -122,23 +124,24 @@ fn resample_height(region: Region<'_>, side: usize, kernel: Kernel, out: &mut [u
     }
 }
 
-/// What makes the shift in [`to_pixel`] round.
+/// Half of one in fixed point. Sums begin with it, so that the shift in [`to_pixel`] rounds.
 const HALF: i32 = 1 << (PRECISION_BITS - 1);
 
+/// The pixel value of a sum in fixed point.
 fn to_pixel(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
-/// `precompute_coeffs` and `normalize_coeffs_8bpc`.
+/// The window of each of `target` output pixels (Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc`).
 fn windows(source: usize, target: usize, kernel: Kernel) -> Vec<Window> {
     let scale = source as f64 / target as f64;
     let stretch = scale.max(1.0);
     let support = kernel.support * stretch;
-    // As in Pillow: times this is not always what dividing gives.
+    // As in Pillow, which multiplies by the inverse: dividing would sometimes round differently.
     let inverse = 1.0 / stretch;
     let window = |position: usize| {
         let center = (position as f64 + 0.5) * scale;
-        // A cast to an integer is C's: towards zero, and negative ones to 0.
+        // Casts truncate as in C; negative values become 0.
         let start = (center - support + 0.5) as usize;
         let end = ((center + support + 0.5) as usize).min(source);
         let weights: Vec<f64> =
@@ -195,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_between_the_passes_is_counted_for_every_part_of_a_picture() {
+    fn the_memory_covers_the_first_pass_for_every_rectangle_of_a_picture() {
         let side = 20;
         let kernel = Kernel::of(Interpolation::Box).unwrap();
         for (width, height) in [(23, 120), (120, 23), (60, 100), (60, 101), (1, 500), (300, 15), (15, 18)] {
@@ -204,11 +207,11 @@ mod tests {
             for part_width in 1..=width {
                 for part_height in 1..=height {
                     let is_height_first = is_height_first(part_width as usize, part_height as usize, side as usize);
-                    let between = 3 * side * if is_height_first { part_width } else { part_height };
+                    let first_pass = 3 * side * if is_height_first { part_width } else { part_height };
                     let sums = 12 * if is_height_first { part_width } else { side };
                     assert!(
-                        between + sums <= counted,
-                        "{part_width} x {part_height} of {width} x {height}: {between} + {sums} > {counted}"
+                        first_pass + sums <= counted,
+                        "{part_width} x {part_height} of {width} x {height}: {first_pass} + {sums} > {counted}"
                     );
                 }
             }

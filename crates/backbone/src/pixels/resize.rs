@@ -1,16 +1,17 @@
-//! To the network's side, as Pillow resizes: the nearest pixel here, windows over the pixels in `resample`.
+//! Resizes to the network's input size with Pillow's pixels: nearest neighbour here, other interpolations in
+//! `resample`.
 
 use super::interpolation::Interpolation;
 use super::picture::{Region, RgbPicture};
 use super::resample::{Kernel, resample};
 
-/// Resizes to `side` x `side` pixels, ignoring the aspect ratio: side * side * 3 values into `out`. The pixels are
-/// exactly Pillow's.
+/// Resizes to `side` x `side` pixels, ignoring the aspect ratio, into `out`, (side, side, 3). The pixels are exactly
+/// Pillow's.
 pub fn resize(picture: &RgbPicture, side: u32, interpolation: Interpolation, out: &mut [u8]) {
     resize_region(picture.region(0, 0, picture.width, picture.height), side, interpolation, out);
 }
 
-/// The same for a part of a picture.
+/// [`resize`] for a rectangle of a picture.
 pub(super) fn resize_region(region: Region<'_>, side: u32, interpolation: Interpolation, out: &mut [u8]) {
     let side = side as usize;
     match Kernel::of(interpolation) {
@@ -19,7 +20,7 @@ pub(super) fn resize_region(region: Region<'_>, side: u32, interpolation: Interp
     }
 }
 
-/// Bytes of memory that resizing a picture of this size, or a part of it, takes in addition to the picture and the
+/// The maximum memory in bytes of resizing a picture of this size, or a rectangle of it, without the picture and the
 /// output.
 pub(super) fn memory(width: u32, height: u32, side: u32, interpolation: Interpolation) -> u64 {
     match Kernel::of(interpolation) {
@@ -28,7 +29,7 @@ pub(super) fn memory(width: u32, height: u32, side: u32, interpolation: Interpol
     }
 }
 
-/// Pillow's nearest neighbour (src/libImaging/Geometry.c, `ImagingScaleAffine`).
+/// Nearest neighbour as in Pillow (src/libImaging/Geometry.c, `ImagingScaleAffine`).
 fn nearest(region: Region<'_>, side: usize, out: &mut [u8]) {
     let columns = positions(region.width, side);
     let rows = positions(region.height, side);
@@ -45,10 +46,10 @@ fn nearest(region: Region<'_>, side: usize, out: &mut [u8]) {
 fn positions(source: usize, side: usize) -> Vec<usize> {
     let scale = source as f64 / side as f64;
     let mut position = scale * 0.5;
-    let step = |_| {
-        let pixel = position as usize;
+    let mut pixels = Vec::with_capacity(side);
+    for _ in 0..side {
+        pixels.push((position as usize).min(source - 1));
         position += scale;
-        pixel.min(source - 1)
-    };
-    (0..side).map(step).collect()
+    }
+    pixels
 }

@@ -1,4 +1,4 @@
-//! Against Pillow's pixels: the fixtures and their script are in tests/fixtures/pixels.
+//! Pixels compared with Pillow's. The fixtures and the script that made them are in tests/fixtures/pixels.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::decode::OpenedPhoto;
 use super::resize::resize;
 use super::*;
 
-/// Decodes a photo as it is.
+/// Decodes a photo, without scaling and without its orientation.
 fn decode(bytes: &[u8], limits: Limits) -> Result<RgbPicture, PixelError> {
     OpenedPhoto::open(bytes, limits, None, Orientation::Stored)?.decode()
 }
@@ -33,7 +33,7 @@ fn worst_difference(ours: &[u8], theirs: &Array3<u8>) -> u8 {
 
 #[test]
 fn every_kind_of_picture_gives_pillows_pixels() {
-    let mut tried = 0;
+    let mut compared = 0;
     for entry in fs::read_dir(fixtures()).unwrap() {
         let path = entry.unwrap().path();
         let golden = PathBuf::from(format!("{}.npy", path.display()));
@@ -52,9 +52,9 @@ fn every_kind_of_picture_gives_pillows_pixels() {
         assert_eq!((picture.height as usize, picture.width as usize, 3), theirs.dim(), "{name}");
         let worst = worst_difference(&picture.pixels, &theirs);
         assert!(worst <= tolerance, "{name}: off by {worst}");
-        tried += 1;
+        compared += 1;
     }
-    assert_eq!(tried, 44);
+    assert_eq!(compared, 44);
 }
 
 /// A GIF's screen may have no pixels although its frame has some; resizing such a picture panicked.
@@ -75,10 +75,10 @@ fn a_picture_without_pixels_is_damaged() {
 fn every_interpolation_gives_pillows_pixels() {
     let resized: [(&str, &[u32]); 5] = [
         ("resize", &[1, 30, 97, 128]),
-        // Much more height than width is lost: Pillow 13 begins with the height.
+        // The height loses more than twice as many pixels as the width, so Pillow 13 begins with the height.
         ("tall", &[15, 23, 64]),
         ("wide", &[15, 23, 64]),
-        // 80 rows and 40 columns are lost, and 81 and 40.
+        // The height loses 80 pixels and the width 40; then 81 and 40.
         ("twice", &[20]),
         ("taller", &[20]),
     ];
@@ -98,7 +98,7 @@ fn every_interpolation_gives_pillows_pixels() {
     }
 }
 
-/// A preprocess for the photos of tests/fixtures/orientation.
+/// Settings that turn photos upright, as for the fixtures in tests/fixtures/orientation.
 fn upright(interpolation: Interpolation, fast_decode: bool) -> Preprocess {
     Preprocess { side: 12, interpolation, orientation: Orientation::Exif, limits: Limits::DEFAULT, fast_decode }
 }
@@ -157,7 +157,7 @@ fn photos_whose_exif_block_is_damaged_are_taken_as_stored() {
 }
 
 #[test]
-fn turning_a_photo_by_90_degrees_is_counted() {
+fn memory_for_turning_a_photo_by_90_degrees_is_counted() {
     // A JPEG takes 3 bytes a pixel, one that is turned 6.
     let limits = Limits { max_bytes: (1 << 20) + 5 * 600 * 400, ..Limits::DEFAULT };
     for (number, refused_by) in [(1, None), (3, None), (6, Some(Limit::Bytes))] {
@@ -225,7 +225,7 @@ fn a_picture_over_the_limit_is_refused_by_its_header() {
     assert!(decode(&bomb, Limits::DEFAULT).is_err());
 }
 
-/// Headers that claim much are refused before the decoder believes them.
+/// Headers that claim much memory are errors before the decoder allocates it.
 #[test]
 fn what_a_header_claims_is_counted() {
     let limits = Limits { max_pixels: 1 << 20, max_bytes: 4 << 20 };
@@ -238,7 +238,7 @@ fn what_a_header_claims_is_counted() {
         decode(&fixture(name), limits).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 
-    // A profile of 64 MiB in a PNG; its decoder gives up on it alone.
+    // A profile of 64 MiB in a PNG: the decoder skips it and goes on.
     let mut png = std::io::Cursor::new(Vec::new());
     let mut encoder = image::codecs::png::PngEncoder::new(&mut png);
     ImageEncoder::set_icc_profile(&mut encoder, vec![0; 64 << 20]).unwrap();
@@ -258,8 +258,7 @@ fn what_a_header_claims_is_counted() {
     let webp = [&lossy[..12], extended, &lossy[12..]].concat();
     refused("lossy.webp", &webp);
 
-    // Ten million offsets of strips in a TIFF; and a strip whose rows are 4 GiB wide, of pixels that have more samples
-    // than are kept.
+    // Ten million offsets of strips in a TIFF.
     let tiff = fixture("rgb.tif");
     let entry = |tag: u16| {
         let place = tiff.windows(4).position(|bytes| bytes[..2] == tag.to_le_bytes() && bytes[3] == 0 && bytes[2] < 13);
@@ -270,18 +269,18 @@ fn what_a_header_claims_is_counted() {
     refused("rgb.tif with many strips", &many_strips);
 }
 
-/// The data of a lossless WebP of 4 x 4 pixels with so many groups of prefix codes. In each group, 10 bytes of the file, a
-/// code has 2048 symbols of 11 bits, whose tables are 68 KiB.
+/// The data of a lossless WebP of 4 x 4 pixels with this many groups of prefix codes. A group has 10 bytes in the file;
+/// one of its codes has 2048 symbols of 11 bits, which take 68 KiB of memory.
 fn lossless_data(groups: u32) -> Vec<u8> {
     let (red, green) = ((groups - 1) >> 8, (groups - 1) & 0xFF);
     let single = |symbol: u32| [(1, 1), (0, 1), (1, 1), (symbol, 8)];
     // Signature, width and height less 1, no alpha, version; no transform; a cache of 2 ^ 11 colours.
     let mut values = vec![(0x2F, 8), (3, 14), (3, 14), (0, 1), (0, 3), (0, 1), (1, 1), (11, 4)];
-    // A picture of one block, without a cache, whose pixel says how many groups there are.
+    // An entropy image of one pixel, without a cache: the pixel has the highest number of a group.
     values.extend([(1, 1), (0, 3), (0, 1)]);
     values.extend([green, red, 0, 0, 0].into_iter().flat_map(single));
     for _ in 0..groups {
-        // The code of lengths has the length 11 alone; so no bits say that 2048 symbols have it.
+        // The length code has only the symbol 11, whose code has no bits; 2048 symbols have this length.
         values.extend([(0, 1), (11, 4)]);
         values.extend([(0, 3); 14]);
         values.extend([(1, 3), (1, 1), (5, 3), (2046, 12)]);
@@ -310,7 +309,7 @@ fn webp(lossless: &[u8]) -> Vec<u8> {
     [&b"RIFF"[..], &file, b"WEBPVP8L", &chunk, lossless, &[0][(lossless.len() % 2) ^ 1..]].concat()
 }
 
-/// This one took 3 GB before anything was known of it.
+/// Decoding this file took 3 GB before its prefix codes were counted.
 #[test]
 fn the_prefix_codes_of_a_webp_are_counted_before_the_decoder_makes_tables_of_them() {
     let data = lossless_data(1 << 16);
@@ -327,7 +326,7 @@ fn the_prefix_codes_of_a_webp_are_counted_before_the_decoder_makes_tables_of_the
     let memory = prefix_codes::memory(&data, None).unwrap();
     assert!((300 * (68 << 10)..300 * (70 << 10)).contains(&memory), "{memory}");
 
-    // Cut off before the pixels, and within the codes.
+    // Data that ends before the pixels is valid, data that ends within the codes is not.
     let data = lossless_data(3);
     let codes = data.len() - 22;
     assert!(prefix_codes::memory(&data[..codes], None).is_some());

@@ -1,4 +1,4 @@
-//! What decoding a TIFF takes, read from its directory before the decoder sees it.
+//! The memory that decoding a TIFF takes, from its directory, which is read before the decoder does.
 
 use std::io::Cursor;
 
@@ -6,32 +6,37 @@ use tiff::TiffResult;
 use tiff::decoder::Decoder;
 use tiff::tags::Tag;
 
-/// The compression that is JPEG.
+/// The value of the tag Compression for JPEG.
 const JPEG: u16 = 7;
 
-/// What a TIFF's directory says.
+/// What is known of a TIFF from its directory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Directory {
-    /// Most bytes that the decoder takes in addition to the picture: for the directory, and for a row of a strip or tile.
+    /// The maximum memory of the decoder in bytes, without the picture: for the directory, and for a row of a strip or
+    /// tile.
     pub memory: u64,
     /// Whether its compression is JPEG.
     pub holds_jpeg: bool,
 }
 
-/// Most bytes of memory that the directory of the first picture takes, by its entries alone; 0 if there is none.
-/// The decoder reads all values of a tag, however many there are, before it looks at them.
+/// The maximum memory of the first picture's directory in the decoder, in bytes; 0 if there is no directory. The
+/// decoder reads all values of a tag, however many there are, before it checks them.
 pub(super) fn directory_memory(bytes: &[u8]) -> u64 {
     memory_of_entries(bytes).unwrap_or(0)
 }
 
+/// [`directory_memory`]; `None` if the file ends within its header.
 fn memory_of_entries(bytes: &[u8]) -> Option<u64> {
-    /// Of an entry in the decoder's map, and of a value: 24, and 8 where all of them are copied as integers.
+    /// Bytes for an entry in the decoder's map.
     const ENTRY: u64 = 64;
+    /// Bytes for a value: 24, and 8 more if it is copied as an integer.
     const VALUE: u64 = 32;
-    /// The tags that decoding reads are up to this one; profiles and other metadata come after it.
+    /// The last tag that decoding reads; profiles and other metadata have higher numbers.
     const LAST_TAG: u64 = 532;
+    /// The type of a text.
     const TEXT: u64 = 2;
 
+    // The number in some bytes of the file, in the file's byte order.
     let number = |start: usize, length: usize| -> Option<u64> {
         let digits = bytes.get(start..start.checked_add(length)?)?;
         let append = |number, &digit: &u8| number << 8 | u64::from(digit);

@@ -16,7 +16,7 @@ use super::resize::resize_region;
 const METHOD: &str = "window of 1 - u of both sides, u up to crop; resize; mirror half; brightness as Pillow; drawn by \
     ChaCha8 from seed, picture, number";
 
-/// Augmentation settings as numbers; [`Augmentation`] is the same as the manifest stores it, as text.
+/// Augmentation settings as numbers. [`Augmentation`] has the same settings as the manifest stores them, as text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AugmentConfig {
     flip: bool,
@@ -25,7 +25,7 @@ pub struct AugmentConfig {
     seed: u64,
 }
 
-/// Why the settings are refused.
+/// Why augmentation settings are invalid.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum AugmentConfigError {
     /// Every view would be the photo.
@@ -34,14 +34,14 @@ pub enum AugmentConfigError {
     /// A fraction outside [0, 1).
     #[error("{name} {value}: must be 0 or more and less than 1")]
     OutOfRange {
-        /// Which one.
+        /// `crop` or `brightness`.
         name: &'static str,
-        /// What was asked for.
+        /// The value that was given.
         value: f64,
     },
 }
 
-/// One view of a photo.
+/// An augmented view of a photo.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct View {
     /// Width and height of its crop window, as a fraction of the photo's.
@@ -89,14 +89,14 @@ impl AugmentConfig {
         }
     }
 
-    /// The form that the manifest stores.
+    /// The settings in the form that the manifest stores.
     pub fn to_augmentation(&self) -> Augmentation {
         let Self { flip, crop, brightness, seed } = *self;
         let (crop, brightness) = (crop.to_string(), brightness.to_string());
         Augmentation { flip, crop, brightness, seed, method: METHOD.to_owned() }
     }
 
-    /// Parses it; `None` if this version cannot make such views.
+    /// Parses the manifest's form; `None` if this version cannot make such views.
     pub fn from_augmentation(manifest: &Augmentation) -> Option<Self> {
         let (crop, brightness) = (manifest.crop.parse().ok()?, manifest.brightness.parse().ok()?);
         let config = Self::new(manifest.flip, crop, brightness, manifest.seed).ok()?;
@@ -105,21 +105,25 @@ impl AugmentConfig {
 }
 
 impl View {
-    /// Renders the view of a decoded photo, `side` x `side` pixels, to `out`: the pixels that Pillow gives for `crop`,
-    /// `resize`, `transpose` and `ImageEnhance.Brightness`, one after the other.
+    /// Renders the view of a decoded photo into `out`, (side, side, 3): Pillow's pixels after `crop`, `resize`,
+    /// `transpose` and `ImageEnhance.Brightness`.
     pub fn render(&self, picture: &RgbPicture, side: u32, interpolation: Interpolation, out: &mut [u8]) {
-        let ((left, width), (top, height)) =
-            (self.crop_window(picture.width, self.x), self.crop_window(picture.height, self.y));
+        let (left, width) = self.crop_window(picture.width, self.x);
+        let (top, height) = self.crop_window(picture.height, self.y);
         resize_region(picture.region(left, top, width, height), side, interpolation, out);
         if self.mirrored {
-            out.chunks_exact_mut(3 * side as usize).for_each(|row| row.as_chunks_mut::<3>().0.reverse());
+            for row in out.chunks_exact_mut(3 * side as usize) {
+                row.as_chunks_mut::<3>().0.reverse();
+            }
         }
         // The cast truncates and saturates at 255, as Pillow's blend with black does (src/libImaging/Blend.c).
-        out.iter_mut().for_each(|value| *value = (self.brightness * f32::from(*value)) as u8);
+        for value in out {
+            *value = (self.brightness * f32::from(*value)) as u8;
+        }
     }
 
-    /// Start and length of the window on a side of `length` pixels: whole pixels, at least one. `position` is in [0,
-    /// 1).
+    /// Start and length in pixels of the crop window along an edge of `length` pixels; it is at least one pixel long.
+    /// `position` is in [0, 1).
     fn crop_window(&self, length: u32, position: f64) -> (u32, u32) {
         let extent = ((f64::from(length) * self.scale).round() as u32).clamp(1, length);
         let free = length - extent;

@@ -3,19 +3,19 @@
 
 use image::metadata::Orientation as Turn;
 
-use super::exif::upright;
+use super::exif::upright_turn;
 use super::prefix_codes;
 
-/// Bytes per pixel for the frame of a lossy picture: planes of 1.5 bytes, and data of each macroblock.
+/// Bytes per pixel for decoding a lossy picture: planes of 1.5 bytes, and data of each macroblock.
 const LOSSY: u64 = 2;
-/// For a lossless one: 4 bytes, and its transforms and its map of prefix codes.
+/// Bytes per pixel for decoding a lossless picture: 4 bytes, the transforms and the map of prefix codes.
 const LOSSLESS: u64 = 5;
-/// For a channel of alpha: a lossless picture, of which one byte in four is kept.
+/// Bytes per pixel for decoding an alpha channel: a lossless picture, of which one byte in four is kept.
 const ALPHA: u64 = LOSSLESS + 1;
-/// For an animation: its canvas, and a frame as large as that.
+/// Bytes per pixel for decoding an animation: its canvas, and a frame of the same size.
 const ANIMATION: u64 = 8;
 
-/// What turns the picture upright.
+/// The transform that turns the picture upright.
 pub(super) fn orientation(bytes: &[u8]) -> Turn {
     let chunks = Chunks { rest: bytes.get(12..).unwrap_or_default() };
     let (mut exif, mut xmp): (&[u8], &[u8]) = (&[], &[]);
@@ -26,15 +26,15 @@ pub(super) fn orientation(bytes: &[u8]) -> Turn {
             _ => {}
         }
     }
-    upright(exif, xmp)
+    upright_turn(exif, xmp)
 }
 
-/// Most bytes that decoding takes in addition to a picture of `width` x `height` pixels. None where the prefix codes of
-/// a lossless picture are damaged.
+/// The maximum memory of decoding in bytes, without the decoded picture of `width` x `height` pixels. `None` if the
+/// prefix codes of a lossless picture are damaged.
 pub(super) fn memory(bytes: &[u8], width: u32, height: u32) -> Option<u64> {
     let chunks = Chunks { rest: bytes.get(12..).unwrap_or_default() };
     let mut memory = chunks.memory(width, height)?;
-    // Of an animation the first frame is decoded; its header has its width and height, less 1.
+    // Only the first frame of an animation is decoded. Its header has its width and height minus 1, 24 bits each.
     if let Some((header, rest)) = chunks.first(b"ANMF").and_then(<[u8]>::split_first_chunk::<16>) {
         let length = |place: usize| u32::from_le_bytes([header[place], header[place + 1], header[place + 2], 0]) + 1;
         memory += ANIMATION * u64::from(width) * u64::from(height) + Chunks { rest }.memory(length(6), length(9))?;
@@ -42,8 +42,8 @@ pub(super) fn memory(bytes: &[u8], width: u32, height: u32) -> Option<u64> {
     Some(memory)
 }
 
-/// The pixels of a lossy frame by its own header, in whole macroblocks: the decoder takes memory for them before it
-/// compares with the size of the picture.
+/// The number of pixels of a lossy frame, in whole macroblocks, from the frame's own header: the decoder allocates
+/// memory for them before it compares them with the picture's size.
 fn frame_pixels(data: &[u8]) -> u64 {
     let Some(&[_, _, _, _, _, _, a, b, c, d]) = data.first_chunk() else { return 0 };
     let length = |low, high| u64::from(u16::from_le_bytes([low, high]) & 0x3FFF).next_multiple_of(16);
@@ -68,7 +68,7 @@ impl<'a> Chunks<'a> {
         self.clone().find(|chunk| &chunk.name == name).map(|chunk| chunk.data)
     }
 
-    /// Bytes for decoding the picture in these chunks.
+    /// The maximum memory of decoding the picture in these chunks, in bytes; `None` if its prefix codes are damaged.
     fn memory(&self, width: u32, height: u32) -> Option<u64> {
         let pixels = u64::from(width) * u64::from(height);
         let mut memory = 0;

@@ -1,4 +1,4 @@
-//! The canonical file, in safetensors: the network's names, shapes and 32-bit values.
+//! The canonical file, in safetensors: the tensors with the network's names, in float32.
 
 use std::io;
 use std::path::Path;
@@ -7,12 +7,12 @@ use feature_cache::{Durability, write_atomically};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::collect::{Weights, WeightsCollector, WeightsError};
-use super::tensors::tensors;
+use super::tensors::{TensorSpec, tensors};
 
 /// Reads the tensors of a safetensors file.
 ///
 /// # Errors
-/// What is wrong with the file.
+/// When the file is damaged or has values that are not float32; the text says what is wrong.
 pub(super) fn read(bytes: &[u8]) -> Result<WeightsCollector, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let mut collector = WeightsCollector::new();
@@ -28,20 +28,19 @@ pub(super) fn read(bytes: &[u8]) -> Result<WeightsCollector, String> {
 }
 
 impl Weights {
-    /// Writes them as safetensors, synced to the disk; equal weights give equal bytes.
+    /// Writes the weights as safetensors, synced to the disk. Equal weights give equal bytes.
     ///
     /// # Errors
-    /// When the file cannot be written. What was there before is then still there.
+    /// When the file cannot be written; an existing file then stays as it was.
     pub fn save(&self, path: &Path) -> Result<(), WeightsError> {
-        let views = tensors().into_iter().map(|spec| {
-            let values = bytemuck::cast_slice(self.values(&spec.name).expect("weights have every tensor"));
-            let view = TensorView::new(Dtype::F32, spec.shape, values).expect("every tensor has its shape");
-            (spec.name, view)
-        });
-        let bytes = safetensors::serialize(views, None);
-        let written = bytes
-            .map_err(io::Error::other)
-            .and_then(|bytes| write_atomically(path, Durability::Synced, |file| file.write_all(&bytes)));
-        written.map_err(|cause| WeightsError::Io { action: "write", path: path.to_owned(), cause })
+        let mut views = Vec::new();
+        for TensorSpec { name, shape } in tensors() {
+            let values = bytemuck::cast_slice(self.values(&name).expect("weights have every tensor"));
+            let view = TensorView::new(Dtype::F32, shape, values).expect("every tensor has its shape");
+            views.push((name, view));
+        }
+        let failed = |cause| WeightsError::Io { action: "write", path: path.to_owned(), cause };
+        let bytes = safetensors::serialize(views, None).map_err(|error| failed(io::Error::other(error)))?;
+        write_atomically(path, Durability::Synced, |file| file.write_all(&bytes)).map_err(failed)
     }
 }

@@ -1,4 +1,4 @@
-//! Collects the network's tensors, one by one, from a file of any format; and what can be wrong with the file.
+//! Collects the network's tensors from a file of any format, and the errors of such files.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,47 +6,47 @@ use std::path::{Path, PathBuf};
 
 use super::tensors::{TensorSpec, tensors};
 
-/// Every tensor of the network, under the names of [`tensors`] and in Keras's layout: convolutions HWIO, depthwise
-/// kernels (3, 3, channels, 1), pointwise ones (1, 1, inputs, outputs).
+/// All tensors of the network, under the names of [`tensors`], in Keras's layout: convolutions HWIO, depthwise kernels
+/// (3, 3, channels, 1), pointwise kernels (1, 1, inputs, outputs).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights {
     values: BTreeMap<String, Vec<f32>>,
-    /// See [`Weights::digest`].
+    /// [`Weights::digest`]
     digest: blake3::Hash,
 }
 
-/// Why a file did not give the network's weights.
+/// Why weights cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// A file operation failed.
     #[error("{}: cannot {action} the weights: {cause}", path.display())]
     Io {
-        /// What was tried, as a verb.
+        /// `read` or `write`.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
         /// The operating system's error.
         cause: std::io::Error,
     },
-    /// Not a file of these formats, or damaged.
+    /// The file is damaged, or has another format.
     #[error("{}: not readable as {format}: {problem}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
         /// The format that it was read as.
         format: &'static str,
-        /// What its reader said.
+        /// The error of the format's reader.
         problem: String,
     },
-    /// It is larger than any file of these weights.
+    /// The file is larger than any with Xception's weights.
     #[error("{}: {found} bytes, too large for Xception's weights", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its length.
+        /// Its length in bytes.
         found: u64,
     },
-    /// Its tensors are not the network's.
+    /// The file's tensors are not the network's.
     #[error("{}: not the weights of Xception without its top: {mismatch}", path.display())]
     Mismatch {
         /// The file.
@@ -54,7 +54,7 @@ pub enum WeightsError {
         /// The tensors that are missing, extra or of another shape.
         mismatch: Mismatch,
     },
-    /// A weight that is infinite or no number.
+    /// A weight is infinite or not a number.
     #[error("{}: {tensor} holds a value that is not finite", path.display())]
     NotFinite {
         /// The file.
@@ -62,15 +62,15 @@ pub enum WeightsError {
         /// The tensor.
         tensor: String,
     },
-    /// A file of weights, or none of Keras's, where a whole model is asked for.
+    /// A whole model was expected, but the file has only weights, or was not written by Keras.
     #[error("{}: no model: its configuration cannot be read: {problem}", path.display())]
     NoConfig {
         /// The file.
         path: PathBuf,
-        /// What its reader said.
+        /// The error of reading the configuration.
         problem: String,
     },
-    /// A layer of a model does not have the variables that its configuration promises.
+    /// The variables of a model's layer are not those that follow from its configuration.
     #[error("{}: layer {layer:?}: {problem}", path.display())]
     Layer {
         /// The file.
@@ -88,15 +88,15 @@ pub enum LayerProblem {
     /// The file does not have the layer, or is damaged.
     #[error("{0}")]
     Unreadable(String),
-    /// There are more or fewer.
+    /// The layer has more or fewer variables.
     #[error("expected {expected} variables, found {found}")]
     Count {
-        /// Variables of such a layer.
+        /// Number of variables of such a layer.
         expected: usize,
-        /// Variables in the file.
+        /// Number of variables in the file.
         found: usize,
     },
-    /// One has another shape.
+    /// A variable has another shape.
     #[error("{variable}: expected the shape {expected:?}, found {found:?}")]
     Shape {
         /// The variable.
@@ -106,7 +106,7 @@ pub enum LayerProblem {
         /// The shape in the file.
         found: Vec<usize>,
     },
-    /// A value is infinite or no number.
+    /// A value is infinite or not a number.
     #[error("{variable} holds a value that is not finite")]
     NotFinite {
         /// The variable.
@@ -125,8 +125,8 @@ pub struct Mismatch {
     pub wrong_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
 }
 
-/// The tensors found in a file so far, under the network's names; those that the network does not have keep the file's
-/// own name. Only values of the network's tensors are read, so a file cannot make it take more memory than those.
+/// The tensors that were found in a file so far, under the network's names; other tensors are listed under the file's
+/// names. Only the values of the network's tensors are read, which limits the memory.
 #[derive(Debug)]
 pub(super) struct WeightsCollector {
     /// Names and shapes of the tensors that have not been found yet.
@@ -142,14 +142,14 @@ impl Weights {
         self.values.get(name).map(Vec::as_slice)
     }
 
-    /// blake3 over every tensor's name, shape and little-endian values, in the order of [`tensors`]: the same
-    /// whatever file they came from.
+    /// The blake3 hash of all tensors' names, shapes and little-endian values, in the order of [`tensors`]. It does not
+    /// depend on the format of the file.
     pub fn digest(&self) -> blake3::Hash {
         self.digest
     }
 }
 
-/// See [`Weights::digest`]. It takes some hundredths of a second.
+/// [`Weights::digest`] of these tensors. Takes some hundredths of a second.
 fn digest(values: &BTreeMap<String, Vec<f32>>) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     for TensorSpec { name, shape } in tensors() {
@@ -160,13 +160,13 @@ fn digest(values: &BTreeMap<String, Vec<f32>>) -> blake3::Hash {
 }
 
 impl WeightsCollector {
-    /// Nothing found yet.
+    /// A collector that has found nothing yet.
     pub(super) fn new() -> Self {
         let not_yet_found = tensors().into_iter().map(|spec| (spec.name, spec.shape)).collect();
         Self { not_yet_found, values: BTreeMap::new(), extra: Vec::new(), wrong_shape: Vec::new() }
     }
 
-    /// Adds a tensor of the file, read by `read` if it is one of the network's.
+    /// Adds a tensor of the file. `read` reads its values; it is called only for a tensor of the network.
     ///
     /// # Errors
     /// Those of `read`.
@@ -189,11 +189,12 @@ impl WeightsCollector {
     /// The weights, if exactly the network's tensors were found, each in its shape.
     ///
     /// # Errors
-    /// If tensors are missing, extra or of another shape, or a value is not finite.
+    /// When tensors are missing, extra or of another shape, or a value is not finite.
     pub(super) fn into_weights(self, path: &Path) -> Result<Weights, WeightsError> {
         let Self { not_yet_found, values, extra, wrong_shape } = self;
-        let missing =
-            tensors().into_iter().map(|spec| spec.name).filter(|name| not_yet_found.contains_key(name)).collect();
+        // In the network's order, which that of the map is not.
+        let mut missing: Vec<String> = tensors().into_iter().map(|spec| spec.name).collect();
+        missing.retain(|name| not_yet_found.contains_key(name));
         let mismatch = Mismatch { missing, extra, wrong_shape };
         if mismatch != Mismatch::default() {
             return Err(WeightsError::Mismatch { path: path.to_owned(), mismatch });
@@ -211,16 +212,18 @@ impl WeightsCollector {
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LISTED: usize = 5;
-        let wrong_shape: Vec<String> = self
-            .wrong_shape
-            .iter()
-            .map(|(name, expected, found)| format!("{name} (expected {expected:?}, found {found:?})"))
-            .collect();
+        let mut wrong_shape = Vec::new();
+        for (name, expected, found) in &self.wrong_shape {
+            wrong_shape.push(format!("{name} (expected {expected:?}, found {found:?})"));
+        }
         let lists = [("missing", &self.missing), ("extra", &self.extra), ("of another shape", &wrong_shape)];
         let mut parts = Vec::new();
-        for (what, names) in lists.into_iter().filter(|(_, names)| !names.is_empty()) {
+        for (what, names) in lists {
+            if names.is_empty() {
+                continue;
+            }
             let more = names.len().saturating_sub(LISTED);
-            let listed = names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+            let listed = names[..names.len() - more].join(", ");
             let and_more = if more > 0 { format!(" and {more} more") } else { String::new() };
             parts.push(format!("{what}: {listed}{and_more}"));
         }

@@ -7,13 +7,13 @@ use memmap2::Mmap;
 
 use super::collect::WeightsError;
 
-/// No file with Xception's weights comes near this; a larger one is not read.
+/// The maximum length of a file in bytes, far more than Xception's weights take.
 pub(super) const MAX_BYTES: u64 = 1 << 30;
 
 /// Maps a file of weights.
 ///
 /// # Errors
-/// If it cannot be opened, or is larger than 1 GiB.
+/// When it cannot be opened, or is larger than 1 GiB.
 pub(super) fn map(path: &Path) -> Result<Mmap, WeightsError> {
     let failed = |cause| WeightsError::Io { action: "read", path: path.to_owned(), cause };
     let file = File::open(path).map_err(failed)?;
@@ -22,9 +22,8 @@ pub(super) fn map(path: &Path) -> Result<Mmap, WeightsError> {
         return Err(WeightsError::TooLarge { path: path.to_owned(), found });
     }
     #[allow(unsafe_code)]
-    // SAFETY: `Weights::save` replaces the file by a rename and never writes into it; a user who edits a weights file
-    // during the second in which it is read gets what memory maps give in that case, as with every reader of
-    // safetensors.
+    // SAFETY: `Weights::save` replaces the file by a rename and never writes into it. That no other program writes into
+    // it while it is read, for about a second, is assumed, as by every reader of safetensors.
     let bytes = unsafe { Mmap::map(&file) };
     bytes.map_err(failed)
 }

@@ -1,13 +1,13 @@
-//! The old layout, of `.h5` files: an attribute lists the layers, and each layer's group lists its tensors.
+//! The layout of Keras 2, in `.h5` files: an attribute lists the layers, and each layer's group lists its tensors.
 //!
 //! Keras loads such files by order, the k-th layer with weights in the file into the k-th of the model
-//! (keras/src/legacy/saving/legacy_h5_format.py, `load_weights_from_hdf5_group`): the residual convolutions have names
-//! that depend on what else the process had built. A file of the network alone is read in the same way, with a check
-//! that `blockN_...` layers are at their place.
+//! (keras/src/legacy/saving/legacy_h5_format.py, `load_weights_from_hdf5_group`), since the names of the residual
+//! convolutions depend on what else the process had built. A file of the network alone is read in the same way here,
+//! with a check that each `blockN_…` layer is at its position.
 //!
-//! In a larger model the network may be a single layer of the model, whose tensors are listed with the trainable ones
-//! first, so that their order says nothing; or its layers stand among the model's own. There they are found by their
-//! names. The residual ones come in the order of their numbers, which is the order in which they were built.
+//! In a larger model the network may be a single layer, whose tensors are listed with the trainable ones first, so
+//! their order is not that of the layers; or the network's layers may be among the model's other layers. In both cases
+//! layers are found by their names, and the residual ones by the order of their numbers, in which they were built.
 
 use std::collections::BTreeSet;
 
@@ -20,25 +20,25 @@ use super::hdf5::add_dataset;
 use super::numbering::{class_of, numbered};
 use super::tensors::{LAYERS, Layer, LayerKind, layers};
 
-/// More layers than any model with Xception in it has, and more tensors than a layer.
+/// The maximum number of names in an attribute, more than any model with Xception has layers.
 const MAX_NAMES: u64 = 1000;
 
 /// A tensor of a layer, as the file names it.
 struct Tensor {
-    /// `block1_conv1/kernel:0`; Keras 3 leaves the `:0` out.
+    /// As in `block1_conv1/kernel:0`; Keras 3 leaves the `:0` out.
     path: String,
-    /// What holds its values.
+    /// Its values.
     dataset: Dataset,
 }
 
 impl Tensor {
-    /// The layer, without the models around it: `block1_conv1`.
-    fn layer(&self) -> &str {
+    /// The name of its layer, without the models around it, as in `block1_conv1`.
+    fn layer_name(&self) -> &str {
         self.path.rsplit('/').nth(1).unwrap_or_default()
     }
 
-    /// Which of the layer's tensors it is: `kernel`.
-    fn variable(&self) -> &str {
+    /// Its name in the layer, as in `kernel`.
+    fn variable_name(&self) -> &str {
         let last = self.path.rsplit('/').next().unwrap_or_default();
         last.split(':').next().unwrap_or_default()
     }
@@ -56,7 +56,7 @@ pub(super) fn layer_names(file: &Hdf5File) -> Option<(Group, Vec<String>)> {
     None
 }
 
-/// Every tensor of the network, under its name here.
+/// Reads the tensors of the network from the layers with these names in `group`.
 pub(super) fn read(group: &Group, names: &[String]) -> Result<WeightsCollector> {
     let mut groups = Vec::new();
     for name in names {
@@ -68,91 +68,98 @@ pub(super) fn read(group: &Group, names: &[String]) -> Result<WeightsCollector> 
     if groups.len() == LAYERS { read_by_order(&groups) } else { read_by_name(&groups) }
 }
 
-/// The tensors of a group of the model's layers, or of one layer's, in the order in which the file lists them.
+/// The tensors of the model's layer `name`, which may be a model itself, in the order in which the file lists them.
 fn tensors(group: &Group, name: &str) -> Result<Vec<Tensor>> {
     let layer = group.group(name)?;
     let mut tensors = Vec::new();
     for path in strings(&layer, "weight_names")? {
-        let mut holder = layer.clone();
-        let mut steps: Vec<&str> = path.split('/').collect();
-        let last = steps.pop().unwrap_or_default();
-        for step in steps {
-            holder = holder.group(step)?;
+        let mut parent = layer.clone();
+        let mut parts: Vec<&str> = path.split('/').collect();
+        let last = parts.pop().unwrap_or_default();
+        for part in parts {
+            parent = parent.group(part)?;
         }
-        let dataset = holder.dataset(last)?;
+        let dataset = parent.dataset(last)?;
         tensors.push(Tensor { path, dataset });
     }
     Ok(tensors)
 }
 
-/// The variables of a layer, in the order in which the file lists them, given the names of the models around it and its
-/// own.
+/// The variables of a layer, in the order in which the file lists them. `names` are those of the models around the
+/// layer, the outermost one first, then the layer's own.
 pub(super) fn variables(group: &Group, names: &[String]) -> Result<Vec<Dataset>> {
     let (Some(outermost), Some(layer)) = (names.first(), names.last()) else { return Ok(Vec::new()) };
-    let of_layer = tensors(group, outermost)?.into_iter().filter(|tensor| tensor.layer() == layer);
-    Ok(of_layer.map(|tensor| tensor.dataset).collect())
+    let mut tensors = tensors(group, outermost)?;
+    tensors.retain(|tensor| tensor.layer_name() == layer);
+    Ok(tensors.into_iter().map(|tensor| tensor.dataset).collect())
 }
 
-/// A layer of the model with all tensors in it.
+/// A layer of the model with its tensors.
 struct LayerGroup<'a> {
     name: &'a str,
     tensors: Vec<Tensor>,
 }
 
-/// Of a file of the network alone: every tensor, named after the layer of the network at the same position.
+/// Reads a file of the network alone: the tensors of each layer are those of the network's layer at the same position.
 fn read_by_order(groups: &[LayerGroup<'_>]) -> Result<WeightsCollector> {
     let mut collector = WeightsCollector::new();
     for (group, layer) in groups.iter().zip(layers()) {
-        // A layer that the network does not have here keeps its own name, and shows up as extra.
+        // A misplaced layer keeps the file's names, so its tensors are reported as extra.
         let misplaced = group.name.starts_with("block") && layer.name != group.name;
         let tensor_names = if misplaced { Vec::new() } else { layer.kind.tensors() };
         for (k, tensor) in group.tensors.iter().enumerate() {
-            let our_name = match tensor_names.get(k) {
+            let name = match tensor_names.get(k) {
                 Some((tensor_name, _)) => format!("{}.{tensor_name}", layer.name),
                 None => tensor.path.clone(),
             };
-            add_dataset(&mut collector, our_name, &tensor.dataset)?;
+            add_dataset(&mut collector, name, &tensor.dataset)?;
         }
     }
     Ok(collector)
 }
 
-/// Of a larger model: the tensors of the layers that have the names of the network's, or numbered names of its classes.
+/// Reads a larger model: the tensors of the layers that have names of the network's layers, or numbered names of their
+/// classes.
 fn read_by_name(groups: &[LayerGroup<'_>]) -> Result<WeightsCollector> {
     let network = layers();
     let tensors = || groups.iter().flat_map(|group| &group.tensors);
-    // The numbers that the file has of each class, ascending.
-    let numbers: BTreeSet<(&str, usize)> = tensors().filter_map(|tensor| numbered(tensor.layer())).collect();
+    // The classes and numbers of all layers with numbered names, ascending.
+    let numbers: BTreeSet<(&str, usize)> = tensors().filter_map(|tensor| numbered(tensor.layer_name())).collect();
 
     let mut collector = WeightsCollector::new();
     for tensor in tensors() {
-        let place = match numbered(tensor.layer()) {
+        // The layer of the network that the tensor belongs to.
+        let layer = match numbered(tensor.layer_name()) {
+            // The layers with numbered names are the residual ones, in the order of their numbers.
             Some((class, number)) => {
-                let k = numbers.range((class, 0)..(class, number)).count();
-                network.iter().filter(|layer| is_residual(layer) && class_of(layer.kind) == class).nth(k)
+                let lower_numbers = numbers.range((class, 0)..(class, number)).count();
+                let mut residual = network.iter().filter(|layer| is_residual(layer) && class_of(layer.kind) == class);
+                residual.nth(lower_numbers)
             }
-            None => match network.iter().find(|layer| !is_residual(layer) && layer.name == tensor.layer()) {
-                Some(place) => Some(place),
-                // Another layer of the model.
+            None => match network.iter().find(|layer| !is_residual(layer) && layer.name == tensor.layer_name()) {
+                Some(layer) => Some(layer),
+                // A layer of the model that is not the network's.
                 None => continue,
             },
         };
-        let part = variable_names(place.map(|layer| layer.kind)).iter().find(|(name, _)| *name == tensor.variable());
-        let our_name = match (place, part) {
-            (Some(place), Some((_, part))) => format!("{}.{part}", place.name),
+        let variables = variable_names(layer.map(|layer| layer.kind));
+        let variable = variables.iter().find(|(keras_name, _)| *keras_name == tensor.variable_name());
+        let name = match (layer, variable) {
+            (Some(layer), Some((_, our_name))) => format!("{}.{our_name}", layer.name),
+            // It is reported as extra.
             _ => tensor.path.clone(),
         };
-        add_dataset(&mut collector, our_name, &tensor.dataset)?;
+        add_dataset(&mut collector, name, &tensor.dataset)?;
     }
     Ok(collector)
 }
 
-/// Whether it is one of the layers that Keras leaves unnamed.
+/// Whether this is a residual convolution or its batch norm, which Keras leaves unnamed.
 fn is_residual(layer: &Layer) -> bool {
     layer.name.contains("residual")
 }
 
-/// Keras's names of a layer's tensors, each with our_name.
+/// Pairs of Keras's name and our name, for the tensors of a layer of this kind; empty for `None`.
 fn variable_names(kind: Option<LayerKind>) -> &'static [(&'static str, &'static str)] {
     match kind {
         None => &[],
@@ -164,6 +171,7 @@ fn variable_names(kind: Option<LayerKind>) -> &'static [(&'static str, &'static 
     }
 }
 
+/// The texts in an attribute.
 fn strings(group: &Group, attribute: &str) -> Result<Vec<String>> {
     let attribute = group.attribute(attribute)?;
     match attribute.num_elements()? {

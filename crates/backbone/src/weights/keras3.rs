@@ -1,8 +1,8 @@
-//! The layout of Keras 3, of `.weights.h5` files and `.keras` archives: a group per layer, `CLASS[_n]/vars/i`.
+//! The layout of Keras 3, in `.weights.h5` files and `.keras` archives: a group per layer, `CLASS[_n]/vars/i`.
 //!
-//! Layers are numbered per class in the model's order (keras/src/saving/saving_lib.py, `_save_container_state`): the
-//! k-th convolution of the file is the k-th of the network, and so with the others. The network may be a part of a
-//! larger model; of its other layers only those are read that are asked for.
+//! Layers are numbered per class in the model's order (keras/src/saving/saving_lib.py, `_save_container_state`), so the
+//! k-th convolution in the file is the k-th of the network, and likewise for other classes. The network may be part of
+//! a larger model, whose other layers [`variables`] reads one at a time.
 
 use std::collections::BTreeSet;
 
@@ -15,30 +15,32 @@ use super::hdf5::add_dataset;
 use super::numbering::{class_of, numbered};
 use super::tensors::{LayerKind, layers};
 
-/// Every tensor of the group that holds Xception's layers, under the network's names.
+/// Reads the tensors of the network, from the group that has its layers.
 pub(super) fn read(file: &Hdf5File) -> Result<WeightsCollector> {
     let mut collector = WeightsCollector::new();
-    let Some(container) = container(file.root_group()?)? else { return Ok(collector) };
+    let Some(network_group) = find_network(file.root_group()?)? else { return Ok(collector) };
     let network = layers();
-    for group in container.groups()? {
-        let name = last(group.name()).to_owned();
+    for group in network_group.groups()? {
+        let name = last_part(group.name()).to_owned();
         let Some((class, k)) = numbered(&name) else { continue };
-        let place = network.iter().filter(|layer| class_of(layer.kind) == class).nth(k);
-        let parts = place.map_or(Vec::new(), |place| place.kind.tensors());
+        let layer = network.iter().filter(|layer| class_of(layer.kind) == class).nth(k);
+        let tensors = layer.map_or(Vec::new(), |layer| layer.kind.tensors());
         for dataset in group.group("vars")?.datasets()? {
-            let variable = last(dataset.name()).to_owned();
-            let part = variable.parse::<usize>().ok().and_then(|i| parts.get(i));
-            let our_name = match (place, part) {
-                (Some(place), Some((part, _))) => format!("{}.{part}", place.name),
-                _ => format!("{name}/vars/{variable}"),
+            let number = last_part(dataset.name()).to_owned();
+            let tensor = number.parse::<usize>().ok().and_then(|i| tensors.get(i));
+            let tensor_name = match (layer, tensor) {
+                (Some(layer), Some((tensor, _))) => format!("{}.{tensor}", layer.name),
+                // It is reported as extra.
+                _ => format!("{name}/vars/{number}"),
             };
-            add_dataset(&mut collector, our_name, &dataset)?;
+            add_dataset(&mut collector, tensor_name, &dataset)?;
         }
     }
     Ok(collector)
 }
 
-/// The variables of a layer, in the layer's order, given the numbered names of the models around it and its own.
+/// The variables of a layer, in the layer's order. The names are those of the models around the layer, the outermost
+/// one first, then the layer's own.
 pub(super) fn variables(file: &Hdf5File, numbered_names: &[String]) -> Result<Vec<Dataset>> {
     let mut group = file.root_group()?;
     for name in numbered_names {
@@ -49,9 +51,9 @@ pub(super) fn variables(file: &Hdf5File, numbered_names: &[String]) -> Result<Ve
     (0..count).map(|k| vars.dataset(&k.to_string())).collect()
 }
 
-/// The first group with separable convolutions in it, here or further down; a group is looked at once, however many
-/// links lead to it.
-fn container(root: Group) -> Result<Option<Group>> {
+/// The group that has the network's layers: the first one with separable convolutions, `root` or below it. Each group
+/// is searched once, however many links lead to it.
+fn find_network(root: Group) -> Result<Option<Group>> {
     let separable = class_of(LayerKind::Separable { inputs: 0, outputs: 0 });
     let mut seen = BTreeSet::new();
     let mut groups = vec![root];
@@ -60,7 +62,7 @@ fn container(root: Group) -> Result<Option<Group>> {
             continue;
         }
         let children = group.groups()?;
-        if children.iter().any(|child| last(child.name()) == separable) {
+        if children.iter().any(|child| last_part(child.name()) == separable) {
             return Ok(Some(group));
         }
         groups.extend(children.into_iter().rev());
@@ -68,6 +70,7 @@ fn container(root: Group) -> Result<Option<Group>> {
     Ok(None)
 }
 
-fn last(path: &str) -> &str {
+/// The part of a path after the last slash.
+fn last_part(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }

@@ -1,4 +1,4 @@
-//! Reading weights from a file of any format.
+//! Reads weights from a file of any format.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ impl Weights {
         Self::from_bytes(path, &map(path)?)
     }
 
-    /// As [`Self::load`], from the file's bytes; `path` is for the name and for errors.
+    /// [`Self::load`] from the file's bytes. `path` is for the extension and for errors.
     ///
     /// # Errors
     /// As [`Self::load`].

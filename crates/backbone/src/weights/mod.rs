@@ -1,14 +1,15 @@
-//! Xception's weights: Keras's files in, one canonical form out.
+//! Xception's weights, read from Keras's files into one canonical form.
 //!
 //! ```text
 //! .h5, .weights.h5, .keras  →  tensors by layer and position  →  Weights  →  xception.safetensors
 //! ```
 //!
-//! [`KerasModel`] is a model that has the network in it: its configuration, the network's weights, those of other
+//! [`KerasModel`] is a whole model with the network in it: its configuration, the network's weights, and those of other
 //! layers.
 //!
-//! Keras numbers layers differently in each of its formats, and a mix-up can have all the right shapes; so whatever the
-//! source, the tensors get our names and one digest, which for the ImageNet weights is known.
+//! Keras numbers layers differently in each of its formats, and tensors of mixed-up layers can have the right shapes.
+//! So tensors from any format get the same names, and all of them together a digest, which is known for the ImageNet
+//! weights.
 
 mod tensors;
 mod collect;
@@ -26,5 +27,5 @@ pub use self::collect::{LayerProblem, Mismatch, Weights, WeightsError};
 pub use self::model::{KerasModel, LayerPath};
 pub use self::tensors::{LAYERS, Layer, LayerKind, TensorSpec, layers, tensors};
 
-/// The digest of the weights that Keras publishes for ImageNet, without the top.
+/// The [`Weights::digest`] of the ImageNet weights without top that Keras publishes, in hexadecimal.
 pub const IMAGENET_DIGEST: &str = "bbbff5d0f992c927cb20ac5460615d003bb3c494660a67849a7464c53bf4af6a";

@@ -1,4 +1,4 @@
-//! A Keras model that has the network in it: its configuration, the network's weights, and those of its other layers.
+//! A Keras model with the network in it: its configuration, the network's weights, and those of other layers.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::hdf5::{shape, values};
 use super::keras::{self, Archive};
 use super::{keras2, keras3};
 
-/// Bytes that a configuration may have: one with Xception in it has 125,000.
+/// The maximum length of a configuration in bytes; that of a model with Xception has 125,000.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
 /// A model in a `.keras` archive, or in a `.h5` file that `model.save` wrote.
@@ -24,12 +24,13 @@ pub struct KerasModel {
     weights: Hdf5File,
 }
 
-/// Where a model has a layer: `.h5` files name layers, `.keras` archives number them.
+/// The path of a layer in a model's file: `.h5` files name layers, `.keras` archives number them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LayerPath {
-    /// Names of the models around the layer, the outermost one first and without the file's own, then the layer's.
+    /// The names of the models around the layer, the outermost one first, without the whole model, then the layer's
+    /// name.
     pub names: Vec<String>,
-    /// The same as Keras numbers them: `dense` for a model's first `Dense`, `dense_1` for its second.
+    /// The numbered names of the same: `dense` for a model's first `Dense`, `dense_1` for its second.
     pub numbered: Vec<String>,
 }
 
@@ -37,12 +38,12 @@ impl KerasModel {
     /// Opens a `.keras` archive, or a `.h5` file with a whole model.
     ///
     /// # Errors
-    /// When the file cannot be read or has no configuration: then it has weights alone, or nothing of Keras's.
+    /// When the file cannot be read, or has no configuration: it has only weights, or was not written by Keras.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         Self::from_bytes(path, &map(path)?)
     }
 
-    /// The same of the content of the file at `path`.
+    /// [`Self::open`] on the file's bytes; `path` is for errors.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -50,10 +51,10 @@ impl KerasModel {
         let digest = blake3::Hasher::new().update_rayon(bytes).finalize();
         let no_config = |problem| WeightsError::NoConfig { path: path.to_owned(), problem };
         let (config, keras_version, weights);
-        if Archive::is_one(bytes) {
+        if Archive::is_zip(bytes) {
             let mut archive = Archive::open(path, bytes)?;
             config = archive.entry("config.json", MAX_CONFIG_BYTES)?;
-            // A model can do without.
+            // Only the version is read from it, so it may be missing.
             let metadata = archive.entry("metadata.json", MAX_CONFIG_BYTES).unwrap_or_default();
             let metadata: Value = serde_json::from_slice(&metadata).unwrap_or_default();
             keras_version = metadata["keras_version"].as_str().map(str::to_owned);
@@ -71,27 +72,28 @@ impl KerasModel {
         Ok(Self { path: path.to_owned(), digest, config, keras_version, weights })
     }
 
-    /// The file.
+    /// The file's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The hash of the file's bytes.
+    /// The blake3 hash of the file's bytes.
     pub fn digest(&self) -> blake3::Hash {
         self.digest
     }
 
-    /// The model's layers and how they are connected, as `model.get_config` has them: `{"class_name": …, "config": …}`.
+    /// The model's layers and how they are connected: `{"class_name": …, "config": …}`, where `config` is the result of
+    /// `model.get_config`.
     pub fn config(&self) -> &Value {
         &self.config
     }
 
-    /// The version of Keras that wrote the file, if it says so.
+    /// The version of Keras that wrote the file, if the file has it.
     pub fn keras_version(&self) -> Option<&str> {
         self.keras_version.as_deref()
     }
 
-    /// The weights of the network, wherever the model has it.
+    /// The weights of the network, which may be anywhere in the model.
     ///
     /// # Errors
     /// When the model does not have every tensor of Xception without its top.
@@ -99,8 +101,8 @@ impl KerasModel {
         keras::network(&self.path, &self.weights)?.into_weights(&self.path)
     }
 
-    /// The variables of a layer: the values of each, row-major, in the order of `expected`, which has their names and
-    /// shapes in Keras's order.
+    /// The values of a layer's variables, each row-major. `expected` has the names and shapes of the variables, in
+    /// Keras's order.
     ///
     /// # Errors
     /// When the layer is not there or has other variables, or a value is not finite.
@@ -135,6 +137,7 @@ impl KerasModel {
     }
 }
 
+/// A text in an attribute of the file's root.
 fn attribute(file: &Hdf5File, name: &str) -> Hdf5Result<String> {
     file.root_group()?.attribute(name)?.read_string()
 }

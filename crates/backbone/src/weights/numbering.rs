@@ -1,8 +1,10 @@
-//! The names that Keras gives to layers and groups by counting: `conv2d`, `conv2d_1`, ….
+//! The names that Keras gives to layers without names, and to groups: the class and a number, as in `conv2d`,
+//! `conv2d_1`.
 
 use super::tensors::LayerKind;
 
-/// A class of the network, and the number behind it: 0 for `conv2d`, 1 for `conv2d_1`.
+/// The class and the number in a numbered name: (`conv2d`, 0) for `conv2d`, (`conv2d`, 1) for `conv2d_1`. `None` for
+/// other names, and for classes that the network does not have.
 pub(super) fn numbered(name: &str) -> Option<(&'static str, usize)> {
     let kinds = [
         LayerKind::Convolution { side: 0, inputs: 0, outputs: 0 },
@@ -15,7 +17,7 @@ pub(super) fn numbered(name: &str) -> Option<(&'static str, usize)> {
     })
 }
 
-/// Keras's class in snake case.
+/// The name of Keras's class for a kind of layer, in snake case.
 pub(super) fn class_of(kind: LayerKind) -> &'static str {
     match kind {
         LayerKind::Convolution { .. } => "conv2d",

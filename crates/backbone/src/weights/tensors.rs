@@ -1,20 +1,21 @@
-//! Every tensor of Xception without its top: names, shapes, and the order in which Keras's model has them.
+//! The tensors of Xception without its top: names and shapes, in the order of Keras's model
+//! (keras/src/applications/xception.py).
 //!
-//! From keras/src/applications/xception.py. Keras leaves the four residual convolutions unnamed; here they are
-//! `blockN_residual`. In the model's order a block's residual comes after its separable convolutions.
+//! Keras leaves the four residual convolutions unnamed; here they are `blockN_residual`. In the model's order, a
+//! block's residual convolution comes after its separable convolutions.
 
 /// A layer with weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
     /// Keras's name, or `blockN_residual[_bn]` where Keras has none.
     pub name: String,
-    /// The block that it is part of, from 1.
+    /// The number of its block, from 1.
     pub block: usize,
-    /// Which kind, with its shape.
+    /// Its kind and shape.
     pub kind: LayerKind,
 }
 
-/// The kinds of layer that have weights, with what gives their tensors' shapes.
+/// The kinds of layers that have weights, with the sizes that determine the shapes of their tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerKind {
     /// `Conv2D` without bias.
@@ -43,17 +44,17 @@ pub enum LayerKind {
 /// A tensor's name and shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorSpec {
-    /// The layer's name, a dot, the tensor's.
+    /// `LAYER.TENSOR`, as in `block1_conv1.kernel`.
     pub name: String,
-    /// In Keras's layout.
+    /// The shape in Keras's layout.
     pub shape: Vec<usize>,
 }
 
-/// How many layers have weights.
+/// The number of layers with weights.
 pub const LAYERS: usize = 80;
 
 impl LayerKind {
-    /// The layer's tensors in Keras's order: their names here and their shapes.
+    /// Our names and the shapes of the layer's tensors, in Keras's order.
     pub fn tensors(self) -> Vec<(&'static str, Vec<usize>)> {
         match self {
             Self::Convolution { side, inputs, outputs } => vec![("kernel", vec![side, side, inputs, outputs])],
@@ -70,13 +71,14 @@ impl LayerKind {
 /// The layers with weights, in the order of Keras's model.
 pub fn layers() -> Vec<Layer> {
     let mut layers = Vec::with_capacity(LAYERS);
-    let mut with_norm = |block, name: &str, kind, channels| {
+    // Each convolution is followed by a batch norm over its outputs.
+    let mut add_with_norm = |block, name: &str, kind, channels| {
         let norm = Layer { name: format!("block{block}_{name}_bn"), block, kind: LayerKind::Norm { channels } };
         layers.extend([Layer { name: format!("block{block}_{name}"), block, kind }, norm]);
     };
     let convolution = |side, inputs, outputs| LayerKind::Convolution { side, inputs, outputs };
-    with_norm(1, "conv1", convolution(3, 3, 32), 32);
-    with_norm(1, "conv2", convolution(3, 32, 64), 64);
+    add_with_norm(1, "conv1", convolution(3, 3, 32), 32);
+    add_with_norm(1, "conv2", convolution(3, 32, 64), 64);
     let mut inputs = 64;
     for block in 2..=14 {
         let widths: &[usize] = match block {
@@ -87,13 +89,13 @@ pub fn layers() -> Vec<Layer> {
             14 => &[1536, 2048],
             _ => &[728, 728, 728],
         };
-        let entering = inputs;
+        let block_inputs = inputs;
         for (&outputs, n) in widths.iter().zip(1..) {
-            with_norm(block, &format!("sepconv{n}"), LayerKind::Separable { inputs, outputs }, outputs);
+            add_with_norm(block, &format!("sepconv{n}"), LayerKind::Separable { inputs, outputs }, outputs);
             inputs = outputs;
         }
         if matches!(block, 2 | 3 | 4 | 13) {
-            with_norm(block, "residual", convolution(1, entering, inputs), inputs);
+            add_with_norm(block, "residual", convolution(1, block_inputs, inputs), inputs);
         }
     }
     layers
@@ -101,11 +103,13 @@ pub fn layers() -> Vec<Layer> {
 
 /// Every tensor of the network, layer after layer.
 pub fn tensors() -> Vec<TensorSpec> {
-    let of_layer = |layer: Layer| {
-        let tensors = layer.kind.tensors().into_iter();
-        tensors.map(move |(tensor, shape)| TensorSpec { name: format!("{}.{tensor}", layer.name), shape })
-    };
-    layers().into_iter().flat_map(of_layer).collect()
+    let mut tensors = Vec::new();
+    for layer in layers() {
+        for (tensor, shape) in layer.kind.tensors() {
+            tensors.push(TensorSpec { name: format!("{}.{tensor}", layer.name), shape });
+        }
+    }
+    tensors
 }
 
 #[cfg(test)]

@@ -25,20 +25,20 @@ use crate::backend::interface::{Activation, Backend, Conv2dParams, SeparableConv
 use crate::network::NetworkError;
 use crate::weights::Weights;
 
-/// Features of a picture: the channels of the last block.
+/// The number of features of a picture: the channels of the last block.
 pub const COLUMNS: usize = 2048;
 
-/// Blocks of layers, as Keras's names number them from 1.
+/// The number of blocks of layers; Keras's names number them from 1.
 pub const BLOCKS: usize = 14;
 
-/// The network in one backend, for batches of up to `input.pictures` pictures. A clone is for another thread; it shares
-/// the weights.
+/// The network in one backend, for batches of up to `input.pictures` pictures. A clone shares the weights; each thread
+/// has its own.
 #[derive(Clone)]
 pub(super) struct Architecture<B: Backend> {
     backend: B,
-    /// Of a whole batch.
+    /// The shape of a whole batch.
     input: Shape,
-    /// Pictures that go through the entry flow at a time.
+    /// How many pictures go through the entry flow at a time.
     entry_pictures: usize,
     block1_conv1: B::Conv2d,
     block1_conv2: B::Conv2d,
@@ -70,7 +70,8 @@ struct MiddleBlock<B: Backend> {
 }
 
 impl<B: Backend> Architecture<B> {
-    /// Prepares the layers for batches of a shape, whose pictures go through the entry flow `entry_pictures` at a time.
+    /// Prepares the layers for batches of the shape `input`. Pictures go through the entry flow `entry_pictures` at a
+    /// time.
     pub(super) fn new(
         backend: B,
         weights: &Weights,
@@ -81,7 +82,7 @@ impl<B: Backend> Architecture<B> {
         let mut builder = LayerBuilder {
             backend: &backend,
             weights: FoldedWeights::new(weights),
-            x: Shape { pictures: entry_pictures, ..input },
+            input: Shape { pictures: entry_pictures, ..input },
         };
         // Entry flow.
         let block1_conv1 = builder.conv2d("block1_conv1", 2)?;
@@ -90,7 +91,7 @@ impl<B: Backend> Architecture<B> {
         let block3 = builder.downsampling_block(3, Activation::Relu)?;
         let block4 = builder.downsampling_block(4, Activation::Relu)?;
         // Middle flow: all pictures together.
-        builder.x.pictures = input.pictures;
+        builder.input.pictures = input.pictures;
         let mut middle_flow = Vec::new();
         for block in 5..=12 {
             middle_flow.push(builder.middle_block(block)?);
@@ -116,8 +117,8 @@ impl<B: Backend> Architecture<B> {
     }
 
     /// Features of 1 to `input.pictures` pictures, (pictures, [`COLUMNS`]), from their pixels (NHWC, RGB from 0 to
-    /// 255). `finished(n)` is called when pictures have passed block n.
-    pub(super) fn forward(&self, pixels: &[u8], finished: &mut dyn FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
+    /// 255). Calls `on_block(n)` after block n, for blocks of the entry flow once for each part of the batch.
+    pub(super) fn forward(&self, pixels: &[u8], on_block: &mut dyn FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
         let picture_len = self.input.picture_len();
         let pictures = pixels.len() / picture_len;
         if !pixels.len().is_multiple_of(picture_len) || !(1..=self.input.pictures).contains(&pictures) {
@@ -125,59 +126,59 @@ impl<B: Backend> Architecture<B> {
             return Err(NetworkError::Pixels { batch_size: self.input.pictures, picture_len, found });
         }
         self.backend.scope(|| {
-            let mut entered = Vec::new();
+            let mut parts = Vec::new();
             for pixels in pixels.chunks(self.entry_pictures * picture_len) {
-                entered.push(self.entry_flow(pixels, finished)?);
+                parts.push(self.entry_flow(pixels, on_block)?);
             }
-            let x = self.backend.concat(entered)?;
-            let x = self.middle_flow(x, finished)?;
-            let mut rows = self.exit_flow(x, finished)?;
-            // A backend may have added pictures after these.
+            let x = self.backend.concat(parts)?;
+            let x = self.middle_flow(x, on_block)?;
+            let mut rows = self.exit_flow(x, on_block)?;
+            // The backend may have added black pictures at the end.
             rows.truncate(pictures * COLUMNS);
             Ok(rows)
         })
     }
 
-    fn entry_flow(&self, pixels: &[u8], finished: &mut dyn FnMut(usize)) -> Result<B::FeatureMaps, NetworkError> {
+    fn entry_flow(&self, pixels: &[u8], on_block: &mut dyn FnMut(usize)) -> Result<B::FeatureMaps, NetworkError> {
         let backend = &self.backend;
-        // One variable for all, so that each layer's input is freed as soon as its output is there.
+        // Assigning to one variable frees each layer's input as soon as its output is computed.
         let mut x = backend.input(pixels, Shape { pictures: self.entry_pictures, ..self.input })?;
         x = backend.conv2d(&self.block1_conv1, &x)?;
         x = backend.conv2d(&self.block1_conv2, &x)?;
-        finished(1);
+        on_block(1);
         x = self.block2.forward(backend, &x)?;
-        finished(2);
+        on_block(2);
         x = self.block3.forward(backend, &x)?;
-        finished(3);
+        on_block(3);
         x = self.block4.forward(backend, &x)?;
-        finished(4);
+        on_block(4);
         Ok(x)
     }
 
     fn middle_flow(
         &self,
         mut x: B::FeatureMaps,
-        finished: &mut dyn FnMut(usize),
+        on_block: &mut dyn FnMut(usize),
     ) -> Result<B::FeatureMaps, NetworkError> {
         for (block, number) in self.middle_flow.iter().zip(5..) {
             x = block.forward(&self.backend, x)?;
-            finished(number);
+            on_block(number);
         }
         Ok(x)
     }
 
-    fn exit_flow(&self, mut x: B::FeatureMaps, finished: &mut dyn FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
+    fn exit_flow(&self, mut x: B::FeatureMaps, on_block: &mut dyn FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
         let backend = &self.backend;
         x = self.block13.forward(backend, &x)?;
-        finished(13);
+        on_block(13);
         x = backend.separable_conv2d(&self.block14_sepconv1, &x)?;
         x = backend.separable_conv2d(&self.block14_sepconv2, &x)?;
         let rows = backend.global_average_pool(&x)?;
-        finished(14);
+        on_block(14);
         Ok(rows)
     }
 
-    /// The backend.
+    /// The backend that runs the layers.
     pub(super) fn backend(&self) -> &B {
         &self.backend
     }
@@ -204,29 +205,30 @@ impl<B: Backend> MiddleBlock<B> {
 struct LayerBuilder<'a, B> {
     backend: &'a B,
     weights: FoldedWeights<'a>,
-    /// Shape of the next layer's input.
-    x: Shape,
+    /// The shape of the next layer's input.
+    input: Shape,
 }
 
 impl<B: Backend> LayerBuilder<'_, B> {
-    /// A convolution and its ReLU.
+    /// A convolution with ReLU.
     fn conv2d(&mut self, layer: &str, stride: usize) -> Result<B::Conv2d, NetworkError> {
         let (name, weights) = (layer.to_owned(), self.weights.conv2d(layer));
         let params = Conv2dParams { name, weights, stride, activation: Activation::Relu };
-        let prepared = self.backend.prepare_conv2d(&params, self.x)?;
-        self.x.side = output_side(self.x.side, params.weights.side, stride);
-        self.x.channels = params.weights.outputs;
+        let prepared = self.backend.prepare_conv2d(&params, self.input)?;
+        self.input.side = output_side(self.input.side, params.weights.side, stride);
+        self.input.channels = params.weights.outputs;
         Ok(prepared)
     }
 
-    /// The strided 1x1 residual convolution; it does not change `self.x`.
+    /// The 1x1 residual convolution with stride 2. It reads the block's input, so it does not change `self.input`.
     fn residual(&self, block: usize) -> Result<B::Conv2d, NetworkError> {
         let name = format!("block{block}_residual");
         let weights = self.weights.conv2d(&name);
-        self.backend.prepare_conv2d(&Conv2dParams { name, weights, stride: 2, activation: Activation::Linear }, self.x)
+        let params = Conv2dParams { name, weights, stride: 2, activation: Activation::Linear };
+        self.backend.prepare_conv2d(&params, self.input)
     }
 
-    /// A separable convolution with activations of its input and of its result.
+    /// A separable convolution with activations of its input and output.
     fn separable_conv2d(
         &mut self,
         input_activation: Activation,
@@ -236,8 +238,8 @@ impl<B: Backend> LayerBuilder<'_, B> {
         let (depthwise, pointwise) = (self.weights.depthwise(layer), self.weights.pointwise(layer));
         let name = layer.to_owned();
         let params = SeparableConv2dParams { name, input_activation, depthwise, pointwise, activation };
-        let prepared = self.backend.prepare_separable_conv2d(&params, self.x)?;
-        self.x.channels = params.pointwise.outputs;
+        let prepared = self.backend.prepare_separable_conv2d(&params, self.input)?;
+        self.input.channels = params.pointwise.outputs;
         Ok(prepared)
     }
 
@@ -250,7 +252,7 @@ impl<B: Backend> LayerBuilder<'_, B> {
         let sepconv1 = self.separable_conv2d(input_activation, &format!("block{block}_sepconv1"), Activation::Relu)?;
         let sepconv2 =
             self.separable_conv2d(Activation::Linear, &format!("block{block}_sepconv2"), Activation::Linear)?;
-        self.x.side = self.x.side.div_ceil(2);
+        self.input.side = self.input.side.div_ceil(2);
         Ok(DownsamplingBlock { sepconv1, sepconv2, residual })
     }
 

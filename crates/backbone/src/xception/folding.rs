@@ -1,4 +1,4 @@
-//! From Keras's tensors to what runs: each batch norm folded into the convolution before it.
+//! Folds each batch norm into the convolution before it.
 
 use std::collections::HashMap;
 
@@ -14,40 +14,47 @@ pub(super) struct FoldedWeights<'a> {
     shapes: HashMap<String, Vec<usize>>,
 }
 
+/// The shape of a kernel in Keras's layout, (side, side, inputs, outputs).
+struct KernelShape {
+    side: usize,
+    inputs: usize,
+    outputs: usize,
+}
+
 impl<'a> FoldedWeights<'a> {
     pub(super) fn new(weights: &'a Weights) -> Self {
         Self { weights, shapes: tensors().into_iter().map(|spec| (spec.name, spec.shape)).collect() }
     }
 
-    /// A `Conv2D` layer and its batch norm.
+    /// The convolution of a `Conv2D` layer with its batch norm.
     pub(super) fn conv2d(&self, layer: &str) -> ConvWeights {
         self.folded(layer, "kernel")
     }
 
-    /// The pointwise convolution of a `SeparableConv2D` layer and its batch norm.
+    /// The pointwise convolution of a `SeparableConv2D` layer with its batch norm.
     pub(super) fn pointwise(&self, layer: &str) -> ConvWeights {
         self.folded(layer, "pointwise")
     }
 
-    /// The depthwise convolution of a `SeparableConv2D` layer; no batch norm comes before the pointwise one.
+    /// The depthwise convolution of a `SeparableConv2D` layer, which has no batch norm.
     pub(super) fn depthwise(&self, layer: &str) -> ConvWeights {
-        let (side, inputs, _) = self.shape(layer, "depthwise");
+        let KernelShape { side, inputs, .. } = self.shape(layer, "depthwise");
         let kernel = self.values(&format!("{layer}.depthwise")).to_vec();
         ConvWeights { side, inputs, outputs: inputs, kernel, bias: Vec::new() }
     }
 
     /// A layer's tensor and its batch norm, `gamma * (conv(x) - mean) / sqrt(variance + epsilon) + beta`, as one
-    /// convolution with a bias. Calculated in f64, then rounded to f32.
+    /// convolution with a bias. Computed in f64, then rounded to f32.
     fn folded(&self, layer: &str, tensor: &str) -> ConvWeights {
-        let (side, inputs, outputs) = self.shape(layer, tensor);
+        let KernelShape { side, inputs, outputs } = self.shape(layer, tensor);
         let norm = |part| self.values(&format!("{layer}_bn.{part}"));
         let (gamma, beta, mean, variance) = (norm("gamma"), norm("beta"), norm("mean"), norm("variance"));
         let mut scale = Vec::with_capacity(outputs);
         let mut bias = Vec::with_capacity(outputs);
         for output in 0..outputs {
-            let of_output = f64::from(gamma[output]) / (f64::from(variance[output]) + EPSILON).sqrt();
-            bias.push((f64::from(beta[output]) - f64::from(mean[output]) * of_output) as f32);
-            scale.push(of_output);
+            let output_scale = f64::from(gamma[output]) / (f64::from(variance[output]) + EPSILON).sqrt();
+            bias.push((f64::from(beta[output]) - f64::from(mean[output]) * output_scale) as f32);
+            scale.push(output_scale);
         }
         let mut kernel = self.values(&format!("{layer}.{tensor}")).to_vec();
         for weights in kernel.chunks_exact_mut(outputs) {
@@ -58,10 +65,10 @@ impl<'a> FoldedWeights<'a> {
         ConvWeights { side, inputs, outputs, kernel, bias }
     }
 
-    /// Side, inputs and outputs of a layer's tensor.
-    fn shape(&self, layer: &str, tensor: &str) -> (usize, usize, usize) {
+    /// The shape of a layer's tensor.
+    fn shape(&self, layer: &str, tensor: &str) -> KernelShape {
         let shape = self.shapes.get(&format!("{layer}.{tensor}")).expect("every layer of the network has its tensors");
-        (shape[0], shape[2], shape[3])
+        KernelShape { side: shape[0], inputs: shape[2], outputs: shape[3] }
     }
 
     fn values(&self, tensor: &str) -> &'a [f32] {

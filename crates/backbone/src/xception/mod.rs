@@ -22,22 +22,22 @@ use crate::compute::Engine;
 use crate::network::{Network, NetworkError};
 use crate::weights::{Layer, LayerKind, Weights, layers};
 
-/// The network and the layer whose output is pooled, as a fingerprint names them.
+/// The fingerprint's name of the network and of the layer whose output is pooled.
 pub(crate) const NAME: &str = "Xception without top (Keras), block14_sepconv2_act";
 
-/// How its input is scaled, as a fingerprint says it: Keras's `preprocess_input`.
+/// The fingerprint's text for the scaling of the input, Keras's `preprocess_input`.
 pub(crate) const SCALING: &str = "x / 127.5 - 1";
 
-/// How the last feature map becomes a row, as a fingerprint says it.
+/// The fingerprint's text for how the last feature maps become a row.
 pub(crate) const POOLING: &str = "global average";
 
-/// The smallest side that Keras accepts.
+/// The smallest width and height that Keras accepts, in pixels.
 pub const MIN_SIDE: u32 = 71;
 
-/// The largest width and height that the command lines take: 1,400 times the work of the smallest.
+/// The largest width and height in pixels, which takes 700 times the multiply-adds of the smallest.
 pub const MAX_SIDE: u32 = 2048;
 
-/// The network for batches of pictures of one side.
+/// The network for batches of square pictures of a fixed size.
 pub struct Xception {
     network: Box<dyn AnyArchitecture>,
     batch_size: usize,
@@ -55,13 +55,13 @@ impl Xception {
         Ok(Self { network, batch_size })
     }
 
-    /// Whose kernels run the layers, as in `icebox's own (AVX-512, vectors of 16 floats)`.
+    /// The kernels that run the layers, as in `icebox's own (AVX-512, vectors of 16 floats)`.
     pub fn kernels(&self) -> String {
         self.network.describe()
     }
 
-    /// The time that each block takes for a batch; the last block includes the pooling. Meaningless on a GPU, which
-    /// runs asynchronously.
+    /// The time that each block takes for a batch; that of the last block includes the pooling. Meaningless on a GPU,
+    /// which runs asynchronously.
     ///
     /// # Errors
     /// As [`Network::forward`].
@@ -91,8 +91,8 @@ impl Network for Xception {
     }
 }
 
-/// What the network does with a picture of `side` x `side` pixels, operation after operation, each after those whose
-/// results it takes: for programs that write the network in another format. The last one gives the row.
+/// The operations of the network for a picture of `side` x `side` pixels, each after those whose results it takes. The
+/// last one gives the row. For programs that write the network in another format.
 ///
 /// # Errors
 /// When the side is not from [`MIN_SIDE`] to [`MAX_SIDE`].
@@ -113,21 +113,21 @@ fn check_side(side: u32) -> Result<(), NetworkError> {
     }
 }
 
-/// An [`Architecture`] of any backend.
+/// An [`Architecture`] in any backend.
 trait AnyArchitecture: Send {
-    /// As [`Architecture::forward`].
-    fn forward(&self, pixels: &[u8], finished: &mut dyn FnMut(usize)) -> Result<Vec<f32>, NetworkError>;
+    /// [`Architecture::forward`]
+    fn forward(&self, pixels: &[u8], on_block: &mut dyn FnMut(usize)) -> Result<Vec<f32>, NetworkError>;
 
-    /// The same for another thread.
+    /// A copy for another thread; it shares the weights.
     fn clone_for_thread(&self) -> Box<dyn AnyArchitecture>;
 
-    /// What runs it.
+    /// The name of the kernels.
     fn describe(&self) -> String;
 }
 
 impl<B: Backend> AnyArchitecture for Architecture<B> {
-    fn forward(&self, pixels: &[u8], finished: &mut dyn FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
-        self.forward(pixels, finished)
+    fn forward(&self, pixels: &[u8], on_block: &mut dyn FnMut(usize)) -> Result<Vec<f32>, NetworkError> {
+        self.forward(pixels, on_block)
     }
 
     fn clone_for_thread(&self) -> Box<dyn AnyArchitecture> {
@@ -153,7 +153,7 @@ impl WithBackend for BuildArchitecture<'_> {
     }
 }
 
-/// Multiply-adds of each block for a picture of `side` x `side` pixels.
+/// The number of multiply-adds of each block, for a picture of `side` x `side` pixels.
 pub fn multiply_adds(side: u32) -> [u64; BLOCKS] {
     let mut side = side as usize;
     let mut blocks = [0; BLOCKS];

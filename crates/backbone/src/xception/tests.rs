@@ -19,7 +19,7 @@ fn weights() -> Weights {
     Weights::load(path.as_ref()).expect("run scripts/setup first")
 }
 
-/// Pictures of the smallest side, each another.
+/// Different pictures of the smallest size.
 fn pixels(pictures: usize) -> Vec<u8> {
     (0..pictures * 71 * 71 * 3).map(|n| (n / 7 * 31 % 256) as u8).collect()
 }
@@ -51,7 +51,7 @@ fn any_number_of_pictures_can_go_through_the_entry_flow_at_a_time() {
 #[test]
 fn the_operations_are_those_of_the_paper() {
     let operations = operations(&weights(), 71).unwrap();
-    let count = |is_one: fn(&Operation) -> bool| operations.iter().filter(|operation| is_one(operation)).count();
+    let count = |matches: fn(&Operation) -> bool| operations.iter().filter(|operation| matches(operation)).count();
     assert_eq!(count(|operation| matches!(operation, Operation::Conv2d { .. })), 2 + 4);
     assert_eq!(count(|operation| matches!(operation, Operation::SeparableConv2d { .. })), 3 * 2 + 8 * 3 + 2 + 2);
     assert_eq!(count(|operation| matches!(operation, Operation::Add { .. })), 4 + 8);
@@ -100,15 +100,15 @@ mod with_libtorch {
         }
     }
 
-    /// What a GPU is given to do, here on the CPU.
+    /// What runs on a GPU, here on the CPU.
     #[test]
-    fn plain_convolutions_give_the_rows_of_our_kernels_in_each_precision() {
+    fn unfused_convolutions_give_the_rows_of_our_kernels_in_each_precision() {
         let (weights, pixels) = (weights(), pixels(2));
         let own = architecture(Cpu::new(SimdLevel::best()), &weights, 2, 1).forward(&pixels, &mut |_| {}).unwrap();
         let expected = [(Precision::F32, 1e-8..5e-6), (Precision::F16, 1e-4..1e-2), (Precision::Bf16, 1e-3..4e-2)];
         for (precision, expected) in expected {
-            let plain = Libtorch::new(Device::Cpu, precision).without_onednn();
-            let rows = architecture(plain, &weights, 2, usize::MAX).forward(&pixels, &mut |_| {}).unwrap();
+            let unfused = Libtorch::new(Device::Cpu, precision).without_onednn();
+            let rows = architecture(unfused, &weights, 2, usize::MAX).forward(&pixels, &mut |_| {}).unwrap();
             let difference = relative_l2(&rows, &own);
             assert!(expected.contains(&difference), "{precision}: {difference:e}");
         }

@@ -1,4 +1,4 @@
-//! Keras's files: the pixels it makes of photos, and the weights in each of its formats.
+//! Keras's pixels of photos, and weights in each of Keras's formats.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,7 +42,7 @@ fn pixels_match_keras() {
 #[test]
 fn pixels_that_are_scaled_while_decoding_are_those_of_pillows_draft() {
     assert_eq!(digest_of_photos(71, true), DRAFTS);
-    // No photo has twice 599 pixels both ways: nothing is left out.
+    // No photo has twice 599 pixels in width and height, so none is scaled down.
     assert_eq!(digest_of_photos(599, true), digest_of_photos(599, false));
 }
 
@@ -56,7 +56,7 @@ fn every_format_gives_the_same_weights() {
     let bare = folder.path().join("model.weights.h5");
     fs::write(&bare, bytes).unwrap();
     let old = folder.path().join("notop.h5");
-    write_old(&old, &weights(), |_, _| true);
+    write_keras_2(&old, &weights(), |_, _| true);
     for file in [archive, bare, old, data("weights/xception.safetensors")] {
         let digest = Weights::load(&file).unwrap().digest();
         assert_eq!(digest.to_hex().as_str(), IMAGENET_DIGEST, "{}", file.display());
@@ -68,7 +68,7 @@ fn what_is_missing_extra_or_of_another_shape_is_listed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notop.h5");
     let weights = weights();
-    write_old(&path, &weights, |layer, tensor| (layer, tensor) != ("block14_sepconv2", "pointwise"));
+    write_keras_2(&path, &weights, |layer, tensor| (layer, tensor) != ("block14_sepconv2", "pointwise"));
     let message = Weights::load(&path).unwrap_err().to_string();
     assert!(message.ends_with("missing: block14_sepconv2.pointwise"), "{message}");
 
@@ -89,7 +89,7 @@ fn what_is_missing_extra_or_of_another_shape_is_listed() {
 }
 
 #[test]
-fn a_value_that_is_no_number_is_named() {
+fn a_value_that_is_not_a_number_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("nan.safetensors");
     let mut bytes = fs::read(data("weights/xception.safetensors")).expect("run scripts/setup first");
@@ -138,7 +138,7 @@ static SMALL_FILES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 const FORMATS: [&str; 4] = ["notop.h5", "model.weights.h5", "model.keras", "xception.safetensors"];
 
 #[test]
-fn small_files_of_each_format_are_read_and_found_wanting() {
+fn tensors_of_another_shape_are_reported_in_each_format() {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in FORMATS.iter().zip(&*SMALL_FILES) {
         let path = folder.path().join(name);
@@ -149,7 +149,7 @@ fn small_files_of_each_format_are_read_and_found_wanting() {
 }
 
 proptest! {
-    /// More of them with `PROPTEST_CASES=1000000 cargo test --release --package extract mangled`.
+    /// More cases: `PROPTEST_CASES=1000000 cargo test --release --package backbone mangled`.
     #[test]
     fn mangled_weights_are_an_error(
         (format, bytes) in (0..FORMATS.len()).prop_flat_map(|k| (Just(k), mangled(SMALL_FILES[k].clone()))),
@@ -161,9 +161,9 @@ proptest! {
     }
 }
 
-/// The layout of Keras 2: layers listed in an attribute of the root, tensors in one of each layer's group. The residual
-/// convolutions have the names that Keras gave them by counting.
-fn write_old(path: &Path, weights: &Weights, wanted: impl Fn(&str, &str) -> bool) {
+/// Writes the `wanted` tensors in the layout of Keras 2: an attribute of the root lists the layers, an attribute of
+/// each layer's group its tensors. The residual convolutions have numbered names.
+fn write_keras_2(path: &Path, weights: &Weights, wanted: impl Fn(&str, &str) -> bool) {
     let mut file = FileBuilder::new();
     let (mut names, mut residuals) = (vec!["input_1".to_owned()], 0);
     let mut empty = file.create_group("input_1");

@@ -1,4 +1,4 @@
-//! On the weights and photos that scripts/setup fetches.
+//! Tests with the weights and photos that scripts/setup fetches.
 
 mod keras_files;
 mod network;

@@ -1,4 +1,4 @@
-//! The network's rows: whichever kernels run the layers, and whatever else is in the batch.
+//! The network's rows do not depend on the kernels, except for rounding, nor on the rest of the batch.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use backbone::{Compute, EmbedSpec, Kernels, NetworkError, Precision, relative_l2
 
 use super::{photos, weights};
 
-/// The first photos, one behind the other.
+/// The pixels of the first photos, (photos, side, side, 3).
 fn pictures(count: usize, side: u32) -> Vec<u8> {
     let preprocess = EmbedSpec { side, ..EmbedSpec::default() }.preprocess(Limits::DEFAULT);
     let mut pixels = vec![0; count * preprocess.input_len()];
@@ -22,7 +22,7 @@ fn pictures(count: usize, side: u32) -> Vec<u8> {
     pixels
 }
 
-/// The network for batches on the CPU, by one kind of kernels.
+/// The network on the CPU with these kernels.
 fn network(side: u32, batch: usize, kernels: Kernels) -> Xception {
     let compute = Compute { kernels, ..Compute::cpu() };
     Xception::new(&weights(), side, batch, compute.engine(Precision::F32).unwrap()).unwrap()
@@ -30,7 +30,7 @@ fn network(side: u32, batch: usize, kernels: Kernels) -> Xception {
 
 #[test]
 fn our_kernels_give_the_rows_that_libtorch_gives() {
-    // Each pooling meets odd and even sides.
+    // Each max pooling has inputs of odd and of even sides.
     for side in [71, 86, 96, 117] {
         let pixels = pictures(2, side);
         let ours = network(side, 2, Kernels::Own).forward(&pixels).unwrap();
@@ -44,7 +44,7 @@ fn our_kernels_give_the_rows_that_libtorch_gives() {
 }
 
 #[test]
-fn our_kernels_give_a_picture_the_same_row_in_any_batch_and_after_any_other() {
+fn our_kernels_give_a_picture_the_same_row_in_any_batch() {
     let side = 75;
     let pixels = pictures(11, side);
     let values = pixels.len() / 11;

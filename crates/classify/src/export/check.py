@@ -1,6 +1,6 @@
-"""check.py MODEL GOLDEN: runs MODEL through ONNX Runtime on the inputs in GOLDEN; prints the distances as JSON.
+"""check.py MODEL GOLDEN: runs MODEL in ONNX Runtime on the inputs in GOLDEN and prints the largest distances as JSON.
 
-What is missing or wrong is {"error": …}; a package that is missing {"missing": …}.
+Prints {"missing": NAME} if a package is not installed, and {"error": TEXT} if anything else fails.
 """
 import json
 import sys

@@ -1,5 +1,5 @@
-//! Checks an exported ONNX file: ONNX Runtime, in Python, must give the answers that `classify` gave when the file was
-//! written.
+//! Checks an exported ONNX file: runs it in ONNX Runtime, in Python, and compares the answers with those that
+//! `classify` gave when the file was written.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -11,40 +11,40 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{Output, WeightFormat};
 
-/// The Python program that runs a model on its test; its first lines say what it prints.
+/// Runs a model on the inputs of its golden file; its first lines describe what it prints.
 const SCRIPT: &str = include_str!("check.py");
 
-/// How far ONNX Runtime's answers are from those of `classify`.
+/// The comparison of ONNX Runtime's answers with those of `classify`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Checked {
     /// The version of ONNX Runtime.
     pub onnxruntime: String,
-    /// The version of the package onnx, whose checker accepts the file; `None` if it is not installed.
+    /// The version of the package onnx, whose checker accepted the file; `None` if the package is not installed.
     pub checker: Option<String>,
     /// The number of inputs.
     pub inputs: usize,
-    /// The number of inputs with the same most probable class; `None` for a file without logits and probabilities.
+    /// For how many inputs the most probable class is the same; `None` for a file without logits and probabilities.
     pub same_class: Option<usize>,
-    /// The distances, output by output.
+    /// The comparison of each output.
     pub outputs: Vec<CheckedOutput>,
 }
 
-/// How far the values of an output are apart.
+/// The comparison of one output.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckedOutput {
     /// Its name in the golden file.
     pub output: &'static str,
-    /// The largest absolute difference. Those of logits and unfamiliarity are divided by the largest expected value of
-    /// the same input, if that is above 1. `None` if a value is not finite.
+    /// The largest absolute difference over all inputs. For logits and unfamiliarity it is divided by the largest
+    /// absolute value of the input's answer, if that is above 1. `None` if it is not finite.
     pub distance: Option<f64>,
-    /// The largest distance that rounding may cause.
+    /// The distance up to which the difference counts as rounding.
     pub allowed: f64,
 }
 
 /// Why a file could not be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// The model or its golden file cannot be read.
+    /// The model or the golden file cannot be read.
     #[error("{}: cannot be read: {cause}", path.display())]
     Io {
         /// The file.
@@ -68,15 +68,15 @@ pub enum CheckError {
         /// The package.
         package: String,
     },
-    /// ONNX, ONNX Runtime or numpy refused one of the files.
+    /// onnx, ONNX Runtime or numpy cannot use one of the files.
     #[error("{}: {problem}", path.display())]
     Refused {
         /// The model.
         path: PathBuf,
-        /// What they said.
+        /// Their error.
         problem: String,
     },
-    /// The golden file is another model's.
+    /// The golden file belongs to another model, or the model has changed.
     #[error("{}: belongs to another model than {}, or that has changed since", golden.display(), model.display())]
     OtherModel {
         /// The model.
@@ -84,7 +84,7 @@ pub enum CheckError {
         /// The golden file.
         golden: PathBuf,
     },
-    /// The program printed no result.
+    /// The script printed no result.
     #[error("{}: gave no result: {problem}", python.display())]
     NoResult {
         /// The interpreter.
@@ -95,23 +95,23 @@ pub enum CheckError {
 }
 
 impl Checked {
-    /// Whether all classes are the same, and all distances are within their bounds.
+    /// Whether all classes are the same and all distances are within what is allowed.
     pub fn is_right(&self) -> bool {
-        let near = |output: &CheckedOutput| output.distance.is_some_and(|distance| distance <= output.allowed);
-        self.same_class.is_none_or(|same| same == self.inputs) && self.outputs.iter().all(near)
+        let within = |output: &CheckedOutput| output.distance.is_some_and(|distance| distance <= output.allowed);
+        self.same_class.is_none_or(|same| same == self.inputs) && self.outputs.iter().all(within)
     }
 }
 
-/// The file with a model's test: `model.golden.npz` next to `model.onnx`.
+/// The golden file of a model, with inputs and expected answers: `model.golden.npz` beside `model.onnx`.
 pub fn golden_path(model: &Path) -> PathBuf {
     model.with_extension("golden.npz")
 }
 
-/// Runs the model through ONNX Runtime in this Python interpreter.
+/// Runs the model in ONNX Runtime with this Python interpreter, and compares its answers with the golden file's. Wrong
+/// answers are not an error; see [`Checked::is_right`].
 ///
 /// # Errors
-/// When a file is missing or damaged, or Python or a package is not there. Answers that are wrong are not an error
-/// here.
+/// When a file is missing or damaged, or Python or a package is not installed.
 pub fn check_onnx(python: &Path, model: &Path, golden: &Path) -> Result<Checked, CheckError> {
     let read = |path: &Path| std::fs::read(path).map_err(|cause| CheckError::Io { path: path.to_owned(), cause });
     let model_hash = blake3::hash(&read(model)?);
@@ -146,13 +146,13 @@ pub fn check_onnx(python: &Path, model: &Path, golden: &Path) -> Result<Checked,
     Ok(Checked { onnxruntime, checker, inputs, same_class, outputs })
 }
 
-/// The distance that rounding may cause: float32 sums in another order, or kernels with three digits.
+/// The largest distance that rounding may cause: sums of float32 in another order, or kernels rounded to float16.
 fn allowed(output: Output, weights: &str) -> f64 {
-    let of_f32 = match output {
+    let for_f32 = match output {
         Output::Probabilities => 1e-4,
         Output::Logits | Output::Unfamiliarity => 1e-3,
     };
-    if weights == WeightFormat::F16.name() { 100.0 * of_f32 } else { of_f32 }
+    if weights == WeightFormat::F16.name() { 100.0 * for_f32 } else { for_f32 }
 }
 
 /// What the script prints.

@@ -14,51 +14,51 @@ pub enum ExportError {
     /// The run's head cannot be used with these weights.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The network cannot be run, so the file's test cannot be made.
+    /// The network cannot be run, so the golden file cannot be made.
     #[error(transparent)]
     Embedder(#[from] EmbedderError),
     /// The network failed.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// One of the pictures that the test generates cannot be used, which is a bug.
-    #[error("a picture of the file's test: {0}")]
+    /// One of the golden file's generated pictures cannot be used, which is a bug.
+    #[error("a generated picture of the golden file: {0}")]
     Picture(#[from] PhotoError),
-    /// The network or the head gives NaN or an infinity.
+    /// An answer of the model is NaN or infinite.
     #[error("the model's answers are not finite: the weights or the run are broken")]
     NotFinite,
-    /// ONNX's operators do not give Pillow's pixels for it.
+    /// ONNX's operators do not give Pillow's pixels for this interpolation.
     #[error("the run's photos are resized by {0}, for which ONNX's operators do not give Pillow's pixels")]
     Interpolation(Interpolation),
-    /// The training photos were scaled down while they were decoded, before any pixels are there.
-    #[error("the run's photos are scaled down while they are decoded, which is before a model gets pixels")]
+    /// The run's photos are scaled down while they are decoded, which a model that takes pixels cannot do.
+    #[error("the run's photos are scaled down while they are decoded, which a model that takes pixels cannot do")]
     FastDecode,
-    /// Unfamiliarity is asked for, and the run has no calibration.
-    #[error("the run cannot tell unfamiliar photos: it has no calibration.json")]
-    NoCalibration,
-    /// A name that is given twice, or that a node of the graph has.
+    /// The run has no calibration, and so no score of unfamiliarity.
+    #[error("the run has no score of unfamiliarity: it has no calibration.json")]
+    CannotTell,
+    /// Two inputs, outputs or nodes have the same name.
     #[error("{0:?} names two values of the model")]
     NameTaken(String),
-    /// A weight of more than 65,504.
+    /// A weight is above 65,504, the largest float16.
     #[error("{tensor} has values that are too large for f16")]
     TooLargeForF16 {
         /// The tensor.
         tensor: String,
     },
-    /// The model is larger than the format allows.
+    /// The file would be larger than the format allows.
     #[error("the model would take {bytes} bytes; an ONNX file can have {limit}")]
     TooLarge {
-        /// The length that the file would have.
+        /// The file's size in bytes.
         bytes: usize,
-        /// The largest length of the format.
+        /// The maximum size in bytes.
         limit: usize,
     },
-    /// The writer of HDF5 refused.
+    /// The HDF5 writer failed.
     #[error("the weights cannot be written as HDF5: {0}")]
     Hdf5(String),
-    /// Nothing is overwritten.
+    /// The file exists, and it may not be overwritten.
     #[error("{}: is there already", .0.display())]
     Exists(PathBuf),
-    /// The operating system refused.
+    /// A file cannot be written.
     #[error("{}: cannot be written: {cause}", path.display())]
     Io {
         /// The file.

@@ -1,4 +1,4 @@
-//! A few lines of Python that run an exported file, ready to paste.
+//! Short Python programs that run an exported file, to print after the export.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::options::{NamedOutput, Output, PictureInput};
 /// What the example of an ONNX file depends on.
 pub(super) struct OnnxExample<'a> {
     pub model: &'a Path,
-    /// None for a head alone.
+    /// `None` for a head alone.
     pub network: Option<&'a Network<'a>>,
     pub input_name: &'a str,
     pub outputs: &'a [NamedOutput],
@@ -43,19 +43,20 @@ impl OnnxExample<'_> {
             ));
         }
         if has(Output::Unfamiliarity) {
-            lines
-                .push("print(\"unlike the training photos:\", unfamiliarity > float(about[\"threshold\"]))".to_owned());
+            let line = "print(\"unlike the training photos:\", unfamiliarity > float(about[\"threshold\"]))";
+            lines.push(line.to_owned());
         }
         lines.join("\n")
     }
 }
 
+/// The import of the parts of Pillow that [`add_photo`] uses.
 fn pillow_import(spec: &EmbedSpec) -> String {
-    let turning = if spec.orientation == Orientation::Exif { ", ImageOps" } else { "" };
-    format!("from PIL import Image{turning}")
+    let image_ops = if spec.orientation == Orientation::Exif { ", ImageOps" } else { "" };
+    format!("from PIL import Image{image_ops}")
 }
 
-/// Reads photo.jpg into `x`, as the model takes it.
+/// Adds lines that read photo.jpg into `x`, the model's input.
 fn add_photo(lines: &mut Vec<String>, spec: &EmbedSpec, input: PictureInput) {
     let side = spec.side;
     lines.push("photo = Image.open(\"photo.jpg\")".to_owned());
@@ -89,11 +90,12 @@ pub(super) fn keras_example(file: &Path, spec: &EmbedSpec) -> String {
     lines.join("\n")
 }
 
+/// The interpolation's name in `Image.Resampling`.
 fn pillow_name(interpolation: Interpolation) -> String {
     interpolation.name().to_uppercase()
 }
 
-/// The program of a head's .npz file of so many layers.
+/// The program of a head's .npz file with this many layers.
 pub(super) fn npz_example(file: &Path, layers: usize) -> String {
     let mut lines = vec!["import numpy as np".to_owned()];
     lines.push(format!("head = np.load({})", python_text(&file.to_string_lossy())));
@@ -109,7 +111,7 @@ pub(super) fn npz_example(file: &Path, layers: usize) -> String {
     lines.join("\n")
 }
 
-/// A text as Python writes it, which JSON's form is.
+/// A Python string literal; JSON's are valid in Python.
 fn python_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

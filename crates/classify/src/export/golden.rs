@@ -1,4 +1,4 @@
-//! The test that an exported model comes with: inputs of several sizes, and the answers of `classify` for them.
+//! The golden file of an ONNX model: inputs of several sizes, and the answers of `classify` for them.
 
 use std::io::Cursor;
 use std::ops::ControlFlow;
@@ -15,14 +15,14 @@ use super::network::{Network, in_f32};
 use super::npz::NpzWriter;
 use super::options::PictureInput;
 
-/// Width and height of the pictures: smaller than the network's input and larger, wide, tall, and a single pixel. Of
-/// some, ONNX's own `Resize` would take other pixels.
+/// Widths and heights of the pictures: smaller and larger than the network's input, wide, tall, and a single pixel. For
+/// some of them ONNX's `Resize` would pick other pixels than Pillow.
 const SIZES: [(u32, u32); 6] = [(150, 150), (400, 300), (301, 467), (75, 200), (640, 97), (1, 1)];
 
-/// Rows of features for a head alone.
+/// The number of rows of features for a head alone.
 const ROWS: usize = 6;
 
-/// The inputs and answers.
+/// Inputs of a model, and the expected answers.
 pub(super) struct Golden {
     inputs: Vec<Input>,
     predictions: Vec<Prediction>,
@@ -30,16 +30,16 @@ pub(super) struct Golden {
 
 /// An input of the model.
 enum Input {
-    /// (1, H, W, 3)
+    /// (1, H, W, 3) uint8
     Pixels(RgbImage),
-    /// (1, side, side, 3) from -1 to 1
+    /// (1, side, side, 3) float32 from -1 to 1
     Scaled { side: u32, values: Vec<f32> },
-    /// (1, features)
+    /// (1, features) float32
     Features(Vec<f32>),
 }
 
 impl Golden {
-    /// For the network with the head: generated pictures, and their predictions as `classify` computes them, in f32.
+    /// For the network with the head: generated pictures, and the predictions of `classify` for them in f32.
     pub(super) fn of_network(network: &Network<'_>, predictor: &Predictor) -> Result<Self, ExportError> {
         let pictures: Vec<RgbImage> = (0..).zip(SIZES).map(|(seed, size)| picture(seed, size)).collect();
         let photos: Vec<Vec<u8>> = pictures.iter().map(as_bmp).collect();
@@ -69,11 +69,11 @@ impl Golden {
         Ok(Self { inputs, predictions })
     }
 
-    /// For a head alone: generated rows, the last one of zeros, and their predictions.
+    /// For a head alone: generated rows, the last one of zeros, and the predictions for them.
     pub(super) fn of_head(predictor: &Predictor) -> Self {
         let (mut inputs, mut predictions) = (Vec::new(), Vec::new());
         for row in 0..ROWS {
-            // Features are means of a ReLU's outputs, so none is negative.
+            // Features are never negative: they are means of ReLU outputs.
             let scale = if row + 1 < ROWS { 1.0 / 300.0 } else { 0.0 };
             let value = |column: usize| ((row * 37 + column * 11 + column * column) % 409) as f32 * scale;
             let features: Vec<f32> = (0..predictor.inputs()).map(value).collect();
@@ -83,8 +83,8 @@ impl Golden {
         Self { inputs, predictions }
     }
 
-    /// The .npz file: `input_0`, …, each a batch of one; `logits`, `probabilities` and, for a head with calibration,
-    /// `unfamiliarity` of all inputs; `model_blake3`, the hash of the model that it belongs to.
+    /// The bytes of the .npz file: `input_0`, …, each a batch of one; `logits`, `probabilities` and, for a head with
+    /// calibration, `unfamiliarity`, each with a row for every input; `model_blake3`, the hash of the model's bytes.
     ///
     /// # Errors
     /// When an answer is not finite.
@@ -113,9 +113,11 @@ impl Golden {
             }
         }
         let rows = self.predictions.len();
-        let logits: Vec<f32> = self.predictions.iter().flat_map(|prediction| prediction.logits.clone()).collect();
-        let probabilities: Vec<f32> =
-            self.predictions.iter().flat_map(|prediction| prediction.probabilities.clone()).collect();
+        let (mut logits, mut probabilities) = (Vec::new(), Vec::new());
+        for prediction in &self.predictions {
+            logits.extend_from_slice(&prediction.logits);
+            probabilities.extend_from_slice(&prediction.probabilities);
+        }
         let shape = [rows, logits.len() / rows];
         npz.float32("logits", &shape, &logits)?;
         npz.float32("probabilities", &shape, &probabilities)?;
@@ -128,7 +130,7 @@ impl Golden {
     }
 }
 
-/// The input of a model that takes scaled pictures: the photo's pixels, resized, from -1 to 1.
+/// The network's input for a photo: resized, from -1 to 1.
 fn scaled(network: &Network<'_>, photo: &[u8]) -> Result<Input, ExportError> {
     let preprocess = network.spec.preprocess(Limits::DEFAULT);
     let mut pixels = vec![0; preprocess.input_len()];
@@ -138,7 +140,7 @@ fn scaled(network: &Network<'_>, photo: &[u8]) -> Result<Input, ExportError> {
     Ok(Input::Scaled { side: network.spec.side, values })
 }
 
-/// Stripes, a slow wave and a spot of noise, in three colours, another for each seed.
+/// A picture of stripes, a slow wave and spots of noise in three colours, a different one for each seed.
 fn picture(seed: u32, (width, height): (u32, u32)) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         Rgb([0, 1, 2].map(|c| {
@@ -149,6 +151,7 @@ fn picture(seed: u32, (width, height): (u32, u32)) -> RgbImage {
     })
 }
 
+/// The picture as the bytes of a BMP file.
 fn as_bmp(picture: &RgbImage) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, ImageFormat::Bmp).expect("a small picture fits into memory");

@@ -6,9 +6,9 @@ use zip::result::ZipResult;
 
 use super::npz::NpzWriter;
 
-/// The .npz file: `kernel_0` (inputs, outputs), `bias_0` (outputs,) and so on of each layer, with ReLU between them;
-/// `temperature`; `class_names`. For a head with calibration also `threshold`, `centroids` (centroids, inputs), and
-/// `energy` and `distance`, (2,) each: mean and standard deviation.
+/// The bytes of the .npz file: for each layer `kernel_0` (inputs, outputs), `bias_0` (outputs,), …, with ReLU between
+/// the layers; `temperature` and `class_names`; for a head with calibration also `threshold`, `centroids` (centroids,
+/// inputs), and `energy` and `distance`, each (2,): mean and standard deviation.
 pub(super) fn head_npz(predictor: &Predictor) -> Vec<u8> {
     write(predictor).expect("a zip archive can be written to memory")
 }

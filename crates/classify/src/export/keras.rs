@@ -20,20 +20,20 @@ use super::error::ExportError;
 use super::network::Network;
 use crate::keras_xception::{KerasLayer, keras_layers};
 
-/// The version of the format: Keras 3.
+/// The version in metadata.json; the format is that of every Keras 3.
 const KERAS_VERSION: &str = "3.0.0";
 
-/// The name of the model's input, and of the network's in it.
+/// The name of the input layer, of the model and of the network in it.
 const INPUT: &str = "input_layer";
 
 /// The name of the network in the model.
 const XCEPTION: &str = "xception";
 
 /// The bytes of the archive. The model takes (N, side, side, 3) from -1 to 1 and gives the run's probabilities: the
-/// last layer is divided by the temperature.
+/// last layer's weights are divided by the temperature.
 ///
 /// # Errors
-/// When the weights are more than the format can hold.
+/// When the HDF5 writer fails.
 pub(super) fn archive(run: &Run, network: &Network<'_>) -> Result<Vec<u8>, ExportError> {
     let predictor = Predictor::new(run);
     let head = head_layers(run, &predictor);
@@ -65,18 +65,19 @@ struct HeadLayer {
     class: &'static str,
     name: String,
     settings: Value,
-    /// Its weights.
+    /// Its weights, in Keras's order.
     variables: Vec<Variable>,
 }
 
 impl HeadLayer {
-    /// Its name is added to the settings.
+    /// A layer without weights; `name` is added to its settings.
     fn without_weights(class: &'static str, name: String, mut settings: Value) -> Self {
         settings["name"] = json!(name);
         Self { class, name, settings, variables: Vec::new() }
     }
 }
 
+/// A tensor of weights, row-major.
 struct Variable {
     shape: Vec<usize>,
     values: Vec<f32>,
@@ -86,7 +87,7 @@ struct Variable {
 fn head_layers(run: &Run, predictor: &Predictor) -> Vec<HeadLayer> {
     let dropout = match &run.config.origin {
         Origin::Trained(from) => from.config.fit.dropout.get(),
-        // Its rate is not in the run.
+        // The run does not have its dropout rate.
         Origin::Imported(_) => 0.0,
     };
     let pooling = "global_average_pooling2d".to_owned();
@@ -115,7 +116,7 @@ fn head_layers(run: &Run, predictor: &Predictor) -> Vec<HeadLayer> {
     head
 }
 
-/// `dense`, `dense_1`, …: how Keras counts.
+/// `dense`, `dense_1`, …, as Keras numbers layers.
 fn numbered(name: &str, count: usize) -> String {
     if count == 0 { name.to_owned() } else { format!("{name}_{count}") }
 }
@@ -155,6 +156,7 @@ fn xception_config(side: u32) -> Value {
     functional_config(XCEPTION, false, &layers, &last.name)
 }
 
+/// The settings of a functional model with these layers.
 fn functional_config(name: &str, trainable: bool, layers: &[Value], output: &str) -> Value {
     json!({
         "name": name,
@@ -172,15 +174,16 @@ fn input_layer(side: u32) -> Value {
     layer
 }
 
+/// A layer as config.json has it.
 fn layer_config(module: &str, class: &str, settings: Value) -> Value {
     json!({ "module": module, "class_name": class, "config": settings, "registered_name": null })
 }
 
-/// Names a layer and the layers whose outputs it takes. Only an Add takes several: as a list.
+/// Sets a layer's name and the names of the layers whose outputs it takes. Only `Add` takes several, as a list.
 fn connect(layer: &mut Value, name: &str, inputs: &[&str], options: &Value) {
     let mut tensors = Vec::new();
     for input in inputs {
-        // Keras looks up the tensor by its history, and leaves the shape aside.
+        // Keras finds the tensor by its history and ignores the shape.
         let config = json!({ "shape": [null, null, null, null], "dtype": "float32", "keras_history": [input, 0, 0] });
         tensors.push(json!({ "class_name": "__keras_tensor__", "config": config }));
     }
@@ -192,11 +195,12 @@ fn connect(layer: &mut Value, name: &str, inputs: &[&str], options: &Value) {
     };
 }
 
-/// Names for the groups of layers: the class in snake case, numbered as Keras does it.
+/// Numbers the groups of layers as Keras does: the class in snake case, with a number from the second on.
 #[derive(Default)]
 struct GroupNames(BTreeMap<String, usize>);
 
 impl GroupNames {
+    /// The name of the next layer of this class.
     fn next(&mut self, class: &str) -> String {
         let name = snake_case(class);
         let count = self.0.entry(name.clone()).or_default();
@@ -219,7 +223,7 @@ fn snake_case(class: &str) -> String {
     name
 }
 
-/// model.weights.h5.
+/// The bytes of model.weights.h5.
 fn weights(network: &Network<'_>, head: &[HeadLayer]) -> Result<Vec<u8>, ExportError> {
     let mut file = FileBuilder::new();
     let mut root = file.create_group("layers");
@@ -251,7 +255,7 @@ fn weights(network: &Network<'_>, head: &[HeadLayer]) -> Result<Vec<u8>, ExportE
     file.finish().map_err(|error| ExportError::Hdf5(error.to_string()))
 }
 
-/// The group of a layer: vars/0, vars/1, …
+/// A layer's group with its variables: vars/0, vars/1, …
 fn with_variables(mut layer: GroupBuilder, variables: &[Variable]) -> FinishedGroup {
     let mut group = layer.create_group("vars");
     for (k, Variable { shape, values }) in variables.iter().enumerate() {

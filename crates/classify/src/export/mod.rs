@@ -1,8 +1,8 @@
-//! A run's model as a file for other programs, with a test that it gives the same answers there.
+//! Writes a run's model as a file that gives the same answers in other programs, and checks the answers.
 //!
 //! ```text
 //! run, weights ─ onnx ────────▶ model.onnx
-//!              └ golden ──────▶ model.golden.npz: inputs, and what `classify` answers for them
+//!              └ golden ──────▶ model.golden.npz: inputs, and the answers of `classify` for them
 //! model.onnx, model.golden.npz ─ check (ONNX Runtime) ─▶ distances
 //! ```
 
@@ -33,7 +33,7 @@ use self::head_arrays::head_npz;
 use self::network::Network;
 pub use self::options::{NamedOutput, OnnxOptions, Output, Part, PictureInput, UnknownOutput, WeightFormat};
 
-/// What was written.
+/// The files that were written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exported {
     /// The files, each with its length in bytes.
@@ -51,11 +51,11 @@ pub enum Overwrite {
     No,
 }
 
-/// Writes a run's model, or its head alone, as an ONNX file at `out`, and a test of it next to it ([`golden_path`]).
+/// Writes a run's model, or its head alone, as an ONNX file at `out`, and its golden file ([`golden_path`]).
 ///
 /// # Errors
-/// When the model cannot be exported with these options, or a file cannot be written. Files that were there before are
-/// then unchanged.
+/// When the model cannot be exported with these options, or a file cannot be written. Existing files then stay as they
+/// were, and no new ones are left.
 pub fn export_onnx(
     run: &Run,
     part: Part<'_>,
@@ -98,7 +98,7 @@ pub fn export_npz(run: &Run, out: &Path, overwrite: Overwrite) -> Result<Exporte
     Ok(Exported { files: vec![(out.to_owned(), bytes.len())], example })
 }
 
-/// Writes a run's model as a `.keras` archive, which Keras opens, predicts with and trains further.
+/// Writes a run's model as a `.keras` archive, which Keras can load, predict with and train.
 ///
 /// # Errors
 /// When these are not the run's weights, or the file cannot be written.
@@ -110,7 +110,8 @@ pub fn export_keras(run: &Run, weights: &Weights, out: &Path, overwrite: Overwri
     Ok(Exported { files: vec![(out.to_owned(), bytes.len())], example: keras_example(out, &network.spec) })
 }
 
-/// Checks, before the long work starts, that none of the files exists unless it may be overwritten.
+/// Checks, before the export is computed, that the files can be created and that none is overwritten without
+/// permission.
 fn check_free(paths: &[&Path], overwrite: Overwrite) -> Result<(), ExportError> {
     for path in paths {
         if path.is_dir() {

@@ -1,4 +1,4 @@
-//! The network in front of an exported head.
+//! The network of an exported model.
 
 use backbone::pixels::Interpolation;
 use backbone::{Compute, EmbedSpec, Kernels, Weights};
@@ -8,10 +8,10 @@ use super::error::ExportError;
 use super::options::PictureInput;
 use crate::model::comparable_spec;
 
-/// The network, and what it takes.
+/// The network of a run's model, and the input that the exported file takes.
 pub(super) struct Network<'a> {
     pub weights: &'a Weights,
-    /// How photos become rows that the run's head takes, in f32.
+    /// The settings with which the run's photos become rows, in f32.
     pub spec: EmbedSpec,
     pub input: PictureInput,
 }
@@ -20,7 +20,7 @@ impl<'a> Network<'a> {
     /// The network of a run.
     ///
     /// # Errors
-    /// When these are not the run's weights, or a file that takes pixels could not give the run's answers.
+    /// When these are not the run's weights, or a model that takes pixels cannot preprocess them as the run does.
     pub(super) fn new(run: &Run, weights: &'a Weights, input: PictureInput) -> Result<Self, ExportError> {
         let spec = comparable_spec(run, weights, in_f32())?;
         if input == PictureInput::Pixels {
@@ -35,7 +35,7 @@ impl<'a> Network<'a> {
     }
 }
 
-/// icebox's own kernels on the CPU, which compute every run's rows in f32.
+/// Icebox's own kernels on the CPU, in f32.
 pub(super) fn in_f32() -> Compute {
     Compute { kernels: Kernels::Own, ..Compute::cpu() }
 }

@@ -1,4 +1,4 @@
-//! Writes .npz files: a zip archive of numpy's arrays (numpy/lib/format.py has the format's description).
+//! Writes .npz files: zip archives of numpy arrays (numpy/lib/format.py describes the format).
 
 use std::io::{Cursor, Write};
 
@@ -6,7 +6,7 @@ use zip::result::ZipResult;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-/// An .npz file that is being written, in memory.
+/// Writes an .npz file in memory.
 pub(super) struct NpzWriter(ZipWriter<Cursor<Vec<u8>>>);
 
 impl NpzWriter {
@@ -25,7 +25,7 @@ impl NpzWriter {
         self.array(name, "|u1", shape, values)
     }
 
-    /// Adds a list of texts, each as many characters long as the longest: numpy cuts the zeros after the others.
+    /// Adds an array of texts, (texts,). Each is padded with zeros to the length of the longest; numpy removes them.
     pub(super) fn texts(&mut self, name: &str, texts: &[&str]) -> ZipResult<()> {
         let longest = texts.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(1);
         let mut bytes = Vec::new();
@@ -36,6 +36,7 @@ impl NpzWriter {
         self.array(name, &format!("<U{longest}"), &[texts.len()], &bytes)
     }
 
+    /// Adds an array; `element` is numpy's name of the type.
     fn array(&mut self, name: &str, element: &str, shape: &[usize], bytes: &[u8]) -> ZipResult<()> {
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
         self.0.start_file(format!("{name}.npy"), options)?;
@@ -44,13 +45,14 @@ impl NpzWriter {
         Ok(())
     }
 
-    /// The file.
+    /// The bytes of the file.
     pub(super) fn finish(self) -> ZipResult<Vec<u8>> {
         Ok(self.0.finish()?.into_inner())
     }
 }
 
-/// What comes before an array's values: format 1.0, a Python dictionary padded with spaces to 64 bytes.
+/// The header of an array, format 1.0: 10 bytes, then a Python dictionary, padded with spaces to a multiple of 64
+/// bytes.
 fn npy_header(element: &str, shape: &[usize]) -> Vec<u8> {
     let shape: String = shape.iter().map(|length| format!("{length}, ")).collect();
     let dictionary = format!("{{'descr': '{element}', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());

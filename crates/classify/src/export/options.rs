@@ -1,4 +1,4 @@
-//! What is exported, and how.
+//! The options of an export: which part of a model, its input and outputs, the format of weights.
 
 use std::str::FromStr;
 
@@ -7,27 +7,27 @@ use head::prediction::Predictor;
 
 use super::error::ExportError;
 
-/// Which part of a model a file has.
+/// The part of a model that is exported.
 #[derive(Debug, Clone, Copy)]
 pub enum Part<'a> {
     /// The network and the head.
     Whole {
         /// The network's weights.
         weights: &'a Weights,
-        /// What it takes.
+        /// What the exported model takes.
         input: PictureInput,
     },
-    /// The head, which takes rows of features, (N, inputs) float32.
+    /// The head alone, which takes rows of features, (N, inputs) float32.
     Head,
 }
 
 /// What a model with the network takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PictureInput {
-    /// (N, H, W, 3) uint8 RGB, of any height and width: it is resized inside, to Pillow's pixels.
+    /// (N, H, W, 3) uint8 RGB, of any height and width. The model resizes it, with Pillow's pixels.
     #[default]
     Pixels,
-    /// (N, side, side, 3) float32 from -1 to 1: what a Keras model takes after `preprocess_input`.
+    /// (N, side, side, 3) float32 from -1 to 1, the result of Keras's `preprocess_input`.
     Keras,
 }
 
@@ -44,13 +44,13 @@ impl PictureInput {
     }
 }
 
-/// How kernels are stored. In both formats the model computes in float32.
+/// How kernels are stored. The model computes in float32 in either case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WeightFormat {
     /// As float32.
     #[default]
     F32,
-    /// As float16, in half the space, rounded to three digits.
+    /// As float16: half the size, rounded to three digits.
     F16,
 }
 
@@ -67,22 +67,22 @@ impl WeightFormat {
     }
 }
 
-/// What a model computes for each picture.
+/// An output of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// (N, classes): the outputs of the last dense layer.
+    /// (N, classes): the head's logits.
     Logits,
     /// (N, classes): the softmax of the logits at the run's temperature.
     Probabilities,
-    /// (N,): how unlike the training photos a picture is.
+    /// (N,): the score of how unlike the training photos a picture is.
     Unfamiliarity,
 }
 
 impl Output {
-    /// All of them.
+    /// All outputs.
     pub const ALL: [Self; 3] = [Self::Logits, Self::Probabilities, Self::Unfamiliarity];
 
-    /// Its name on the command line, and in a file whose outputs were not named otherwise.
+    /// The output's name on the command line, and by default in the file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Logits => "logits",
@@ -92,7 +92,7 @@ impl Output {
     }
 }
 
-/// An output under a name.
+/// An output and its name in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedOutput {
     /// The output.
@@ -102,13 +102,13 @@ pub struct NamedOutput {
 }
 
 impl NamedOutput {
-    /// The output under its default name.
-    pub fn of(output: Output) -> Self {
+    /// An output with its default name.
+    pub fn with_default_name(output: Output) -> Self {
         Self { output, name: output.name().to_owned() }
     }
 }
 
-/// A text that names no output.
+/// A text that is not the name of an output.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?}: expected logits, probabilities or unfamiliarity, alone or as in probabilities=NAME")]
 pub struct UnknownOutput(String);
@@ -130,29 +130,29 @@ impl FromStr for NamedOutput {
 /// How an ONNX file is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OnnxOptions {
-    /// The name of the input; `pixels`, or `features` of a head, if it is not given.
+    /// The name of the input; by default `pixels`, or `features` for a head alone.
     pub input_name: Option<String>,
-    /// The outputs, in their order; if none is given all, without unfamiliarity if the run has no calibration.
+    /// The outputs in order. If there are none, the model has all outputs that the head supports.
     pub outputs: Vec<NamedOutput>,
     /// How kernels are stored.
     pub weights: WeightFormat,
 }
 
 impl OnnxOptions {
-    /// The outputs of a file with this head.
+    /// The outputs of a model with this head.
     ///
     /// # Errors
-    /// When unfamiliarity is asked for and the head has no calibration.
+    /// When they include unfamiliarity, and the head has no calibration.
     pub(super) fn outputs_of(&self, predictor: &Predictor) -> Result<Vec<NamedOutput>, ExportError> {
-        let has_calibration = predictor.calibration().is_some();
+        let has_score = predictor.calibration().is_some();
         let outputs: Vec<NamedOutput> = if self.outputs.is_empty() {
-            let possible = Output::ALL.into_iter().filter(|&output| has_calibration || output != Output::Unfamiliarity);
-            possible.map(NamedOutput::of).collect()
+            let all = Output::ALL.into_iter().filter(|&output| has_score || output != Output::Unfamiliarity);
+            all.map(NamedOutput::with_default_name).collect()
         } else {
             self.outputs.clone()
         };
-        if !has_calibration && outputs.iter().any(|named| named.output == Output::Unfamiliarity) {
-            return Err(ExportError::NoCalibration);
+        if !has_score && outputs.iter().any(|named| named.output == Output::Unfamiliarity) {
+            return Err(ExportError::CannotTell);
         }
         Ok(outputs)
     }

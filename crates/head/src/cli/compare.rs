@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Args;
 use head::run::{Run, RunConfig, RunError, RunMetrics};
-use head::summary::{DifferingField, differing_fields, significance_sentence, value_text};
+use head::summary::{DifferingField, differing_fields, json_fields, significance_sentence, value_text};
 use head::text::table;
 use serde_json::{Map, Value, json};
 use stdio::{called, output};
 
-use super::places::RUNS;
+use super::default_paths::RUNS;
 
 /// `head compare RUN…`.
 #[derive(Debug, Args)]
@@ -58,21 +58,24 @@ impl ListedRun {
     }
 }
 
+/// Runs `head compare`.
 pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     let runs = args.runs.iter().map(|path| ListedRun::load(path)).collect::<Result<_, _>>()?;
-    show(runs, args.json)
+    print_runs(runs, args.json)
 }
 
+/// Runs `head runs`.
 pub fn runs(args: &RunsArgs) -> anyhow::Result<()> {
     let mut found = Vec::new();
-    find(&args.folder, MAX_DEPTH, &mut found)?;
+    find_runs(&args.folder, MAX_DEPTH, &mut found)?;
     let folder = args.folder.display();
     ensure!(!found.is_empty(), "{folder}: no runs here; make one with: {} train CACHE", called("head"));
-    show(found, args.json)
+    print_runs(found, args.json)
 }
 
-/// Adds the runs below a folder. Folders whose name starts with a dot are skipped, since they are not complete.
-fn find(folder: &Path, depth: usize, found: &mut Vec<ListedRun>) -> anyhow::Result<()> {
+/// Adds the runs below a folder to `found`; `depth` is the number of levels to search below its subfolders. Folders
+/// whose name starts with a dot are skipped, since they are not complete.
+fn find_runs(folder: &Path, depth: usize, found: &mut Vec<ListedRun>) -> anyhow::Result<()> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
     let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     folders.retain(|path| path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b".")));
@@ -80,7 +83,7 @@ fn find(folder: &Path, depth: usize, found: &mut Vec<ListedRun>) -> anyhow::Resu
     for path in folders {
         match ListedRun::load(&path) {
             Ok(run) => found.push(run),
-            Err(RunError::NotARun(_)) if depth > 0 => find(&path, depth - 1, found)?,
+            Err(RunError::NotARun(_)) if depth > 0 => find_runs(&path, depth - 1, found)?,
             Err(RunError::NotARun(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -88,11 +91,11 @@ fn find(folder: &Path, depth: usize, found: &mut Vec<ListedRun>) -> anyhow::Resu
     Ok(())
 }
 
-fn show(mut runs: Vec<ListedRun>, json: bool) -> anyhow::Result<()> {
+/// Prints the runs by descending validation accuracy, with the fields in which they differ; imported runs come last.
+fn print_runs(mut runs: Vec<ListedRun>, json: bool) -> anyhow::Result<()> {
     let score = |run: &ListedRun| run.accuracy().unwrap_or(-1.0);
     runs.sort_by(|a, b| score(b).total_cmp(&score(a)));
-    let configs: Vec<Map<String, Value>> =
-        runs.iter().filter_map(|run| serde_json::to_value(&run.config).ok()?.as_object().cloned()).collect();
+    let configs: Vec<Map<String, Value>> = runs.iter().map(|run| json_fields(&run.config)).collect();
     let mut fields = differing_fields(&configs);
     if json {
         let mut list = Vec::new();

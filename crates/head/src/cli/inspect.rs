@@ -17,7 +17,7 @@ const SHOWN_VALUES: usize = 6;
 pub struct InspectArgs {
     /// Cache that extract has made
     cache: PathBuf,
-    /// Print it as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }

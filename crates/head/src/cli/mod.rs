@@ -1,7 +1,7 @@
 //! The command line: arguments, checked and turned into library types. The library does not know clap.
 
 mod hint;
-mod places;
+mod default_paths;
 mod sparkline;
 mod shared;
 mod inspect;

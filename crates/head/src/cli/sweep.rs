@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::ensure;
 use clap::Args;
 use feature_cache::{FeatureCache, Split};
-use head::calibration::Familiar;
+use head::calibration::FittedCentroids;
 use head::data::{CheckedRows, DataError, Rows, TrainValSplit};
 use head::fit::{FitError, Trained, evaluate};
 use head::kernels::Cores;
@@ -16,8 +16,8 @@ use head::loss::CrossEntropy;
 use head::run::{Run, RunError, RunInputs, SharedCentroids, SweepFolder, check_free};
 use head::settings::{Fraction, OutOfRange};
 use head::summary::{
-    ConfigResult, HeadResult, SweepResults, ValidationResult, differing_fields, significance_sentence, summarise,
-    value_text,
+    ConfigResult, HeadResult, SweepResults, ValidationResult, differing_fields, json_fields, significance_sentence,
+    summarise, value_text,
 };
 use head::sweep::{Grid, HeadId, SeedData, sweep};
 use head::text::table;
@@ -27,7 +27,7 @@ use serde::Serialize;
 use signal_hook::consts::SIGINT;
 use stdio::{OutputError, called, note, output, shell_word};
 
-use super::places::default_out;
+use super::default_paths::default_out;
 use super::shared::{
     SharedArgs, Widths, check_count, check_hidden, check_learning_rate, check_weight_decay, note_few_rows, note_views,
     view_count,
@@ -111,11 +111,11 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
         seeds.push(SeedData { seed, data: rows.train_val_split(args.shared.validation_split, seed)? });
     }
     // Without a held-out part all seeds have the same rows, and so the same centroids.
-    let mut familiar = Vec::new();
+    let mut centroids = Vec::new();
     for SeedData { data, .. } in &seeds {
-        match familiar.first() {
-            Some(first) if data.held_out.is_none() => familiar.push(Familiar::clone(first)),
-            _ => familiar.push(Familiar::measure(data)),
+        match centroids.first() {
+            Some(first) if data.held_out.is_none() => centroids.push(FittedCentroids::clone(first)),
+            _ => centroids.push(FittedCentroids::fit(data)),
         }
     }
     let first_data = &seeds.first().expect("there is at least one seed").data;
@@ -139,7 +139,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
                 test: test.as_ref(),
                 config: &configs[id.config_index],
                 seed: *seed,
-                familiar: &familiar[id.seed_index],
+                centroids: &centroids[id.seed_index],
                 calibration,
             };
             let run = Run::new(&inputs, trained);
@@ -170,7 +170,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
         });
         output!("{result}")?;
     } else {
-        report(&results, baselines, &out, start)?;
+        print_summary(&results, baselines, &out, start)?;
     }
     Ok(())
 }
@@ -234,10 +234,15 @@ impl Baselines {
     }
 }
 
-fn report(results: &SweepResults, baselines: Option<Baselines>, out: &Path, start: Instant) -> Result<(), OutputError> {
+/// Prints a table of the results, the baselines and what to do next.
+fn print_summary(
+    results: &SweepResults,
+    baselines: Option<Baselines>,
+    out: &Path,
+    start: Instant,
+) -> Result<(), OutputError> {
     let SweepResults { photos, configs: results } = results;
-    let configs: Vec<_> =
-        results.iter().filter_map(|result| serde_json::to_value(&result.config).ok()?.as_object().cloned()).collect();
+    let configs: Vec<_> = results.iter().map(|result| json_fields(&result.config)).collect();
     let fields = differing_fields(&configs);
     let mut header: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
     header.extend(["val_accuracy", "± error", "val_loss", "heads"]);

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use clap::Args;
 use feature_cache::{FeatureCache, Split};
-use head::calibration::Familiar;
+use head::calibration::FittedCentroids;
 use head::data::{Rows, TrainValSplit};
 use head::fit::{FitData, HeadSpec, fit};
 use head::history::Epoch;
@@ -18,7 +18,7 @@ use head::tensorboard;
 use head::text::accuracy_line;
 use stdio::{OutputError, called, note, output, shell_word};
 
-use super::places::default_out;
+use super::default_paths::default_out;
 use super::shared::{
     SharedArgs, Widths, check_count, check_hidden, check_learning_rate, check_weight_decay, note_few_rows, note_views,
     view_count,
@@ -113,14 +113,14 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     note_few_rows(&data);
     let kept_epoch = trained.kept_epoch;
     let test = Rows::from_split(&cache, Split::Test)?;
-    let familiar = Familiar::measure(&data);
+    let centroids = FittedCentroids::fit(&data);
     let inputs = RunInputs {
         cache: &cache,
         data: &data,
         test: test.as_ref(),
         config: &config,
         seed: args.seed,
-        familiar: &familiar,
+        centroids: &centroids,
         calibration,
     };
     let run = Run::new(&inputs, trained);
@@ -133,7 +133,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     if args.json {
         output!("{}", to_json(&run, &config, &out, start))?;
     } else {
-        report(&run, kept_epoch, epochs, &args.cache, &out, start)?;
+        print_summary(&run, kept_epoch, epochs, &args.cache, &out, start)?;
     }
     Ok(())
 }
@@ -176,7 +176,8 @@ fn to_json(run: &Run, config: &HeadConfig, out: &Path, start: Instant) -> serde_
     })
 }
 
-fn report(
+/// Prints the curves, the accuracies and what to do next.
+fn print_summary(
     run: &Run,
     kept_epoch: usize,
     epochs: usize,

@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// EXIF that says: turn the photo by 90 degrees clockwise.
+    /// An EXIF block with the orientation "turn by 90 degrees clockwise".
     const TURN_CLOCKWISE: &[u8] = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
 
     #[test]

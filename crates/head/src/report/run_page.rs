@@ -9,7 +9,7 @@ use super::overfitting;
 use crate::charts::{Table, curves};
 use crate::metrics::SplitMetrics;
 use crate::run::{ImportedFrom, Origin, Run, RunConfig, TrainedFrom};
-use crate::summary::value_text;
+use crate::summary::{json_fields, value_text};
 
 /// The result section of an imported head.
 const IMPORTED: &str = "<p>The head was trained by another program, so there are no training curves and no metrics. To \
@@ -141,11 +141,11 @@ fn training_curves(run: &Run) -> String {
 
 /// The run's configuration, without fingerprint, class indices and digest.
 fn settings(config: &RunConfig) -> String {
-    let value = serde_json::to_value(config).unwrap_or_default();
     let mut rows = Vec::new();
-    for (name, value) in value.as_object().into_iter().flatten() {
+    for (name, value) in json_fields(config) {
         if !matches!(name.as_str(), "fingerprint" | "class_indices" | "cache_digest") && !value.is_null() {
-            rows.push(vec![name.clone(), value_text(value)]);
+            let text = value_text(&value);
+            rows.push(vec![name, text]);
         }
     }
     table(&Table { header: ["setting", "value"].map(str::to_owned).to_vec(), rows })

@@ -1,13 +1,11 @@
 //! The page of a sweep.
 
-use serde_json::{Map, Value};
-
 use super::html::{Page, figure, table};
 use crate::charts::{Mean, Series, Table, mean_chart};
 use crate::interval::not_significantly_different;
 use crate::markup::escape;
 use crate::settings::HeadConfig;
-use crate::summary::{ConfigResult, SweepResults, differing_fields, significance_sentence, value_text};
+use crate::summary::{ConfigResult, SweepResults, differing_fields, json_fields, significance_sentence, value_text};
 
 /// The page of a sweep.
 pub fn sweep_page(sweep: &SweepResults, title: &str) -> String {
@@ -79,26 +77,24 @@ fn accuracy_by_learning_rate(results: &[ConfigResult]) -> String {
 
 /// The names of the settings that differ between the heads, except the learning rate.
 fn varied_names(results: &[ConfigResult]) -> Vec<String> {
-    let objects: Vec<_> = results.iter().filter_map(|result| object(&result.config)).collect();
-    differing_fields(&objects).into_iter().map(|field| field.name).filter(|name| name != "learning_rate").collect()
+    let configs: Vec<_> = results.iter().map(|result| json_fields(&result.config)).collect();
+    let mut names: Vec<String> = differing_fields(&configs).into_iter().map(|field| field.name).collect();
+    names.retain(|name| name != "learning_rate");
+    names
 }
 
-/// The values of these settings.
+/// The settings with these names and their values, as in `hidden 4, dropout 0.5`.
 fn head_name(config: &HeadConfig, varied: &[String]) -> String {
     if varied.is_empty() {
         return "all heads".to_owned();
     }
-    let fields = object(config).unwrap_or_default();
+    let fields = json_fields(config);
     let mut parts = Vec::with_capacity(varied.len());
     for name in varied {
         let value = fields.get(name).map_or_else(|| "-".to_owned(), value_text);
         parts.push(format!("{name} {value}"));
     }
     parts.join(", ")
-}
-
-fn object(config: &HeadConfig) -> Option<Map<String, Value>> {
-    serde_json::to_value(config).ok()?.as_object().cloned()
 }
 
 /// A table of all combinations of settings with their results, and whether they differ significantly from the best.

@@ -63,7 +63,7 @@ pub struct ModelFile {
     pub file: String,
     /// The hash of its bytes, in hexadecimal.
     pub blake3: String,
-    /// The version of Keras that wrote it, if it says so.
+    /// The version of Keras that wrote it, if the file has it.
     pub keras_version: Option<String>,
 }
 

@@ -10,9 +10,9 @@ use super::calibration_files::{SharedCentroids, read_calibration, write_calibrat
 use super::config::{Origin, RunConfig, TrainedFrom};
 use super::error::{CacheMismatch, RunError};
 use super::files::{damaged, not_written, read, read_json, write, write_json};
-use super::place::check_free;
+use super::new_path::check_free;
 use super::weights;
-use crate::calibration::{Calibration, Familiar};
+use crate::calibration::{Calibration, FittedCentroids};
 use crate::charts::curves_svg;
 use crate::data::{Rows, TrainValSplit};
 use crate::fit::Trained;
@@ -41,8 +41,8 @@ pub struct RunInputs<'a> {
     pub config: &'a HeadConfig,
     /// The seed of everything random.
     pub seed: u64,
-    /// The centroids of the training rows and the distances of the validation rows.
-    pub familiar: &'a Familiar,
+    /// The centroids of the training rows, and the distances of the validation rows to them.
+    pub centroids: &'a FittedCentroids,
     /// How predictions are calibrated.
     pub calibration: CalibrationConfig,
 }
@@ -83,9 +83,9 @@ impl Run {
     /// The run of a trained head: calibrates it on the validation rows, and evaluates it on the training, validation
     /// and test rows.
     pub fn new(inputs: &RunInputs<'_>, trained: Trained) -> Self {
-        let RunInputs { cache, data, test, config, seed, familiar, calibration } = *inputs;
+        let RunInputs { cache, data, test, config, seed, centroids, calibration } = *inputs;
         let Trained { classifier, history, kept_epoch } = trained;
-        let calibration = Calibration::fit(&classifier, &data.validation, familiar, &calibration);
+        let calibration = Calibration::fit(&classifier, &data.validation, centroids, &calibration);
         let temperature = Some(calibration.constants.temperature);
         let evaluate = |rows: &Rows<'_>| SplitMetrics::measure(&classifier, rows, cache.classes(), temperature);
         let mut splits = BTreeMap::new();
@@ -141,8 +141,8 @@ impl Run {
         self.save_linked(path, None)
     }
 
-    /// [`Run::save`], but runs that share their centroids ([`Familiar`]), as those of a sweep, also share the file: the
-    /// first run writes it, the others have hard links to it, or copies if the file system has no hard links.
+    /// [`Run::save`], but runs that share their centroids ([`FittedCentroids`]), as those of a sweep, also share the
+    /// file: the first run writes it, the others have hard links to it, or copies if the file system has no hard links.
     ///
     /// # Errors
     /// Those of [`Run::save`].
@@ -153,6 +153,7 @@ impl Run {
         }
     }
 
+    /// [`Run::save`]; familiar.safetensors becomes a hard link to that of the run `same_centroids`, if one is given.
     fn save_linked(&self, path: &Path, same_centroids: Option<&Path>) -> Result<(), RunError> {
         check_free(path)?;
         let folder = NewFolder::create(path).map_err(|cause| not_written(path, cause))?;
@@ -187,7 +188,8 @@ impl Run {
         self.write_files(folder, None)
     }
 
-    /// `same_centroids` is an earlier run with the same centroids, whose file is shared.
+    /// Writes the run's files into `folder`. `same_centroids` is an earlier run with the same centroids, whose file is
+    /// shared.
     fn write_files(&self, folder: &Path, same_centroids: Option<&Path>) -> Result<(), RunError> {
         write_json(&folder.join(CONFIG), &self.config)?;
         let head = folder.join(HEAD);
@@ -206,6 +208,7 @@ impl Run {
         Ok(())
     }
 
+    /// history.csv: a line for each epoch.
     fn history_table(&self) -> String {
         let mut table = "epoch,loss,accuracy,val_loss,val_accuracy\n".to_owned();
         for (number, epoch) in (1..).zip(self.history.epochs()) {

@@ -27,7 +27,7 @@ pub struct Chosen {
     pub run: Run,
 }
 
-/// What the name of a run's folder in a sweep says.
+/// The parts of the name of a run's folder in a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct HeadName {
     /// Index of its settings among all combinations, from 0 on.

@@ -1,8 +1,8 @@
-//! One convolution with everything that follows it in the same step: bias, ReLU, addition.
+//! A convolution fused with what follows it: bias, ReLU, addition.
 //!
-//! On the CPU that is one call of oneDNN with weights packed once for their input's shape. libtorch exports it for its
-//! own compiler (torch/csrc/inductor/aoti_torch/c/shim_cpu.h); its plain convolution packs the weights at every call
-//! and goes over the output once more for each of the other steps.
+//! On the CPU this is one call of oneDNN, with weights that were packed once for their input's shape. libtorch exports
+//! the call for its own compiler (torch/csrc/inductor/aoti_torch/c/shim_cpu.h). Its plain convolution packs the weights
+//! at every call, and each of the other steps is another pass over the output.
 
 use tch::{TchError, Tensor};
 
@@ -21,8 +21,8 @@ pub(crate) struct Convolution {
 }
 
 impl Convolution {
-    /// `weight` is OIHW, on the device that it will run on. With the shape of its inputs in `packed_for`, it is packed
-    /// for oneDNN.
+    /// `weight` is OIHW, on the device that computes. It is packed for oneDNN if `packed_for` has the shape of its
+    /// inputs.
     pub(super) fn new(
         weight: Tensor,
         bias: Option<Tensor>,
@@ -42,7 +42,7 @@ impl Convolution {
         if self.packed {
             return onednn::convolution(x, &self.weight, self.bias.as_ref(), self.geometry, self.activation);
         }
-        let mut y = self.plain(x)?;
+        let mut y = self.forward_unfused(x)?;
         match self.activation {
             Activation::Linear => Ok(y),
             Activation::Relu => y.f_relu_(),
@@ -54,12 +54,12 @@ impl Convolution {
         if self.packed {
             return onednn::convolution_accumulate(x, sum, &self.weight, self.bias.as_ref(), self.geometry);
         }
-        sum.f_add_(&self.plain(x)?)
+        sum.f_add_(&self.forward_unfused(x)?)
     }
 
-    /// `conv2d`, except that f32 means f32: cuDNN would otherwise round the factors to 10 bits (TF32). And cuDNN has to
-    /// choose a deterministic algorithm.
-    fn plain(&self, x: &Tensor) -> Result<Tensor, TchError> {
+    /// The convolution with its bias, as PyTorch's `conv2d`, without TF32 (cuDNN would round f32 factors to 10 bits)
+    /// and with a deterministic algorithm of cuDNN.
+    fn forward_unfused(&self, x: &Tensor) -> Result<Tensor, TchError> {
         const TRANSPOSED: bool = false;
         const BENCHMARK: bool = false;
         const DETERMINISTIC: bool = true;
@@ -83,19 +83,19 @@ impl Convolution {
     }
 }
 
-/// For another thread; the weights are shared.
+/// A clone shares the weights.
 impl Clone for Convolution {
     fn clone(&self) -> Self {
         Self { weight: self.weight.shallow_clone(), bias: self.bias.as_ref().map(Tensor::shallow_clone), ..*self }
     }
 }
 
-/// Weights are packed for at least this many pictures. The layout is asked for without the fused steps; for fewer
-/// pictures oneDNN may then run with another layout and convert the weights at every call, which takes 20 times as long
-/// for a single picture of 150x150 pixels.
+/// Weights are packed for at least this many pictures. oneDNN chooses the layout without knowing of the fused steps;
+/// for fewer pictures the fused call may need another layout and convert the weights every time, which takes 20 times
+/// as long for a single picture of 150x150 pixels.
 const MIN_PACKED_PICTURES: usize = 4;
 
-/// oneDNN's own layout for this weight and input.
+/// The weight in the layout that oneDNN chooses for this shape of input.
 fn pack(weight: &Tensor, geometry: Geometry, input: Shape) -> Result<Tensor, TchError> {
     let Geometry { stride, padding, groups } = geometry;
     let Shape { pictures, side, channels } = input;

@@ -1,6 +1,6 @@
-//! How a convolution goes over a picture.
+//! Stride, padding and groups of a convolution.
 
-/// Strides, padding and groups of a convolution, the same in width and height.
+/// Stride, padding and groups of a convolution, as PyTorch's `Conv2d` takes them; the same in width and height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Geometry {
     pub stride: i64,

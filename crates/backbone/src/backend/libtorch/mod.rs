@@ -1,6 +1,6 @@
-//! The layers in libtorch: on GPUs, in bf16 and f16, and in f32 on CPUs where our own kernels are slower.
+//! The libtorch backend: on GPUs, in bf16 and f16, and in f32 on CPUs where our own kernels are slower.
 //!
-//! Tensors are channels_last throughout, which to libtorch is an NHWC buffer seen through a permutation.
+//! All tensors are channels_last: their shape is NCHW, their memory NHWC.
 
 mod geometry;
 mod onednn;
@@ -38,7 +38,7 @@ pub(crate) struct SeparableConv2d {
 }
 
 impl Backend for Libtorch {
-    /// NCHW by name, NHWC in memory.
+    /// Shape NCHW, memory NHWC.
     type FeatureMaps = Tensor;
     type Conv2d = Convolution;
     type SeparableConv2d = SeparableConv2d;
@@ -62,7 +62,7 @@ impl Backend for Libtorch {
         input: Shape,
     ) -> Result<SeparableConv2d, NetworkError> {
         let geometry = Geometry { stride: 1, padding: 1, groups: input.channels as i64 };
-        let depthwise = self.to_run(&hwio(&params.depthwise)?.f_permute([2, 3, 0, 1])?)?;
+        let depthwise = self.prepare_weight(&hwio(&params.depthwise)?.f_permute([2, 3, 0, 1])?)?;
         Ok(SeparableConv2d {
             input_activation: params.input_activation,
             depthwise: Convolution::new(depthwise, None, geometry, Activation::Linear, self.packed_for(input))?,
@@ -70,15 +70,15 @@ impl Backend for Libtorch {
         })
     }
 
-    /// Always as many pictures as the shape has: black ones are added after those that are given. Weights are packed
-    /// for that many, and on a GPU the rounding of rows depends on how many there are.
+    /// Always a batch of `shape.pictures`: black pictures are added at the end. Weights are packed for this batch size,
+    /// and on a GPU the rounding of rows depends on it.
     fn input(&self, pixels: &[u8], shape: Shape) -> Result<Tensor, NetworkError> {
         let Shape { pictures, side, channels } = shape;
         let mut pixels = Cow::Borrowed(pixels);
         if pixels.len() < pictures * shape.picture_len() {
             pixels.to_mut().resize(pictures * shape.picture_len(), 0);
         }
-        let pixels = self.sent(Tensor::f_from_slice(&pixels)?)?;
+        let pixels = self.send_to_device(Tensor::f_from_slice(&pixels)?)?;
         // CUDA divides by multiplying with the reciprocal: the last bit may differ there.
         let scaled = pixels.f_to_kind(Kind::Float)?.f_div_scalar_(f64::from(HALF_RANGE))?.f_sub_scalar_(1.0)?;
         let nhwc = [pictures, side, side, channels].map(|length| length as i64);
@@ -126,7 +126,7 @@ impl Backend for Libtorch {
 
     fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
         if self.device == Device::Cpu {
-            // OpenMP keeps this per thread, and each worker is one.
+            // OpenMP has this setting per thread; each worker is a thread of its own.
             tch::set_num_threads(1);
         }
         no_grad(work)
@@ -148,7 +148,7 @@ impl Libtorch {
         Self { device, kind, fused: onednn::AVAILABLE && device == Device::Cpu }
     }
 
-    /// The same with plain convolutions on the CPU, as on a GPU.
+    /// This backend with unfused convolutions on the CPU, as on a GPU.
     #[cfg(test)]
     pub(crate) fn without_onednn(self) -> Self {
         Self { fused: false, ..self }
@@ -163,18 +163,18 @@ impl Libtorch {
         input: Shape,
     ) -> Result<Convolution, TchError> {
         let geometry = Geometry { stride: stride as i64, padding: 0, groups: 1 };
-        let weight = self.to_run(&hwio(weights)?.f_permute([3, 2, 0, 1])?)?;
-        let bias = self.to_run(&Tensor::f_from_slice(&weights.bias)?)?;
+        let weight = self.prepare_weight(&hwio(weights)?.f_permute([3, 2, 0, 1])?)?;
+        let bias = self.prepare_weight(&Tensor::f_from_slice(&weights.bias)?)?;
         Convolution::new(weight, Some(bias), geometry, activation, self.packed_for(input))
     }
 
+    /// The shape to pack weights for; `None` without oneDNN.
     fn packed_for(self, input: Shape) -> Option<Shape> {
         self.fused.then_some(input)
     }
 
-    /// Sends pixels to the device as bytes, a quarter of what f32 takes. To a GPU they are copied asynchronously, from
-    /// pinned memory.
-    fn sent(self, pixels: Tensor) -> Result<Tensor, TchError> {
+    /// Copies pixels to the device as bytes, a quarter of the size of f32; to a GPU asynchronously, from pinned memory.
+    fn send_to_device(self, pixels: Tensor) -> Result<Tensor, TchError> {
         match self.device {
             Device::Cpu => Ok(pixels),
             // `pin_memory` itself would print that its argument is deprecated.
@@ -182,8 +182,8 @@ impl Libtorch {
         }
     }
 
-    /// A weight in the layout, the precision and on the device that it is used with.
-    fn to_run(self, tensor: &Tensor) -> Result<Tensor, TchError> {
+    /// A weight, contiguous, in the backend's precision and on its device.
+    fn prepare_weight(self, tensor: &Tensor) -> Result<Tensor, TchError> {
         tensor.f_contiguous()?.f_to_kind(self.kind)?.f_to_device(self.device)
     }
 }
@@ -204,7 +204,7 @@ impl SeparableConv2d {
     }
 }
 
-/// Only the first line: libtorch's backtrace follows it.
+/// Keeps only the first line, since libtorch's backtrace follows it.
 impl From<TchError> for NetworkError {
     fn from(error: TchError) -> Self {
         Self::Backend(error.to_string().lines().next().unwrap_or_default().to_owned())

@@ -112,7 +112,7 @@ pub(super) fn convolution_accumulate(
     let Geometry { stride, padding, groups } = geometry;
     let bias = bias.map(handle);
     let mut result = ptr::null_mut();
-    // SAFETY: as above; `sum` is owned here, so nobody else sees that it is overwritten.
+    // SAFETY: as in `convolution`; `sum` is owned here, so nobody else sees that it is overwritten.
     let failed = unsafe {
         aoti_torch_cpu_mkldnn__convolution_pointwise_binary_(
             handle(&sum),
@@ -138,11 +138,13 @@ pub(super) fn convolution_accumulate(
     owned(failed, result)
 }
 
+/// The pointer that C functions take for a tensor; it is valid as long as the tensor.
 #[cfg(target_os = "linux")]
 fn handle(tensor: &Tensor) -> Handle {
     tensor.as_ptr().cast_mut().cast()
 }
 
+/// Takes ownership of the result of a call that returned `failed`.
 #[cfg(target_os = "linux")]
 fn owned(failed: c_int, result: Handle) -> Result<Tensor, TchError> {
     if failed != 0 || result.is_null() {

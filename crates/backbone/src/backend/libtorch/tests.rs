@@ -1,17 +1,17 @@
-//! What a GPU is given to do, here on the CPU: plain convolutions, in each of its precisions.
+//! What runs on a GPU, here on the CPU: unfused convolutions, in each precision.
 
 use super::*;
 
-fn plain(precision: Precision) -> Libtorch {
+fn unfused(precision: Precision) -> Libtorch {
     Libtorch::new(compute::Device::Cpu, precision).without_onednn()
 }
 
 #[test]
-fn pixels_are_brought_to_the_range_from_minus_one_to_one_and_stay_in_place() {
+fn pixels_are_scaled_to_minus_one_to_one_and_stay_in_place() {
     let shape = Shape { pictures: 2, side: 2, channels: 3 };
     let pixels: Vec<u8> = (0..24).map(|n| n * 11).collect();
     for (precision, kind, allowed) in [(Precision::F32, Kind::Float, 0.0), (Precision::F16, Kind::Half, 5e-4)] {
-        let input = plain(precision).input(&pixels, shape).unwrap();
+        let input = unfused(precision).input(&pixels, shape).unwrap();
         assert_eq!((input.kind(), input.size()), (kind, vec![2, 3, 2, 2]));
         for (n, &pixel) in pixels.iter().enumerate() {
             let [picture, row, column, channel] = [n / 12, n / 6 % 2, n / 3 % 2, n % 3].map(|place| place as i64);
@@ -25,14 +25,14 @@ fn pixels_are_brought_to_the_range_from_minus_one_to_one_and_stay_in_place() {
 #[test]
 fn a_smaller_batch_is_filled_up_with_black_pictures() {
     let shape = Shape { pictures: 3, side: 2, channels: 3 };
-    let input = plain(Precision::F32).input(&[255; 12], shape).unwrap();
+    let input = unfused(Precision::F32).input(&[255; 12], shape).unwrap();
     assert_eq!(input.size(), [3, 3, 2, 2]);
     let picture = |n| input.get(n).mean(Kind::Float).double_value(&[]);
     assert_eq!([picture(0), picture(1), picture(2)], [1.0, -1.0, -1.0]);
 }
 
 #[test]
-fn only_a_processors_convolutions_are_fused() {
+fn only_convolutions_on_the_cpu_are_fused() {
     let f32s = Libtorch::new(compute::Device::Cpu, Precision::F32);
     assert_eq!((f32s.kind, f32s.fused), (Kind::Float, onednn::AVAILABLE));
     let halves = Libtorch::new(compute::Device::Cuda(0), Precision::F16);

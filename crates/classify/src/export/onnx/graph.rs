@@ -1,4 +1,4 @@
-//! Builds a graph, node by node.
+//! Builds an ONNX graph, node by node.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -10,22 +10,22 @@ use super::proto::{
 use crate::export::error::ExportError;
 use crate::export::options::WeightFormat;
 
-/// A graph that is being built. Values have the name of the node or constant that they come from.
+/// A graph that is being built. A value has the name of the node or constant that it comes from.
 pub(super) struct GraphBuilder {
     graph: GraphProto,
     weights: WeightFormat,
 }
 
-/// An input, a constant, or the result of a node.
+/// An input, a constant or the result of a node, by its name.
 #[derive(Debug, Clone)]
 pub(super) struct Value(String);
 
 /// A dimension of an input or output.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Dimension {
-    /// Of this length.
+    /// A fixed length.
     Of(usize),
-    /// Of any length, under a name.
+    /// Any length; the dimension has this name.
     Any(&'static str),
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Attribute<'a> {
 }
 
 impl GraphBuilder {
-    /// An empty graph, whose kernels are stored in this format.
+    /// An empty graph. Kernels will be stored in this format.
     pub(super) fn new(weights: WeightFormat) -> Self {
         Self { graph: GraphProto { name: "icebox".to_owned(), ..GraphProto::default() }, weights }
     }
@@ -48,13 +48,13 @@ impl GraphBuilder {
         Value(name.to_owned())
     }
 
-    /// Makes a float32 value an output of the graph, under this name.
+    /// Adds a float32 output of this name with this value.
     pub(super) fn output(&mut self, name: &str, value: &Value, shape: &[Dimension]) {
         self.node("Identity", name, &[value], &[]);
         self.graph.output.push(value_info(name, ElementType::Float32, shape));
     }
 
-    /// Adds a node and gives its result.
+    /// Adds a node. Returns its result.
     pub(super) fn node(&mut self, operator: &str, name: &str, inputs: &[&Value], attributes: &[Attribute]) -> Value {
         self.graph.node.push(NodeProto {
             input: inputs.iter().map(|value| value.0.clone()).collect(),
@@ -66,12 +66,12 @@ impl GraphBuilder {
         Value(name.to_owned())
     }
 
-    /// Converts a value to another type of element.
+    /// Adds a conversion to another element type.
     pub(super) fn cast(&mut self, name: &str, value: &Value, element: ElementType) -> Value {
         self.node("Cast", name, &[value], &[Attribute::Int("to", element as i64)])
     }
 
-    /// Adds a kernel, row-major, stored in the graph's [`WeightFormat`]. The result is float32 in both formats.
+    /// Adds a kernel, stored in the graph's [`WeightFormat`]. The returned value is float32.
     ///
     /// # Errors
     /// When a value is too large for float16.
@@ -91,19 +91,19 @@ impl GraphBuilder {
         }
     }
 
-    /// Adds a constant of float32 values, row-major; a single value has an empty shape.
+    /// Adds a constant of float32 values, row-major; a scalar if the shape is empty.
     pub(super) fn float32(&mut self, name: &str, shape: &[usize], values: &[f32]) -> Value {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(name, ElementType::Float32, shape, bytes)
     }
 
-    /// Adds a constant of float64 values with one dimension.
+    /// Adds a one-dimensional constant of float64 values.
     pub(super) fn float64(&mut self, name: &str, values: &[f64]) -> Value {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(name, ElementType::Float64, &[values.len()], bytes)
     }
 
-    /// Adds a constant of int64 values with one dimension.
+    /// Adds a one-dimensional constant of int64 values.
     pub(super) fn int64(&mut self, name: &str, values: &[i64]) -> Value {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.constant(name, ElementType::Int64, &[values.len()], bytes)
@@ -118,7 +118,7 @@ impl GraphBuilder {
     /// The finished graph.
     ///
     /// # Errors
-    /// When two values have the same name: the user chooses those of inputs and outputs, and may choose a node's.
+    /// When two values have the same name, such as a node and an input or output that the user named.
     pub(super) fn finish(self) -> Result<GraphProto, ExportError> {
         let GraphProto { node, initializer, input, .. } = &self.graph;
         let mut names: Vec<&str> = Vec::new();

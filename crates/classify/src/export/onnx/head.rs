@@ -1,4 +1,4 @@
-//! The head: from features to logits, probabilities and the score of unfamiliarity.
+//! The head as nodes: from features to logits, probabilities and the score of unfamiliarity.
 
 use head::calibration::{Calibration, Spread};
 use head::prediction::Predictor;
@@ -6,7 +6,7 @@ use head::prediction::Predictor;
 use super::graph::{Attribute, GraphBuilder, Value};
 use crate::export::error::ExportError;
 
-/// The results of a head for N rows.
+/// The outputs of a head for N rows.
 pub(super) struct HeadOutputs {
     /// (N, classes)
     pub logits: Value,
@@ -47,7 +47,8 @@ pub(super) fn add_head(
     Ok(HeadOutputs { logits, probabilities, unfamiliarity })
 }
 
-/// The sum of the energy and of the distance to the nearest centroid, each standardised, as `head::calibration` has it.
+/// The score, (N,): the sum of the energy and of the distance to the nearest centroid, each as a z-score, as in
+/// `head::calibration`.
 fn add_unfamiliarity(
     graph: &mut GraphBuilder,
     calibration: &Calibration,
@@ -62,7 +63,7 @@ fn add_unfamiliarity(
     Ok(graph.node("Add", "head/score", &[&energy, &distance], &[]))
 }
 
-/// -ln Σ exp(logit), (N,): the largest logit is taken out of the powers, so that none overflows.
+/// The energy -ln Σ exp(logit), (N,). The largest logit is subtracted from all first, so that exp cannot overflow.
 fn add_energy(graph: &mut GraphBuilder, logits: &Value) -> Value {
     let max = graph.node("ReduceMax", "head/max_logit", &[logits], &over_columns(true));
     let below_max = graph.node("Sub", "head/logits_below_max", &[logits, &max], &[]);
@@ -76,7 +77,7 @@ fn add_energy(graph: &mut GraphBuilder, logits: &Value) -> Value {
     graph.node("Neg", "head/energy", &[&flat], &[])
 }
 
-/// The cosine distance to the nearest centroid, (N,); 1 for a row of zeros, which has no direction.
+/// The cosine distance to the nearest centroid, (N,); 1 for a row of zeros.
 fn add_distance(graph: &mut GraphBuilder, calibration: &Calibration, features: &Value) -> Result<Value, ExportError> {
     let centroids = &calibration.centroids;
     let columns = centroids.columns();
@@ -97,6 +98,7 @@ fn add_distance(graph: &mut GraphBuilder, calibration: &Calibration, features: &
     Ok(graph.node("Sub", "head/distance", &[&one, &cosine], &[]))
 }
 
+/// The z-score of a value, (N,).
 fn add_standardised(graph: &mut GraphBuilder, name: &str, value: &Value, spread: Spread) -> Value {
     let mean = graph.float32(&format!("{name}/mean"), &[], &[spread.mean]);
     let deviation = graph.float32(&format!("{name}/deviation"), &[], &[spread.deviation]);
@@ -104,7 +106,7 @@ fn add_standardised(graph: &mut GraphBuilder, name: &str, value: &Value, spread:
     graph.node("Div", &format!("{name}/standardised"), &[&centred, &deviation], &[])
 }
 
-/// The attributes of a reduction over each row.
+/// The attributes of a reduction over the columns of each row.
 fn over_columns(keep_dimension: bool) -> [Attribute<'static>; 2] {
     [Attribute::Ints("axes", &[1]), Attribute::Int("keepdims", i64::from(keep_dimension))]
 }

@@ -1,4 +1,4 @@
-//! What an exported file says about itself: its metadata_props.
+//! The metadata of an exported file, its metadata_props.
 
 use backbone::weights::IMAGENET_DIGEST;
 use head::prediction::Predictor;
@@ -35,7 +35,7 @@ pub(super) fn metadata(
     entries
 }
 
-/// A text is its own value, anything else is JSON.
+/// An entry. A text is stored as it is, any other value as JSON.
 fn entry(key: &str, value: Value) -> StringStringEntryProto {
     let value = match value {
         Value::String(text) => text,
@@ -44,7 +44,7 @@ fn entry(key: &str, value: Value) -> StringStringEntryProto {
     StringStringEntryProto { key: key.to_owned(), value }
 }
 
-/// Where the head is from, and how good it is.
+/// How the head was trained and its validation metrics, or the file that it was imported from.
 fn training(run: &Run) -> Value {
     let validation = run.metrics.validation();
     match &run.config.origin {
@@ -63,6 +63,7 @@ fn training(run: &Run) -> Value {
     }
 }
 
+/// The licence of the weights.
 fn license(run: &Run) -> &'static str {
     if run.config.fingerprint.weights == IMAGENET_DIGEST {
         "network: Keras's ImageNet weights, Apache-2.0; head: not stated"

@@ -1,4 +1,4 @@
-//! Models as ONNX files, of opset 13, which ONNX Runtime has read since 2021.
+//! Writes models as ONNX files with opset 13, which ONNX Runtime supports since 2021.
 //!
 //! ```text
 //! pixels (resized, scaled) ─ network (batch norms folded) ─ head ─▶ logits, probabilities, unfamiliarity
@@ -28,15 +28,15 @@ use super::options::{NamedOutput, OnnxOptions, Output, PictureInput};
 
 /// The version of ONNX's operators.
 const OPSET: i64 = 13;
-/// The version of ONNX's file format that was released with these operators.
+/// The version of the file format that belongs to the opset.
 const IR_VERSION: i64 = 7;
-/// Protobuf's limit on a message.
+/// Protobuf's limit on a message, in bytes.
 const MAX_BYTES: usize = i32::MAX as usize;
 
-/// The name of the first dimension, which may have any length.
+/// The first dimension of inputs and outputs: any number of rows.
 const BATCH: Dimension = Dimension::Any("N");
 
-/// The bytes of a run's model, or of its head alone if there is no network. `outputs` are those of the options.
+/// The bytes of a run's model, or of its head alone if there is no network. `outputs` are the outputs of `options`.
 ///
 /// # Errors
 /// When a name is taken, a weight does not fit the format, or the file would be too large.
@@ -60,7 +60,7 @@ pub(super) fn model(
             Output::Logits => graph.output(name, &logits, &[BATCH, classes]),
             Output::Probabilities => graph.output(name, &probabilities, &[BATCH, classes]),
             Output::Unfamiliarity => {
-                let score = unfamiliarity.as_ref().expect("without calibration there is no such output");
+                let score = unfamiliarity.as_ref().expect("outputs were checked against the head's calibration");
                 graph.output(name, score, &[BATCH]);
             }
         }
@@ -80,12 +80,12 @@ pub(super) fn model(
     Ok(model.encode_to_vec())
 }
 
-/// The input's name where the user has given none.
+/// The input's name if the user gives none.
 pub(super) fn default_input_name(network: Option<&Network<'_>>) -> &'static str {
     if network.is_some() { "pixels" } else { "features" }
 }
 
-/// The input and the network: (N, features).
+/// Adds the input and the network; the result is (N, features).
 fn add_features(graph: &mut GraphBuilder, name: &str, network: &Network<'_>) -> Result<Value, ExportError> {
     let side = network.spec.side;
     let scaled = match network.input {

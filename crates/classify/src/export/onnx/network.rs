@@ -1,4 +1,4 @@
-//! The network: backbone's operations as nodes.
+//! The network as nodes, from backbone's list of operations.
 
 use backbone::xception::{Activation, Conv2dParams, ConvWeights, Operation, SeparableConv2dParams};
 
@@ -57,8 +57,8 @@ fn add_separable_conv2d(
     let values = transposed(&depthwise.kernel, channels);
     let shape = [channels, 1, depthwise.side, depthwise.side];
     let kernel = graph.kernel(&format!("{name}/depthwise_kernel"), &shape, &values)?;
-    let margin = depthwise.side as i64 / 2;
-    let attributes = [Attribute::Int("group", channels as i64), Attribute::Ints("pads", &[margin; 4])];
+    let padding = depthwise.side as i64 / 2;
+    let attributes = [Attribute::Int("group", channels as i64), Attribute::Ints("pads", &[padding; 4])];
     let x = graph.node("Conv", &format!("{name}/depthwise"), &[&x, &kernel], &attributes);
     let sum = add_convolution(graph, &name, pointwise, 1, &x)?;
     Ok(activate(graph, &name, layer.activation, sum))
@@ -77,8 +77,8 @@ fn add_convolution(
     let mut values = Vec::with_capacity(kernel.len());
     for output in 0..outputs {
         for input in 0..inputs {
-            for tap in 0..side * side {
-                values.push(kernel[(tap * inputs + input) * outputs + output]);
+            for position in 0..side * side {
+                values.push(kernel[(position * inputs + input) * outputs + output]);
             }
         }
     }
@@ -88,6 +88,7 @@ fn add_convolution(
     Ok(graph.node("Conv", &format!("{name}/convolution"), &[x, &kernel, &bias], &attributes))
 }
 
+/// Adds an activation.
 fn activate(graph: &mut GraphBuilder, name: &str, activation: Activation, x: Value) -> Value {
     match activation {
         Activation::Linear => x,
@@ -106,7 +107,7 @@ fn add_max_pool(graph: &mut GraphBuilder, name: &str, x: &Value, side: usize) ->
     graph.node("MaxPool", name, &[x], &attributes)
 }
 
-/// A row-major matrix of so many columns, transposed.
+/// A row-major matrix of this many columns, transposed.
 fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
     let mut result = Vec::with_capacity(matrix.len());
     for column in 0..columns {

@@ -1,11 +1,11 @@
-//! From uint8 pictures of any size to the network's input, with Pillow's pixels.
+//! Preprocessing as nodes: from uint8 pictures of any size to the network's input, with Pillow's pixels.
 
 use backbone::xception::HALF_RANGE;
 
 use super::graph::{Attribute, GraphBuilder, Value};
 use super::proto::ElementType;
 
-/// (N, H, W, 3) uint8 to (N, side, side, 3) uint8: Pillow's nearest pixels.
+/// Nearest-neighbour resizing with Pillow's pixels, from (N, H, W, 3) to (N, side, side, 3) uint8.
 ///
 /// ONNX's own `Resize` picks other pixels. Pillow (src/libImaging/Geometry.c, `ImagingScaleAffine`) takes half a step
 /// for the first position and adds a step for each other one, in float64, rounding errors included; `CumSum` does the
@@ -33,7 +33,7 @@ pub(super) fn resize_to_nearest(graph: &mut GraphBuilder, pixels: &Value, side: 
     resized
 }
 
-/// uint8 pixels to the range from -1 to 1: Xception's `preprocess_input`.
+/// Scaling of uint8 pixels to float32 from -1 to 1: Xception's `preprocess_input`.
 pub(super) fn scale(graph: &mut GraphBuilder, pixels: &Value) -> Value {
     let pixels = graph.cast("scale/pixels", pixels, ElementType::Float32);
     let half_range = graph.float32("scale/half_range", &[], &[HALF_RANGE]);

@@ -1,4 +1,4 @@
-//! The messages of an ONNX file that are written here, from onnx.proto3 (github.com/onnx/onnx), with its field numbers.
+//! The protobuf messages of an ONNX file, as far as they are written here, from onnx.proto3 (github.com/onnx/onnx).
 
 use prost::Message;
 
@@ -113,7 +113,7 @@ pub struct ValueInfoProto {
     pub r#type: Option<TypeProto>,
 }
 
-/// A type: here always a tensor's.
+/// A type; only tensors are used.
 #[derive(Clone, PartialEq, Message)]
 pub struct TypeProto {
     #[prost(message, optional, tag = "1")]
@@ -146,7 +146,7 @@ pub struct DimensionProto {
     pub dim_param: Option<String>,
 }
 
-/// `TensorProto.DataType`, those of them that are used.
+/// `TensorProto.DataType`, as far as its values are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum ElementType {
