@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use backbone::compute::Engine;
 use backbone::network::Network;
-use backbone::processor::{Instructions, SimdLevel};
+use backbone::processor::Instructions;
 use backbone::xception::{BLOCKS, Xception, multiply_adds};
 #[cfg(feature = "libtorch")]
 use backbone::{Device, Precision};
@@ -41,12 +41,11 @@ impl Candidate {
 /// Our own kernels with each vector length of 8 or more values, and libtorch's if it is linked.
 fn engines() -> Vec<Engine> {
     let mut engines: Vec<Engine> = Vec::new();
-    for simd in SimdLevel::available() {
-        if simd.lanes() >= 8 {
-            engines.push(Engine::Own(Instructions::F32(simd)));
+    for instructions in Instructions::available() {
+        if !matches!(instructions, Instructions::F32(simd) if simd.lanes() < 8) {
+            engines.push(Engine::Own(instructions));
         }
     }
-    engines.extend(Instructions::bf16().map(Engine::Own));
     #[cfg(feature = "libtorch")]
     engines.extend([Precision::F32, Precision::Bf16].map(|precision| Engine::Libtorch(Device::Cpu, precision)));
     engines

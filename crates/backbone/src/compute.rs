@@ -197,7 +197,9 @@ pub enum Engine {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComputeError {
     /// A GPU, bf16, f16 or libtorch's kernels were asked for, and this build has no libtorch.
-    #[error("{wanted} needs libtorch, and this build has none: it has only icebox's own kernels, for f32 and bf16 on the CPU")]
+    #[error(
+        "{wanted} needs libtorch, and this build has none: it has only icebox's own kernels, for f32 and bf16 on the CPU"
+    )]
     NoLibtorch {
         /// What was asked for.
         wanted: String,
@@ -261,7 +263,9 @@ impl Compute {
     pub fn resolve(self, precision: Precision) -> Precision {
         let own = match self.kernels {
             Kernels::Own => true,
-            Kernels::Auto => Instructions::bf16().is_some() && (cfg!(not(feature = "libtorch")) || !processor::has_amx()),
+            Kernels::Auto => {
+                Instructions::bf16().is_some() && (cfg!(not(feature = "libtorch")) || !processor::has_amx())
+            }
             Kernels::Libtorch => false,
         };
         match (precision, self.device) {

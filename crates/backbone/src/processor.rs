@@ -3,9 +3,9 @@
 use std::fmt;
 
 #[cfg(target_arch = "x86_64")]
-use pulp::x86::{V3, V4};
-#[cfg(target_arch = "x86_64")]
 use pulp::simd_type;
+#[cfg(target_arch = "x86_64")]
+use pulp::x86::{V3, V4};
 use pulp::{Scalar, Simd, WithSimd};
 
 /// Number format and vector instructions that our own kernels run with.
@@ -19,6 +19,11 @@ pub enum Instructions {
 }
 
 impl Instructions {
+    /// All that this CPU has.
+    pub fn available() -> Vec<Self> {
+        SimdLevel::available().into_iter().map(Self::F32).chain(Self::bf16()).collect()
+    }
+
     /// The fastest for f32.
     pub fn best_f32() -> Self {
         Self::F32(SimdLevel::best())

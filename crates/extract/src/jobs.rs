@@ -163,8 +163,7 @@ impl Run<'_> {
                 return Ok(());
             }
         }
-        self.run_range(suspects..self.jobs.len(), |job| marker.begin(job.blake3))?;
-        Ok(())
+        self.run_range(suspects..self.jobs.len(), |job| marker.begin(job.blake3)).map(drop)
     }
 
     /// Runs the jobs with these numbers, calling `begin` with each before its photo is read. `Break`: no others are to

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backend::cpu::Cpu;
-use crate::processor::SimdLevel;
+use crate::processor::Instructions;
 
 #[test]
 fn a_picture_takes_as_many_multiply_adds_as_keras_counts() {
@@ -37,7 +37,7 @@ fn architecture<B: Backend>(
 #[test]
 fn any_number_of_pictures_can_go_through_the_entry_flow_at_a_time() {
     let (weights, pixels) = (weights(), pixels(5));
-    let cpu = || Cpu::new(SimdLevel::best());
+    let cpu = || Cpu::new(Instructions::best_f32());
     let expected = architecture(cpu(), &weights, 5, 1).forward(&pixels, &mut |_| {}).unwrap();
     for entry_pictures in [2, 3, usize::MAX] {
         let mut entered = 0;
@@ -104,7 +104,8 @@ mod with_libtorch {
     #[test]
     fn unfused_convolutions_give_the_rows_of_our_kernels_in_each_precision() {
         let (weights, pixels) = (weights(), pixels(2));
-        let own = architecture(Cpu::new(SimdLevel::best()), &weights, 2, 1).forward(&pixels, &mut |_| {}).unwrap();
+        let own =
+            architecture(Cpu::new(Instructions::best_f32()), &weights, 2, 1).forward(&pixels, &mut |_| {}).unwrap();
         let expected = [(Precision::F32, 1e-8..5e-6), (Precision::F16, 1e-4..1e-2), (Precision::Bf16, 1e-3..4e-2)];
         for (precision, expected) in expected {
             let unfused = Libtorch::new(Device::Cpu, precision).without_onednn();

@@ -5,7 +5,7 @@ use std::fs;
 use backbone::compute::Engine;
 use backbone::network::Network;
 use backbone::pixels::Limits;
-use backbone::processor::SimdLevel;
+use backbone::processor::{Instructions, SimdLevel};
 use backbone::xception::{COLUMNS, MAX_SIDE, MIN_SIDE, Xception};
 use backbone::{Compute, EmbedSpec, Kernels, NetworkError, Precision, relative_l2};
 
@@ -45,20 +45,26 @@ fn our_kernels_give_the_rows_that_libtorch_gives() {
 
 #[test]
 fn our_kernels_give_a_picture_the_same_row_in_any_batch() {
-    let side = 75;
+    let (side, weights) = (75, weights());
     let pixels = pictures(11, side);
     let values = pixels.len() / 11;
-    let together = network(side, 11, Kernels::Own).forward(&pixels).unwrap();
-    let alone = network(side, 1, Kernels::Own).clone_for_thread();
-    for (row, pixels) in together.chunks_exact(COLUMNS).zip(pixels.chunks_exact(values)) {
-        assert_eq!(alone.forward(pixels).unwrap(), row);
+    for instructions in [Some(Instructions::best_f32()), Instructions::bf16()].into_iter().flatten() {
+        let network = |batch_size| Xception::new(&weights, side, batch_size, Engine::Own(instructions)).unwrap();
+        let together = network(11).forward(&pixels).unwrap();
+        let alone = network(1).clone_for_thread();
+        for (row, pixels) in together.chunks_exact(COLUMNS).zip(pixels.chunks_exact(values)) {
+            assert_eq!(alone.forward(pixels).unwrap(), row, "{instructions}");
+        }
     }
 }
 
 #[test]
 fn our_kernels_give_the_same_bits_with_vectors_of_every_length() {
     let (weights, pixels) = (weights(), pictures(1, MIN_SIDE));
-    let row = |simd| Xception::new(&weights, MIN_SIDE, 1, Engine::Own(simd)).unwrap().forward(&pixels).unwrap();
+    let row = |simd| {
+        let network = Xception::new(&weights, MIN_SIDE, 1, Engine::Own(Instructions::F32(simd))).unwrap();
+        network.forward(&pixels).unwrap()
+    };
     let best = row(SimdLevel::best());
     for simd in SimdLevel::available() {
         assert!(row(simd) == best, "{simd}");
@@ -82,15 +88,15 @@ fn a_batch_may_be_smaller_and_not_larger() {
 
 #[test]
 fn pictures_too_small_for_the_strides_are_an_error() {
-    let engine = Engine::Own(SimdLevel::best());
+    let engine = Engine::Own(Instructions::best_f32());
     let error = Xception::new(&weights(), MIN_SIDE - 1, 1, engine).err();
     assert_eq!(error, Some(NetworkError::Side { side: MIN_SIDE - 1, min_side: MIN_SIDE, max_side: MAX_SIDE }));
 }
 
 #[test]
 fn the_network_names_its_kernels_and_their_vectors() {
-    for simd in SimdLevel::available() {
-        let network = Xception::new(&weights(), MIN_SIDE, 1, Engine::Own(simd)).unwrap();
-        assert_eq!(network.kernels(), format!("icebox's own ({simd})"));
+    for instructions in Instructions::available() {
+        let network = Xception::new(&weights(), MIN_SIDE, 1, Engine::Own(instructions)).unwrap();
+        assert_eq!(network.kernels(), format!("icebox's own ({instructions}, tiles of 6 pixels x 2 vectors)"));
     }
 }

@@ -34,7 +34,7 @@ pub enum ExportError {
     FastDecode,
     /// The run has no calibration, and so no score of unfamiliarity.
     #[error("the run has no score of unfamiliarity: it has no calibration.json")]
-    CannotTell,
+    NoCalibration,
     /// Two inputs, outputs or nodes have the same name.
     #[error("{0:?} names two values of the model")]
     NameTaken(String),

@@ -152,7 +152,7 @@ impl OnnxOptions {
             self.outputs.clone()
         };
         if !has_score && outputs.iter().any(|named| named.output == Output::Unfamiliarity) {
-            return Err(ExportError::CannotTell);
+            return Err(ExportError::NoCalibration);
         }
         Ok(outputs)
     }

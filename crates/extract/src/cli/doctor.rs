@@ -41,8 +41,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let tolerance = precision.tolerance();
     let mut healthy = true;
     for compute in settings_to_check(compute, precision) {
-        let KerasComparison { distance, kernels } =
-            compare_with_keras(&weights, compute.resolve(precision), compute)?;
+        let KerasComparison { distance, kernels } = compare_with_keras(&weights, compute.resolve(precision), compute)?;
         let right = distance <= tolerance;
         let verdict = if right { "ok" } else { "WRONG" };
         output!("kernels    {kernels}")?;

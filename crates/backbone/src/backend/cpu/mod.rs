@@ -42,7 +42,7 @@ use self::depthwise::Depthwise;
 use self::epilogue::{Epilogue, Output};
 use self::feature_maps::{FeatureMaps, GROUP};
 use self::im2col::Im2col;
-use self::microkernel::{Microkernel, Task};
+use self::microkernel::{MR, Microkernel, NR_VECTORS, Task};
 use self::pack::PackPixels;
 use self::pool::{GlobalAveragePool, MaxPool};
 use self::product::PackedMatrix;
@@ -137,7 +137,7 @@ impl Backend for Cpu {
     const ENTRY_PICTURES: usize = 1;
 
     fn describe(&self) -> String {
-        format!("icebox's own ({})", self.instructions)
+        format!("icebox's own ({}, tiles of {MR} pixels x {NR_VECTORS} vectors)", self.instructions)
     }
 
     fn prepare_conv2d(&self, params: &Conv2dParams, _: Shape) -> Result<Conv2d, NetworkError> {

@@ -26,7 +26,8 @@ impl Task for MaxPool<'_> {
                 let [above, middle, below] = window(out_row, side).map(|row| &plane[row * side..][..side]);
                 for lane in (0..GROUP).step_by(K::LANES) {
                     for (column, largest) in column_maxima.iter_mut().enumerate() {
-                        let [above, middle, below] = [above, middle, below].map(|row| kernel.load(&row[column][lane..]));
+                        let [above, middle, below] =
+                            [above, middle, below].map(|row| kernel.load(&row[column][lane..]));
                         *largest = kernel.max(below, kernel.max(middle, above));
                     }
                     for (out_column, out) in out.iter_mut().enumerate() {

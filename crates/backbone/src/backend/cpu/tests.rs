@@ -6,6 +6,7 @@ use super::strassen::Strassen;
 use super::weight_matrix::WeightMatrix;
 use super::*;
 use crate::distance::relative_l2;
+use crate::processor::SimdLevel;
 
 /// Numbers from -1 to 1, the same every time.
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
@@ -19,20 +20,80 @@ fn numbers(count: usize, seed: u32) -> Vec<f32> {
 }
 
 fn cpu() -> Cpu {
-    Cpu::new(SimdLevel::best())
+    Cpu::new(Instructions::best_f32())
+}
+
+/// The number formats that this processor has, each with the relative L2 distance that its rounding may cause.
+fn formats() -> Vec<(Cpu, f64)> {
+    let bf16 = Instructions::bf16().map(|instructions| (Cpu::new(instructions), 6e-3));
+    [(cpu(), 2e-6)].into_iter().chain(bf16).collect()
 }
 
 /// Feature maps of numbers.
-fn maps(pictures: usize, side: usize, channels: usize) -> FeatureMaps {
-    let groups = channels.div_ceil(group_width(channels));
-    let values = Buffers::default().take(pictures * groups * side * side * group_width(channels));
-    let mut maps = FeatureMaps { pictures, side, channels, values };
+fn maps(cpu: &Cpu, pictures: usize, side: usize, channels: usize) -> FeatureMaps {
+    let mut maps = empty_maps(cpu, pictures, side, channels);
     for (n, value) in numbers(pictures * side * side * channels, 1).into_iter().enumerate() {
         let (pixel, channel) = (n / channels, n % channels);
         let start = index(&maps, pixel / (side * side), pixel % (side * side), channel);
-        maps.values[start] = value;
+        set(cpu, &mut maps, start, value);
     }
     maps
+}
+
+/// Feature maps of zeros.
+fn empty_maps(cpu: &Cpu, pictures: usize, side: usize, channels: usize) -> FeatureMaps {
+    struct ElementSize;
+
+    impl Task for ElementSize {
+        type Output = usize;
+
+        fn run<K: Microkernel>(self, _: K) -> usize {
+            size_of::<K::Element>()
+        }
+    }
+
+    let groups = channels.div_ceil(group_width(channels));
+    let elements = pictures * groups * side * side * group_width(channels);
+    let bytes = Buffers::default().take(elements * cpu.run(ElementSize));
+    FeatureMaps { pictures, side, channels, bytes }
+}
+
+/// Rounds a value to the format's elements and writes it.
+fn set(cpu: &Cpu, maps: &mut FeatureMaps, index: usize, value: f32) {
+    struct Set<'a>(&'a mut FeatureMaps, usize, f32);
+
+    impl Task for Set<'_> {
+        type Output = ();
+
+        fn run<K: Microkernel>(self, _: K) {
+            self.0.elements_mut::<K>()[self.1] = K::element(self.2);
+        }
+    }
+
+    cpu.run(Set(maps, index, value));
+}
+
+/// All elements.
+fn elements(cpu: &Cpu, maps: &FeatureMaps) -> Vec<f32> {
+    struct Elements<'a>(&'a FeatureMaps);
+
+    impl Task for Elements<'_> {
+        type Output = Vec<f32>;
+
+        fn run<K: Microkernel>(self, kernel: K) -> Vec<f32> {
+            let mut values = Vec::new();
+            for elements in self.0.elements::<K>().chunks(K::LANES) {
+                let mut vector = vec![K::element(0.0); K::LANES];
+                vector[..elements.len()].copy_from_slice(elements);
+                let mut loaded = vec![0.0; K::LANES];
+                kernel.store_f32(kernel.load(&vector), &mut loaded);
+                values.extend(&loaded[..elements.len()]);
+            }
+            values
+        }
+    }
+
+    cpu.run(Elements(maps))
 }
 
 /// Where a value is.
@@ -42,12 +103,13 @@ fn index(x: &FeatureMaps, picture: usize, pixel: usize, channel: usize) -> usize
 }
 
 /// All values, NHWC.
-fn nhwc(x: &FeatureMaps) -> Vec<f32> {
+fn nhwc(cpu: &Cpu, x: &FeatureMaps) -> Vec<f32> {
+    let elements = elements(cpu, x);
     let mut values = Vec::new();
     for picture in 0..x.pictures {
         for pixel in 0..x.side * x.side {
             for channel in 0..x.channels {
-                values.push(x.values[index(x, picture, pixel, channel)]);
+                values.push(elements[index(x, picture, pixel, channel)]);
             }
         }
     }
@@ -128,11 +190,11 @@ fn defined_depthwise(x: &[f64], shape: Shape, weights: &ConvWeights) -> Vec<f64>
 }
 
 #[track_caller]
-fn assert_close(found: &[f32], expected: &[f64]) {
+fn assert_close(found: &[f32], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len());
     let expected: Vec<f32> = expected.iter().map(|&value| value as f32).collect();
     let relative = relative_l2(found, &expected);
-    assert!(relative < 2e-6, "{relative:e}");
+    assert!(relative < tolerance, "{relative:e}");
 }
 
 /// (pictures, side, inputs, outputs): sides even and odd, one pixel and more than a band; layers too small to be cut
@@ -160,33 +222,39 @@ const CONV2D: [(usize, usize, usize, usize, usize, usize); 6] = [
 
 #[test]
 fn pixels_are_brought_to_the_range_from_minus_one_to_one() {
-    let input = cpu().input(&[0, 51, 255], Shape { pictures: 2, side: 1, channels: 3 }).unwrap();
-    assert_eq!((input.pictures, &*input.values), (1, &[-1.0, 51.0f32 / 127.5 - 1.0, 1.0][..]));
+    for (cpu, tolerance) in formats() {
+        let input = cpu.input(&[0, 51, 255], Shape { pictures: 2, side: 1, channels: 3 }).unwrap();
+        assert_eq!(input.pictures, 1);
+        assert_close(&elements(&cpu, &input), &[-1.0, 51.0 / 127.5 - 1.0, 1.0], tolerance);
+    }
 }
 
 #[test]
 fn a_separable_convolution_is_what_its_definition_says() {
     use Activation::{Linear, Relu};
-    let cpu = cpu();
-    for (pictures, side, inputs, outputs) in SEPARABLE {
-        let shape = Shape { pictures, side, channels: inputs };
-        let x = maps(pictures, side, inputs);
-        for [before, after] in [[Linear, Relu], [Relu, Linear]] {
-            let values: Vec<f64> = nhwc(&x).into_iter().map(|value| activated(f64::from(value), before)).collect();
-            let sums = defined_depthwise(&values, shape, &depthwise_weights(inputs));
-            let mut expected = defined_conv2d(&sums, shape, &weights(1, inputs, outputs), 1, 0);
-            for value in &mut expected {
-                *value = activated(*value, after);
-            }
-            let layer = separable(&cpu, inputs, outputs, [before, after]);
-            assert_close(&nhwc(&cpu.separable_conv2d(&layer, &x).unwrap()), &expected);
-
-            if after == Linear {
-                let sum = maps(pictures, side, outputs);
-                for (value, sum) in expected.iter_mut().zip(nhwc(&sum)) {
-                    *value += f64::from(sum);
+    for (cpu, tolerance) in formats() {
+        for (pictures, side, inputs, outputs) in SEPARABLE {
+            let shape = Shape { pictures, side, channels: inputs };
+            let x = maps(&cpu, pictures, side, inputs);
+            for [before, after] in [[Linear, Relu], [Relu, Linear]] {
+                let values = nhwc(&cpu, &x).into_iter().map(|value| activated(f64::from(value), before));
+                let sums = defined_depthwise(&values.collect::<Vec<_>>(), shape, &depthwise_weights(inputs));
+                let mut expected = defined_conv2d(&sums, shape, &weights(1, inputs, outputs), 1, 0);
+                for value in &mut expected {
+                    *value = activated(*value, after);
                 }
-                assert_close(&nhwc(&cpu.separable_conv2d_accumulate(&layer, &x, sum).unwrap()), &expected);
+                let layer = separable(&cpu, inputs, outputs, [before, after]);
+                let found = cpu.separable_conv2d(&layer, &x).unwrap();
+                assert_close(&nhwc(&cpu, &found), &expected, tolerance);
+
+                if after == Linear {
+                    let sum = maps(&cpu, pictures, side, outputs);
+                    for (value, sum) in expected.iter_mut().zip(nhwc(&cpu, &sum)) {
+                        *value += f64::from(sum);
+                    }
+                    let found = cpu.separable_conv2d_accumulate(&layer, &x, sum).unwrap();
+                    assert_close(&nhwc(&cpu, &found), &expected, tolerance);
+                }
             }
         }
     }
@@ -194,33 +262,68 @@ fn a_separable_convolution_is_what_its_definition_says() {
 
 #[test]
 fn a_convolution_is_what_its_definition_says() {
-    let cpu = cpu();
-    for (pictures, side, window, stride, inputs, outputs) in CONV2D {
-        let (x, weights) = (maps(pictures, side, inputs), weights(window, inputs, outputs));
-        let shape = Shape { pictures, side, channels: inputs };
-        let values: Vec<f64> = nhwc(&x).into_iter().map(f64::from).collect();
-        let mut expected = defined_conv2d(&values, shape, &weights, stride, 0);
-        for value in &mut expected {
-            *value = value.max(0.0);
+    for (cpu, tolerance) in formats() {
+        for (pictures, side, window, stride, inputs, outputs) in CONV2D {
+            let (x, weights) = (maps(&cpu, pictures, side, inputs), weights(window, inputs, outputs));
+            let shape = Shape { pictures, side, channels: inputs };
+            let values: Vec<f64> = nhwc(&cpu, &x).into_iter().map(f64::from).collect();
+            let mut expected = defined_conv2d(&values, shape, &weights, stride, 0);
+            for value in &mut expected {
+                *value = value.max(0.0);
+            }
+            let params = Conv2dParams { name: String::new(), weights, stride, activation: Activation::Relu };
+            let layer = cpu.prepare_conv2d(&params, shape).unwrap();
+            assert_close(&nhwc(&cpu, &cpu.conv2d(&layer, &x).unwrap()), &expected, tolerance);
         }
-        let params = Conv2dParams { name: String::new(), weights, stride, activation: Activation::Relu };
-        let layer = cpu.prepare_conv2d(&params, shape).unwrap();
-        assert_close(&nhwc(&cpu.conv2d(&layer, &x).unwrap()), &expected);
     }
 }
 
 #[test]
 fn a_result_is_the_same_bits_in_any_batch() {
     let (inputs, outputs, side) = (300, 280, 9);
-    let cpu = cpu();
-    let layer = separable(&cpu, inputs, outputs, [Activation::Relu, Activation::Linear]);
-    let all = maps(9, side, inputs);
-    let together = nhwc(&cpu.separable_conv2d(&layer, &all).unwrap());
-    for picture in 0..9 {
-        let mut x = maps(1, side, inputs);
-        x.values.copy_from_slice(&all.values[picture * all.picture_len()..][..all.picture_len()]);
-        let alone = nhwc(&cpu.separable_conv2d(&layer, &x).unwrap());
-        assert_eq!(alone, together[picture * alone.len()..][..alone.len()]);
+    for (cpu, _) in formats() {
+        let layer = separable(&cpu, inputs, outputs, [Activation::Relu, Activation::Linear]);
+        let all = maps(&cpu, 9, side, inputs);
+        let together = nhwc(&cpu, &cpu.separable_conv2d(&layer, &all).unwrap());
+        let picture_bytes = all.bytes.len() / 9;
+        for picture in 0..9 {
+            let mut x = empty_maps(&cpu, 1, side, inputs);
+            x.bytes.copy_from_slice(&all.bytes[picture * picture_bytes..][..picture_bytes]);
+            let alone = nhwc(&cpu, &cpu.separable_conv2d(&layer, &x).unwrap());
+            assert_eq!(alone, together[picture * alone.len()..][..alone.len()]);
+        }
+    }
+}
+
+/// Sums of one input's products: what is rounded, and how, and that nothing else is.
+#[test]
+fn bf16_rounds_to_the_nearest_and_ties_to_even() {
+    let Some(cpu) = Instructions::bf16().map(Cpu::new) else { return };
+    let one = 1.0f32;
+    let ulp = 1.0 / 128.0;
+    let cases = [
+        (one + ulp / 2.0, one),
+        (one + ulp * 1.5, one + 2.0 * ulp),
+        (one + ulp * 0.51, one + ulp),
+        (-one - ulp * 0.49, -one),
+        (f32::INFINITY, f32::INFINITY),
+        (f32::MAX, f32::INFINITY),
+        (1e-3, 0.000_999_450_7),
+    ];
+    for (value, expected) in cases {
+        // As a weight, and as a value of the maps.
+        let mut x = empty_maps(&cpu, 1, 1, 16);
+        x.bytes.fill(0);
+        for [pixel, weight] in [[1.0, value], [value, 1.0]] {
+            set(&cpu, &mut x, 0, pixel);
+            let mut weights = weights(1, 16, 16);
+            weights.kernel.fill(0.0);
+            weights.kernel[0] = weight;
+            weights.bias.fill(0.0);
+            let params = Conv2dParams { name: String::new(), weights, stride: 1, activation: Activation::Linear };
+            let layer = cpu.prepare_conv2d(&params, Shape { pictures: 1, side: 1, channels: 16 }).unwrap();
+            assert_eq!(nhwc(&cpu, &cpu.conv2d(&layer, &x).unwrap())[0], expected, "{value}");
+        }
     }
 }
 
@@ -248,16 +351,16 @@ impl Task for BothProducts<'_> {
 
 #[test]
 fn a_row_has_the_same_bits_with_any_vector_length() {
-    let (x, pointwise) = (maps(2, 5, 71), weights(1, 71, 75));
-    let (few, kernel) = (maps(2, 9, 20), weights(3, 20, 30));
+    let (x, pointwise) = (maps(&cpu(), 2, 5, 71), weights(1, 71, 75));
+    let (few, kernel) = (maps(&cpu(), 2, 9, 20), weights(3, 20, 30));
     // Memory is reused: no old value may be left in it, not even in the channels that pad the last group.
     for maps in [&x, &few] {
-        let mut used: Vec<_> = (0..8).map(|_| maps.values.take_from_pool::<f32>(600_000)).collect();
+        let mut used: Vec<_> = (0..8).map(|_| maps.take_buffer::<f32>(600_000)).collect();
         used.iter_mut().for_each(|buffer| buffer.fill(f32::NAN));
     }
     let taps = numbers(9 * 80, 4);
     let results = |simd: SimdLevel| {
-        let cpu = Cpu::new(simd);
+        let cpu = Cpu::new(Instructions::F32(simd));
         let [mut direct, mut strassen] = [0, 1].map(|_| x.new_like(x.side, pointwise.outputs));
         let pixels = Depthwise { x: &x, activation: Activation::Relu, taps: &taps };
         cpu.run(BothProducts { pixels, weights: &pointwise, direct: &mut direct, strassen: &mut strassen });
@@ -267,8 +370,8 @@ fn a_row_has_the_same_bits_with_any_vector_length() {
         let convolved = cpu.conv2d(&winograd, &few).unwrap();
         let pooled = cpu.max_pool(&x).unwrap();
         let all = [direct, strassen, convolved, pooled];
-        assert!(all.iter().flat_map(|maps| &*maps.values).all(|value| value.is_finite()));
-        all.map(|maps| nhwc(&maps))
+        assert!(all.iter().flat_map(|maps| elements(&cpu, maps)).all(f32::is_finite));
+        all.map(|maps| nhwc(&cpu, &maps))
     };
     let best = results(SimdLevel::best());
     for simd in SimdLevel::available() {
@@ -278,43 +381,59 @@ fn a_row_has_the_same_bits_with_any_vector_length() {
 
 #[test]
 fn nan_stays_nan() {
-    let mut x = maps(1, 5, 300);
-    let start = index(&x, 0, 12, 7);
-    for simd in SimdLevel::available() {
-        let cpu = Cpu::new(simd);
+    for instructions in Instructions::available() {
+        let cpu = Cpu::new(instructions);
+        let mut x = maps(&cpu, 1, 5, 300);
+        let start = index(&x, 0, 12, 7);
         let layer = separable(&cpu, 300, 280, [Activation::Relu, Activation::Relu]);
-        x.values[start] = 0.5;
-        assert!(nhwc(&cpu.separable_conv2d(&layer, &x).unwrap()).iter().all(|value| value.is_finite()));
-        x.values[start] = f32::NAN;
-        let pixel = &nhwc(&cpu.separable_conv2d(&layer, &x).unwrap())[280 * 12..280 * 13];
-        assert!(pixel.iter().all(|value| value.is_nan()), "{simd}");
+        set(&cpu, &mut x, start, 0.5);
+        assert!(nhwc(&cpu, &cpu.separable_conv2d(&layer, &x).unwrap()).iter().all(|value| value.is_finite()));
+        set(&cpu, &mut x, start, f32::NAN);
+        let pixel = &nhwc(&cpu, &cpu.separable_conv2d(&layer, &x).unwrap())[280 * 12..280 * 13];
+        assert!(pixel.iter().all(|value| value.is_nan()), "{instructions}");
     }
 }
 
 #[test]
 fn max_pooling_takes_the_largest_value_inside_the_picture() {
-    // If the side is odd, the first window starts a pixel outside.
-    for (side, padding) in [(6, 0), (7, 1), (1, 1), (2, 0)] {
-        let x = maps(2, side, 11);
-        let mut expected = Vec::new();
-        for picture in 0..2 {
-            for pixel in 0..side.div_ceil(2) * side.div_ceil(2) {
-                let (out_row, out_column) = (pixel / side.div_ceil(2), pixel % side.div_ceil(2));
-                for channel in 0..11 {
-                    let mut largest = f32::NEG_INFINITY;
-                    for row in 2 * out_row..2 * out_row + 3 {
-                        for column in 2 * out_column..2 * out_column + 3 {
-                            let inside = padding..side + padding;
-                            if inside.contains(&row) && inside.contains(&column) {
-                                let pixel = (row - padding) * side + column - padding;
-                                largest = largest.max(x.values[index(&x, picture, pixel, channel)]);
+    for (cpu, _) in formats() {
+        // If the side is odd, the first window starts a pixel outside.
+        for (side, padding) in [(6, 0), (7, 1), (1, 1), (2, 0)] {
+            let x = maps(&cpu, 2, side, 11);
+            let values = elements(&cpu, &x);
+            let mut expected = Vec::new();
+            for picture in 0..2 {
+                for pixel in 0..side.div_ceil(2) * side.div_ceil(2) {
+                    let (out_row, out_column) = (pixel / side.div_ceil(2), pixel % side.div_ceil(2));
+                    for channel in 0..11 {
+                        let mut largest = f32::NEG_INFINITY;
+                        for row in 2 * out_row..2 * out_row + 3 {
+                            for column in 2 * out_column..2 * out_column + 3 {
+                                let inside = padding..side + padding;
+                                if inside.contains(&row) && inside.contains(&column) {
+                                    let pixel = (row - padding) * side + column - padding;
+                                    largest = largest.max(values[index(&x, picture, pixel, channel)]);
+                                }
                             }
                         }
+                        expected.push(largest);
                     }
-                    expected.push(largest);
                 }
             }
+            assert_eq!(nhwc(&cpu, &cpu.max_pool(&x).unwrap()), expected);
         }
-        assert_eq!(nhwc(&cpu().max_pool(&x).unwrap()), expected);
+    }
+}
+
+#[test]
+fn global_average_pooling_takes_the_mean_of_each_channel() {
+    for (cpu, tolerance) in formats() {
+        let x = maps(&cpu, 2, 5, 23);
+        let values = nhwc(&cpu, &x);
+        let mut expected = vec![0.0; 2 * 23];
+        for (n, value) in values.into_iter().enumerate() {
+            expected[n / (25 * 23) * 23 + n % 23] += f64::from(value) / 25.0;
+        }
+        assert_close(&cpu.global_average_pool(&x).unwrap(), &expected, tolerance);
     }
 }
