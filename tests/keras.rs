@@ -2,11 +2,12 @@
 
 #![allow(clippy::print_stderr)]
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use end_to_end::{extract_on_gpu, note_skipped, relative_l2, run, shared_folder, temporary, workspace};
+use end_to_end::{Photos, extract_on_gpu, note_skipped, relative_l2, run, shared_folder, temporary, workspace};
 use feature_cache::{FeatureCache, Split};
 use head::layers::{Classifier, Dense};
 use ndarray::{Array2, ArrayView2};
@@ -104,11 +105,47 @@ fn bf16_is_near_keras_or_an_error() {
         refused.failed_with("bf16: this processor has no instructions for it");
         return;
     }
-    let rows = extract_photos(&["--precision", "bf16"]);
-    let relative = distance(rows.view(), fixture("features_150.npy").view());
-    assert!((1e-3..4e-2).contains(&relative), "{relative:e}");
-    assert_eq!(rows, extract_photos(&["--precision", "bf16", "--batch-size", "5", "--threads", "1"]));
+    let features = fixture("features_150.npy");
+    for (kernels, from_keras) in [("own", 1e-3..1e-2), ("libtorch", 1e-3..4e-2)] {
+        let settings = ["--precision", "bf16", "--kernels", kernels];
+        if kernels == "own" && !processor.contains("avx512bf16") {
+            continue;
+        }
+        let rows = extract_photos(&settings);
+        let relative = distance(rows.view(), features.view());
+        assert!(from_keras.contains(&relative), "{kernels}: {relative:e}");
+        let in_other_batches = ["--batch-size", "5", "--threads", "1"];
+        assert_eq!(rows, extract_photos(&[&settings[..], &in_other_batches].concat()), "{kernels}");
+        run("extract", ["doctor"].iter().chain(&settings)).succeeded();
+    }
     run("extract", ["doctor", "--precision", "bf16"]).succeeded();
+}
+
+/// A cache whose rows are libtorch's bf16 gets no rows of our own kernels, and the other way round.
+#[test]
+fn a_cache_in_bf16_goes_on_with_its_kernels() {
+    let doctor = run("extract", ["doctor"]).succeeded().stdout;
+    if !doctor.contains("avx512bf16") {
+        note_skipped("no processor with avx512_bf16");
+        return;
+    }
+    for (kernels, others, precision) in [("own", "libtorch", "bf16, own kernels"), ("libtorch", "own", "bf16")] {
+        let photos = Photos::new(&["cat", "dog"], 4);
+        let cache = photos.sibling("cache");
+        let extract = |kernels| {
+            let options = ["--precision", "bf16", "--kernels", kernels].map(OsStr::new);
+            run("extract", [photos.path().as_os_str(), "--out".as_ref(), cache.as_os_str()].into_iter().chain(options))
+        };
+        extract(kernels).succeeded();
+        photos.add("cat/later.png", 99);
+        extract("auto").succeeded();
+        let opened = FeatureCache::open(&cache).unwrap();
+        assert_eq!(opened.fingerprint().precision, precision);
+        assert_eq!(opened.split(Split::All).unwrap().features().nrows(), 9);
+        extract(others).failed_with("precision");
+        let verify = ["verify".as_ref(), cache.as_os_str(), "--against".as_ref(), photos.path().as_os_str()];
+        run("extract", verify.into_iter().chain(["--sample", "3"].map(OsStr::new))).succeeded();
+    }
 }
 
 /// On a machine with a GPU, rows are near Keras's in each precision, and the same in any batch except for rounding;
