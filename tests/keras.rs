@@ -131,10 +131,10 @@ fn a_cache_in_bf16_goes_on_with_its_kernels() {
     }
     for (kernels, others, precision) in [("own", "libtorch", "bf16, own kernels"), ("libtorch", "own", "bf16")] {
         let photos = Photos::new(&["cat", "dog"], 4);
-        let cache = photos.sibling("cache");
+        let (dataset, cache) = (photos.path(), photos.sibling("cache"));
         let extract = |kernels| {
             let options = ["--precision", "bf16", "--kernels", kernels].map(OsStr::new);
-            run("extract", [photos.path().as_os_str(), "--out".as_ref(), cache.as_os_str()].into_iter().chain(options))
+            run("extract", [dataset.as_os_str(), "--out".as_ref(), cache.as_os_str()].into_iter().chain(options))
         };
         extract(kernels).succeeded();
         photos.add("cat/later.png", 99);
@@ -143,7 +143,7 @@ fn a_cache_in_bf16_goes_on_with_its_kernels() {
         assert_eq!(opened.fingerprint().precision, precision);
         assert_eq!(opened.split(Split::All).unwrap().features().nrows(), 9);
         extract(others).failed_with("precision");
-        let verify = ["verify".as_ref(), cache.as_os_str(), "--against".as_ref(), photos.path().as_os_str()];
+        let verify = ["verify".as_ref(), cache.as_os_str(), "--against".as_ref(), dataset.as_os_str()];
         run("extract", verify.into_iter().chain(["--sample", "3"].map(OsStr::new))).succeeded();
     }
 }
