@@ -106,14 +106,17 @@ fn bf16_is_near_keras_or_an_error() {
         return;
     }
     let features = fixture("features_150.npy");
-    for (kernels, from_keras) in [("own", 1e-3..1e-2), ("libtorch", 1e-3..4e-2)] {
+    let mut largest = 4e-2;
+    for kernels in ["libtorch", "own"] {
         let settings = ["--precision", "bf16", "--kernels", kernels];
         if kernels == "own" && !processor.contains("avx512bf16") {
             continue;
         }
         let rows = extract_photos(&settings);
         let relative = distance(rows.view(), features.view());
-        assert!(from_keras.contains(&relative), "{kernels}: {relative:e}");
+        assert!((1e-3..largest).contains(&relative), "{kernels}: {relative:e}");
+        // Our own kernels round less.
+        largest = relative;
         let in_other_batches = ["--batch-size", "5", "--threads", "1"];
         assert_eq!(rows, extract_photos(&[&settings[..], &in_other_batches].concat()), "{kernels}");
         run("extract", ["doctor"].iter().chain(&settings)).succeeded();
