@@ -33,7 +33,7 @@ struct Correction {
     gradient_change: Vec<f64>,
 }
 
-/// A linear head at the minimum of the objective, or at the best point found within [`MAX_ITERATIONS`].
+/// A linear head at the minimum of the objective, or at the best point found within `MAX_ITERATIONS`.
 pub fn fit(train: &Rows<'_>, classes: usize) -> Classifier {
     let mut point = Classifier::new(train.columns(), &[], classes, 0).zeros_like();
     let (mut value, mut gradient) = objective(&point, train);

@@ -4,7 +4,7 @@
 //! numbers of two inputs at a time, so the weights of a pair of inputs lie beside each other: (inputs / 2, outputs, 2).
 
 use std::arch::x86_64::{
-    __m256bh, __m512, __m512bh, _mm512_cvtneps_pbh, _mm512_cvtpbh_ps, _mm512_dpbf16_ps, _mm512_set1_epi32,
+    __m256bh, __m512, __m512bh, __m512i, _mm512_cvtneps_pbh, _mm512_cvtpbh_ps, _mm512_dpbf16_ps, _mm512_set1_epi32,
 };
 use std::mem::transmute;
 
@@ -71,7 +71,7 @@ impl Bf16 {
     fn multiply_pair(self, sums: Vector<Self>, pair: [u16; PAIR], weights: [u16; PAIR * LANES]) -> Vector<Self> {
         // SAFETY: as in `round`.
         unsafe {
-            let pair = transmute::<_, __m512bh>(_mm512_set1_epi32(cast::<[u16; PAIR], i32>(pair)));
+            let pair = transmute::<__m512i, __m512bh>(_mm512_set1_epi32(cast::<[u16; PAIR], i32>(pair)));
             let weights = transmute::<[u16; PAIR * LANES], __m512bh>(weights);
             transmute::<__m512, Vector<Self>>(_mm512_dpbf16_ps(transmute::<Vector<Self>, __m512>(sums), pair, weights))
         }
