@@ -11,7 +11,7 @@ use command_line::{DeviceArg, KernelsArg, choice};
 pub struct ComputeArgs {
     #[command(flatten)]
     device: DeviceArg,
-    /// The number format that the network computes in: f32 gives Keras's features; bf16 (features 1 to 2 % off) and f16
+    /// The number format that the network computes in: f32 gives Keras's features; bf16 (features 2 % off) and f16
     /// (GPUs only) are faster where the processor or GPU has instructions for them
     #[arg(long, default_value = "f32", value_parser = choice(&PRECISIONS, Precision::name))]
     pub precision: Precision,

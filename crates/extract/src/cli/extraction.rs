@@ -191,6 +191,7 @@ fn to_json(summary: &Summary) -> serde_json::Value {
         "hashed": summary.hashed,
         "computed": summary.computed,
         "forward_passes": summary.batches,
+        "kernels": summary.kernels,
         "skipped": summary.skipped.len(),
         "in_two_splits": summary.shared.len(),
         "workers": summary.workers,
