@@ -16,8 +16,8 @@ pub enum Precision {
     /// bfloat16 as libtorch computes it, for CPUs and GPUs that have it (NVIDIA's since Ampere): nearly twice as fast.
     /// Features are about 2 % off (relative L2), heads as accurate.
     Bf16,
-    /// bfloat16 as our own kernels compute it, for CPUs with avx512_bf16: they round only what is multiplied, so
-    /// features are nearer to those in f32, and differ from libtorch's.
+    /// bfloat16 as our own kernels compute it, for CPUs with avx512_bf16. They round only feature maps and the factors
+    /// of matrix products, so features are nearer to those in f32 than libtorch's.
     OwnBf16,
     /// Half precision, for GPUs: features are about 0.3 % off (relative L2).
     F16,
@@ -54,11 +54,11 @@ impl fmt::Display for Precision {
     }
 }
 
-/// An unknown name.
+/// A name that no precision or device has, or a text that is no batch size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found {found:?}")]
 pub struct UnknownName {
-    /// The known names.
+    /// What is accepted, in words.
     pub expected: &'static str,
     /// What was given.
     pub found: String,
@@ -148,7 +148,7 @@ pub enum BatchSize {
     /// 8 on the CPU, where more are no faster and take more memory; on a GPU the largest of 256, 128, 64, … that fits.
     #[default]
     Auto,
-    /// This number.
+    /// This many pictures, at most [`Self::MAX`].
     Of(NonZeroUsize),
 }
 
@@ -170,7 +170,8 @@ impl FromStr for BatchSize {
     }
 }
 
-/// What the user asks for: how rows are computed. None of it changes rows by more than rounding.
+/// What the user asks for: how rows are computed. None of it changes rows of one precision by more than rounding, but
+/// bf16 has two kinds, and [`Self::resolve`] chooses one by the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compute {
     /// What the network runs on.
@@ -196,7 +197,7 @@ pub enum Engine {
 /// Why this machine or build cannot compute the rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComputeError {
-    /// A GPU, bf16, f16 or libtorch's kernels were asked for, and this build has no libtorch.
+    /// A GPU, f16, libtorch's kernels or its bf16 were asked for, and this build has no libtorch.
     #[error(
         "{wanted} needs libtorch, and this build has none: it has only icebox's own kernels, for f32 and bf16 on the CPU"
     )]
@@ -225,12 +226,12 @@ pub enum ComputeError {
     OnlyOwnKernels {
         /// The precision that was asked for.
         precision: Precision,
-        /// The kernels.
+        /// The name of the kernels that were asked for.
         kernels: &'static str,
         /// The device.
         device: Device,
     },
-    /// bfloat16 on a CPU that would have to emulate it.
+    /// bfloat16 on a CPU without instructions for it.
     #[error("bf16: this processor has no instructions for it (avx512_bf16), so it would be slower than f32")]
     NoBf16,
     /// Half precision without a GPU.
@@ -258,8 +259,8 @@ impl Compute {
         Self { device: Device::Cpu, kernels: Kernels::Auto, batch_size: BatchSize::Auto, threads }
     }
 
-    /// The precision to compute rows in for a user who asks for `precision`. Of bf16 there are two: our own kernels' where
-    /// they are chosen or faster, else libtorch's.
+    /// The precision in which rows are computed if the user asks for `precision`: on the CPU [`Precision::Bf16`]
+    /// becomes [`Precision::OwnBf16`] where our own kernels are chosen, or are faster than libtorch's.
     pub fn resolve(self, precision: Precision) -> Precision {
         let own = match self.kernels {
             Kernels::Own => true,
@@ -282,7 +283,7 @@ impl Compute {
         self.engine(precision).map(drop)
     }
 
-    /// Forward passes that run in parallel: one for each core, one on a GPU.
+    /// Forward passes that run in parallel: on the CPU one for each of `threads`, on a GPU one.
     pub fn workers(self) -> NonZeroUsize {
         match self.device {
             Device::Cpu => self.threads,
@@ -290,7 +291,7 @@ impl Compute {
         }
     }
 
-    /// What runs the network for rows of this precision.
+    /// What runs the network for rows of this precision, which [`Self::resolve`] returned or an existing cache has.
     ///
     /// # Errors
     /// When this machine or build cannot compute them.
@@ -335,8 +336,8 @@ impl Compute {
     }
 }
 
-/// Whether our own kernels are preferred for f32: they are faster than libtorch's on CPUs with vectors of 8 values or more. A
-/// build without libtorch has no other kernels.
+/// Whether our own kernels are preferred for f32: they are faster than libtorch's on CPUs with vectors of 8 values or
+/// more. A build without libtorch has no other kernels.
 fn prefer_own_f32() -> bool {
     cfg!(not(feature = "libtorch")) || SimdLevel::best().lanes() >= 8
 }
@@ -349,16 +350,16 @@ fn gpus() -> usize {
     return 0;
 }
 
-/// The libtorch that this was linked with.
+/// The libtorch that this build is linked with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinkedLibtorch {
-    /// Its version, if its folder says it.
+    /// Its version; `of unknown version` if libtorch's folder does not say it.
     pub version: &'static str,
     /// Whether it has oneDNN.
     pub onednn: bool,
 }
 
-/// The libtorch that this was linked with; `None` if it was built without.
+/// The libtorch that this build is linked with, if it is linked with one.
 pub fn libtorch() -> Option<LinkedLibtorch> {
     #[cfg(feature = "libtorch")]
     return Some(LinkedLibtorch {

@@ -1,11 +1,11 @@
 //! The distance between two rows.
 
-/// Relative L2 distance: `‖row - expected‖ / ‖expected‖`.
+/// Relative L2 distance of two rows of equal length: `‖row - expected‖ / ‖expected‖`.
 pub fn relative_l2(row: &[f32], expected: &[f32]) -> f64 {
-    let (mut difference, mut length) = (0.0, 0.0);
+    let (mut squared_difference, mut squared_length) = (0.0, 0.0);
     for (&value, &expected) in row.iter().zip(expected) {
-        difference += f64::from(value - expected).powi(2);
-        length += f64::from(expected).powi(2);
+        squared_difference += f64::from(value - expected).powi(2);
+        squared_length += f64::from(expected).powi(2);
     }
-    (difference / length).sqrt()
+    (squared_difference / squared_length).sqrt()
 }

@@ -5,8 +5,8 @@
 //! photos ──────┴─ answers ─▶ printed, sorted into folders, compared with the folders' names
 //! ```
 //!
-//! Models that were trained in Keras become runs: [`import`]. Runs become files for other programs: [`export`]. Over HTTP
-//! answers are given by [`serve`].
+//! [`import`] makes runs of models that were trained in Keras, [`export`] writes runs as files for other programs, and
+//! [`serve`] answers over HTTP.
 //!
 //! A [`model::Model`] is a run's head on top of the network that its training rows came from. It needs neither the cache nor
 //! the training photos.

@@ -8,7 +8,8 @@ use std::sync::Once;
 use super::limits::PixelError;
 
 thread_local! {
-    /// `Some` while this thread is in [`guarded`]: file and line of its last panic, empty before one.
+    /// `Some` while this thread is in [`guarded`]: file and line of its last panic there, or an empty string before a
+    /// panic.
     static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -20,24 +21,25 @@ thread_local! {
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, PixelError>) -> Result<T, PixelError> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
-        let hook = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
+        let previous_hook = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
             let is_guarded = LOCATION.with_borrow_mut(|location| {
                 if let Some(location) = location {
-                    *location = panic.location().map_or_else(String::new, short_path);
+                    *location = info.location().map_or_else(String::new, short_path);
                 }
                 location.is_some()
             });
             if !is_guarded {
-                hook(panic);
+                previous_hook(info);
             }
         }));
     });
-    let outer = LOCATION.replace(Some(String::new()));
-    let done = catch_unwind(AssertUnwindSafe(work));
-    let location = LOCATION.replace(outer).unwrap_or_default();
-    done.unwrap_or_else(|panic| {
-        Err(PixelError::Panicked { problem: format!("{} ({location})", message(panic.as_ref())) })
+    // Restored after the call, since calls may be nested.
+    let outer_location = LOCATION.replace(Some(String::new()));
+    let result = catch_unwind(AssertUnwindSafe(work));
+    let location = LOCATION.replace(outer_location).unwrap_or_default();
+    result.unwrap_or_else(|payload| {
+        Err(PixelError::Panicked { problem: format!("{} ({location})", message(payload.as_ref())) })
     })
 }
 
@@ -48,10 +50,10 @@ fn short_path(location: &Location<'_>) -> String {
     format!("{}:{}", parts[parts.len().saturating_sub(PARTS)..].join("/"), location.line())
 }
 
-/// The panic's message.
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let literal = panic.downcast_ref::<&str>().copied();
-    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("panicked")
+/// The message in a panic's payload, which is a `&str` or, if it was formatted, a `String`.
+fn message(payload: &(dyn Any + Send)) -> &str {
+    let literal = payload.downcast_ref::<&str>().copied();
+    literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("panicked")
 }
 
 #[cfg(test)]

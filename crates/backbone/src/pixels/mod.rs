@@ -1,8 +1,8 @@
 //! From the bytes of a photo to the network's input, with exactly the pixels of Keras's `load_img`.
 //!
-//! Keras decodes with Pillow, converts to RGB, resizes, and ignores the EXIF orientation; so does this module by
-//! default. Each step follows the source file of Pillow that does it, since small differences in pixels are large ones
-//! in features.
+//! Keras decodes with Pillow, converts to RGB, resizes, and ignores the EXIF orientation. This module does the same,
+//! and turns photos upright if asked to ([`Orientation`]). Each step follows the source file of Pillow that does it,
+//! since small differences in pixels are large ones in features.
 
 mod limits;
 mod picture;

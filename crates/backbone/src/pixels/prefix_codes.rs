@@ -6,9 +6,10 @@
 //! <https://developers.google.com/speed/webp/docs/webp_lossless_bitstream_specification>. The sizes of tables are those
 //! of image-webp's huffman.rs.
 
-/// Bytes for a group of codes, without their tables: 5 codes of 56 bytes, in an array that is copied when it grows.
+/// Bytes for a group of codes, without their tables: 5 codes of 56 bytes. Three times that, since an array that grows
+/// is copied into one of twice its size.
 const GROUP_BYTES: u64 = 3 * 5 * 56;
-/// Bytes that rounding up the lengths of a code's two arrays can add.
+/// Bytes that the allocator can add to a code's two arrays, its table and its tree, by rounding up their lengths.
 const ARRAYS_BYTES: u64 = 128;
 /// Bytes for an entry of a code's table, which has 2 ^ n entries if the longest code in it has n bits.
 const TABLE_ENTRY_BYTES: u64 = 4;
@@ -19,14 +20,14 @@ const LONG_CODE_BYTES: u64 = 32;
 
 /// The maximum length of a code in bits.
 const MAX_LENGTH: usize = 15;
-/// The order in which a file has the lengths of the code length code.
+/// The symbols of the code length code, in the order in which a file has their lengths (`kCodeLengthCodeOrder`).
 const LENGTH_ORDER: [usize; 19] = [17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 /// The first symbol of the green code that is the length of a copy; those before are values of green.
 const FIRST_COPY: u32 = 256;
-/// The first symbol of the green code that is a colour of the cache.
+/// The first symbol of the green code that is an index into the colour cache.
 const FIRST_CACHED: u32 = FIRST_COPY + 24;
 
-/// The numbers of the transforms.
+/// The numbers of the transforms; the fourth, 3, is color indexing.
 const PREDICTOR_TRANSFORM: u32 = 0;
 const COLOR_TRANSFORM: u32 = 1;
 const SUBTRACT_GREEN_TRANSFORM: u32 = 2;
@@ -73,7 +74,7 @@ pub(super) fn memory(data: &[u8], size: Option<(u32, u32)>) -> Option<u64> {
             }
         }
     }
-    let cache_size = read_cache_size(&mut bits)?;
+    let color_cache_size = read_cache_size(&mut bits)?;
     // The entropy image has a pixel for each block: the number of the group of codes that the block uses.
     let mut groups = 1;
     if bits.read(1)? == 1 {
@@ -82,7 +83,7 @@ pub(super) fn memory(data: &[u8], size: Option<(u32, u32)>) -> Option<u64> {
     }
     let mut memory = 0;
     for _ in 0..groups {
-        memory += CodeGroup::read(&mut bits, cache_size)?.memory();
+        memory += CodeGroup::read(&mut bits, color_cache_size)?.memory();
     }
     Some(memory)
 }
@@ -90,8 +91,8 @@ pub(super) fn memory(data: &[u8], size: Option<(u32, u32)>) -> Option<u64> {
 /// Reads the image of a transform, or the entropy image. Returns the largest value of `red << 8 | green` of its pixels,
 /// in an entropy image the highest number of a group.
 fn skip_image(bits: &mut Bits<'_>, width: u32, height: u32) -> Option<u32> {
-    let cache_size = read_cache_size(bits)?;
-    let codes = CodeGroup::read(bits, cache_size)?;
+    let color_cache_size = read_cache_size(bits)?;
+    let codes = CodeGroup::read(bits, color_cache_size)?;
     let pixels = u64::from(width) * u64::from(height);
     let mut largest = 0;
     let mut done = 0;
@@ -114,12 +115,12 @@ fn skip_image(bits: &mut Bits<'_>, width: u32, height: u32) -> Option<u32> {
     Some(largest)
 }
 
-/// The number of colours in the cache; 0 without a cache.
+/// Reads the number of colours in the colour cache; 0 without one.
 fn read_cache_size(bits: &mut Bits<'_>) -> Option<u32> {
     Some(if bits.read(1)? == 1 { 1 << bits.read(4)? } else { 0 })
 }
 
-/// The length or distance of a copy: its first bits are in `symbol`, the others follow in `bits`.
+/// Reads the length or distance of a copy whose prefix is `symbol`: the bits that the prefix leaves open follow it.
 fn read_number(bits: &mut Bits<'_>, symbol: u32) -> Option<u64> {
     if symbol < 4 {
         return Some(u64::from(symbol) + 1);
@@ -131,7 +132,7 @@ fn read_number(bits: &mut Bits<'_>, symbol: u32) -> Option<u64> {
 /// Reads bits, from the lowest to the highest of each byte.
 struct Bits<'a> {
     bytes: &'a [u8],
-    /// The number of bits that were read.
+    /// The index of the next bit.
     next: usize,
 }
 
@@ -158,9 +159,10 @@ struct CodeGroup {
 }
 
 impl CodeGroup {
-    fn read(bits: &mut Bits<'_>, cache_size: u32) -> Option<Self> {
+    /// Reads the five codes. Red, blue and alpha have 256 values, distances have 40 prefixes.
+    fn read(bits: &mut Bits<'_>, color_cache_size: u32) -> Option<Self> {
         Some(Self {
-            green: Code::read(bits, FIRST_CACHED + cache_size)?,
+            green: Code::read(bits, FIRST_CACHED + color_cache_size)?,
             red: Code::read(bits, 256)?,
             blue: Code::read(bits, 256)?,
             alpha: Code::read(bits, 256)?,
@@ -184,8 +186,8 @@ struct Code {
 }
 
 impl Code {
-    /// Reads a code for symbols less than `alphabet`.
-    fn read(bits: &mut Bits<'_>, alphabet: u32) -> Option<Self> {
+    /// Reads a code for the symbols less than `alphabet_size`.
+    fn read(bits: &mut Bits<'_>, alphabet_size: u32) -> Option<Self> {
         // A simple code lists its one or two symbols.
         if bits.read(1)? == 1 {
             let has_second = bits.read(1)? == 1;
@@ -196,7 +198,7 @@ impl Code {
             }
             let mut counts = [0; MAX_LENGTH + 1];
             counts[1] = symbols.len() as u32;
-            return symbols.iter().all(|&symbol| symbol < alphabet).then_some(Self { counts, symbols });
+            return symbols.iter().all(|&symbol| symbol < alphabet_size).then_some(Self { counts, symbols });
         }
 
         // A normal code has the length of each symbol's code. The lengths are encoded with a code of their own.
@@ -205,16 +207,17 @@ impl Code {
             lengths[symbol] = bits.read(3)?;
         }
         let length_code = Self::from_lengths(&lengths)?;
-        let mut symbols_left = alphabet;
+        // A file may have fewer lengths than there are symbols: the others are 0.
+        let mut length_symbols_left = alphabet_size;
         if bits.read(1)? == 1 {
             let count_bits = 2 + 2 * bits.read(3)?;
-            symbols_left = 2 + bits.read(count_bits)?;
+            length_symbols_left = 2 + bits.read(count_bits)?;
         }
         let mut lengths = Vec::new();
         let mut previous = 8;
-        while symbols_left > 0 && lengths.len() < alphabet as usize {
-            symbols_left -= 1;
-            // 16 repeats the previous length that is not 0, 17 and 18 repeat 0.
+        while length_symbols_left > 0 && lengths.len() < alphabet_size as usize {
+            length_symbols_left -= 1;
+            // 16 repeats the previous length that is not 0 (8 if there is none), 17 and 18 repeat 0.
             let (length, times) = match length_code.read_symbol(bits)? {
                 16 => (previous, 3 + bits.read(2)?),
                 17 => (0, 3 + bits.read(3)?),
@@ -226,7 +229,7 @@ impl Code {
             }
             lengths.extend(std::iter::repeat_n(length, times as usize));
         }
-        if lengths.len() > alphabet as usize { None } else { Self::from_lengths(&lengths) }
+        if lengths.len() > alphabet_size as usize { None } else { Self::from_lengths(&lengths) }
     }
 
     /// The canonical code in which symbol k has a code of `lengths[k]` bits, or none if that is 0. `None` if two
@@ -234,7 +237,7 @@ impl Code {
     fn from_lengths(lengths: &[u32]) -> Option<Self> {
         let mut counts = [0; MAX_LENGTH + 1];
         let mut symbols = Vec::new();
-        // Kraft's sum, of 2 ^ -length, times 2 ^ MAX_LENGTH: the code is complete if the sum is 1.
+        // Kraft's sum, of 2 ^ -length over all symbols, is 1 if the code is complete. Here it is times 2 ^ MAX_LENGTH.
         let mut kraft_sum = 0;
         for (symbol, &length) in (0..).zip(lengths) {
             if length > 0 {
@@ -247,7 +250,7 @@ impl Code {
         (symbols.len() == 1 || kraft_sum == 1 << MAX_LENGTH).then_some(Self { counts, symbols })
     }
 
-    /// Reads the code of a symbol; `None` if the bits end before.
+    /// Reads a code and returns its symbol; `None` if the bits end before.
     fn read_symbol(&self, bits: &mut Bits<'_>) -> Option<u32> {
         if let [single] = self.symbols[..] {
             return Some(single);
@@ -271,8 +274,8 @@ impl Code {
         if self.symbols.len() == 1 {
             return 0;
         }
-        let longest = self.counts.iter().rposition(|&count| count > 0).unwrap_or(0).min(MAX_TABLE_BITS);
+        let table_bits = self.counts.iter().rposition(|&count| count > 0).unwrap_or(0).min(MAX_TABLE_BITS);
         let long_codes: u32 = self.counts[MAX_TABLE_BITS + 1..].iter().sum();
-        (TABLE_ENTRY_BYTES << longest) + LONG_CODE_BYTES * u64::from(long_codes) + ARRAYS_BYTES
+        (TABLE_ENTRY_BYTES << table_bits) + LONG_CODE_BYTES * u64::from(long_codes) + ARRAYS_BYTES
     }
 }

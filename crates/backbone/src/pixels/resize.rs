@@ -1,5 +1,5 @@
-//! Resizes to the network's input size with Pillow's pixels: nearest neighbour here, other interpolations in
-//! `resample`.
+//! Resizes to the network's input size, with exactly the pixels that Pillow computes: nearest neighbour here, other
+//! interpolations in `resample`.
 
 use super::interpolation::Interpolation;
 use super::picture::{Region, RgbPicture};
@@ -31,24 +31,25 @@ pub(super) fn memory(width: u32, height: u32, side: u32, interpolation: Interpol
 
 /// Nearest neighbour as in Pillow (src/libImaging/Geometry.c, `ImagingScaleAffine`).
 fn nearest(region: Region<'_>, side: usize, out: &mut [u8]) {
-    let columns = positions(region.width, side);
-    let rows = positions(region.height, side);
-    for (y, out) in rows.into_iter().zip(out.chunks_exact_mut(3 * side)) {
+    let source_columns = positions(region.width, side);
+    let source_rows = positions(region.height, side);
+    for (y, out_row) in source_rows.into_iter().zip(out.chunks_exact_mut(3 * side)) {
         let row = region.row(y);
-        for (&x, out) in columns.iter().zip(out.chunks_exact_mut(3)) {
-            out.copy_from_slice(&row[3 * x..][..3]);
+        for (&x, out_pixel) in source_columns.iter().zip(out_row.chunks_exact_mut(3)) {
+            out_pixel.copy_from_slice(&row[3 * x..][..3]);
         }
     }
 }
 
-/// The source pixel of each of `side` output pixels. The position is accumulated step by step, as in Pillow: rounding
-/// errors add up, and the closed form `(x + 0.5) * scale` picks other pixels.
-fn positions(source: usize, side: usize) -> Vec<usize> {
-    let scale = source as f64 / side as f64;
+/// For each of `side` output pixels along one axis, the index of the source pixel that it copies, of `source_length`.
+/// The position is accumulated step by step, as in Pillow: rounding errors add up, and the closed form
+/// `(x + 0.5) * scale` picks other pixels.
+fn positions(source_length: usize, side: usize) -> Vec<usize> {
+    let scale = source_length as f64 / side as f64;
     let mut position = scale * 0.5;
     let mut pixels = Vec::with_capacity(side);
     for _ in 0..side {
-        pixels.push((position as usize).min(source - 1));
+        pixels.push((position as usize).min(source_length - 1));
         position += scale;
     }
     pixels

@@ -1,4 +1,4 @@
-//! The canonical file, in safetensors: the tensors with the network's names, in float32.
+//! Weights in icebox's own file: safetensors, with the names and shapes of [`tensors`], in float32.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Xception's weights, read from Keras's files into one canonical form.
+//! Xception's weights, read from Keras's files into one canonical form, which is also a file format (canonical.rs).
 //!
 //! ```text
 //! .h5, .weights.h5, .keras  →  tensors by layer and position  →  Weights  →  xception.safetensors

@@ -7,8 +7,8 @@ use super::microkernel::{Microkernel, PanelRow};
 use super::pack::PackPixels;
 use crate::backend::interface::output_side;
 
-/// Windows of `x`, one for each pixel of the output. A window's inputs are in this order: rows, in each row groups of
-/// channels, in each group pixels.
+/// Windows of `x`, one for each pixel of the output. A window's inputs are in the order (row, group of channels,
+/// column, channel).
 pub(super) struct Im2col<'a> {
     pub x: &'a FeatureMaps,
     /// Width and height of the kernel.
@@ -35,24 +35,26 @@ impl PackPixels for Im2col<'_> {
             let (top, left) = (pixel / output_side * stride, pixel % output_side * stride);
             window_starts.push(x.index(picture, 0, top * x.side + left));
         }
-        // The pixels of one row of a window are contiguous in each group of channels.
-        let run = kernel_size * group_width(x.channels);
+        // The pixels of one row of a window are contiguous in each group of channels: a run of inputs. Of each run,
+        // those that are in `inputs` are copied.
+        let run_len = kernel_size * group_width(x.channels);
         let mut run_start = 0;
         for row in 0..kernel_size {
             for group in 0..x.groups() {
-                let wanted = inputs.start.max(run_start)..inputs.end.min(run_start + run);
+                let wanted = inputs.start.max(run_start)..inputs.end.min(run_start + run_len);
                 if !wanted.is_empty() {
                     let offset = x.index(0, group, row * x.side) + wanted.start - run_start;
                     let packed_inputs = wanted.start - inputs.start..wanted.end - inputs.start;
                     for (&window_start, packed) in window_starts.iter().zip(&mut *panel) {
                         let first = window_start + offset;
-                        let run = &elements[first..first + wanted.len()];
-                        packed.as_mut()[packed_inputs.clone()].copy_from_slice(run);
+                        let source = &elements[first..first + wanted.len()];
+                        packed.as_mut()[packed_inputs.clone()].copy_from_slice(source);
                     }
                 }
-                run_start += run;
+                run_start += run_len;
             }
         }
+        // Only the windows of photos, with 27 inputs, do not fill the microkernel's last iteration.
         let padding = inputs.len()..inputs.len().next_multiple_of(K::UNROLL);
         for packed in &mut panel[..window_starts.len()] {
             packed.as_mut()[padding.clone()].fill(K::element(0.0));

@@ -1,4 +1,4 @@
-//! What runs on a GPU, here on the CPU: unfused convolutions, in each precision.
+//! The network's input in f32 and f16, tested on the CPU, and which devices fuse convolutions.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn pixels_are_scaled_to_minus_one_to_one_and_stay_in_place() {
         let input = unfused(precision).input(&pixels, shape).unwrap();
         assert_eq!((input.kind(), input.size()), (kind, vec![2, 3, 2, 2]));
         for (n, &pixel) in pixels.iter().enumerate() {
-            let [picture, row, column, channel] = [n / 12, n / 6 % 2, n / 3 % 2, n % 3].map(|place| place as i64);
+            let [picture, row, column, channel] = [n / 12, n / 6 % 2, n / 3 % 2, n % 3].map(|index| index as i64);
             let value = input.double_value(&[picture, channel, row, column]) as f32;
             let expected = f32::from(pixel) / 127.5 - 1.0;
             assert!((value - expected).abs() <= allowed, "{kind:?}, {n}: {value} and {expected}");
@@ -33,8 +33,8 @@ fn a_smaller_batch_is_filled_up_with_black_pictures() {
 
 #[test]
 fn only_convolutions_on_the_cpu_are_fused() {
-    let f32s = Libtorch::new(compute::Device::Cpu, Precision::F32);
-    assert_eq!((f32s.kind, f32s.fused), (Kind::Float, onednn::AVAILABLE));
-    let halves = Libtorch::new(compute::Device::Cuda(0), Precision::F16);
-    assert_eq!((halves.kind, halves.fused), (Kind::Half, false));
+    let on_cpu = Libtorch::new(compute::Device::Cpu, Precision::F32);
+    assert_eq!((on_cpu.kind, on_cpu.fused), (Kind::Float, onednn::AVAILABLE));
+    let on_gpu = Libtorch::new(compute::Device::Cuda(0), Precision::F16);
+    assert_eq!((on_gpu.kind, on_gpu.fused), (Kind::Half, false));
 }
