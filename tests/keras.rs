@@ -124,7 +124,8 @@ fn bf16_is_near_keras_or_an_error() {
     run("extract", ["doctor", "--precision", "bf16"]).succeeded();
 }
 
-/// A cache whose rows are libtorch's bf16 gets no rows of our own kernels, and the other way round.
+/// A cache whose rows are libtorch's bf16 gets no rows of our own kernels, and the other way round; nor do a run that
+/// was interrupted, and the other shards.
 #[test]
 fn a_cache_in_bf16_goes_on_with_its_kernels() {
     let doctor = run("extract", ["doctor"]).succeeded().stdout;
@@ -148,7 +149,42 @@ fn a_cache_in_bf16_goes_on_with_its_kernels() {
         extract(others).failed_with("precision");
         let verify = ["verify".as_ref(), cache.as_os_str(), "--against".as_ref(), dataset.as_os_str()];
         run("extract", verify.into_iter().chain(["--sample", "3"].map(OsStr::new))).succeeded();
+
+        // An unfinished run has left a journal: here because the last photo is broken.
+        photos.write("dog/zz.png", b"broken");
+        let interrupted = photos.sibling("interrupted");
+        let extract = |kernels, more: &[&str]| {
+            let options = ["--out", interrupted.to_str().unwrap(), "--precision", "bf16", "--kernels", kernels];
+            let options = [&[dataset.to_str().unwrap()], &options[..], more].concat();
+            run("extract", options)
+        };
+        extract(kernels, &["--batch-size", "1"]).failed_with("zz.png");
+        let resumed = extract("auto", &["--on-error", "skip", "--json"]).succeeded().json();
+        assert!(resumed["computed"].as_u64().unwrap() < 9, "{resumed}");
+        assert_eq!(FeatureCache::open(&interrupted).unwrap().fingerprint().precision, precision);
+
+        // The second shard follows the first.
+        let sharded = photos.sibling("sharded");
+        for (shard, kernels) in [("0/2", kernels), ("1/2", "auto")] {
+            let options = ["--precision", "bf16", "--kernels", kernels, "--shard", shard, "--on-error", "skip"];
+            let paths = [dataset.to_str().unwrap(), "--out", sharded.to_str().unwrap()];
+            run("extract", [&paths[..], &options].concat()).succeeded();
+        }
+        run("extract", ["merge", sharded.to_str().unwrap()]).succeeded();
+        assert_eq!(FeatureCache::open(&sharded).unwrap().fingerprint().precision, precision);
     }
+}
+
+/// The estimate of `--dry-run` is made with the kernels of the run.
+#[test]
+fn a_dry_run_takes_the_kernels_of_the_run() {
+    if !run("extract", ["doctor"]).succeeded().stdout.contains("avx512bf16") {
+        note_skipped("no processor with avx512_bf16");
+        return;
+    }
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let dry_run = ["--dry-run", "--precision", "bf16", "--kernels", "own"].map(OsStr::new);
+    run("extract", [photos.path().as_os_str()].into_iter().chain(dry_run)).succeeded();
 }
 
 /// On a machine with a GPU, rows are near Keras's in each precision, and the same in any batch except for rounding;

@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use backbone::compute::Engine;
 use backbone::network::Network;
+#[cfg(feature = "libtorch")]
+use backbone::processor;
 use backbone::processor::Instructions;
 use backbone::xception::{BLOCKS, Xception, multiply_adds};
 #[cfg(feature = "libtorch")]
-use backbone::{Device, Precision};
+use backbone::{Device, NumberFormat};
 
 use self::weights::weights;
 
@@ -47,7 +49,11 @@ fn engines() -> Vec<Engine> {
         }
     }
     #[cfg(feature = "libtorch")]
-    engines.extend([Precision::F32, Precision::Bf16].map(|precision| Engine::Libtorch(Device::Cpu, precision)));
+    engines.push(Engine::Libtorch(Device::Cpu, NumberFormat::F32));
+    #[cfg(feature = "libtorch")]
+    if processor::has_bf16() {
+        engines.push(Engine::Libtorch(Device::Cpu, NumberFormat::Bf16));
+    }
     engines
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use backbone::network::Network;
 use backbone::pixels::{Interpolation, Limits};
 use backbone::xception::Xception;
-use backbone::{Compute, EmbedSpec, Precision};
+use backbone::{Compute, EmbedSpec, NumberFormat};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 
@@ -43,16 +43,16 @@ fn decode_and_resize_18_photos(bencher: Bencher<'_, '_>, interpolation: Interpol
     });
 }
 
-fn network(batch: usize, precision: Precision) -> Xception {
-    let engine = Compute::cpu();
-    let engine = engine.engine(engine.resolve(precision)).expect("a precision that this processor has");
+fn network(batch: usize, format: NumberFormat) -> Xception {
+    let compute = Compute::cpu();
+    let engine = compute.engine(compute.precision(format)).expect("a precision that this processor has");
     Xception::new(&weights(), 150, batch, engine).expect("a network")
 }
 
 /// One forward pass on one core.
 #[divan::bench(args = [1, 2, 4, 8, 16, 32], consts = [false, true], sample_count = 10)]
 fn network_at_150<const BF16: bool>(bencher: Bencher<'_, '_>, batch: usize) {
-    let network = network(batch, if BF16 { Precision::Bf16 } else { Precision::F32 });
+    let network = network(batch, if BF16 { NumberFormat::Bf16 } else { NumberFormat::F32 });
     let pixels = vec![128; batch * 150 * 150 * 3];
     bencher.counter(ItemsCount::new(batch)).bench_local(|| network.forward(&pixels).expect("rows"));
 }
@@ -60,5 +60,5 @@ fn network_at_150<const BF16: bool>(bencher: Bencher<'_, '_>, batch: usize) {
 /// Reading, folding and packing the network's weights, with which each run begins.
 #[divan::bench(sample_count = 5)]
 fn load_and_pack_weights() -> Xception {
-    network(32, Precision::F32)
+    network(32, NumberFormat::F32)
 }

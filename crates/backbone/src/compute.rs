@@ -1,77 +1,12 @@
-//! How the network is run: device, kernels, precision, batch size and threads.
+//! How the network is run: device, kernels, batch size and threads.
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 
+use crate::precision::{NumberFormat, Precision, UnknownName};
 use crate::processor::{self, Instructions, SimdLevel};
-
-/// The number format that the network computes in. The sums of a convolution are always kept in f32.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// 32-bit floats, as in Keras.
-    #[default]
-    F32,
-    /// bfloat16 as libtorch computes it, for CPUs and GPUs that have it (NVIDIA's since Ampere): nearly twice as fast.
-    /// Features are about 2 % off (relative L2), heads as accurate.
-    Bf16,
-    /// bfloat16 as our own kernels compute it, for CPUs with avx512_bf16. They round only feature maps and the factors
-    /// of matrix products, so features are nearer to those in f32 than libtorch's.
-    OwnBf16,
-    /// Half precision, for GPUs: features are about 0.3 % off (relative L2).
-    F16,
-}
-
-impl Precision {
-    /// All precisions.
-    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::OwnBf16, Self::F16];
-
-    /// Its name in a fingerprint.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::OwnBf16 => "bf16, own kernels",
-            Self::F16 => "f16",
-        }
-    }
-
-    /// The largest relative L2 distance that rounding causes between a row and the same row from another machine or
-    /// from Keras: they add in another order, and Keras computes in f32.
-    pub fn tolerance(self) -> f64 {
-        match self {
-            Self::F32 => 1e-5,
-            Self::Bf16 | Self::OwnBf16 => 3e-2,
-            Self::F16 => 1e-2,
-        }
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A name that no precision or device has, or a text that is no batch size.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected}, found {found:?}")]
-pub struct UnknownName {
-    /// What is accepted, in words.
-    pub expected: &'static str,
-    /// What was given.
-    pub found: String,
-}
-
-impl FromStr for Precision {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        let unknown = || UnknownName { expected: "f32, bf16, bf16 with own kernels, or f16", found: name.to_owned() };
-        Self::ALL.into_iter().find(|precision| precision.name() == name).ok_or_else(unknown)
-    }
-}
 
 /// What the network runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +50,8 @@ impl fmt::Display for Device {
     }
 }
 
-/// Whose kernels run the network's layers. Their rows differ by rounding.
+/// Whose kernels run the network's layers. Rows in f32 differ by the order of sums. In bf16 they differ by what is rounded,
+/// and are two precisions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kernels {
     /// Our own where they are faster, else libtorch's.
@@ -170,8 +106,7 @@ impl FromStr for BatchSize {
     }
 }
 
-/// What the user asks for: how rows are computed. None of it changes rows of one precision by more than rounding, but
-/// bf16 has two kinds, and [`Self::resolve`] chooses one by the kernels.
+/// What the user asks for: how rows are computed. None of it changes rows of one precision by more than rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compute {
     /// What the network runs on.
@@ -191,16 +126,14 @@ pub enum Engine {
     Own(Instructions),
     /// libtorch on a device.
     #[cfg(feature = "libtorch")]
-    Libtorch(Device, Precision),
+    Libtorch(Device, NumberFormat),
 }
 
 /// Why this machine or build cannot compute the rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComputeError {
-    /// A GPU, f16, libtorch's kernels or its bf16 were asked for, and this build has no libtorch.
-    #[error(
-        "{wanted} needs libtorch, and this build has none: it has only icebox's own kernels, for f32 and bf16 on the CPU"
-    )]
+    /// A GPU, libtorch's kernels or its bf16 were asked for, and this build has no libtorch.
+    #[error("{wanted} needs libtorch, and this build has none: it has only icebox's own kernels, for the CPU")]
     NoLibtorch {
         /// What was asked for.
         wanted: String,
@@ -214,7 +147,7 @@ pub enum ComputeError {
         available: usize,
     },
     /// A precision or device that only libtorch's kernels have.
-    #[error("{precision} on {device} is computed by libtorch's kernels, not by icebox's own")]
+    #[error("rows in {precision} on {device} are computed by libtorch's kernels, not by icebox's own")]
     OnlyLibtorch {
         /// The precision that was asked for.
         precision: Precision,
@@ -222,16 +155,9 @@ pub enum ComputeError {
         device: Device,
     },
     /// A precision that only our own kernels have, and only on the CPU.
-    #[error("rows in {precision:?} are computed by icebox's own kernels on the CPU, not by {kernels} on {device}", precision = .precision.name())]
-    OnlyOwnKernels {
-        /// The precision that was asked for.
-        precision: Precision,
-        /// The name of the kernels that were asked for.
-        kernels: &'static str,
-        /// The device.
-        device: Device,
-    },
-    /// bfloat16 on a CPU without instructions for it.
+    #[error("rows in {0} are computed by icebox's own kernels on the CPU, and by no others")]
+    OnlyOwnKernels(Precision),
+    /// bfloat16 on a CPU without instructions for it, or without those that our own kernels use.
     #[error("bf16: this processor has no instructions for it (avx512_bf16), so it would be slower than f32")]
     NoBf16,
     /// Half precision without a GPU.
@@ -259,19 +185,20 @@ impl Compute {
         Self { device: Device::Cpu, kernels: Kernels::Auto, batch_size: BatchSize::Auto, threads }
     }
 
-    /// The precision in which rows are computed if the user asks for `precision`: on the CPU [`Precision::Bf16`]
-    /// becomes [`Precision::OwnBf16`] where our own kernels are chosen, or are faster than libtorch's.
-    pub fn resolve(self, precision: Precision) -> Precision {
+    /// The precision of new rows in a number format. bf16 on the CPU is that of our own kernels where they are chosen, or
+    /// are faster than libtorch's.
+    pub fn precision(self, format: NumberFormat) -> Precision {
+        let own_is_faster = Instructions::bf16().is_some() && !processor::has_amx();
         let own = match self.kernels {
             Kernels::Own => true,
-            Kernels::Auto => {
-                Instructions::bf16().is_some() && (cfg!(not(feature = "libtorch")) || !processor::has_amx())
-            }
+            Kernels::Auto => own_is_faster || cfg!(not(feature = "libtorch")),
             Kernels::Libtorch => false,
         };
-        match (precision, self.device) {
-            (Precision::Bf16, Device::Cpu) if own => Precision::OwnBf16,
-            _ => precision,
+        match format {
+            NumberFormat::F32 => Precision::F32,
+            NumberFormat::Bf16 if own && self.device == Device::Cpu => Precision::OwnBf16,
+            NumberFormat::Bf16 => Precision::Bf16,
+            NumberFormat::F16 => Precision::F16,
         }
     }
 
@@ -291,45 +218,44 @@ impl Compute {
         }
     }
 
-    /// What runs the network for rows of this precision, which [`Self::resolve`] returned or an existing cache has.
+    /// What runs the network for rows of this precision.
     ///
     /// # Errors
     /// When this machine or build cannot compute them.
     pub fn engine(self, precision: Precision) -> Result<Engine, ComputeError> {
-        let Self { device, kernels, .. } = self;
-        match (precision, device, kernels) {
+        match (precision, self.device, self.kernels) {
             (Precision::OwnBf16, Device::Cpu, Kernels::Auto | Kernels::Own) => {
                 Instructions::bf16().map(Engine::Own).ok_or(ComputeError::NoBf16)
             }
-            (Precision::OwnBf16, ..) => {
-                Err(ComputeError::OnlyOwnKernels { precision, kernels: kernels.name(), device })
-            }
+            (Precision::OwnBf16, ..) => Err(ComputeError::OnlyOwnKernels(precision)),
+            (Precision::F16, Device::Cpu, _) => Err(ComputeError::NoF16),
             (Precision::F32, Device::Cpu, Kernels::Own) => Ok(Engine::Own(Instructions::best_f32())),
             (Precision::F32, Device::Cpu, Kernels::Auto) if prefer_own_f32() => {
                 Ok(Engine::Own(Instructions::best_f32()))
             }
-            (_, _, Kernels::Own) => Err(ComputeError::OnlyLibtorch { precision, device }),
-            _ => self.libtorch(precision),
+            (_, device, Kernels::Own) => Err(ComputeError::OnlyLibtorch { precision, device }),
+            (Precision::F32, ..) => self.libtorch(NumberFormat::F32),
+            (Precision::Bf16, ..) => self.libtorch(NumberFormat::Bf16),
+            (Precision::F16, ..) => self.libtorch(NumberFormat::F16),
         }
     }
 
     #[cfg(feature = "libtorch")]
-    fn libtorch(self, precision: Precision) -> Result<Engine, ComputeError> {
-        match (self.device, precision) {
+    fn libtorch(self, format: NumberFormat) -> Result<Engine, ComputeError> {
+        match (self.device, format) {
             (device @ Device::Cuda(number), _) if number >= gpus() => {
                 Err(ComputeError::NoGpu { device, available: gpus() })
             }
-            (Device::Cpu, Precision::Bf16) if !processor::has_bf16() => Err(ComputeError::NoBf16),
-            (Device::Cpu, Precision::F16) => Err(ComputeError::NoF16),
-            (device, precision) => Ok(Engine::Libtorch(device, precision)),
+            (Device::Cpu, NumberFormat::Bf16) if !processor::has_bf16() => Err(ComputeError::NoBf16),
+            (device, format) => Ok(Engine::Libtorch(device, format)),
         }
     }
 
     #[cfg(not(feature = "libtorch"))]
-    fn libtorch(self, precision: Precision) -> Result<Engine, ComputeError> {
+    fn libtorch(self, format: NumberFormat) -> Result<Engine, ComputeError> {
         let wanted = match (self.kernels, self.device) {
             (Kernels::Libtorch, _) => "kernels libtorch".to_owned(),
-            (_, Device::Cpu) => format!("precision {precision}"),
+            (_, Device::Cpu) => format!("libtorch's {}", format.name()),
             (_, device) => format!("device {device}"),
         };
         Err(ComputeError::NoLibtorch { wanted })
@@ -368,4 +294,54 @@ pub fn libtorch() -> Option<LinkedLibtorch> {
     });
     #[cfg(not(feature = "libtorch"))]
     return None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_bf16_is_computed_depends_on_kernels_and_device() {
+        let gpu = Device::Cuda(0);
+        let own = Instructions::bf16().is_some() && !processor::has_amx() || cfg!(not(feature = "libtorch"));
+        let auto = if own { Precision::OwnBf16 } else { Precision::Bf16 };
+        let expected = [
+            (Device::Cpu, Kernels::Auto, auto),
+            (Device::Cpu, Kernels::Own, Precision::OwnBf16),
+            (Device::Cpu, Kernels::Libtorch, Precision::Bf16),
+            (gpu, Kernels::Auto, Precision::Bf16),
+            (gpu, Kernels::Own, Precision::Bf16),
+            (gpu, Kernels::Libtorch, Precision::Bf16),
+        ];
+        for (device, kernels, precision) in expected {
+            let compute = Compute { device, kernels, ..Compute::cpu() };
+            assert_eq!(compute.precision(NumberFormat::Bf16), precision, "{device}, {}", kernels.name());
+            assert_eq!(compute.precision(NumberFormat::F32), Precision::F32);
+            assert_eq!(compute.precision(NumberFormat::F16), Precision::F16);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_computed_is_an_error_that_says_why() {
+        let on_gpu = |kernels| Compute { device: Device::Cuda(0), kernels, ..Compute::cpu() };
+        let on_cpu = |kernels| Compute { kernels, ..Compute::cpu() };
+        let only_libtorch = |precision, device| ComputeError::OnlyLibtorch { precision, device };
+        let only_own = ComputeError::OnlyOwnKernels(Precision::OwnBf16);
+        let own_bf16 = if Instructions::bf16().is_some() { Ok(()) } else { Err(ComputeError::NoBf16) };
+        let cases = [
+            (on_cpu(Kernels::Own), Precision::F32, Ok(())),
+            (on_cpu(Kernels::Auto), Precision::F32, Ok(())),
+            (on_cpu(Kernels::Own), Precision::OwnBf16, own_bf16.clone()),
+            (on_cpu(Kernels::Auto), Precision::OwnBf16, own_bf16),
+            (on_cpu(Kernels::Libtorch), Precision::OwnBf16, Err(only_own.clone())),
+            (on_cpu(Kernels::Own), Precision::Bf16, Err(only_libtorch(Precision::Bf16, Device::Cpu))),
+            (on_cpu(Kernels::Own), Precision::F16, Err(ComputeError::NoF16)),
+            (on_cpu(Kernels::Libtorch), Precision::F16, Err(ComputeError::NoF16)),
+            (on_gpu(Kernels::Own), Precision::F32, Err(only_libtorch(Precision::F32, Device::Cuda(0)))),
+            (on_gpu(Kernels::Auto), Precision::OwnBf16, Err(only_own)),
+        ];
+        for (compute, precision, expected) in cases {
+            assert_eq!(compute.check(precision), expected, "{compute:?}, {precision}");
+        }
+    }
 }

@@ -6,11 +6,12 @@ use std::sync::atomic::AtomicBool;
 
 use image::{ImageFormat, RgbImage};
 
-use crate::compute::{Compute, Precision};
+use crate::compute::Compute;
 use crate::distance::relative_l2;
 use crate::embedder::{Embedder, EmbedderError};
 use crate::photo::Photo;
 use crate::pipeline::Event;
+use crate::precision::Precision;
 use crate::spec::EmbedSpec;
 use crate::weights::Weights;
 use crate::xception::COLUMNS;

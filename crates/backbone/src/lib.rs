@@ -13,6 +13,7 @@ pub mod pixels;
 pub mod photo;
 pub mod weights;
 pub mod processor;
+pub mod precision;
 pub mod compute;
 pub mod network;
 mod distance;
@@ -25,13 +26,12 @@ mod embedder;
 pub mod golden;
 pub mod memory;
 
-pub use compute::{
-    BatchSize, Compute, ComputeError, Device, Kernels, LinkedLibtorch, Precision, UnknownName, libtorch,
-};
+pub use compute::{BatchSize, Compute, ComputeError, Device, Kernels, LinkedLibtorch, libtorch};
 pub use distance::relative_l2;
 pub use embedder::{Embedder, EmbedderError, ThreadEmbedder};
 pub use network::NetworkError;
 pub use photo::{Photo, PhotoError, Source};
 pub use pipeline::{EmbedReport, EndReason, Event, Times, find_broken};
+pub use precision::{NumberFormat, Precision, UnknownName};
 pub use spec::{EmbedSpec, UnsupportedField, UnsupportedFingerprint};
 pub use weights::Weights;

@@ -1,5 +1,7 @@
 //! What this CPU has: vector instructions, and instructions for other number formats than f32.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::fmt;
 
 #[cfg(target_arch = "x86_64")]
@@ -165,9 +167,9 @@ pub fn has_bf16() -> bool {
 
 /// Whether the CPU multiplies whole tiles of bfloat16 (AMX), which oneDNN uses.
 pub fn has_amx() -> bool {
-    // AMX-BF16 is bit 22 of EDX in CPUID's leaf 7.
+    // AMX-BF16 is bit 22 of EDX in CPUID's leaf 7. Leaf 0 has the largest number in EAX.
     #[cfg(target_arch = "x86_64")]
-    return std::arch::x86_64::__cpuid_count(7, 0).edx >> 22 & 1 == 1;
+    return __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx >> 22 & 1 == 1;
     #[cfg(not(target_arch = "x86_64"))]
     return false;
 }
@@ -180,6 +182,7 @@ pub fn instruction_sets() -> Vec<&'static str> {
         ("fma", is_x86_feature_detected!("fma")),
         ("avx512f", is_x86_feature_detected!("avx512f")),
         ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
+        ("amx-bf16", has_amx()),
     ];
     #[cfg(not(target_arch = "x86_64"))]
     let known = [("neon", cfg!(target_feature = "neon")), ("bf16", has_bf16())];

@@ -2,8 +2,9 @@
 
 use feature_cache::{Difference, Fingerprint, UPRIGHT_COLOR};
 
-use crate::compute::{Device, Precision};
+use crate::compute::Device;
 use crate::pixels::{Interpolation, Limits, Orientation, Preprocess};
+use crate::precision::Precision;
 use crate::xception;
 
 /// How pictures become RGB with [`Orientation::Stored`]: as in Pillow. [`UPRIGHT_COLOR`] is that with
@@ -77,8 +78,9 @@ fn list(fields: &[UnsupportedField]) -> String {
 impl EmbedSpec {
     /// The fingerprint of the rows that are computed with the weights of this digest on the device.
     ///
-    /// The batch size, the number of threads, the kernels and the order of the photos are not part of it. On the CPU
-    /// rows do not depend on them, except that kernels differ by rounding. GPU rows get their own fingerprint.
+    /// The batch size, the number of threads and the order of the photos are not part of it: on the CPU rows do not depend
+    /// on them. Nor are the kernels, which change rows in f32 by rounding; in bf16 they are two precisions. GPU rows get
+    /// their own fingerprint.
     pub fn fingerprint(&self, weights: blake3::Hash, device: Device) -> Fingerprint {
         let color = match self.orientation {
             Orientation::Stored => COLOR,
@@ -164,7 +166,7 @@ mod tests {
     fn a_fingerprint_that_cannot_be_computed_names_each_field() {
         let known = EmbedSpec::default().fingerprint(blake3::hash(b"weights"), Device::Cpu);
         type Change = fn(&mut Fingerprint);
-        let changes: [(&str, Change); 9] = [
+        let changes: [(&str, Change); 10] = [
             ("backbone", |fingerprint| fingerprint.backbone = "other".to_owned()),
             ("interpolation", |fingerprint| fingerprint.interpolation = "other".to_owned()),
             ("interpolation", |fingerprint| fingerprint.interpolation = "bilinear".to_owned()),
@@ -174,6 +176,7 @@ mod tests {
             ("decoder", |fingerprint| fingerprint.decoder = "other".to_owned()),
             ("pooling", |fingerprint| fingerprint.pooling = "other".to_owned()),
             ("precision", |fingerprint| fingerprint.precision = "other on CUDA".to_owned()),
+            ("precision", |fingerprint| fingerprint.precision = "bf16, own kernels on CUDA".to_owned()),
         ];
         for (field, change) in changes {
             let mut changed = known.clone();

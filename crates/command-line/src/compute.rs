@@ -20,7 +20,7 @@ pub struct DeviceArg {
 #[derive(Debug, Args)]
 pub struct KernelsArg {
     /// Kernels that run the network: auto (the faster ones), own (icebox's, on the CPU), libtorch; features differ by
-    /// rounding
+    /// rounding, in bf16 by as much as from f32
     #[arg(long, default_value = "auto", value_parser = choice(&Kernels::ALL, Kernels::name))]
     pub kernels: Kernels,
 }

@@ -16,7 +16,8 @@ use backbone::{
 };
 use feature_cache::{
     CacheContents, CacheError, CacheWriter, FeatureCache, Fingerprint, IndexEntry, Journal, PhotoMarker, RowSource,
-    Shard, ShardRecord, SharedPhoto, SkippedPhoto, Split, SplitContents, Views, WhenLocked, photos_in_two_splits,
+    Shard, ShardRecord, ShardState, SharedPhoto, SkippedPhoto, Split, SplitContents, Views, WhenLocked,
+    photos_in_two_splits,
 };
 use stdio::Progress;
 
@@ -35,8 +36,8 @@ pub struct Extraction {
     pub cache: PathBuf,
     /// The network's weights, safetensors or one of Keras's formats.
     pub weights: PathBuf,
-    /// What the rows depend on, apart from the photos and the weights. Which bf16 they are computed in depends on
-    /// `compute` and the existing cache.
+    /// What the rows depend on, apart from the photos and the weights. Of the two kinds of bf16, the cache's is computed
+    /// if it has one and `compute` leaves the choice.
     pub spec: EmbedSpec,
     /// Device, kernels, batch size and threads.
     pub compute: Compute,
@@ -144,7 +145,7 @@ pub enum ExtractError {
         photo: PathBuf,
         /// The network's weights.
         weights: PathBuf,
-        /// The number format that they were computed in.
+        /// The precision that was asked for.
         precision: Precision,
     },
     /// Photos that cannot be used: all of them are listed.
@@ -197,7 +198,7 @@ impl Extraction {
     pub fn run(&self, cancel: &AtomicBool) -> Result<Summary, ExtractError> {
         let start = Instant::now();
         // What this machine cannot compute is refused before any photo is read.
-        self.compute.check(self.compute.resolve(self.spec.precision))?;
+        self.compute.check(self.spec.precision)?;
         let dataset = Dataset::scan_shard(&self.dataset, self.shard)?;
         let weights = Weights::load(&self.weights)?;
 
@@ -206,7 +207,7 @@ impl Extraction {
             None => CacheWriter::open(&self.cache, self.when_locked)?,
             Some(shard) => CacheWriter::open_shard(&self.cache, shard, self.when_locked)?,
         };
-        let spec = self.resolved_spec(&writer);
+        let spec = self.spec_of_cache(&writer, &weights)?;
         let fingerprint = spec.fingerprint(weights.digest(), self.compute.device);
         let previous = self.previous(&writer, &fingerprint)?;
         let mut journal = writer.journal(&fingerprint, ROW_LENGTH)?;
@@ -298,20 +299,39 @@ impl Extraction {
         self.views.as_ref().map(PhotoViews::manifest_views)
     }
 
-    /// The spec with the bf16 that is computed: an existing cache goes on with its own, unless other kernels are chosen.
-    fn resolved_spec(&self, writer: &CacheWriter) -> EmbedSpec {
-        let existing = FeatureCache::open(writer.path()).or_else(|_| FeatureCache::open(&self.cache));
-        let existing = existing.ok().and_then(|cache| EmbedSpec::from_fingerprint(cache.fingerprint()).ok());
-        let asked = self.spec.precision;
-        let precision = match existing {
-            Some((EmbedSpec { precision: existing @ (Precision::Bf16 | Precision::OwnBf16), .. }, Device::Cpu))
-                if (asked, self.compute.kernels) == (Precision::Bf16, Kernels::Auto) =>
-            {
-                existing
-            }
-            _ => self.compute.resolve(asked),
+    /// The spec to compute in: an existing cache or shard, or else an unfinished run, goes on with its kind of bf16.
+    fn spec_of_cache(&self, writer: &CacheWriter, weights: &Weights) -> Result<EmbedSpec, ExtractError> {
+        let Some(other_bf16) = self.spec.precision.other_bf16() else { return Ok(self.spec) };
+        if (self.compute.device, self.compute.kernels) != (Device::Cpu, Kernels::Auto) {
+            return Ok(self.spec);
+        }
+        let other_spec = EmbedSpec { precision: other_bf16, ..self.spec };
+        let other = other_spec.fingerprint(weights.digest(), self.compute.device);
+        let goes_on_with_other = match self.existing_precision(writer)? {
+            Some(precision) => precision == other.precision,
+            None => writer.has_journal(&other, ROW_LENGTH)?,
         };
-        EmbedSpec { precision, ..self.spec }
+        if !goes_on_with_other {
+            return Ok(self.spec);
+        }
+        match self.compute.check(other_bf16) {
+            Ok(()) => Ok(other_spec),
+            // All rows are replaced: they can be of the kind that can be computed here.
+            Err(_) if self.replace => Ok(self.spec),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The precision in the fingerprint of the cache that is written, of the whole cache, or of one of its shards.
+    fn existing_precision(&self, writer: &CacheWriter) -> Result<Option<String>, CacheError> {
+        let mut folders = vec![writer.path().to_owned(), self.cache.clone()];
+        for (shard, state) in ShardState::list(&self.cache)? {
+            if state == ShardState::Finished {
+                folders.push(shard.folder(&self.cache));
+            }
+        }
+        let caches = folders.iter().filter_map(|folder| FeatureCache::open(folder).ok());
+        Ok(caches.map(|cache| cache.fingerprint().precision.clone()).next())
     }
 
     /// The existing cache, whose rows are reused; of a shard that does not exist yet, the whole cache. `None` if there

@@ -37,15 +37,22 @@ pub struct Journal {
 }
 
 impl Journal {
+    /// Whether there is a journal at `path` whose rows have this fingerprint.
+    pub(crate) fn is_of(path: &Path, fingerprint: &Fingerprint, columns: NonZeroUsize) -> Result<bool, CacheError> {
+        let header = header(fingerprint, columns.get());
+        match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            file => Ok(first_bytes(&file.context("open", path)?, header.len(), path)? == header),
+        }
+    }
+
     /// Opens the journal at `path`, or creates it. Rows of another fingerprint are discarded.
     pub(crate) fn open(path: &Path, fingerprint: &Fingerprint, columns: NonZeroUsize) -> Result<Self, CacheError> {
         let columns = columns.get();
         let header = header(fingerprint, columns);
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
-        let mut file = options.open(path).context("open", path)?;
-        let mut found = Vec::new();
-        (&mut file).take(header.len() as u64).read_to_end(&mut found).context("read", path)?;
-        if found != header {
+        let file = options.open(path).context("open", path)?;
+        if first_bytes(&file, header.len(), path)? != header {
             file.set_len(0).context("write", path)?;
             file.write_all_at(&header, 0).context("write", path)?;
         }
@@ -149,6 +156,13 @@ fn record_len(columns: usize) -> usize {
 
 fn header(fingerprint: &Fingerprint, columns: usize) -> Vec<u8> {
     [MAGIC, fingerprint.digest().as_bytes(), &(columns as u32).to_le_bytes()].concat()
+}
+
+/// The first `length` bytes of a file, or all if it has fewer.
+fn first_bytes(mut file: &File, length: usize, path: &Path) -> Result<Vec<u8>, CacheError> {
+    let mut bytes = Vec::new();
+    file.by_ref().take(length as u64).read_to_end(&mut bytes).context("read", path)?;
+    Ok(bytes)
 }
 
 fn checksum(content: &[u8]) -> [u8; CHECKSUM_LEN] {

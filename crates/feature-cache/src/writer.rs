@@ -224,6 +224,14 @@ impl CacheWriter {
         &self.path
     }
 
+    /// Whether an unfinished run with this fingerprint has left a journal.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn has_journal(&self, fingerprint: &Fingerprint, columns: NonZeroUsize) -> Result<bool, CacheError> {
+        Journal::is_of(&self.journal_path(), fingerprint, columns)
+    }
+
     /// Opens the journal: the rows that unfinished runs with this fingerprint have computed.
     ///
     /// # Errors

@@ -55,7 +55,8 @@ impl Xception {
         Ok(Self { network, batch_size })
     }
 
-    /// The kernels that run the layers, as in `icebox's own (AVX-512, vectors of 16 floats)`.
+    /// The kernels that run the layers, as in `icebox's own (AVX2, vectors of 8 floats, tiles of 6 pixels x 2
+    /// vectors)`.
     pub fn kernels(&self) -> String {
         self.network.describe()
     }

@@ -83,13 +83,14 @@ fn the_operations_are_those_of_the_paper() {
 mod with_libtorch {
     use super::*;
     use crate::backend::libtorch::Libtorch;
-    use crate::compute::{Device, Precision};
+    use crate::compute::Device;
     use crate::distance::relative_l2;
+    use crate::precision::NumberFormat;
 
     #[test]
     fn any_number_of_pictures_can_go_through_the_entry_flow_at_a_time() {
         let (weights, pixels) = (weights(), pixels(5));
-        let libtorch = Libtorch::new(Device::Cpu, Precision::F32);
+        let libtorch = Libtorch::new(Device::Cpu, NumberFormat::F32);
         let expected = architecture(libtorch, &weights, 5, usize::MAX).forward(&pixels, &mut |_| {}).unwrap();
         for entry_pictures in [1, 2, 3] {
             let rows = architecture(libtorch, &weights, 5, entry_pictures).forward(&pixels, &mut |_| {}).unwrap();
@@ -106,12 +107,13 @@ mod with_libtorch {
         let (weights, pixels) = (weights(), pixels(2));
         let own =
             architecture(Cpu::new(Instructions::best_f32()), &weights, 2, 1).forward(&pixels, &mut |_| {}).unwrap();
-        let expected = [(Precision::F32, 1e-8..5e-6), (Precision::F16, 1e-4..1e-2), (Precision::Bf16, 1e-3..4e-2)];
-        for (precision, expected) in expected {
-            let unfused = Libtorch::new(Device::Cpu, precision).without_onednn();
+        let expected =
+            [(NumberFormat::F32, 1e-8..5e-6), (NumberFormat::F16, 1e-4..1e-2), (NumberFormat::Bf16, 1e-3..4e-2)];
+        for (format, expected) in expected {
+            let unfused = Libtorch::new(Device::Cpu, format).without_onednn();
             let rows = architecture(unfused, &weights, 2, usize::MAX).forward(&pixels, &mut |_| {}).unwrap();
             let difference = relative_l2(&rows, &own);
-            assert!(expected.contains(&difference), "{precision}: {difference:e}");
+            assert!(expected.contains(&difference), "{}: {difference:e}", format.name());
         }
     }
 }

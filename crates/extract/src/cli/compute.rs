@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use backbone::{BatchSize, Compute, Precision};
+use backbone::{BatchSize, Compute, NumberFormat};
 use clap::Args;
 use command_line::{DeviceArg, KernelsArg, choice};
 
@@ -12,15 +12,13 @@ pub struct ComputeArgs {
     #[command(flatten)]
     device: DeviceArg,
     /// The number format that the network computes in: f32 gives Keras's features; bf16 (features 2 % off) and f16
-    /// (GPUs only) are faster where the processor or GPU has instructions for them
-    #[arg(long, default_value = "f32", value_parser = choice(&PRECISIONS, Precision::name))]
-    pub precision: Precision,
+    /// (GPUs only) are faster where the processor or GPU has instructions for them. An existing cache goes on with the bf16
+    /// of the kernels that it was made with
+    #[arg(long, default_value = "f32", value_parser = choice(&NumberFormat::ALL, NumberFormat::name))]
+    pub precision: NumberFormat,
     #[command(flatten)]
     kernels: KernelsArg,
 }
-
-/// What can be asked for. Which bf16 it becomes depends on the kernels.
-const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::F16];
 
 impl ComputeArgs {
     /// The checked settings, for this batch size and number of cores.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use backbone::golden::{KerasComparison, compare_with_keras};
 use backbone::processor;
 use backbone::weights::IMAGENET_DIGEST;
-use backbone::{BatchSize, Compute, Kernels, Precision, Weights};
+use backbone::{BatchSize, Compute, Kernels, NumberFormat, Weights};
 use clap::Args;
 use command_line::{WeightsArg, all_cores};
 use stdio::output;
@@ -23,10 +23,10 @@ pub struct DoctorArgs {
 }
 
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let precision = args.compute.precision;
+    let format = args.compute.precision;
     let threads = all_cores();
     let compute = args.compute.compute(BatchSize::Auto, threads);
-    compute.check(compute.resolve(precision))?;
+    compute.check(compute.precision(format))?;
     output!("extract    {}", env!("CARGO_PKG_VERSION"))?;
     output!("libtorch   {}", libtorch_version())?;
     output!("device     {}", compute.device)?;
@@ -38,10 +38,11 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         output!("these are not Keras's ImageNet weights: no reference features to compare with")?;
         return Ok(ExitCode::FAILURE);
     }
-    let tolerance = precision.tolerance();
     let mut healthy = true;
-    for compute in settings_to_check(compute, precision) {
-        let KerasComparison { distance, kernels } = compare_with_keras(&weights, compute.resolve(precision), compute)?;
+    for compute in settings_to_check(compute, format) {
+        let precision = compute.precision(format);
+        let KerasComparison { distance, kernels } = compare_with_keras(&weights, precision, compute)?;
+        let tolerance = precision.tolerance();
         let right = distance <= tolerance;
         let verdict = if right { "ok" } else { "WRONG" };
         output!("kernels    {kernels}")?;
@@ -51,15 +52,15 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The settings with the kernels that were chosen, or with `auto` one for each kernels that can compute the precision
-/// on the device.
-fn settings_to_check(compute: Compute, precision: Precision) -> Vec<Compute> {
+/// The settings with the kernels that were chosen, or with `auto` one for each kernels that can compute in this format on
+/// the device.
+fn settings_to_check(compute: Compute, format: NumberFormat) -> Vec<Compute> {
     if compute.kernels != Kernels::Auto {
         return vec![compute];
     }
     let mut possible =
         vec![Compute { kernels: Kernels::Own, ..compute }, Compute { kernels: Kernels::Libtorch, ..compute }];
-    possible.retain(|compute| compute.check(compute.resolve(precision)).is_ok());
+    possible.retain(|compute| compute.check(compute.precision(format)).is_ok());
     possible
 }
 

@@ -85,6 +85,7 @@ pub struct ExtractionArgs {
 pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
     let threads = args.threads.threads();
     rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global().context("cannot start threads")?;
+    let compute = args.compute.compute(args.batch_size, threads);
     let extraction = Extraction {
         // clap requires both, except --out with --dry-run, which writes nothing.
         dataset: args.dataset.clone().unwrap_or_default(),
@@ -95,9 +96,9 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
             interpolation: args.interpolation,
             orientation: args.orientation,
             fast_decode: args.fast_decode,
-            precision: args.compute.precision,
+            precision: compute.precision(args.compute.precision),
         },
-        compute: args.compute.compute(args.batch_size, threads),
+        compute,
         limits: args.limits.limits(),
         shard: args.shard,
         views: args.views.views()?,

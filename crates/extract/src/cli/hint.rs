@@ -6,7 +6,7 @@ use command_line::{compute_hint, embedder_hint, limits_hint};
 use extract::extraction::ExtractError;
 use extract::merge::MergeError;
 use extract::verify::VerifyError;
-use feature_cache::CacheError;
+use feature_cache::{CacheError, Difference};
 use stdio::{called, shell_word};
 
 /// Adds a hint to the error, if there is one.
@@ -78,6 +78,9 @@ fn merge_hint(error: &MergeError) -> Option<String> {
             "\nextract all shards again, which computes only what is new"
         }
         MergeError::WrongShard { .. } => "; remove it, and extract it with --shard I/N",
+        MergeError::OtherFingerprint { differences, .. } if are_kinds_of_bf16(differences) => {
+            "\nextract one of them again with --replace and the other --kernels"
+        }
         MergeError::OtherFingerprint { .. } | MergeError::OtherViews { .. } => {
             "\nextract one of them again with --replace"
         }
@@ -93,6 +96,9 @@ fn cache_hint(error: &CacheError) -> Option<String> {
         }
         CacheError::Version { .. } => "; extract again into another --out, or with --replace",
         CacheError::Damaged { .. } => "; extract again with --replace to rebuild the cache",
+        CacheError::OtherFingerprint { differences, .. } if are_kinds_of_bf16(differences) => {
+            "\nomit --kernels to go on with the cache's, choose another --out, or overwrite it with --replace"
+        }
         CacheError::OtherFingerprint { .. } => "\nkeep it and choose another --out, or overwrite it with --replace",
         CacheError::OtherViews { .. } => {
             "\nto train on fewer of them: head train --views N; to drop them and keep the rows: --replace"
@@ -107,4 +113,10 @@ fn cache_hint(error: &CacheError) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// Whether fingerprints differ only in whose kernels computed bf16.
+fn are_kinds_of_bf16(differences: &[Difference]) -> bool {
+    let kind = |precision: &str| precision.parse().ok().and_then(Precision::other_bf16);
+    matches!(differences, [one] if one.field == "precision" && kind(&one.this).is_some() && kind(&one.other).is_some())
 }

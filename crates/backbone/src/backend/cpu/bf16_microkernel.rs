@@ -1,8 +1,8 @@
 //! The microkernel of bf16, for processors with AVX-512 and its instructions for bf16 (avx512_bf16).
 //!
-//! Feature maps, panels and strips are bf16 numbers, rounded when they are written; sums and depthwise convolutions
-//! stay in f32. vdpbf16ps multiplies the bf16 numbers of two inputs at a time, so the weights of a pair of inputs lie
-//! beside each other: (inputs / 2, outputs, 2).
+//! Feature maps and weights are bf16, and a depthwise convolution's output is rounded when it is packed; sums stay in f32.
+//! vdpbf16ps multiplies the bf16 numbers of two inputs at a time, so the weights of a pair of inputs lie beside each
+//! other: (inputs / 2, outputs, 2).
 
 use std::arch::x86_64::{
     __m256bh, __m512, __m512bh, __m512i, _mm512_cvtneps_pbh, _mm512_cvtpbh_ps, _mm512_dpbf16_ps, _mm512_set1_epi32,
@@ -26,6 +26,8 @@ const PAIR: usize = 2;
 /// Pairs of inputs per iteration of the loop.
 const UNROLL_PAIRS: usize = 4;
 
+/// No layer of Xception has more inputs to a pointwise convolution. Of more, the sums over each block would be rounded when
+/// the next block's are added.
 const KC: usize = 1536;
 
 /// Values in a vector.

@@ -72,8 +72,8 @@ impl Direct {
                 }
                 let mut target = output.target::<K>(block.start == 0, block.end == self.inputs);
                 let strip_len = strip_len::<K>(block.len());
-                // A strip stays in the first-level cache while all pixels of the band pass, and the panel in the
-                // second-level cache while all strips do.
+                // A strip stays in the first- or second-level cache, whichever has room for it, while all pixels of the
+                // band pass, and the panel in the second-level cache while all strips do.
                 for first_output in (0..padded_outputs).step_by(K::NR) {
                     let (strip, rest) = packed.split_at(strip_len);
                     packed = rest;

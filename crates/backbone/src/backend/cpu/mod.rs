@@ -93,7 +93,7 @@ impl Cpu {
         Self { instructions, buffers: Buffers::default() }
     }
 
-    /// Runs a task in the microkernel. Another number format would be chosen here.
+    /// Runs a task in the microkernel of these instructions.
     fn run<T: Task>(&self, task: T) -> T::Output {
         match self.instructions {
             Instructions::F32(simd) => f32_microkernel::run(simd, task),

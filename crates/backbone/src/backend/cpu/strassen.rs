@@ -219,8 +219,8 @@ impl Strassen {
         let packed: &[K::Element] = cast_slice(&self.packed);
         let packed = &packed[SUB_PRODUCTS.len() * self.half_outputs * block.start..];
         let of_product = block.len() * self.half_outputs;
-        // A strip stays in the first-level cache while all pixels of the band pass, and a panel in the second-level
-        // cache while all strips of a product do.
+        // A strip stays in the first- or second-level cache, whichever has room for it, while all pixels of the band
+        // pass, and a panel in the second-level cache while all strips of a product do.
         for ((product, panel), packed) in SUB_PRODUCTS.into_iter().zip(panels).zip(packed.chunks_exact(of_product)) {
             let pixel_tiles = panel.as_chunks::<MR>().0;
             for (n, strip) in packed.chunks(block.len() * K::NR).enumerate() {

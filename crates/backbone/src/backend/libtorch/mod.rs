@@ -17,8 +17,9 @@ use self::geometry::Geometry;
 use crate::backend::interface::{
     Activation, Backend, Conv2dParams, ConvWeights, HALF_RANGE, SeparableConv2dParams, Shape,
 };
-use crate::compute::{self, Precision};
+use crate::compute;
 use crate::network::NetworkError;
+use crate::precision::NumberFormat;
 
 /// A device of libtorch and the number format that it computes in.
 #[derive(Debug, Clone, Copy)]
@@ -134,16 +135,15 @@ impl Backend for Libtorch {
 }
 
 impl Libtorch {
-    pub(crate) fn new(device: compute::Device, precision: Precision) -> Self {
+    pub(crate) fn new(device: compute::Device, format: NumberFormat) -> Self {
         let device = match device {
             compute::Device::Cpu => Device::Cpu,
             compute::Device::Cuda(number) => Device::Cuda(number),
         };
-        let kind = match precision {
-            Precision::F32 => Kind::Float,
-            // Our own kernels only differ in where they round.
-            Precision::Bf16 | Precision::OwnBf16 => Kind::BFloat16,
-            Precision::F16 => Kind::Half,
+        let kind = match format {
+            NumberFormat::F32 => Kind::Float,
+            NumberFormat::Bf16 => Kind::BFloat16,
+            NumberFormat::F16 => Kind::Half,
         };
         Self { device, kind, fused: onednn::AVAILABLE && device == Device::Cpu }
     }

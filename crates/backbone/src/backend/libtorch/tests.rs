@@ -2,16 +2,16 @@
 
 use super::*;
 
-fn unfused(precision: Precision) -> Libtorch {
-    Libtorch::new(compute::Device::Cpu, precision).without_onednn()
+fn on_cpu(format: NumberFormat) -> Libtorch {
+    Libtorch::new(compute::Device::Cpu, format)
 }
 
 #[test]
 fn pixels_are_scaled_to_minus_one_to_one_and_stay_in_place() {
     let shape = Shape { pictures: 2, side: 2, channels: 3 };
     let pixels: Vec<u8> = (0..24).map(|n| n * 11).collect();
-    for (precision, kind, allowed) in [(Precision::F32, Kind::Float, 0.0), (Precision::F16, Kind::Half, 5e-4)] {
-        let input = unfused(precision).input(&pixels, shape).unwrap();
+    for (format, kind, allowed) in [(NumberFormat::F32, Kind::Float, 0.0), (NumberFormat::F16, Kind::Half, 5e-4)] {
+        let input = on_cpu(format).input(&pixels, shape).unwrap();
         assert_eq!((input.kind(), input.size()), (kind, vec![2, 3, 2, 2]));
         for (n, &pixel) in pixels.iter().enumerate() {
             let [picture, row, column, channel] = [n / 12, n / 6 % 2, n / 3 % 2, n % 3].map(|index| index as i64);
@@ -25,7 +25,7 @@ fn pixels_are_scaled_to_minus_one_to_one_and_stay_in_place() {
 #[test]
 fn a_smaller_batch_is_filled_up_with_black_pictures() {
     let shape = Shape { pictures: 3, side: 2, channels: 3 };
-    let input = unfused(Precision::F32).input(&[255; 12], shape).unwrap();
+    let input = on_cpu(NumberFormat::F32).input(&[255; 12], shape).unwrap();
     assert_eq!(input.size(), [3, 3, 2, 2]);
     let picture = |n| input.get(n).mean(Kind::Float).double_value(&[]);
     assert_eq!([picture(0), picture(1), picture(2)], [1.0, -1.0, -1.0]);
@@ -33,8 +33,8 @@ fn a_smaller_batch_is_filled_up_with_black_pictures() {
 
 #[test]
 fn only_convolutions_on_the_cpu_are_fused() {
-    let on_cpu = Libtorch::new(compute::Device::Cpu, Precision::F32);
+    let on_cpu = Libtorch::new(compute::Device::Cpu, NumberFormat::F32);
     assert_eq!((on_cpu.kind, on_cpu.fused), (Kind::Float, onednn::AVAILABLE));
-    let on_gpu = Libtorch::new(compute::Device::Cuda(0), Precision::F16);
+    let on_gpu = Libtorch::new(compute::Device::Cuda(0), NumberFormat::F16);
     assert_eq!((on_gpu.kind, on_gpu.fused), (Kind::Half, false));
 }
