@@ -159,9 +159,9 @@ fn header(fingerprint: &Fingerprint, columns: usize) -> Vec<u8> {
 }
 
 /// The first `length` bytes of a file, or all if it has fewer.
-fn first_bytes(mut file: &File, length: usize, path: &Path) -> Result<Vec<u8>, CacheError> {
+fn first_bytes(file: &File, length: usize, path: &Path) -> Result<Vec<u8>, CacheError> {
     let mut bytes = Vec::new();
-    file.by_ref().take(length as u64).read_to_end(&mut bytes).context("read", path)?;
+    file.take(length as u64).read_to_end(&mut bytes).context("read", path)?;
     Ok(bytes)
 }
 

@@ -2,3 +2,4 @@
 
 mod index;
 mod old_caches;
+mod open;

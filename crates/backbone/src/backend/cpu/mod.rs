@@ -15,8 +15,8 @@
 //! Only the microkernel depends on number format and vector length: f32_microkernel or bf16_microkernel.
 
 mod buffers;
-mod feature_maps;
 mod microkernel;
+mod feature_maps;
 mod f32_microkernel;
 #[cfg(target_arch = "x86_64")]
 mod bf16_microkernel;

@@ -363,7 +363,7 @@ fn a_row_has_the_same_bits_with_any_vector_length() {
     let (x, pointwise) = (maps(&cpu(), 2, 5, 71), weights(1, 71, 75));
     let (few, kernel) = (maps(&cpu(), 2, 9, 20), weights(3, 20, 30));
     // Memory is reused: no old value may be left in it, not even in the channels that pad the last group.
-    [&x, &few].map(spoil_memory);
+    [&x, &few].into_iter().for_each(spoil_memory);
     let taps = numbers(9 * 80, 4);
     let results = |simd: SimdLevel| {
         let cpu = Cpu::new(Instructions::F32(simd));

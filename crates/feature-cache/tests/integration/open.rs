@@ -1,0 +1,88 @@
+//! Opening a cache while it is replaced, and what is no cache.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use end_to_end::sample_fingerprint;
+use feature_cache::{
+    CacheContents, CacheError, ClassNames, FeatureCache, IndexEntry, Split, SplitContents, write_cache,
+};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+const CLASSES: [&str; 2] = ["dress", "hat"];
+
+/// Writes a cache of one photo: of the class with this label, which is also its row.
+fn write(path: &Path, label: i64) {
+    let photo_path = PathBuf::from(CLASSES[label as usize]).join("1.jpg");
+    let key = blake3::hash(&label.to_le_bytes());
+    let photo = IndexEntry { path: photo_path, label, blake3: key };
+    let contents = CacheContents {
+        fingerprint: sample_fingerprint(),
+        views: None,
+        classes: ClassNames::new(CLASSES.map(str::to_owned).to_vec()).unwrap(),
+        splits: [(Split::All, SplitContents { photos: vec![photo], skipped: Vec::new() })].into(),
+    };
+    write_cache(path, &contents, NonZeroUsize::MIN, [(key, &[label as f32][..])]).unwrap();
+}
+
+/// Checks that row, label and index are of one cache, and returns the label.
+fn consistent_label(cache: &FeatureCache) -> i64 {
+    let split = cache.split(Split::All).unwrap();
+    let label = split.labels()[0];
+    assert_eq!(split.row(0).unwrap(), [label as f32]);
+    assert_eq!(split.index().unwrap()[0].label, label);
+    label
+}
+
+/// Two caches with files of equal lengths take each other's place all the time: what is opened is one of them. When
+/// the manifest was read again after the other files, and compared, the cache could have changed twice in between.
+#[test]
+fn a_cache_that_is_exchanged_while_it_is_opened_is_never_mixed() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["one", "other"].map(|name| folder.path().join(name));
+    write(&paths[0], 0);
+    write(&paths[1], 1);
+    thread::scope(|scope| {
+        let exchanges = scope.spawn(|| {
+            for _ in 0..20_000 {
+                renameat_with(CWD, &paths[0], CWD, &paths[1], RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        let mut opened = [0; 2];
+        while !exchanges.is_finished() {
+            opened[consistent_label(&FeatureCache::open(&paths[0]).unwrap()) as usize] += 1;
+        }
+        assert!(opened.iter().all(|&count| count > 0), "{opened:?}");
+    });
+}
+
+/// A writer removes the cache that it has replaced: files that are missing then are no damage.
+#[test]
+fn a_cache_that_is_written_again_while_it_is_opened_is_the_old_or_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cache");
+    write(&path, 0);
+    thread::scope(|scope| {
+        let writes = scope.spawn(|| {
+            for k in 1..100 {
+                write(&path, k % 2);
+            }
+        });
+        while !writes.is_finished() {
+            consistent_label(&FeatureCache::open(&path).unwrap());
+        }
+    });
+}
+
+#[test]
+fn what_is_no_folder_is_no_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    for path in [file.as_path(), &file.join("below"), &folder.path().join("missing"), folder.path()] {
+        let error = FeatureCache::open(path).unwrap_err();
+        assert!(matches!(&error, CacheError::NotACache(found) if found == path), "{error}");
+    }
+}
