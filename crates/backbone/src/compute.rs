@@ -85,7 +85,7 @@ pub enum BatchSize {
     #[default]
     Auto,
     /// This many pictures, at most [`Self::MAX`].
-    Of(NonZeroUsize),
+    Fixed(NonZeroUsize),
 }
 
 impl BatchSize {
@@ -102,7 +102,7 @@ impl FromStr for BatchSize {
         }
         let size = name.parse().ok().filter(|size: &NonZeroUsize| size.get() <= Self::MAX);
         let unknown = || UnknownName { expected: "auto, or a number from 1 to 1024", found: name.to_owned() };
-        size.map(Self::Of).ok_or_else(unknown)
+        size.map(Self::Fixed).ok_or_else(unknown)
     }
 }
 

@@ -206,7 +206,7 @@ impl ThreadEmbedder {
 /// Builds the network; on a GPU `Auto` halves the batch size until it fits.
 fn build_network(weights: &Weights, side: u32, compute: Compute, engine: Engine) -> Result<Xception, NetworkError> {
     match (compute.batch_size, compute.device) {
-        (BatchSize::Of(size), _) => Xception::new(weights, side, size.get(), engine),
+        (BatchSize::Fixed(size), _) => Xception::new(weights, side, size.get(), engine),
         (BatchSize::Auto, Device::Cpu) => Xception::new(weights, side, CPU_BATCH, engine),
         (BatchSize::Auto, Device::Cuda(_)) => largest_that_works(MAX_GPU_BATCH, |batch| {
             let network = Xception::new(weights, side, batch, engine)?;

@@ -10,7 +10,7 @@ use super::limits::PixelError;
 thread_local! {
     /// `Some` while this thread is in [`guarded`]: file and line of its last panic there, or an empty string before a
     /// panic.
-    static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
+    static PANIC_LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// Runs `work`; a panic in it becomes an error and is not printed. For that, the first call installs a panic hook,
@@ -23,7 +23,7 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, PixelError>) -> Result
     HOOK.call_once(|| {
         let previous_hook = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let is_guarded = LOCATION.with_borrow_mut(|location| {
+            let is_guarded = PANIC_LOCATION.with_borrow_mut(|location| {
                 if let Some(location) = location {
                     *location = info.location().map_or_else(String::new, short_path);
                 }
@@ -35,9 +35,9 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, PixelError>) -> Result
         }));
     });
     // Restored after the call, since calls may be nested.
-    let outer_location = LOCATION.replace(Some(String::new()));
+    let outer_location = PANIC_LOCATION.replace(Some(String::new()));
     let result = catch_unwind(AssertUnwindSafe(work));
-    let location = LOCATION.replace(outer_location).unwrap_or_default();
+    let location = PANIC_LOCATION.replace(outer_location).unwrap_or_default();
     result.unwrap_or_else(|payload| {
         Err(PixelError::Panicked { problem: format!("{} ({location})", message(payload.as_ref())) })
     })
@@ -69,6 +69,6 @@ mod tests {
         assert!(problem.contains("src/pixels/guard.rs:"), "{problem}");
         assert_eq!(guarded(|| Ok(1)), Ok(1));
         assert_eq!(guarded::<()>(|| Err(PixelError::Truncated)), Err(PixelError::Truncated));
-        assert!(LOCATION.with_borrow(Option::is_none), "the next panic of this thread is printed");
+        assert!(PANIC_LOCATION.with_borrow(Option::is_none), "the next panic of this thread is printed");
     }
 }

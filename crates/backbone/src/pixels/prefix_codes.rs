@@ -74,7 +74,7 @@ pub(super) fn memory(data: &[u8], size: Option<(u32, u32)>) -> Option<u64> {
             }
         }
     }
-    let color_cache_size = read_cache_size(&mut bits)?;
+    let color_cache_size = read_color_cache_size(&mut bits)?;
     // The entropy image has a pixel for each block: the number of the group of codes that the block uses.
     let mut groups = 1;
     if bits.read(1)? == 1 {
@@ -91,7 +91,7 @@ pub(super) fn memory(data: &[u8], size: Option<(u32, u32)>) -> Option<u64> {
 /// Reads the image of a transform, or the entropy image. Returns the largest value of `red << 8 | green` of its pixels,
 /// in an entropy image the highest number of a group.
 fn skip_image(bits: &mut Bits<'_>, width: u32, height: u32) -> Option<u32> {
-    let color_cache_size = read_cache_size(bits)?;
+    let color_cache_size = read_color_cache_size(bits)?;
     let codes = CodeGroup::read(bits, color_cache_size)?;
     let pixels = u64::from(width) * u64::from(height);
     let mut largest = 0;
@@ -116,7 +116,7 @@ fn skip_image(bits: &mut Bits<'_>, width: u32, height: u32) -> Option<u32> {
 }
 
 /// Reads the number of colours in the colour cache; 0 without one.
-fn read_cache_size(bits: &mut Bits<'_>) -> Option<u32> {
+fn read_color_cache_size(bits: &mut Bits<'_>) -> Option<u32> {
     Some(if bits.read(1)? == 1 { 1 << bits.read(4)? } else { 0 })
 }
 

@@ -36,7 +36,7 @@ impl Weights {
         let mut views = Vec::new();
         for TensorSpec { name, shape } in tensors() {
             let values = bytemuck::cast_slice(self.values(&name).expect("weights have every tensor"));
-            let view = TensorView::new(Dtype::F32, shape, values).expect("every tensor has its shape");
+            let view = TensorView::new(Dtype::F32, shape, values).expect("a tensor's values fill its shape");
             views.push((name, view));
         }
         let failed = |cause| WeightsError::Io { action: "write", path: path.to_owned(), cause };

@@ -7,7 +7,7 @@ fn on_cpu(format: NumberFormat) -> Libtorch {
 }
 
 #[test]
-fn pixels_are_scaled_to_minus_one_to_one_and_stay_in_place() {
+fn pixels_are_scaled_to_minus_one_to_one_in_nchw() {
     let shape = Shape { pictures: 2, side: 2, channels: 3 };
     let pixels: Vec<u8> = (0..24).map(|n| n * 11).collect();
     for (format, kind, allowed) in [(NumberFormat::F32, Kind::Float, 0.0), (NumberFormat::F16, Kind::Half, 5e-4)] {
