@@ -330,8 +330,8 @@ impl Extraction {
                 folders.push(shard.folder(&self.cache));
             }
         }
-        let caches = folders.iter().filter_map(|folder| FeatureCache::open(folder).ok());
-        Ok(caches.map(|cache| cache.fingerprint().precision.clone()).next())
+        let existing = folders.iter().find_map(|folder| FeatureCache::open(folder).ok());
+        Ok(existing.map(|cache| cache.fingerprint().precision.clone()))
     }
 
     /// The existing cache, whose rows are reused; of a shard that does not exist yet, the whole cache. `None` if there

@@ -7,7 +7,7 @@ use super::buffers::{Buffer, Buffers};
 use super::epilogue::Output;
 use super::feature_maps::GROUP;
 use super::microkernel::{MR, Microkernel, PanelRow, Tile};
-use super::pack::PackPixels;
+use super::pack::{PackPixels, cut_by_picture};
 use super::weight_matrix::{WeightMatrix, blocks};
 
 /// Packed weights.
@@ -63,12 +63,8 @@ impl Direct {
             }
             let mut packed: &[K::Element] = cast_slice(&self.packed);
             for block in blocks::<K>(self.inputs) {
-                for picture in band.start / out_pixels..band.end.div_ceil(out_pixels) {
-                    let picture_start = picture * out_pixels;
-                    let of_picture = band.start.max(picture_start)..band.end.min(picture_start + out_pixels);
-                    let rows = &mut panel[of_picture.start - band.start..of_picture.end - band.start];
-                    let of_picture = of_picture.start - picture_start..of_picture.end - picture_start;
-                    pixels.pack(kernel, picture, of_picture, block.clone(), rows);
+                for part in cut_by_picture(band.clone(), out_pixels) {
+                    pixels.pack(kernel, part.picture, part.pixels, block.clone(), &mut panel[part.rows]);
                 }
                 let mut target = output.target::<K>(block.start == 0, block.end == self.inputs);
                 let strip_len = strip_len::<K>(block.len());

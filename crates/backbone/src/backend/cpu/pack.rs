@@ -20,3 +20,26 @@ pub(super) trait PackPixels {
         panel: &mut [PanelRow<K>],
     );
 }
+
+/// The part of a band of pixels that is in one picture.
+pub(super) struct PartOfBand {
+    pub picture: usize,
+    /// Pixels of the picture.
+    pub pixels: Range<usize>,
+    /// The same pixels, counted from the start of the band: their rows in its panel.
+    pub rows: Range<usize>,
+}
+
+/// Cuts a band of pixels, counted through all pictures, where the next picture begins. Each picture has `picture_len`
+/// pixels.
+pub(super) fn cut_by_picture(band: Range<usize>, picture_len: usize) -> impl Iterator<Item = PartOfBand> {
+    (band.start / picture_len..band.end.div_ceil(picture_len)).map(move |picture| {
+        let first = picture * picture_len;
+        let part = band.start.max(first)..band.end.min(first + picture_len);
+        PartOfBand {
+            picture,
+            pixels: part.start - first..part.end - first,
+            rows: part.start - band.start..part.end - band.start,
+        }
+    })
+}

@@ -29,7 +29,7 @@ use super::buffers::{Buffer, Buffers};
 use super::epilogue::{Output, Target};
 use super::feature_maps::GROUP;
 use super::microkernel::{MR, Microkernel, NR_VECTORS, PanelRow, Tile};
-use super::pack::PackPixels;
+use super::pack::{PackPixels, PartOfBand, cut_by_picture};
 use super::weight_matrix::{WeightMatrix, blocks};
 
 /// Packed weights.
@@ -163,13 +163,9 @@ impl Strassen {
         // The second half may have fewer inputs.
         let second_block =
             self.inputs.min(self.half_inputs + block.start)..self.inputs.min(self.half_inputs + block.end);
-        for picture in band.start / half_pixels..band.end.div_ceil(half_pixels) {
-            // The picture's pairs in the band, as pixels of the two halves, and as rows of the panels.
-            let first_pair = picture * half_pixels;
-            let pairs = band.start.max(first_pair)..band.end.min(first_pair + half_pixels);
-            let first_pixels = pairs.start - first_pair..pairs.end - first_pair;
+        // A pair has the number of its first pixel.
+        for PartOfBand { picture, pixels: first_pixels, rows } in cut_by_picture(band.clone(), half_pixels) {
             let second_pixels = first_pixels.start + half_pixels..out_pixels.min(first_pixels.end + half_pixels);
-            let rows = pairs.start - band.start..pairs.end - band.start;
             // The quarters.
             pixels.pack(kernel, picture, first_pixels.clone(), block.clone(), &mut a11[rows.clone()]);
             pixels.pack(kernel, picture, first_pixels, second_block.clone(), &mut a12[rows.clone()]);
