@@ -17,7 +17,7 @@ pub(super) struct Depthwise<'a> {
     pub taps: &'a [f32],
 }
 
-/// Output columns computed at a time: a loaded value is used for each of them.
+/// Columns of outputs that are computed at a time, from top to bottom.
 const COLUMNS_AT_ONCE: usize = 3;
 
 impl PackPixels for Depthwise<'_> {
@@ -30,100 +30,90 @@ impl PackPixels for Depthwise<'_> {
         inputs: Range<usize>,
         panel: &mut [PanelRow<K>],
     ) {
-        if pixels.is_empty() || inputs.is_empty() {
-            return;
-        }
-        let side = self.x.side;
-        let rows = pixels.start / side..pixels.end.div_ceil(side);
-        let mut plane = self.x.take_buffer((rows.len() + 2) * self.plane_width());
-        // Zeros for the border around the picture, which is never overwritten.
-        plane.fill(kernel.zero());
         let panel = &mut panel[..pixels.len()];
         // A vector of channels at a time: its plane stays in the first-level cache.
         for channel in inputs.clone().step_by(K::LANES) {
-            self.copy_plane(kernel, picture, rows.clone(), channel, &mut plane);
-            self.convolve_plane(kernel, pixels.clone(), channel, &plane, channel - inputs.start, panel);
+            let input = channel - inputs.start;
+            match self.activation {
+                Activation::Linear => {
+                    let load = |elements: &[K::Element]| kernel.load(elements);
+                    self.convolve(kernel, load, picture, pixels.clone(), channel, input, panel);
+                }
+                Activation::Relu => {
+                    let load = |elements: &[K::Element]| kernel.relu(kernel.load(elements));
+                    self.convolve(kernel, load, picture, pixels.clone(), channel, input, panel);
+                }
+            }
         }
     }
 }
 
 impl Depthwise<'_> {
-    /// Vectors per row of a plane: the picture's side, a zero on either side, and `COLUMNS_AT_ONCE - 1` that the last
-    /// outputs of a row may read.
-    fn plane_width(&self) -> usize {
-        self.x.side + 2 + COLUMNS_AT_ONCE - 1
-    }
-
-    /// Copies a vector of channels, from `channel` on, of some rows of a picture and of the rows above and below them
-    /// into a plane whose border is zero.
+    /// Convolves a vector of channels, from `channel` on, of some pixels, and packs the output at `input` of the panel's
+    /// rows. `load` loads a vector and applies the activation.
     #[inline(always)]
-    fn copy_plane<K: Microkernel>(
+    #[expect(clippy::too_many_arguments, reason = "what to read, how, and where to write")]
+    fn convolve<K: Microkernel>(
         &self,
         kernel: K,
+        load: impl Fn(&[K::Element]) -> Vector<K>,
         picture: usize,
-        rows: Range<usize>,
-        channel: usize,
-        plane: &mut [Vector<K>],
-    ) {
-        let x = self.x;
-        let elements: &[K::Element] = x.elements::<K>();
-        let (group, lane) = (channel / GROUP, channel % GROUP);
-        // Row 0 is the border above the picture, and column 0 the one on its left.
-        for (row, plane_row) in (rows.start..rows.end + 2).zip(plane.chunks_exact_mut(self.plane_width())) {
-            if row == 0 || row > x.side {
-                continue;
-            }
-            let pixels = &elements[x.index(picture, group, (row - 1) * x.side)..];
-            for (out, pixel) in plane_row[1..=x.side].iter_mut().zip(pixels.as_chunks::<GROUP>().0) {
-                let value = kernel.load(&pixel[lane..]);
-                *out = match self.activation {
-                    Activation::Linear => value,
-                    Activation::Relu => kernel.relu(value),
-                };
-            }
-        }
-    }
-
-    /// Convolves a vector of channels of some pixels, whose rows and the rows above and below are in the plane, and
-    /// packs the output at `input` of the panel's rows.
-    #[inline(always)]
-    fn convolve_plane<K: Microkernel>(
-        &self,
-        kernel: K,
         pixels: Range<usize>,
         channel: usize,
-        plane: &[Vector<K>],
         input: usize,
-        mut panel: &mut [PanelRow<K>],
+        panel: &mut [PanelRow<K>],
     ) {
-        let (side, width) = (self.x.side, self.plane_width());
+        let side = self.x.side;
+        let (group, lane) = (channel / GROUP, channel % GROUP);
+        let plane = &self.x.elements::<K>()[self.x.index(picture, group, 0)..][..self.x.plane_len()];
+        let plane = plane.as_chunks::<GROUP>().0;
         let mut weights = [[kernel.zero(); 3]; 3];
         let taps = self.taps.chunks_exact(self.taps.len() / 9);
         for (weight, taps) in weights.as_flattened_mut().iter_mut().zip(taps) {
             *weight = kernel.load_f32(&taps[channel..]);
         }
-        let first_row = pixels.start / side;
-        for row in first_row..pixels.end.div_ceil(side) {
-            // `pixels` may begin and end within a row.
-            let first_column = pixels.start.max(row * side) - row * side;
-            let end_column = pixels.end.min((row + 1) * side) - row * side;
-            let (packed_row, rest) = panel.split_at_mut(end_column - first_column);
-            panel = rest;
-            // Row 0 of the plane is the one above the first row.
-            let rows_around = &plane[(row - first_row) * width..];
-            let columns = (first_column..end_column).step_by(COLUMNS_AT_ONCE);
-            for (column, packed) in columns.zip(packed_row.chunks_mut(COLUMNS_AT_ONCE)) {
-                let mut outputs = [kernel.zero(); COLUMNS_AT_ONCE];
-                for (dy, weights) in weights.iter().enumerate() {
-                    let values = &rows_around[dy * width + column..][..COLUMNS_AT_ONCE + 2];
-                    for (dx, &weight) in weights.iter().enumerate() {
-                        for (n, output) in outputs.iter_mut().enumerate() {
-                            *output = kernel.mul_add(values[n + dx], weight, *output);
+        for column in (0..side).step_by(COLUMNS_AT_ONCE) {
+            // The rows in which some of the columns are to be packed: `pixels` may begin and end within a row.
+            let last_column = side.min(column + COLUMNS_AT_ONCE) - 1;
+            let first_row = pixels.start.saturating_sub(last_column).div_ceil(side);
+            let end_row = pixels.end.saturating_sub(column).div_ceil(side);
+            // Each row of inputs is loaded once and added to the outputs of the row above, of the same row, and of the row
+            // below.
+            let mut sums = [[kernel.zero(); COLUMNS_AT_ONCE]; 3];
+            for x_row in first_row..end_row + 2 {
+                // Row 0 is the zeros above the picture, and column 0 those on its left.
+                let mut values = [kernel.zero(); COLUMNS_AT_ONCE + 2];
+                if (1..=side).contains(&x_row) {
+                    let row = &plane[(x_row - 1) * side..][..side];
+                    for (n, value) in values.iter_mut().enumerate() {
+                        if let Some(pixel) = row.get((column + n).wrapping_sub(1)) {
+                            *value = load(&pixel[lane..]);
                         }
                     }
                 }
-                for (packed, output) in packed.iter_mut().zip(outputs) {
-                    kernel.store(output, &mut packed.as_mut()[input..]);
+                for (n, sums) in sums.iter_mut().enumerate() {
+                    let row = (x_row + n).wrapping_sub(2);
+                    if (first_row..end_row).contains(&row) {
+                        for (dx, &weight) in weights[2 - n].iter().enumerate() {
+                            for (n, sum) in sums.iter_mut().enumerate() {
+                                *sum = kernel.mul_add(values[n + dx], weight, *sum);
+                            }
+                        }
+                    }
+                }
+                let [complete, same_row, row_below] = sums;
+                sums = [same_row, row_below, [kernel.zero(); COLUMNS_AT_ONCE]];
+                if x_row < first_row + 2 {
+                    continue;
+                }
+                for (n, output) in complete.into_iter().enumerate() {
+                    let pixel = (x_row - 2) * side + column + n;
+                    let packed = panel.get_mut(pixel.wrapping_sub(pixels.start));
+                    if let Some(packed) = packed
+                        && column + n < side
+                    {
+                        kernel.store(output, &mut packed.as_mut()[input..]);
+                    }
                 }
             }
         }
