@@ -239,6 +239,17 @@ fn several_pictures_are_answered_in_their_places() {
     assert_eq!(serving.post_form(&[("image", &hat)]).json(), alone(&hat));
     let many = vec![("image", &hat[..]); 65];
     assert_eq!(serving.post_form(&many).error(), (413, "more than 64 pictures".to_owned()));
+
+    // Too many pictures are noticed in the middle of a body; the client can send the rest and gets the answer.
+    let large = vec![0; 15_000_000];
+    let (content_type, body) = form(&[&many[..], &[("image", &large[..])]].concat());
+    let head = format!(
+        "POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\n\
+         content-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let answered = serving.send(&[head.as_bytes(), &body].concat());
+    assert!(answered.contains("HTTP/1.1 413 Payload Too Large\r\n"), "{answered}");
 }
 
 /// Each kind of bad request gets its status and an error text.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use tokio::task::block_in_place;
 use utoipa::ToSchema;
 
-use super::queue::{JobError, JobResult};
+use super::queue::JobError;
 use super::refusal::{ErrorBody, MAX_PICTURES, Refusal};
 use super::state::ServerState;
 use super::upload::{Incoming, Upload, UploadError};
@@ -36,7 +36,7 @@ enum Format {
     Json,
 }
 
-/// A picture as JSON: one of the two.
+/// A picture as JSON: either `image` or `url`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JsonRequest {
@@ -46,7 +46,7 @@ pub struct JsonRequest {
     url: Option<String>,
 }
 
-/// The answer for a picture: that of `classify`.
+/// The answer for a picture, with the values that `classify` prints for it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PictureAnswer<'a> {
     /// The probability of each class, the most probable first.
@@ -84,8 +84,8 @@ pub enum PictureResult<'a> {
     post,
     path = "/predict",
     request_body(
-        description = "A picture's file; a form with up to 64 files (named images: answered with a list, even if it is \
-                       one); or JSON. Up to 20 MB.",
+        description = "A picture's file, a form with up to 64 files, or JSON. Several files, or even one in a field \
+                       named images, are answered with a list. Up to 20 MB.",
         content(
             (String = "image/*"),
             (String = "application/octet-stream"),
@@ -98,12 +98,12 @@ pub enum PictureResult<'a> {
             (PictureAnswer = "application/json"),
             (ManyAnswers = "application/json"),
         )),
-        (status = 400, description = "The body ends early, or is not what its content type says", body = ErrorBody),
+        (status = 400, description = "The body ends early, or is not the form that its content type says", body = ErrorBody),
         (status = 403, description = "Not a host that this server fetches pictures from", body = ErrorBody),
         (status = 408, description = "The body did not arrive in time", body = ErrorBody),
         (status = 413, description = "Too many bytes, pixels or pictures", body = ErrorBody),
-        (status = 415, description = "Not a picture", body = ErrorBody),
-        (status = 422, description = "A damaged picture, or none", body = ErrorBody),
+        (status = 415, description = "Not a picture, or a content type that is not supported", body = ErrorBody),
+        (status = 422, description = "No picture, a damaged one, or JSON that does not hold one", body = ErrorBody),
         (status = 429, description = "Busy: try again after the seconds in Retry-After", body = ErrorBody),
         (status = 500, description = "The server has failed", body = ErrorBody),
         (status = 502, description = "The picture could not be fetched", body = ErrorBody),
@@ -114,8 +114,9 @@ pub async fn predict(State(server): State<Arc<ServerState>>, request: Request) -
     let (parts, body) = request.into_parts();
     let mut incoming = Incoming::new(body);
     let answered = answer(&server, &parts.headers, &mut incoming).await;
-    // A client that sent `Expect: 100-continue` has not begun its body, and now does not send it.
-    if answered.is_err() && !parts.headers.contains_key(EXPECT) {
+    // With `Expect: 100-continue`, a client whose body was not asked for does not send it.
+    let sends_a_body = incoming.has_begun() || !parts.headers.contains_key(EXPECT);
+    if answered.is_err() && sends_a_body {
         incoming.discard().await;
     }
     answered.unwrap_or_else(IntoResponse::into_response)
@@ -137,25 +138,19 @@ async fn answer(server: &Arc<ServerState>, headers: &HeaderMap, incoming: &mut I
     if picture.as_ref().is_empty() {
         return Err(Refusal::Empty);
     }
-    let answer = server.submit(vec![picture])?.pop().expect("one for each picture");
-    let prediction = answer.await.map_err(|_| Refusal::Failed)??;
+    let receiver = server.submit(vec![picture])?.pop().expect("one for each picture");
+    let prediction = receiver.await.map_err(|_| Refusal::Failed)??;
     Ok(Json(PictureAnswer::new(&prediction, &server.classes)).into_response())
 }
 
 /// Answers several pictures with a list. A picture that cannot be used has an error in its place; if the network fails,
 /// the whole request fails.
 async fn answer_many(server: &ServerState, pictures: Vec<Upload>) -> Result<Response, Refusal> {
-    let mut found: Vec<JobResult> = Vec::new();
-    for answer in server.submit(pictures)? {
-        match answer.await.map_err(|_| Refusal::Failed)? {
-            Err(JobError::Network(error)) => return Err(JobError::Network(error).into()),
-            answer => found.push(answer),
-        }
-    }
     let mut results = Vec::new();
-    for answer in &found {
-        results.push(match answer {
-            Ok(prediction) => PictureResult::Answer(PictureAnswer::new(prediction, &server.classes)),
+    for receiver in server.submit(pictures)? {
+        results.push(match receiver.await.map_err(|_| Refusal::Failed)? {
+            Ok(prediction) => PictureResult::Answer(PictureAnswer::new(&prediction, &server.classes)),
+            Err(JobError::Network(error)) => return Err(JobError::Network(error).into()),
             Err(error) => PictureResult::Error(ErrorBody { error: error.to_string() }),
         });
     }
@@ -263,7 +258,7 @@ impl<'a> PictureAnswer<'a> {
     }
 }
 
-/// `{class: probability}`, in this order.
+/// Serializes classes as a map, `{class: probability}`, in the order of `ranked`.
 fn serialize_as_map<S: Serializer>(ranked: &[Ranked<'_>], serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(ranked.len()))?;
     for Ranked { class, probability } in ranked {
@@ -279,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_content_type_says_what_pictures_come_in() {
+    fn the_content_type_decides_the_format() {
         let format = |content_type: Option<&'static str>| {
             let mut headers = HeaderMap::new();
             if let Some(content_type) = content_type {

@@ -131,6 +131,11 @@ impl Incoming {
         stream::unfold(self, |incoming| async move { incoming.chunk().await.map(|chunk| (chunk, incoming)) })
     }
 
+    /// Whether some of it has arrived.
+    pub fn has_begun(&self) -> bool {
+        self.received > 0
+    }
+
     /// Reads the rest and drops it: a client that is still sending would not see the answer.
     pub async fn discard(&mut self) {
         while !self.ended && self.received < MAX_DISCARDED {
