@@ -1,7 +1,7 @@
-"""The Python environment data/python-peers, with what icebox is compared with; and commands. For scripts/bench,
-scripts/parity and the tests that need Keras or ONNX Runtime.
+"""Python environments with what icebox is compared with; and commands. For scripts/bench, scripts/parity and the tests
+that need Keras or ONNX Runtime.
 
-  python3 scripts/peers.py      make the environment, as scripts/setup --peers does
+  python3 scripts/peers.py      make the environment data/python-peers, as scripts/setup --peers does
 """
 import os
 import shutil
@@ -26,6 +26,8 @@ PACKAGES = [
 ]
 # An older release in which exported files have to work, too; installed into data/python-peers/older, for PYTHONPATH.
 OLDER_PACKAGES = ["onnxruntime==1.20.0"]
+# For scripts/bench ray alone, into data/python-ray-data; PyTorch as large as it is with its GPU half.
+RAY_DATA_PACKAGES = ["ray[data]==2.60.0", "torch==2.13.0", "pillow==13.0.0", "safetensors==0.8.0"]
 KERAS_MODEL = "data/downloads/kitchenware.keras"
 
 
@@ -37,20 +39,30 @@ def command(*arguments):
     return ran.stdout
 
 
-def python():
-    """The environment's interpreter, made once; data/python-peers can be deleted at any time."""
-    folder = Path("data/python-peers")
-    installed, wanted = folder / "packages", PACKAGES + OLDER_PACKAGES
+def environment(folder, packages, older_packages=()):
+    """The interpreter of an environment with these packages, made once; the folder can be deleted at any time."""
+    installed, wanted = folder / "packages", [*packages, *older_packages]
     if not installed.exists() or installed.read_text().split() != wanted:
-        print("installing Keras, ONNX Runtime and OpenVINO into data/python-peers", file=sys.stderr)
+        print(f"installing into {folder}: {', '.join(wanted)}", file=sys.stderr)
         # At its own place: a virtual environment has its path in it. The list of packages comes last.
         shutil.rmtree(folder, ignore_errors=True)
         command(sys.executable, "-m", "venv", folder)
         pip = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        command(*pip, "--only-binary=:all:", *PACKAGES)
-        command(*pip, "--only-binary=:all:", "--no-deps", "--target", folder / "older", *OLDER_PACKAGES)
+        command(*pip, "--only-binary=:all:", *packages)
+        if older_packages:
+            command(*pip, "--only-binary=:all:", "--no-deps", "--target", folder / "older", *older_packages)
         installed.write_text("\n".join(wanted) + "\n")
     return folder / "bin/python"
+
+
+def python():
+    """The interpreter of data/python-peers."""
+    return environment(Path("data/python-peers"), PACKAGES, OLDER_PACKAGES)
+
+
+def ray_data_python():
+    """The interpreter of data/python-ray-data."""
+    return environment(Path("data/python-ray-data"), RAY_DATA_PACKAGES)
 
 
 if __name__ == "__main__":
