@@ -546,12 +546,12 @@ fn what_cannot_be_exported_is_refused() {
     }
 
     // Files are only overwritten with --replace.
-    head_only(&[]).failed_with("model.onnx: is there already; overwrite it with --replace");
+    head_only(&[]).failed_with("model.onnx: already exists; overwrite it with --replace");
     assert_eq!(contents(&exports), written);
     head_only(&["--replace"]).succeeded();
     assert_ne!(contents(&exports), written);
     fs::remove_file(&out).unwrap();
-    head_only(&[]).failed_with("model.golden.npz: is there already");
+    head_only(&[]).failed_with("model.golden.npz: already exists");
 }
 
 #[test]

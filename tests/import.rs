@@ -103,7 +103,7 @@ fn a_keras_archive_becomes_a_run_that_answers_as_keras_does() {
     assert!(worst(&imported, &features, &logits) <= 1e-4);
     assert_labels_are_right(&out, &[]);
 
-    import(&kitchen_model(), &out, &["--classes", CLASSES]).failed_with("run: is there already; choose another --out");
+    import(&kitchen_model(), &out, &["--classes", CLASSES]).failed_with("run: already exists; choose another --out");
     let other = folder.path().join("other");
     let refused = import(&kitchen_model(), &other, &["--classes", "cup,fork"]);
     refused

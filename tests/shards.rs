@@ -141,7 +141,7 @@ fn shards_of_another_count_and_a_whole_cache_are_not_mixed() {
     let whole = extract(&photos.path(), &cache, &[]);
     whole.failed_with("holds shards that are not merged; merge them: extract merge ");
     fs::create_dir(folder(&cache, 0, 3)).unwrap();
-    merge(&cache).failed_with("holds shards of 2 and of 3; remove those that are not wanted");
+    merge(&cache).failed_with("holds shards I-of-2 and I-of-3; remove those that are not wanted");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn shards_that_do_not_belong_together_are_refused() {
     let added = (0..).map(|n| format!("cat/new{n}.png")).find(|path| shard_of(path, 2) == 0).unwrap();
     photos.add(&added, 9001);
     extract_shard(&photos, &cache, 1, 2, &[]).succeeded();
-    merge(&cache).failed_with("was made when it had 16 photos");
+    merge(&cache).failed_with("was made from a list of 16 photos");
     photos.add("bird/new.png", 9002);
     extract_shard(&photos, &cache, 1, 2, &[]).succeeded();
     merge(&cache).failed_with("have different classes: only one of them has [\"bird\"]");

@@ -130,7 +130,7 @@ fn invalid_settings_are_refused_before_anything_is_written() {
     refused(&["--learning-rate", "1e38"], "the loss is no longer finite in epoch 1; try a lower learning rate");
 
     fs::create_dir(&out).unwrap();
-    train(&cache, &["--out", out.to_str().unwrap()]).failed_with("is there already; choose another --out");
+    train(&cache, &["--out", out.to_str().unwrap()]).failed_with("already exists; choose another --out");
     let in_a_file = cache.join("manifest.json/run");
     train(&cache, &["--out", in_a_file.to_str().unwrap()]).failed_with("cannot be written: Not a directory");
 }

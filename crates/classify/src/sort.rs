@@ -40,7 +40,7 @@ pub enum SortError {
     #[error("class {0:?}: a folder of this name is for photos that are in no class")]
     Reserved(String),
     /// The photo cannot be read; other photos can still be sorted.
-    #[error("{}: cannot be copied: {cause}", photo.display())]
+    #[error("{}: cannot be read: {cause}", photo.display())]
     Photo {
         /// The photo.
         photo: PathBuf,
@@ -55,7 +55,7 @@ pub enum SortError {
         /// The operating system's error.
         cause: io::Error,
     },
-    /// The photo and the folder are not on one file system, or it has no hard links.
+    /// The hard link cannot be made, because the photo and the folder are on different file systems, say.
     #[error("{}: cannot be a hard link of {}: {cause}", path.display(), photo.display())]
     Link {
         /// The photo.
@@ -100,8 +100,9 @@ impl Sorter {
                 return Err(SortError::Reserved(class.to_owned()));
             }
         }
-        let written = fs::create_dir_all(root).and_then(|()| temporary_file(root));
-        written.map_err(|cause| SortError::Io { path: root.to_owned(), cause })?;
+        // A temporary file, which is removed at once, shows that the folder can be written to.
+        let is_writable = fs::create_dir_all(root).and_then(|()| temporary_file(root)).map(drop);
+        is_writable.map_err(|cause| SortError::Io { path: root.to_owned(), cause })?;
         for folder in classes.iter().chain([UNSURE, UNFAMILIAR]) {
             let path = root.join(folder);
             if path.symlink_metadata().is_ok() && !path.is_dir() {
@@ -163,7 +164,7 @@ impl Folder {
         let mut number = 1;
         let path = loop {
             let path = self.path.join(numbered(photo, number));
-            // The name is taken in the same step in which the file appears there: nothing can come in between.
+            // Creating the file fails if the name exists. Both are one atomic step, so no other process comes in between.
             let written = match transfer {
                 Transfer::Copy => copy(photo, &path),
                 Transfer::HardLink => link(photo, &path),
@@ -183,7 +184,7 @@ impl Folder {
     }
 }
 
-/// The photo's name, with `-NUMBER` before its extension from 2 on.
+/// The photo's name; from number 2 on with `-NUMBER` before the extension.
 fn numbered(photo: &Path, number: usize) -> PathBuf {
     let name = PathBuf::from(photo.file_name().unwrap_or_default());
     if number == 1 {
@@ -198,8 +199,8 @@ fn numbered(photo: &Path, number: usize) -> PathBuf {
     numbered.into()
 }
 
-/// Copies the photo beside its place, then gives the copy its name, if that is free. On Linux `fs::copy` lets the copy
-/// share the photo's blocks on file systems that can do that.
+/// Copies the photo into a hidden file in the folder of `path`, then renames that to `path`, unless such a file exists.
+/// On Linux `fs::copy` lets the copy share the photo's blocks on file systems that can do that.
 fn copy(photo: &Path, path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     if path.symlink_metadata().is_ok() {

@@ -455,7 +455,7 @@ fn other_weights_than_imagenets_are_kept_beside_the_run() {
     assert_eq!(run, imported.run);
     assert_eq!(run.config.fingerprint.weights, weights.digest().to_hex().as_str());
     assert_ne!(run.config.fingerprint.weights, IMAGENET_DIGEST);
-    assert!(imported.save(&out).unwrap_err().to_string().ends_with("run: is there already"));
+    assert!(imported.save(&out).unwrap_err().to_string().ends_with("run: already exists"));
 }
 
 proptest! {

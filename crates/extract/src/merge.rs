@@ -35,14 +35,14 @@ pub enum MergeError {
     #[error("{}: no shards here", .0.display())]
     NoShards(PathBuf),
     /// The shards have several counts: the data set was divided in several ways.
-    #[error("{}: holds shards of {}", path.display(), list_counts(counts))]
+    #[error("{}: holds shards {}", path.display(), list_counts(counts))]
     SeveralCounts {
         /// The folder of shards.
         path: PathBuf,
         /// The counts.
         counts: BTreeSet<NonZeroUsize>,
     },
-    /// Some shards are not there.
+    /// Some shards are missing or unfinished.
     #[error("{}: {}", path.display(), list_incomplete(*count, missing, unfinished))]
     Incomplete {
         /// The folder of shards.
@@ -77,7 +77,7 @@ pub enum MergeError {
         /// The fields that differ.
         differences: Vec<Difference>,
     },
-    /// The shards have other views.
+    /// Two shards have different views.
     #[error("{} and {} have different views: {}; {}", first.display(), other.display(), describe_views(views.0.as_ref()), describe_views(views.1.as_ref()))]
     OtherViews {
         /// The first shard.
@@ -98,7 +98,7 @@ pub enum MergeError {
         classes: Vec<String>,
     },
     /// The data set's photos changed between two shards.
-    #[error("the data set changed between shards: {} was made when it had {} photos, {} when it had {}", first.display(), photos.0, other.display(), photos.1)]
+    #[error("the data set changed between shards: {} was made from a list of {} photos, {} from another list of {}", first.display(), photos.0, other.display(), photos.1)]
     OtherDataSet {
         /// The first shard.
         first: PathBuf,
@@ -262,7 +262,7 @@ fn count_photos(cache: &Path, parts: &[FeatureCache]) -> Result<(BTreeMap<Split,
 }
 
 fn list_counts(counts: &BTreeSet<NonZeroUsize>) -> String {
-    counts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and of ")
+    counts.iter().map(|count| format!("I-of-{count}")).collect::<Vec<_>>().join(" and ")
 }
 
 fn list_incomplete(count: NonZeroUsize, missing: &BTreeSet<usize>, unfinished: &BTreeSet<usize>) -> String {

@@ -110,7 +110,7 @@ impl Journal {
         self.file.seek(SeekFrom::Start(self.end)).context("write", &self.path)?;
         self.file.write_all(&records).context("write", &self.path)?;
         self.file.sync_data().context("write", &self.path)?;
-        // Only rows that are on the disk are found from now on.
+        // After the sync, so that only rows that are on the disk are found.
         self.end += records.len() as u64;
         self.records.extend(offsets);
         Ok(())
@@ -244,7 +244,7 @@ mod tests {
         }
     }
 
-    /// A disk that fails for a moment once looked like the end of the file, and the rows after it were cut off.
+    /// A read error that passes must not be taken for the end of the file: the rows after it would be cut off.
     #[test]
     fn a_read_error_is_not_the_end_of_the_file() {
         struct Fails;

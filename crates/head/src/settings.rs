@@ -71,7 +71,7 @@ impl Percentile {
     /// Checks the value of the setting called `name`.
     ///
     /// # Errors
-    /// When it is not more than 0 and at most 100.
+    /// When it is 0 or less, more than 100, or not a number.
     pub fn new(name: &'static str, value: f64) -> Result<Self, OutOfRange> {
         let allowed = "more than 0 and at most 100";
         if value > 0.0 && value <= 100.0 { Ok(Self(value)) } else { Err(OutOfRange { name, value, allowed }) }
@@ -167,7 +167,7 @@ pub enum KeepWeights {
     },
 }
 
-/// How a head is trained, except for its layers and batches. Names and meanings match Keras.
+/// How a head is trained, except for its layers and batches. Each setting does what it does in Keras; some names differ.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FitConfig {
     /// Adam's learning rate, before the schedule.

@@ -31,7 +31,8 @@ pub(crate) fn as_strips<'a>(rows: &[&'a [f32]]) -> Vec<&'a [Strip]> {
     rows.iter().map(|row| row.as_chunks().0).collect()
 }
 
-/// Runs `work`, compiled for the longest vectors that the processor has. Its `S::f32s` always holds one [`Strip`].
+/// Runs `work`, compiled for the longest vectors that the processor has. The `S` that `work` gets has an
+/// `S::f32s` of one [`Strip`].
 #[inline]
 pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
@@ -47,7 +48,7 @@ pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
     pulp::Arch::new().dispatch(WithVectors { simd: Scalar512b, work })
 }
 
-/// Work with the vectors of `simd`, each of which may be several of the processor's.
+/// Runs `work` with `simd` in place of the vectors that pulp chose. A vector of `simd` may take several registers.
 struct WithVectors<T, W> {
     simd: T,
     work: W,

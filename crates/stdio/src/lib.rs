@@ -7,5 +7,5 @@
 mod lines;
 mod progress;
 
-pub use lines::{OutputError, called, shell_word, write_note, write_output};
+pub use lines::{OutputError, invocation, shell_word, write_note, write_output};
 pub use progress::Progress;

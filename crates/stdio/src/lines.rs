@@ -26,13 +26,13 @@ macro_rules! note {
 
 /// What the user types to run a command, for printed hints: `icebox head` after scripts/install, `cargo head` in the
 /// checkout.
-pub fn called(command: &str) -> String {
+pub fn invocation(command: &str) -> String {
     let program = std::env::var("ICEBOX_COMMAND").unwrap_or_else(|_| "cargo".to_owned());
     format!("{program} {command}")
 }
 
 /// The path as a word of a shell's command line, with quotes if it needs them, so that a printed command can be pasted
-/// into a shell.
+/// into a shell. Bytes that are not UTF-8 are printed as replacement characters, and cannot be pasted.
 pub fn shell_word(path: &Path) -> String {
     let text = path.to_string_lossy();
     match shlex::try_quote(&text) {

@@ -93,7 +93,7 @@ pub(crate) trait Backend: Clone + Send + 'static {
     /// weights the smallest, so with few pictures the maps stay in the caches.
     const ENTRY_PICTURES: usize;
 
-    /// The name of the kernels, as in `icebox's own (AVX2, vectors of 8 floats)`.
+    /// The name of the kernels, as in `icebox's own (AVX2, vectors of 8 floats, tiles of 6 pixels x 2 vectors)`.
     fn describe(&self) -> String;
 
     /// Prepares a convolution for inputs of this shape: packs its weights.

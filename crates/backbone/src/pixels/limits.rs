@@ -5,7 +5,7 @@
 pub struct Limits {
     /// The maximum of width times height.
     pub max_pixels: u64,
-    /// The maximum memory of decoding and resizing in bytes, without the file and the resized pictures.
+    /// The maximum memory that decoding and resizing may take, in bytes, not counting the file and the resized pictures.
     pub max_bytes: u64,
 }
 
@@ -41,7 +41,7 @@ pub enum PixelError {
         width: u32,
         /// Height in pixels.
         height: u32,
-        /// The maximum memory of decoding and resizing in bytes.
+        /// An upper bound of what decoding or resizing takes, in bytes.
         needed: u64,
         /// The maximum that is allowed, in bytes.
         limit: u64,
@@ -75,8 +75,8 @@ pub enum PixelError {
 }
 
 impl Limits {
-    /// The pixels at which Pillow stops with a `DecompressionBombError` (PIL/Image.py, twice `MAX_IMAGE_PIXELS`), and 2
-    /// GiB.
+    /// The number of pixels above which Pillow stops with a `DecompressionBombError` (PIL/Image.py, twice
+    /// `MAX_IMAGE_PIXELS`), and 2 GiB.
     pub const DEFAULT: Self = Self { max_pixels: 178_956_970, max_bytes: 2 << 30 };
 
     /// An error if the picture has more pixels than allowed.

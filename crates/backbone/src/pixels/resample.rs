@@ -9,7 +9,7 @@ use super::picture::Region;
 /// Fractional bits of a weight: of 32 bits, 8 are left for the pixel and 2 for overshoot.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
-/// A window function and half its width, in source pixels when enlarging.
+/// A weight function and half its width in source pixels. When a picture shrinks, [`windows`] widens it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kernel {
     weight: fn(f64) -> f64,
@@ -42,7 +42,8 @@ impl Kernel {
     pub(super) fn memory(self, width: u32, height: u32, side: u32) -> u64 {
         let (width, height, side) = (u64::from(width), u64::from(height), u64::from(side));
         // One edge of the first pass's output is `side`. If the width is resized first, the other edge is the height,
-        // which is then at most `side` or less than twice the width; otherwise it is the width, which is shorter.
+        // which is then at most `side` or less than twice the width. If the height is resized first, the other edge is the
+        // width, which is then less than the height.
         let first_pass = 3 * side * height.min(side.max(2 * width));
         let sums = 12 * side.max(width.min(height));
         let windows = self.windows_memory(width, side).max(self.windows_memory(height, side));

@@ -11,7 +11,7 @@ use classify::export::{
 };
 use command_line::{WeightsArg, choice};
 use head::run::Chosen;
-use stdio::{called, note, output};
+use stdio::{invocation, note, output};
 
 use super::weights::weights_for;
 
@@ -94,7 +94,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     }
     print(&exported)?;
     if args.format == Format::Onnx {
-        output!("\nnext: {} check-export {}", called("classify"), args.out.display())?;
+        output!("\nnext: {} check-export {}", invocation("classify"), args.out.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use classify::serve::ServerError;
 use classify::sort::SortError;
 use command_line::embedder_hint;
 use head::run::RunError;
-use stdio::called;
+use stdio::invocation;
 
 /// Adds a hint to the error, if there is one.
 pub fn with_hint(error: Error) -> Error {
@@ -101,7 +101,7 @@ fn check_hint(error: &CheckError) -> Option<String> {
 fn run_hint(error: &RunError) -> Option<String> {
     match error {
         RunError::Exists(_) => Some("; choose another --out".to_owned()),
-        RunError::NotARun(_) => Some(format!("; make one with: {} train CACHE", called("head"))),
+        RunError::NotARun(_) => Some(format!("; make one with: {} train CACHE", invocation("head"))),
         RunError::Damaged { .. } => Some("; train the head again".to_owned()),
         _ => None,
     }

@@ -8,7 +8,7 @@ use clap::Args;
 use classify::import::{BACKBONE, ImportOptions, Imported};
 use command_line::choice;
 use head::run::check_free;
-use stdio::{called, note, output, shell_word};
+use stdio::{invocation, note, output, shell_word};
 
 /// `classify import MODEL`.
 #[derive(Debug, Args)]
@@ -60,6 +60,6 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         output!("weights  fine-tuned, {digest}")?;
         output!("run in {run}: config.json, head.safetensors, {BACKBONE}")?;
     }
-    output!("\nnext: {} {} PHOTO…", called("classify"), shell_word(out))?;
+    output!("\nnext: {} {} PHOTO…", invocation("classify"), shell_word(out))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -56,7 +56,7 @@ pub enum ExportError {
     #[error("the weights cannot be written as HDF5: {0}")]
     Hdf5(String),
     /// The file exists, and it may not be overwritten.
-    #[error("{}: is there already", .0.display())]
+    #[error("{}: already exists", .0.display())]
     Exists(PathBuf),
     /// A file cannot be written.
     #[error("{}: cannot be written: {cause}", path.display())]

@@ -11,7 +11,7 @@ use clap::Args;
 use command_line::{LimitsArgs, ThreadsArg, WeightsArg, cancel_on_signals, choice, limits_hint};
 use extract::extraction::{CRASHING, Extraction, OnError, Summary};
 use feature_cache::{Shard, WhenLocked};
-use stdio::{OutputError, called, note, output, shell_word};
+use stdio::{OutputError, invocation, note, output, shell_word};
 
 use super::compute::ComputeArgs;
 use super::dry_run;
@@ -169,8 +169,10 @@ fn report(summary: &Summary) -> Result<(), OutputError> {
         }
     }
     match summary.shard {
-        None => output!("\nnext: {} train {}", called("head"), shell_word(&summary.cache)),
-        Some(shard) => output!("\nnext, when all {} shards are done: {} merge CACHE", shard.count(), called("extract")),
+        None => output!("\nnext: {} train {}", invocation("head"), shell_word(&summary.cache)),
+        Some(shard) => {
+            output!("\nnext, when all {} shards are done: {} merge CACHE", shard.count(), invocation("extract"))
+        }
     }
 }
 

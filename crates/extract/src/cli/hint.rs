@@ -7,7 +7,7 @@ use extract::extraction::ExtractError;
 use extract::merge::MergeError;
 use extract::verify::VerifyError;
 use feature_cache::{CacheError, Difference};
-use stdio::{called, shell_word};
+use stdio::{invocation, shell_word};
 
 /// Adds a hint to the error, if there is one.
 pub fn with_hint(error: Error) -> Error {
@@ -47,7 +47,7 @@ fn extraction_hint(error: &ExtractError) -> Option<String> {
         }
         ExtractError::NotFinite { weights, .. } => Some(format!(
             ": the weights or the network are broken; run: {} doctor --weights {}",
-            called("extract"),
+            invocation("extract"),
             shell_word(weights)
         )),
         ExtractError::Broken { exceeded, .. } => {
@@ -92,7 +92,7 @@ fn merge_hint(error: &MergeError) -> Option<String> {
 fn cache_hint(error: &CacheError) -> Option<String> {
     let hint = match error {
         CacheError::NotACache(path) => {
-            return Some(format!("; make one with: {} DATASET --out {}", called("extract"), shell_word(path)));
+            return Some(format!("; make one with: {} DATASET --out {}", invocation("extract"), shell_word(path)));
         }
         CacheError::Version { .. } => "; extract again into another --out, or with --replace",
         CacheError::Damaged { .. } => "; extract again with --replace to rebuild the cache",

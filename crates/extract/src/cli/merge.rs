@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use command_line::catch_file_size_signal;
 use extract::merge::merge;
-use stdio::{called, note, output, shell_word};
+use stdio::{invocation, note, output, shell_word};
 
 /// `extract merge CACHE`.
 #[derive(Debug, Args)]
@@ -48,6 +48,6 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<ExitCode> {
     for (split, rows) in &merged.rows {
         output!("{split:<8} {rows} rows in {}", args.cache.join(split.name()).join("features.npy").display())?;
     }
-    output!("\nnext: {} train {}", called("head"), shell_word(&args.cache))?;
+    output!("\nnext: {} train {}", invocation("head"), shell_word(&args.cache))?;
     Ok(ExitCode::SUCCESS)
 }

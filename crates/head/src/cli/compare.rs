@@ -8,7 +8,7 @@ use head::run::{Run, RunConfig, RunError, RunMetrics};
 use head::summary::{DifferingField, differing_fields, json_fields, significance_sentence, value_text};
 use head::text::table;
 use serde_json::{Map, Value, json};
-use stdio::{called, output};
+use stdio::{invocation, output};
 
 use super::default_paths::RUNS;
 
@@ -69,7 +69,7 @@ pub fn runs(args: &RunsArgs) -> anyhow::Result<()> {
     let mut found = Vec::new();
     find_runs(&args.folder, MAX_DEPTH, &mut found)?;
     let folder = args.folder.display();
-    ensure!(!found.is_empty(), "{folder}: no runs here; make one with: {} train CACHE", called("head"));
+    ensure!(!found.is_empty(), "{folder}: no runs here; make one with: {} train CACHE", invocation("head"));
     print_runs(found, args.json)
 }
 
@@ -134,7 +134,10 @@ fn print_runs(mut runs: Vec<ListedRun>, json: bool) -> anyhow::Result<()> {
         output!("\n{sentence}")?;
     }
     if runs.iter().any(|run| run.config.trained().is_none()) {
-        output!("\nimported heads have no accuracy yet; evaluate them: {} evaluate RUN --cache CACHE", called("head"))?;
+        output!(
+            "\nimported heads have no accuracy yet; evaluate them: {} evaluate RUN --cache CACHE",
+            invocation("head")
+        )?;
     }
     Ok(())
 }

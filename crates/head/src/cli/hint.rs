@@ -6,7 +6,7 @@ use anyhow::{Error, anyhow};
 use feature_cache::CacheError;
 use head::data::DataError;
 use head::run::{CacheMismatch, RunError};
-use stdio::{called, shell_word};
+use stdio::{invocation, shell_word};
 
 /// Adds a hint to the error, if there is one.
 pub fn with_hint(error: Error) -> Error {
@@ -33,7 +33,7 @@ fn hint(error: &Error) -> Option<String> {
 fn cache_hint(error: &CacheError) -> Option<String> {
     let hint = match error {
         CacheError::NotACache(path) => {
-            return Some(format!("; make one with: {} DATASET --out {}", called("extract"), shell_word(path)));
+            return Some(format!("; make one with: {} DATASET --out {}", invocation("extract"), shell_word(path)));
         }
         CacheError::Version { .. } => "; extract again into another --out, or with --replace",
         CacheError::Damaged { .. } => "; extract again with --replace to rebuild the cache",
@@ -46,7 +46,7 @@ fn run_hint(error: &RunError) -> Option<String> {
     let hint = match error {
         RunError::Exists(_) => "; choose another --out",
         RunError::NotARun(path) => {
-            return Some(format!("; make one with: {} train CACHE --out {}", called("head"), shell_word(path)));
+            return Some(format!("; make one with: {} train CACHE --out {}", invocation("head"), shell_word(path)));
         }
         RunError::Damaged { .. } => "; train the head again",
         RunError::NoBestRun(_) => "; sweep again, with lower learning rates if every head diverged",
@@ -67,7 +67,7 @@ fn data_hint(error: &DataError) -> Option<String> {
         DataError::NoTrain { .. } => "; extract one first",
         DataError::NotFinite { cache, .. } => {
             let cache = shell_word(Path::new(cache));
-            return Some(format!("; check the cache with: {} verify {cache}", called("extract")));
+            return Some(format!("; check the cache with: {} verify {cache}", invocation("extract")));
         }
         DataError::TooManyViews { .. } => {
             "; choose fewer with --views; extract --views N adds more, with the same --flip, --crop, --brightness and \

@@ -25,7 +25,7 @@ use head::{knn, logistic};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use signal_hook::consts::SIGINT;
-use stdio::{OutputError, called, note, output, shell_word};
+use stdio::{OutputError, invocation, note, output, shell_word};
 
 use super::default_paths::default_out;
 use super::shared::{
@@ -270,7 +270,7 @@ fn print_summary(
     }
     let heads: u64 = results.iter().map(ConfigResult::heads).sum();
     output!("\n{heads} heads in {:.2} s, saved to {}", start.elapsed().as_secs_f64(), out.display())?;
-    let (head, out) = (called("head"), shell_word(out));
-    output!("\nnext: {} {out} PHOTO…, to classify new photos with the best head", called("classify"))?;
+    let (head, out) = (invocation("head"), shell_word(out));
+    output!("\nnext: {} {out} PHOTO…, to classify new photos with the best head", invocation("classify"))?;
     output!("      {head} report {out}, or {head} runs {out}, to look at the heads")
 }

@@ -16,7 +16,7 @@ use head::sampler::{EpochOrder, ViewSampler};
 use head::settings::{FitConfig, Fraction, HeadConfig};
 use head::tensorboard;
 use head::text::accuracy_line;
-use stdio::{OutputError, called, note, output, shell_word};
+use stdio::{OutputError, invocation, note, output, shell_word};
 
 use super::default_paths::default_out;
 use super::shared::{
@@ -199,8 +199,8 @@ fn print_summary(
         output!("{}", accuracy_line(validation, &format!("the weights of epoch {kept_epoch} are kept:")))?;
     }
     output!("saved to {}: curves.svg, metrics.json, head.safetensors", out.display())?;
-    let (head, out, cache) = (called("head"), shell_word(out), shell_word(cache));
-    output!("\nnext: {} {out} PHOTO…, to classify new photos", called("classify"))?;
+    let (head, out, cache) = (invocation("head"), shell_word(out), shell_word(cache));
+    output!("\nnext: {} {out} PHOTO…, to classify new photos", invocation("classify"))?;
     output!("      {head} report {out}, to look at the run")?;
     output!("      {head} sweep {cache} --learning-rates 0.0001,0.001,0.01,0.1, to try several rates at once")
 }

@@ -9,7 +9,7 @@ use feature_cache::Difference;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The path of a new run exists.
-    #[error("{}: is there already", .0.display())]
+    #[error("{}: already exists", .0.display())]
     Exists(PathBuf),
     /// The folder has no config.json.
     #[error("{}: no run here", .0.display())]

@@ -16,7 +16,7 @@ use pulp::x86::V4;
 use super::microkernel::{MR, Microkernel, Task, Tile, Vector};
 use crate::processor::Avx512Bf16;
 
-/// bf16 numbers: the upper halves of f32 numbers.
+/// The microkernel of bf16. Its elements are the upper halves of f32 numbers, as `u16`.
 #[derive(Clone, Copy)]
 struct Bf16(V4);
 
@@ -26,8 +26,8 @@ const PAIR: usize = 2;
 /// Pairs of inputs per iteration of the loop.
 const UNROLL_PAIRS: usize = 4;
 
-/// No layer of Xception has more inputs to a pointwise convolution. Of more, the sums over each block would be rounded when
-/// the next block's are added.
+/// The most inputs of a pointwise convolution in Xception. More would be cut into blocks, and the sums over one block
+/// rounded to bf16 before the next block's are added.
 const KC: usize = 1536;
 
 /// Values in a vector.
@@ -99,7 +99,8 @@ impl Microkernel for Bf16 {
         if value.is_nan() {
             return 0x7fc0;
         }
-        // Half a unit in the last place, a little less where that rounds a tie to an odd number.
+        // Rounds to the nearest, ties to even: adds half a unit in the last place if the upper half is odd, a little less
+        // if it is even.
         let bits = value.to_bits();
         ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
     }
@@ -127,15 +128,15 @@ impl Microkernel for Bf16 {
         strip: &[u16],
     ) -> Tile<Self, VECTORS> {
         let mut tile = *initial;
-        let weights = strip.as_chunks::<{ PAIR * LANES }>().0.as_chunks::<VECTORS>().0;
-        let weights = weights.as_chunks::<UNROLL_PAIRS>().0;
-        // As many iterations of each pixel: the compiler then omits all bounds checks.
+        let vectors = strip.as_chunks::<{ PAIR * LANES }>().0;
+        let iterations = vectors.as_chunks::<VECTORS>().0.as_chunks::<UNROLL_PAIRS>().0;
+        // Each pixel is cut to as many iterations as the weights have, so that the compiler omits all bounds checks.
         let pixels = pixels.each_ref().map(|pixel| {
             let pairs = pixel.as_ref().as_chunks::<PAIR>().0;
-            &pairs.as_chunks::<UNROLL_PAIRS>().0[..weights.len()]
+            &pairs.as_chunks::<UNROLL_PAIRS>().0[..iterations.len()]
         });
-        for (iteration, weights) in weights.iter().enumerate() {
-            for (step, weights) in weights.iter().enumerate() {
+        for (iteration, steps) in iterations.iter().enumerate() {
+            for (step, weights) in steps.iter().enumerate() {
                 for (pixel, accumulators) in pixels.iter().zip(&mut tile) {
                     for (accumulator, &weights) in accumulators.iter_mut().zip(weights) {
                         *accumulator = self.multiply_pair(*accumulator, pixel[iteration][step], weights);

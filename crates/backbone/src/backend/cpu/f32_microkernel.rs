@@ -10,7 +10,7 @@ const UNROLL: usize = 4;
 
 const KC: usize = 384;
 
-/// f32 numbers, in the vectors of `S`.
+/// The microkernel of f32, in the vectors of `S`.
 #[derive(Clone, Copy)]
 struct F32<S>(S);
 
@@ -72,11 +72,11 @@ impl<S: Simd> Microkernel for F32<S> {
         strip: &[f32],
     ) -> Tile<Self, VECTORS> {
         let mut tile = *initial;
-        let weights = S::as_simd_f32s(strip).0.as_chunks::<VECTORS>().0.as_chunks::<UNROLL>().0;
-        // As many iterations of each pixel: the compiler then omits all bounds checks.
-        let pixels = pixels.each_ref().map(|pixel| &pixel.as_ref().as_chunks::<UNROLL>().0[..weights.len()]);
-        for (iteration, weights) in weights.iter().enumerate() {
-            for (step, weights) in weights.iter().enumerate() {
+        let iterations = S::as_simd_f32s(strip).0.as_chunks::<VECTORS>().0.as_chunks::<UNROLL>().0;
+        // Each pixel is cut to as many iterations as the weights have, so that the compiler omits all bounds checks.
+        let pixels = pixels.each_ref().map(|pixel| &pixel.as_ref().as_chunks::<UNROLL>().0[..iterations.len()]);
+        for (iteration, steps) in iterations.iter().enumerate() {
+            for (step, weights) in steps.iter().enumerate() {
                 for (pixel, accumulators) in pixels.iter().zip(&mut tile) {
                     let value = self.splat(pixel[iteration][step]);
                     for (accumulator, &weight) in accumulators.iter_mut().zip(weights) {

@@ -7,7 +7,7 @@
 //! ```text
 //!                          NR outputs
 //!                         ┌──────────┐
-//!                         │  strip   │  packed weights, input after input: in the first-level cache
+//!                         │  strip   │  packed weights, input after input: in the first- or second-level cache
 //!           inputs (≤ KC) │          │
 //!          ┌────────────┐ └──────────┘
 //! MR pixels│            │ ┌──────────┐
@@ -53,7 +53,7 @@ pub(super) trait Microkernel: Copy {
     /// tile lie in different sets of the cache.
     type PanelRow: Pod + Send + AsRef<[Self::Element]> + AsMut<[Self::Element]>;
 
-    /// Values in a vector; a group of channels is a multiple of it.
+    /// f32 values in a vector. It divides the 16 channels of a group (`GROUP` in feature_maps.rs).
     const LANES: usize = <Self::Simd as Simd>::F32_LANES;
 
     /// Outputs in a tile.

@@ -1,5 +1,5 @@
-//! 3x3 convolutions with stride 1 that take 16 multiplications for each block of 2x2 outputs, where the definition
-//! takes 36.
+//! 3x3 convolutions without padding and with stride 1 that take 16 multiplications for each block of 2x2 outputs, where
+//! the definition takes 36.
 //!
 //! F(2x2, 3x3) of Lavin and Gray (2015, arXiv 1509.09308, section 4.1): the 2x2 outputs Y of a block, from its 4x4
 //! inputs d and the 3x3 weights g, are
@@ -27,9 +27,10 @@ use crate::backend::interface::output_side;
 /// Packed weights.
 #[derive(Debug)]
 pub(super) struct Winograd {
-    /// In whole groups.
+    /// Number of input channels, rounded up to whole groups.
     inputs: usize,
-    /// The transformed weights, as the microkernel's elements: by strip, then by position.
+    /// The transformed weights, as the microkernel's elements: by [`Microkernel::NR`] outputs, then by position a
+    /// strip.
     packed: Buffer<u8>,
 }
 
@@ -58,8 +59,8 @@ impl Winograd {
         let strip_len = inputs * K::NR;
         let mut packed = Buffers::default().take::<u8>(POSITIONS * inputs * outputs * size_of::<K::Element>());
         let elements: &mut [K::Element] = cast_slice_mut(&mut packed);
-        for (strip_number, strips) in elements.chunks_exact_mut(POSITIONS * strip_len).enumerate() {
-            let first_output = strip_number * K::NR;
+        for (n, strips) in elements.chunks_exact_mut(POSITIONS * strip_len).enumerate() {
+            let first_output = n * K::NR;
             for input in 0..weights.inputs {
                 for output in first_output..weights.outputs.min(first_output + K::NR) {
                     let transformed = transform_weights(weights, input, output);
@@ -85,12 +86,13 @@ impl Winograd {
         let mut products = [kernel.zeros(); POSITIONS];
         for picture in 0..output.maps.pictures {
             let picture_start = output.maps.index(picture, 0, 0);
+            // All inputs are one block of inputs.
             let mut target = output.target::<K>(true, true);
             // Two rows of outputs at a time.
             for top in (0..side).step_by(2) {
                 self.pack_blocks(kernel, x, picture, top, panels);
-                for (strip_number, strips) in packed.chunks_exact(POSITIONS * strip_len).enumerate() {
-                    let outputs = strip_number * K::NR..padded_outputs;
+                for (n, strips) in packed.chunks_exact(POSITIONS * strip_len).enumerate() {
+                    let outputs = n * K::NR..padded_outputs;
                     for (panel_number, panel) in panels.iter().enumerate() {
                         // The products at all positions of a tile of blocks …
                         for (position, strip) in strips.chunks_exact(strip_len).enumerate() {
@@ -114,8 +116,8 @@ impl Winograd {
         }
     }
 
-    /// Packs the transformed inputs of a row of blocks, whose first inputs are in row `top` of the picture. Inputs
-    /// outside the picture are zero.
+    /// Packs the transformed inputs of a row of blocks, whose first inputs are in row `top` of the picture. If the
+    /// output side is odd, the last blocks reach beyond the picture: zeros, which only discarded outputs depend on.
     #[inline(always)]
     fn pack_blocks<K: Microkernel>(
         &self,

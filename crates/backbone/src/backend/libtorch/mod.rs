@@ -1,6 +1,7 @@
-//! The libtorch backend: on GPUs, in bf16 and f16, and in f32 on CPUs where our own kernels are slower.
+//! The libtorch backend: f32, bf16 and f16 on GPUs; on CPUs f32 and bf16, where our own kernels are slower or the user
+//! chooses libtorch's.
 //!
-//! All tensors are channels_last: their shape is NCHW, their memory NHWC.
+//! Feature maps are channels_last tensors: their shape is NCHW, their memory NHWC.
 
 mod geometry;
 mod onednn;
@@ -108,9 +109,11 @@ impl Backend for Libtorch {
     }
 
     fn max_pool(&self, x: &Tensor) -> Result<Tensor, NetworkError> {
-        let even = x.size().last().is_some_and(|side| side % 2 == 0);
-        let padding = i64::from(!even);
-        Ok(x.f_max_pool2d([3, 3], [2, 2], [padding, padding], [1, 1], even)?)
+        // TensorFlow's 'same' padding: an odd side is padded at both ends, an even one only at the far end, as ceil_mode
+        // does.
+        let ceil_mode = x.size().last().is_some_and(|side| side % 2 == 0);
+        let padding = i64::from(!ceil_mode);
+        Ok(x.f_max_pool2d([3, 3], [2, 2], [padding, padding], [1, 1], ceil_mode)?)
     }
 
     fn concat(&self, mut parts: Vec<Tensor>) -> Result<Tensor, NetworkError> {
