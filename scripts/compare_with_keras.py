@@ -112,7 +112,11 @@ def optimizer(config, steps_per_epoch):
         rate = schedules.CosineDecay(rate, config["epochs"] * steps_per_epoch)
     elif schedule == "step":
         epochs, factor = int(numbers[0]), float(numbers[1])
-        rate = schedules.ExponentialDecay(rate, epochs * steps_per_epoch, factor, staircase=True)
+        # Not ExponentialDecay with staircase=True: in `fit`, TensorFlow divides by the number of steps by multiplying with
+        # its reciprocal, so for some numbers (110, say) the rate changes one step late.
+        starts = range(epochs * steps_per_epoch, config["epochs"] * steps_per_epoch, epochs * steps_per_epoch)
+        rates = [rate * factor**k for k in range(len(starts) + 1)]
+        rate = schedules.PiecewiseConstantDecay([start - 1 for start in starts], rates)
     return keras.optimizers.Adam(rate, weight_decay=config["weight_decay"], global_clipnorm=config["clip_norm"])
 
 

@@ -18,7 +18,9 @@ pub enum Schedule {
     /// From 1 down to 0 along half a cosine over the whole training (Loshchilov and Hutter 2016, without restarts;
     /// Keras's `CosineDecay`).
     Cosine,
-    /// Multiplied by `factor` after every `epochs` epochs (PyTorch's StepLR).
+    /// Multiplied by `factor` after every `epochs` epochs (PyTorch's StepLR). For some numbers of steps (110, say)
+    /// Keras's `ExponentialDecay` with `staircase=True` changes the rate one step late: in `fit`, TensorFlow multiplies
+    /// by the rounded reciprocal in place of dividing.
     StepDecay {
         /// Epochs between two changes.
         epochs: NonZeroUsize,

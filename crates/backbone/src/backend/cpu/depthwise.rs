@@ -31,7 +31,7 @@ impl PackPixels for Depthwise<'_> {
         panel: &mut [PanelRow<K>],
     ) {
         let panel = &mut panel[..pixels.len()];
-        // A vector of channels at a time: its plane stays in the first-level cache.
+        // A vector of channels at a time: the rows that it needs of its plane stay in the first-level cache.
         for channel in inputs.clone().step_by(K::LANES) {
             let input = channel - inputs.start;
             match self.activation {
@@ -77,8 +77,8 @@ impl Depthwise<'_> {
             let last_column = side.min(column + COLUMNS_AT_ONCE) - 1;
             let first_row = pixels.start.saturating_sub(last_column).div_ceil(side);
             let end_row = pixels.end.saturating_sub(column).div_ceil(side);
-            // Each row of inputs is loaded once and added to the outputs of the row above, of the same row, and of the row
-            // below.
+            // The sums of three rows of outputs: a row of inputs is loaded once and added to the row above it, the same row
+            // and the row below.
             let mut sums = [[kernel.zero(); COLUMNS_AT_ONCE]; 3];
             for x_row in first_row..end_row + 2 {
                 // Row 0 is the zeros above the picture, and column 0 those on its left.
@@ -91,11 +91,12 @@ impl Depthwise<'_> {
                         }
                     }
                 }
-                for (n, sums) in sums.iter_mut().enumerate() {
-                    let row = (x_row + n).wrapping_sub(2);
+                for (place, row_sums) in sums.iter_mut().enumerate() {
+                    // `x_row` counts from the border, so the first place is the row above.
+                    let row = (x_row + place).wrapping_sub(2);
                     if (first_row..end_row).contains(&row) {
-                        for (dx, &weight) in weights[2 - n].iter().enumerate() {
-                            for (n, sum) in sums.iter_mut().enumerate() {
+                        for (dx, &weight) in weights[2 - place].iter().enumerate() {
+                            for (n, sum) in row_sums.iter_mut().enumerate() {
                                 *sum = kernel.mul_add(values[n + dx], weight, *sum);
                             }
                         }

@@ -81,8 +81,8 @@ pub(super) trait Microkernel: Copy {
     /// Rounds a vector to elements and writes them to the front of `out`.
     fn store(self, values: Vector<Self>, out: &mut [Self::Element]);
 
-    /// `initial` plus pixels times strip. Products are added input by input (in bf16 pair by pair), so the bits do not depend on the vector
-    /// length.
+    /// `initial` plus pixels times strip. Products are added input by input (in bf16 pair by pair), so the bits do not
+    /// depend on the vector length.
     fn multiply<R: AsRef<[Self::Element]>, const VECTORS: usize>(
         self,
         initial: &Tile<Self, VECTORS>,

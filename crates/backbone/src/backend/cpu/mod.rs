@@ -8,9 +8,10 @@
 //! there. So a depthwise convolution's output never goes through memory, and every convolution but one (winograd) is
 //! the same matrix product (direct, strassen). A call uses one core.
 //!
-//! oneDNN, libtorch's kernels on the CPU, runs each layer for the whole batch. In large layers it does
-//! eight multiplications where Strassen's algorithm does seven, and in block 1's second convolution 36 where Winograd's
-//! does 16. We add in one fixed order with fused multiply-adds, so a row has the same bits in any batch and with any vector length.
+//! oneDNN, libtorch's kernels on the CPU, runs each layer for the whole batch. In large layers it does eight
+//! multiplications where Strassen's algorithm does seven, and in block 1's second convolution 36 where Winograd's does
+//! 16. We add in one fixed order with fused multiply-adds, so a row has the same bits in any batch and with any vector
+//! length.
 //!
 //! Only the microkernel depends on number format and vector length: f32_microkernel or bf16_microkernel.
 
