@@ -244,7 +244,7 @@ mod tests {
         }
     }
 
-    /// A read error that passes must not be taken for the end of the file: the rows after it would be cut off.
+    /// A temporary read error is reported: it must not end the file early, which would cut off the rows after it.
     #[test]
     fn a_read_error_is_not_the_end_of_the_file() {
         struct Fails;
