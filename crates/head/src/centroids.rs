@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use crate::cosine::{Vectors, inverse_length, unit};
 use crate::data::{Rows, WINDOW};
 use crate::loss::argmax;
-use crate::simd::dispatch;
+use crate::simd::{LANES, dispatch};
 
 /// The most centroids of a class.
 const MAX_PER_CLASS: usize = 20;
@@ -118,8 +118,15 @@ impl Centroids {
 
     /// The values, (centroids, columns) row-major.
     pub fn to_f16(&self) -> Vec<f16> {
-        // Exact, since the values are rounded to float16.
-        Vec::from_f32_slice(&self.0.values())
+        let columns = self.columns();
+        let mut values = vec![f16::ZERO; self.len() * columns];
+        values.par_chunks_exact_mut(columns).enumerate().for_each(|(centroid, row)| {
+            for (values, strip) in row.chunks_mut(LANES).zip(self.0.vector(centroid)) {
+                // Exact, since the values are rounded to float16.
+                values.convert_from_f32_slice(&strip[..values.len()]);
+            }
+        });
+        values
     }
 
     /// The length of a row.
@@ -271,6 +278,11 @@ mod tests {
         Rows::new(values.chunks_exact(COLUMNS).collect(), labels)
     }
 
+    /// (centroids, columns) row-major.
+    fn values_of(centroids: &Centroids) -> Vec<f32> {
+        centroids.to_f16().to_f32_vec()
+    }
+
     fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
     }
@@ -281,7 +293,7 @@ mod tests {
             let (values, labels) = values(sizes);
             let centroids = Centroids::fit(&rows(&values, labels), 3);
             assert_eq!((centroids.len(), centroids.columns()), (expected, COLUMNS), "{sizes:?}");
-            for centroid in centroids.0.values().chunks_exact(COLUMNS) {
+            for centroid in values_of(&centroids).chunks_exact(COLUMNS) {
                 assert!((inverse_length(centroid) - 1.0).abs() < 1e-3);
             }
         }
@@ -338,13 +350,13 @@ mod tests {
                 let dot: f64 = row.iter().zip(centroid).map(|(a, b)| f64::from(a * b)).sum();
                 dot / row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
             };
-            let nearest = centroids.0.values().chunks_exact(COLUMNS).map(cosine).fold(-1.0, f64::max);
+            let nearest = values_of(&centroids).chunks_exact(COLUMNS).map(cosine).fold(-1.0, f64::max);
             assert!((f64::from(distance) - (1.0 - nearest)).abs() < 1e-5);
             assert_eq!(centroids.distances(&[row]), [distance]);
         }
         assert_eq!(centroids.par_distances(&rows), all);
 
-        let opposite: Vec<f32> = centroids.0.values()[..COLUMNS].iter().map(|value| -3.0 * value).collect();
+        let opposite: Vec<f32> = values_of(&centroids)[..COLUMNS].iter().map(|value| -3.0 * value).collect();
         let [zero, opposite] = centroids.distances(&[&[0.0; COLUMNS], &opposite])[..] else { panic!("two rows") };
         assert_eq!(zero, 1.0);
         assert!(opposite > 1.0);

@@ -1,5 +1,7 @@
 //! Cosine similarity: unit vectors, and the dot products of rows with many vectors.
 
+use rayon::prelude::*;
+
 use crate::kernels::{Cores, matmul_transposed};
 use crate::simd::{LANES, Strip, as_strips, copy_rows, dispatch, strip_count};
 
@@ -16,32 +18,21 @@ impl Vectors {
     /// The vectors of all parts, one after the other. Each part is (vectors, columns) row-major.
     pub fn new(columns: usize, parts: &[impl AsRef<[f32]>]) -> Self {
         let length = columns.max(1);
-        let count: usize = parts.iter().map(|part| part.as_ref().len() / length).sum();
-        let mut by_strip = vec![[0.0; LANES]; strip_count(columns) * count];
-        let mut place = 0;
-        for part in parts {
-            for vector in part.as_ref().chunks_exact(length) {
-                for (strip, values) in vector.chunks(LANES).enumerate() {
-                    by_strip[strip * count + place][..values.len()].copy_from_slice(values);
-                }
-                place += 1;
+        let vectors: Vec<&[f32]> = parts.iter().flat_map(|part| part.as_ref().chunks_exact(length)).collect();
+        let count = vectors.len();
+        let mut strips = vec![[0.0; LANES]; strip_count(columns) * count];
+        strips.par_chunks_exact_mut(count.max(1)).enumerate().for_each(|(number, strips)| {
+            for (strip, vector) in strips.iter_mut().zip(&vectors) {
+                let values = &vector[number * LANES..columns.min((number + 1) * LANES)];
+                strip[..values.len()].copy_from_slice(values);
             }
-        }
-        Self { strips: by_strip, count, columns }
+        });
+        Self { strips, count, columns }
     }
 
-    /// The values, (vectors, columns) row-major.
-    pub fn values(&self) -> Vec<f32> {
-        let mut values = Vec::with_capacity(self.count * self.columns);
-        for vector in 0..self.count {
-            let end = values.len() + self.columns;
-            for strip in 0..strip_count(self.columns) {
-                values.extend_from_slice(&self.strips[strip * self.count + vector]);
-            }
-            // The last strip's padding.
-            values.truncate(end);
-        }
-        values
+    /// The strips of vector number `vector`, whose last one may be padded.
+    pub fn vector(&self, vector: usize) -> impl Iterator<Item = &Strip> {
+        (0..strip_count(self.columns)).map(move |strip| &self.strips[strip * self.count + vector])
     }
 
     /// The number of vectors.

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use rayon::prelude::*;
 
 use crate::adam::Adam;
+use crate::awake::with_threads_awake;
 use crate::data::{Rows, WINDOW};
 use crate::dropout::Dropout;
 use crate::history::{Epoch, History};
@@ -79,8 +80,7 @@ pub enum FitError {
 pub fn fit(head: HeadSpec, data: FitData<'_>, on_epoch: impl FnMut(Epoch) + Send) -> Result<Trained, FitError> {
     let mut trainer = Trainer::new(head, &data);
     let trainers = std::slice::from_mut(&mut trainer);
-    // `scope` moves the loop into the pool: from outside, every matrix product would have to wake the pool's threads.
-    rayon::scope(|_| train(trainers, data, Cores::All, on_epoch));
+    with_threads_awake(|| train(trainers, data, Cores::All, on_epoch));
     trainer.finish()
 }
 

@@ -24,6 +24,7 @@ pub mod loss;
 pub mod probability;
 pub mod layers;
 pub mod adam;
+mod awake;
 pub mod sampler;
 pub mod history;
 pub mod fit;
