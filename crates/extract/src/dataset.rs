@@ -1,7 +1,8 @@
 //! Scanning a data set: which photos it holds, in which split and class.
 //!
 //! `DATASET/{train,validation,test}/CLASS/**/*.jpg`, or a folder of classes without splits. The classes and their
-//! order are those of Keras's `flow_from_directory`: the sorted names of the folders in `train`.
+//! order are those of Keras's `flow_from_directory`: the sorted names of the folders in `train`. Hidden folders, which
+//! are classes to Keras, are left out.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -23,7 +24,9 @@ const SPLIT_FOLDERS: [(&str, Split); 5] = [
     ("test", Split::Test),
 ];
 
-/// The photos of a data set or of one of its shards, by split; within a split by class, then by path, bytewise.
+/// The photos of a data set or of one of its shards, by split; within a split by class, then by path, bytewise. If no
+/// class has subfolders, that is the order of Keras's `flow_from_directory`; it puts a folder's files before those of
+/// its subfolders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     /// The folder.
@@ -34,11 +37,12 @@ pub struct Dataset {
     pub splits: BTreeMap<Split, Vec<LabeledPhoto>>,
     /// A summary of the paths of all photos, also of those in other shards.
     pub listing: Listing,
-    /// Files and folders that were ignored, and why.
+    /// What was left out, and why: other folders beside those of the splits, symbolic links to outside and link loops.
+    /// Hidden files and files that are no photos are not listed.
     pub ignored: Vec<Ignored>,
 }
 
-/// The number of a data set's photos and a hash of their paths, to see whether two shards are of the same photos.
+/// The number of a data set's photos and a hash of their paths, to see whether two shards are of the same data set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Listing {
     /// How many photos there are.
@@ -56,7 +60,7 @@ pub struct LabeledPhoto {
     pub label: i64,
 }
 
-/// A file or folder that is not part of the data set.
+/// A folder or a symbolic link that was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignored {
     /// Relative to the data set.
@@ -68,10 +72,10 @@ pub struct Ignored {
 /// Why a folder is not a data set.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    /// It cannot be read.
+    /// The folder, or something in it, cannot be read.
     #[error("{}: cannot be read: {cause}", path.display())]
     Io {
-        /// The folder.
+        /// What cannot be read.
         path: PathBuf,
         /// The operating system's error.
         cause: io::Error,
@@ -160,8 +164,6 @@ impl Dataset {
         let folders = split_folders(&root, &mut ignored)?;
         let training_folder = folders.get(&Split::Train).or_else(|| folders.get(&Split::All)).unwrap_or(&root);
         let classes = read_classes(training_folder, &root, &mut ignored)?;
-        // In a data set without splits the same folder was listed twice: as a folder of splits, and of classes.
-        ignored.dedup();
         let listing = Listing::default();
         let mut dataset = Self { root: root.clone(), classes, splits: BTreeMap::new(), listing, ignored };
         for (split, folder) in &folders {
@@ -195,20 +197,18 @@ impl Dataset {
         folder: &Path,
         shard: Option<Shard>,
     ) -> Result<Vec<LabeledPhoto>, DatasetError> {
-        if !split.is_training() {
-            // The classes are those of the training photos: others cannot be evaluated.
-            for class in class_folders(folder, &self.root, &mut self.ignored)? {
-                if self.classes.label(&class).is_none() {
-                    return Err(DatasetError::UnknownClass { path: folder.to_owned(), class });
-                }
-            }
-        }
+        let classes = if split.is_training() {
+            self.classes.iter().map(str::to_owned).collect()
+        } else {
+            class_folders(folder, &self.root, &mut self.ignored)?
+        };
         let mut photos = Vec::new();
-        for (class, label) in self.classes.iter().zip(0..) {
+        for class in classes {
+            // The classes are those of the training photos: others cannot be evaluated.
+            let Some(label) = self.classes.label(&class) else {
+                return Err(DatasetError::UnknownClass { path: folder.to_owned(), class });
+            };
             let folder = folder.join(class);
-            if !folder.exists() && !split.is_training() {
-                continue;
-            }
             let paths = photos_below(&folder, &self.root, &mut self.ignored)?;
             if paths.is_empty() && split.is_training() {
                 return Err(DatasetError::EmptyClass(folder));
@@ -217,7 +217,7 @@ impl Dataset {
                 let path_hash = blake3::hash(path.as_os_str().as_bytes());
                 self.listing.add(path_hash);
                 if shard.is_none_or(|shard| shard.contains(path_hash)) {
-                    photos.push(LabeledPhoto { path, label });
+                    photos.push(LabeledPhoto { path, label: label as i64 });
                 }
             }
         }
@@ -228,10 +228,10 @@ impl Dataset {
 /// The folder of each split; the data set itself if there are none.
 fn split_folders(root: &Path, ignored: &mut Vec<Ignored>) -> Result<BTreeMap<Split, PathBuf>, DatasetError> {
     let mut folders: BTreeMap<Split, PathBuf> = BTreeMap::new();
-    let mut others = Vec::new();
-    for name in folders_in(root, root, ignored)? {
+    let mut left_out = Vec::new();
+    for name in folders_in(root, root, &mut left_out)? {
         let Some(&(_, split)) = SPLIT_FOLDERS.iter().find(|(folder, _)| name == *folder) else {
-            others.push(Ignored { path: name.into(), reason: "not train, validation, val, valid or test" });
+            left_out.push(Ignored { path: name.into(), reason: "not train, validation, val, valid or test" });
             continue;
         };
         // `val` and `validation`, say, are the same split.
@@ -241,13 +241,13 @@ fn split_folders(root: &Path, ignored: &mut Vec<Ignored>) -> Result<BTreeMap<Spl
         }
     }
     let Some(first) = folders.values().next() else {
-        // No folder has the name of a split: they are the classes.
+        // No folder has the name of a split: they are the classes. `read_classes` lists what is left out.
         return Ok([(Split::All, root.to_owned())].into());
     };
     if !folders.contains_key(&Split::Train) {
         return Err(DatasetError::NoTrain { path: root.to_owned(), found: file_name(first) });
     }
-    ignored.extend(others);
+    ignored.extend(left_out);
     Ok(folders)
 }
 
@@ -290,7 +290,7 @@ fn folders_in(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Result<
     Ok(names)
 }
 
-/// The pictures below a class's folder, relative to the data set, sorted bytewise.
+/// The photos below a class's folder, relative to the data set, sorted bytewise.
 fn photos_below(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Result<Vec<PathBuf>, DatasetError> {
     let mut photos = Vec::new();
     let relative = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
@@ -308,10 +308,11 @@ fn photos_below(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Resul
             Ok(_) => {}
             Err(error) => {
                 let path = error.path().unwrap_or(folder).to_owned();
-                let is_visible = !is_hidden(path.file_name().unwrap_or_default());
-                if error.loop_ancestor().is_some() {
+                if is_hidden(path.file_name().unwrap_or_default()) {
+                    // The broken link that is Emacs's lock of a file, say.
+                } else if error.loop_ancestor().is_some() {
                     ignored.push(Ignored { path: relative(&path), reason: "a symbolic link loop" });
-                } else if has_photo_extension(&path) && is_visible {
+                } else if has_photo_extension(&path) {
                     // A broken link, say: it has a photo's name, so it is reported with the photos that cannot be read.
                     photos.push(relative(&path));
                 } else {
@@ -444,7 +445,9 @@ mod tests {
         link(&outside.path().join("more"), "cat/outside");
         link(&root.path().join("cat"), "cat/deep/circle");
         link(Path::new("nowhere.jpg"), "dog/dangling.jpg");
+        link(Path::new("nowhere"), "dog/.#1.jpg");
         link(outside.path(), "bird");
+        link(outside.path(), "fish");
 
         let dataset = Dataset::scan(root.path()).unwrap();
         let paths: Vec<String> = listed(&dataset).into_iter().map(|(_, path, _)| path).collect();
@@ -453,6 +456,19 @@ mod tests {
         ignored.sort_unstable();
         let outside = "a symbolic link to outside the data set";
         let circle = ("cat/deep/circle", "a symbolic link loop");
-        assert_eq!(ignored, [("bird", outside), circle, ("cat/outside", outside), ("cat/outside.jpg", outside)]);
+        let in_cat = [("cat/outside", outside), ("cat/outside.jpg", outside)];
+        assert_eq!(ignored, [&[("bird", outside), circle], &in_cat[..], &[("fish", outside)]].concat());
+    }
+
+    #[test]
+    fn a_split_does_not_follow_links_to_classes_outside() {
+        let outside = folder(&["secret.jpg"]);
+        let root = folder(&["train/cat/1.jpg", "train/dog/1.jpg", "test/dog/2.jpg", "more/3.jpg"]);
+        symlink(outside.path(), root.path().join("test/cat")).unwrap();
+        let dataset = Dataset::scan(root.path()).unwrap();
+        let test: Vec<&Path> = dataset.splits[&Split::Test].iter().map(|photo| photo.path.as_path()).collect();
+        assert_eq!(test, [Path::new("test/dog/2.jpg")]);
+        let ignored: Vec<&Path> = dataset.ignored.iter().map(|ignored| ignored.path.as_path()).collect();
+        assert_eq!(ignored, [Path::new("more"), Path::new("test/cat")]);
     }
 }
