@@ -1,5 +1,5 @@
-//! After a kill, a full disk or Ctrl-C, the next run ends with the same cache, byte for byte. A process that reads
-//! meanwhile sees a complete cache or none.
+//! After a kill or a full disk the next run ends with the same cache, byte for byte; after Ctrl-C it goes on from the
+//! finished rows. A process that reads meanwhile sees a complete cache or none.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -21,11 +21,11 @@ fn extract_command(photos: &Photos, cache: &Path) -> Command {
     extract
 }
 
-/// Opens the cache again and again, until the channel is closed. If the cache exists, it must be complete: an index entry
-/// for each row, finite values. Returns how often it existed.
-fn poll(cache: &Path, closed: &Receiver<()>) -> usize {
+/// Opens the cache again and again, until the sender of `stopped` is dropped. If the cache exists, it must be complete: an
+/// index entry for each row, finite values. Returns how often it existed.
+fn poll(cache: &Path, stopped: &Receiver<()>) -> usize {
     let mut seen = 0;
-    while closed.try_recv() == Err(TryRecvError::Empty) {
+    while stopped.try_recv() == Err(TryRecvError::Empty) {
         match FeatureCache::open(cache) {
             Err(CacheError::NotACache(_)) => {}
             Err(error) => panic!("a reader saw half a cache: {error}"),
@@ -51,12 +51,11 @@ fn killed_after(time: Duration, command: &mut Command) -> bool {
     }
     child.kill().unwrap();
     let ran = Ran::of(child.wait_with_output().unwrap());
-    // No exit code: it was ended by a signal.
-    if ran.code.is_some() {
+    let killed = ran.code.is_none();
+    if !killed {
         ran.succeeded();
-        return false;
     }
-    true
+    killed
 }
 
 /// Waits until the writer has some rows in its journal; the test fails if the writer ends before that.
@@ -89,13 +88,13 @@ fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
     let expected = contents(&whole);
     let mut random = ChaCha8Rng::seed_from_u64(20);
 
-    // Dropped when this test ends or fails, which ends the reader.
-    let (open, closed) = channel();
-    let read = cache.clone();
-    let reader = thread::spawn(move || poll(&read, &closed));
+    // `stop_reader` is dropped when this test ends or fails: that ends the reader.
+    let (stop_reader, stopped) = channel();
+    let cache_to_read = cache.clone();
+    let reader = thread::spawn(move || poll(&cache_to_read, &stopped));
     let (mut kills, mut rounds) = (0, 0);
     while kills < 30 {
-        // Every other round begins with an older cache in place, which must stay readable until the end.
+        // Every other round begins with an older cache in place.
         let _ = std::fs::remove_dir_all(&cache);
         if rounds % 2 == 1 {
             let few = Photos::new(&["train/cat", "train/dog"], 3);
@@ -114,11 +113,12 @@ fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
                 let _ = std::fs::remove_file(photos.sibling(".cache.extract/photo"));
             }
         }
-        // On a busy machine the first run is too slow to time kills by.
+        // The first run may have been slowed by other processes: kills are timed by the fastest one, but not by runs
+        // that found almost all rows finished.
         run_time = run_time.min(timed_run(&cache).max(Duration::from_secs(1)));
         assert_eq!(contents(&cache), expected, "after {kills} kills");
     }
-    drop(open);
+    drop(stop_reader);
     assert!(reader.join().unwrap() > 0, "the reader saw a cache");
     assert!(!photos.sibling(".cache.extract").exists(), "nothing is left behind");
 }
@@ -128,8 +128,8 @@ fn a_full_disk_is_an_error_and_the_next_run_goes_on() {
     let photos = Photos::new(&CLASSES, 14);
     let (whole, cache) = (photos.sibling("whole"), photos.sibling("cache"));
     run_command(&mut extract_command(&photos, &whole)).succeeded();
-    // In blocks of 1024 bytes: from too small for the first batch of rows to too small for the last file.
-    for limit in [1, 40, 100, 500, 1000] {
+    // In blocks of 1024 bytes: from too small for the first batch of rows to too small for the last one.
+    for limit in [1, 40, 100, 500] {
         let mut limited = Command::new("bash");
         let script = format!("ulimit -f {limit}; exec \"$0\" \"$@\"");
         limited
@@ -140,10 +140,8 @@ fn a_full_disk_is_an_error_and_the_next_run_goes_on() {
             .arg(&cache)
             .args(SMALLEST_SIZE);
         let ran = run_command(limited.args(VIEWS).args(["--batch-size", "4"]));
-        if limit < 500 {
-            ran.failed_with("File too large");
-            assert!(!cache.exists());
-        }
+        ran.failed_with("File too large");
+        assert!(!cache.exists());
     }
     run_command(&mut extract_command(&photos, &cache)).succeeded();
     assert_eq!(contents(&cache), contents(&whole));

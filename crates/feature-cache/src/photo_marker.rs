@@ -1,11 +1,11 @@
-//! Which photo is being computed: after a crash (a kill, or out of memory, too) the next run finds the photo that
-//! caused it.
+//! Which photo is being computed: after a crash (a kill and running out of memory count, too) the next runs find the
+//! photo that caused it.
 //!
 //! ```text
 //! line     blake3 of a photo's bytes in hexadecimal, a space, a digit
 //! ```
 //!
-//! The first line is the photo that was begun last. Its digit is 0 if other photos were being computed with it;
+//! The first line is the photo that was begun last, or spaces if none is being computed. Its digit is 0 if other photos were being computed with it;
 //! otherwise it counts the processes that have crashed while they computed this photo alone. The other lines are the
 //! crashing photos: those whose digit has reached `MAX_CRASHES`. The file is not synced: it must survive the process,
 //! not a power cut.
@@ -20,7 +20,7 @@ use crate::error::{CacheError, IoContext};
 
 const LINE_LEN: usize = 2 * blake3::OUT_LEN + 3;
 
-/// A photo is not tried again after so many processes have crashed while they computed it alone.
+/// A photo is not tried again after this many processes have crashed while they computed it alone.
 const MAX_CRASHES: u8 = 2;
 
 /// The file that names the photo that is being computed.
@@ -63,7 +63,7 @@ impl PhotoMarker {
         Ok(marker)
     }
 
-    /// The photo that the last run had begun last, if that run crashed.
+    /// The photo that the last run had begun last, if that run crashed and the photo is not one of the crashing ones.
     pub fn interrupted(&self) -> Option<InterruptedPhoto> {
         self.interrupted
     }
@@ -94,7 +94,8 @@ impl PhotoMarker {
     }
 
     fn write_line(&self, line: [u8; LINE_LEN]) {
-        // The file only helps to find what a crash was caused by: no run fails because it cannot be written.
+        // The file only helps to find what a crash was caused by: a run that has begun does not fail because it cannot
+        // be written.
         let _ = self.file.write_all_at(&line, 0);
     }
 

@@ -17,7 +17,7 @@ pub(crate) struct Records<'a, T, const N: usize> {
     columns: [&'static str; N],
     parse: Parse<T, N>,
     record: ByteRecord,
-    /// The number of the last record, the header being 1.
+    /// The number of the record that was read last, the header being 1: its line, unless a field has a line break.
     line: u64,
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn parse<T: std::str::FromStr>(field: &[u8]) -> Option<T> {
 /// A path that stays within the data set.
 pub(crate) fn path_within(bytes: &[u8]) -> Result<PathBuf, LineProblem> {
     let path = PathBuf::from(OsString::from_vec(bytes.to_vec()));
-    // No `/` at the start, no `..`: the path cannot name a file outside.
+    // No `/` at the start, no `..`: but for symbolic links, the path names no file outside.
     let stays_within = path.components().all(|part| matches!(part, Component::Normal(_)));
     if stays_within && !path.as_os_str().is_empty() { Ok(path) } else { Err(LineProblem::Path(path)) }
 }

@@ -1,4 +1,4 @@
-//! k nearest neighbours: predicts the class of most of the 5 training rows with the highest cosine similarity. A
+//! k nearest neighbours: predicts the most frequent class of the 5 training rows with the highest cosine similarity. A
 //! baseline without training.
 
 use rayon::prelude::*;
@@ -32,7 +32,7 @@ pub fn accuracy(train: &Rows<'_>, validation: &Rows<'_>) -> f64 {
     correct as f64 / validation.len() as f64
 }
 
-/// Compares each of the `rows` with every training row, and adds those that are among its nearest.
+/// Compares each of the validation rows `rows` with each of `train_rows`, which may be among its `nearest`.
 fn add_neighbours(
     nearest: &mut [Nearest],
     rows: &[&[f32]],
@@ -46,9 +46,9 @@ fn add_neighbours(
     for start in (0..train_rows.len()).step_by(TRAIN_BLOCK) {
         let block = start..train_rows.len().min(start + TRAIN_BLOCK);
         units.products(&train_rows[block.clone()], &mut similarities);
-        for (row, similarities) in block.zip(similarities.chunks_exact(rows.len())) {
+        for (train_row, similarities) in block.zip(similarities.chunks_exact(rows.len())) {
             for (nearest, similarity) in nearest.iter_mut().zip(similarities) {
-                nearest.add(similarity * inverse_lengths[row], train_labels[row]);
+                nearest.add(similarity * inverse_lengths[train_row], train_labels[train_row]);
             }
         }
     }

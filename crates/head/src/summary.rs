@@ -24,9 +24,9 @@ pub struct ConfigResult {
     /// The settings.
     #[serde(flatten)]
     pub config: HeadConfig,
-    /// Mean validation accuracy over the seeds; `None` if every head diverged.
+    /// Mean validation accuracy of the heads that did not diverge; `None` if all did.
     pub val_accuracy: Option<f64>,
-    /// Its standard error; `None` for a single seed.
+    /// Its standard error; `None` if fewer than two heads did not diverge.
     pub val_accuracy_error: Option<f64>,
     /// Mean validation loss.
     pub val_loss: Option<f64>,
@@ -61,7 +61,7 @@ pub struct ValidationResult {
     pub accuracy: f64,
 }
 
-/// The results of each combination of settings that has a head, by descending mean validation accuracy.
+/// The results of each combination of settings that a head was trained with (a stopped sweep leaves some out), by descending mean validation accuracy.
 pub fn summarise(configs: &[HeadConfig], heads: &[HeadResult]) -> Vec<ConfigResult> {
     let mut results = Vec::new();
     for (config_index, config) in configs.iter().enumerate() {

@@ -16,7 +16,7 @@ pub struct Progress {
     bar: ProgressBar,
     step: &'static str,
     what: &'static str,
-    /// When the last line was written; `None` on a terminal.
+    /// When the last line was written, or the step begun; `None` on a terminal.
     last_line: Option<Mutex<Instant>>,
 }
 
@@ -51,7 +51,7 @@ impl Progress {
         }
     }
 
-    /// Runs `print`, which prints to the terminal that a bar may be on: the bar is out of its way meanwhile.
+    /// Takes the bar off the terminal, runs `print`, and draws the bar again.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
     }

@@ -1,13 +1,14 @@
 //! The layout of Keras 2, in `.h5` files: an attribute lists the layers, and each layer's group lists its tensors.
 //!
 //! Keras loads such files by order, the k-th layer with weights in the file into the k-th of the model
-//! (keras/src/legacy/saving/legacy_h5_format.py, `load_weights_from_hdf5_group`), since the names of the residual
-//! convolutions depend on what else the process had built. A file of the network alone is read in the same way here,
-//! with a check that each `blockN_…` layer is at its position.
+//! (keras/src/legacy/saving/legacy_h5_format.py, `load_weights_from_hdf5_group`). A file of the network alone is read in
+//! the same way here, since the names of the residual convolutions depend on what else the process had built; each
+//! `blockN_…` layer must be at its position.
 //!
 //! In a larger model the network may be a single layer, whose tensors are listed with the trainable ones first, so
 //! their order is not that of the layers; or the network's layers may be among the model's other layers. In both cases
-//! layers are found by their names, and the residual ones by the order of their numbers, in which they were built.
+//! layers are found by their names, and the residual ones, which are named by class and number (`conv2d_1`), by the order
+//! of these numbers, which is that in which they were built.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,7 @@ use super::hdf5::add_dataset;
 use super::numbering::{class_of, numbered};
 use super::tensors::{LAYERS, Layer, LayerKind, layers};
 
-/// The maximum number of names in an attribute, more than any model with Xception has layers.
+/// The maximum number of layers or of a layer's tensors that an attribute may name; Xception has 236 tensors.
 const MAX_NAMES: u64 = 1000;
 
 /// A tensor of a layer, as the file names it.
@@ -85,11 +86,11 @@ fn tensors(group: &Group, name: &str) -> Result<Vec<Tensor>> {
     Ok(tensors)
 }
 
-/// The variables of a layer, in the order in which the file lists them. `names` are those of the models around the
-/// layer, the outermost one first, then the layer's own.
+/// The variables of a layer, in the order in which the file lists them. `names` are the models around the layer, the
+/// outermost first and without the whole model, then the layer: a layer of the whole model has only its own name.
 pub(super) fn variables(group: &Group, names: &[String]) -> Result<Vec<Dataset>> {
-    let (Some(outermost), Some(layer)) = (names.first(), names.last()) else { return Ok(Vec::new()) };
-    let mut tensors = tensors(group, outermost)?;
+    let (Some(top_level), Some(layer)) = (names.first(), names.last()) else { return Ok(Vec::new()) };
+    let mut tensors = tensors(group, top_level)?;
     tensors.retain(|tensor| tensor.layer_name() == layer);
     Ok(tensors.into_iter().map(|tensor| tensor.dataset).collect())
 }
@@ -118,8 +119,8 @@ fn read_by_order(groups: &[LayerGroup<'_>]) -> Result<WeightsCollector> {
     Ok(collector)
 }
 
-/// Reads a larger model: the tensors of the layers that have names of the network's layers, or numbered names of their
-/// classes.
+/// Reads a larger model: the tensors of the layers that have names of the network's layers, or that are named by class
+/// and number, as in `conv2d_1`.
 fn read_by_name(groups: &[LayerGroup<'_>]) -> Result<WeightsCollector> {
     let network = layers();
     let tensors = || groups.iter().flat_map(|group| &group.tensors);
@@ -130,7 +131,8 @@ fn read_by_name(groups: &[LayerGroup<'_>]) -> Result<WeightsCollector> {
     for tensor in tensors() {
         // The layer of the network that the tensor belongs to.
         let layer = match numbered(tensor.layer_name()) {
-            // The layers with numbered names are the residual ones, in the order of their numbers.
+            // Layers with numbered names are taken for the residual ones, in the order of their numbers. If the model
+            // has others, tensors are reported as extra or of another shape.
             Some((class, number)) => {
                 let lower_numbers = numbers.range((class, 0)..(class, number)).count();
                 let mut residual = network.iter().filter(|layer| is_residual(layer) && class_of(layer.kind) == class);
@@ -142,9 +144,9 @@ fn read_by_name(groups: &[LayerGroup<'_>]) -> Result<WeightsCollector> {
                 None => continue,
             },
         };
-        let variables = variable_names(layer.map(|layer| layer.kind));
-        let variable = variables.iter().find(|(keras_name, _)| *keras_name == tensor.variable_name());
-        let name = match (layer, variable) {
+        let names = variable_names(layer.map(|layer| layer.kind));
+        let our_name = names.iter().find(|(keras_name, _)| *keras_name == tensor.variable_name());
+        let name = match (layer, our_name) {
             (Some(layer), Some((_, our_name))) => format!("{}.{our_name}", layer.name),
             // It is reported as extra.
             _ => tensor.path.clone(),

@@ -11,7 +11,7 @@ use classify::export::{
 };
 use command_line::{WeightsArg, choice};
 use head::run::Chosen;
-use stdio::{invocation, note, output};
+use stdio::{invocation, note, output, shell_word};
 
 use super::weights::weights_for;
 
@@ -38,13 +38,14 @@ impl Format {
 /// `classify export RUN`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// Run that head train has made, or a sweep: then the best setting's head from the first seed
+    /// Run of head train or classify import, or a sweep: then its best setting's head from the first seed that did not
+    /// diverge
     run: PathBuf,
-    /// File to write; beside model.onnx goes model.golden.npz, with what classify answers for some pictures
+    /// File to write; beside model.onnx goes model.golden.npz, with some inputs and what classify answers for them
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// onnx; keras (a .keras archive, which takes the run's size, from -1 to 1, and gives probabilities); npz (numpy
-    /// arrays of the head, with --head-only)
+    /// onnx; keras (a .keras archive that takes pictures of the run's size, with values from -1 to 1, and gives
+    /// probabilities); npz (numpy arrays of the head, with --head-only)
     #[arg(long, default_value = "onnx", value_parser = choice(&Format::ALL, Format::name))]
     format: Format,
     /// What the ONNX model takes: pixels (uint8 RGB of any size, resized inside as Pillow does it) or keras (float32 of
@@ -60,8 +61,8 @@ pub struct ExportArgs {
     /// Name of the ONNX model's input [default: pixels, or features with --head-only]
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     input_name: Option<String>,
-    /// Its outputs in their order, separated by commas: logits, probabilities, unfamiliarity, each under a name of its
-    /// own as in probabilities=dense_1 [default: all that the run has]
+    /// The ONNX model's outputs in order, separated by commas: logits, probabilities, unfamiliarity;
+    /// probabilities=dense_1 names that output dense_1 [default: all that the run has]
     #[arg(long, value_name = "OUTPUTS", value_delimiter = ',')]
     outputs: Vec<NamedOutput>,
     /// Overwrite files that are there already
@@ -94,7 +95,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     }
     print(&exported)?;
     if args.format == Format::Onnx {
-        output!("\nnext: {} check-export {}", invocation("classify"), args.out.display())?;
+        output!("\nnext: {} check-export {}", invocation("classify"), shell_word(&args.out))?;
     }
     Ok(ExitCode::SUCCESS)
 }

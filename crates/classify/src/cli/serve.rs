@@ -20,7 +20,8 @@ const MAX_PICTURE_BYTES: u64 = 176 << 20;
 /// `classify serve RUN`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Run that head train has made, or a sweep: then the best setting's head from the first seed
+    /// Run of head train or classify import, or a sweep: then its best setting's head from the first seed that did not
+    /// diverge
     run: PathBuf,
     /// Port to listen on; 0 for any that is free
     #[arg(long, default_value = "8080")]

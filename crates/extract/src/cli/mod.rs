@@ -1,4 +1,4 @@
-//! The command line: arguments, checked and turned into the library's types. clap is used nowhere else.
+//! The command line: arguments, checked and turned into the library's types. The library does not know clap.
 
 mod compute;
 mod views;
@@ -50,7 +50,8 @@ enum Command {
 }
 
 impl Cli {
-    /// Runs the command. The exit code is 1 if `verify` or `doctor` found something wrong, else 0.
+    /// Runs the command. The exit code is 1 if `verify` or `doctor` found something wrong, or `doctor` had nothing to
+    /// compare with; else 0.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             None => extraction::run(&self.extraction),

@@ -16,7 +16,7 @@ pub(crate) struct Chart {
     pub table: Table,
 }
 
-/// Numbers as text, row by row.
+/// Cells of text, row by row.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     pub header: Vec<String>,

@@ -19,7 +19,8 @@ pub use self::hint::with_hint;
 
 /// Train dense classifiers on cached features, in milliseconds, as often as you like.
 ///
-/// A cache is made by `extract` from a folder of photos. Adam, its defaults and the history match Keras.
+/// A cache is made by `extract` from a folder of photos. Adam and the history match Keras's; the default
+/// learning rate is 0.01, where Keras's is 0.001.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Cli {

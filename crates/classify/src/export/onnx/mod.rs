@@ -36,7 +36,8 @@ const MAX_BYTES: usize = i32::MAX as usize;
 /// The first dimension of inputs and outputs: any number of rows.
 const BATCH: Dimension = Dimension::Any("N");
 
-/// The bytes of a run's model, or of its head alone if there is no network. `outputs` are the outputs of `options`.
+/// The bytes of a run's model, or of its head alone if there is no network. `outputs` is what
+/// `options.outputs_of` returns.
 ///
 /// # Errors
 /// When a name is taken, a weight does not fit the format, or the file would be too large.
