@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use feature_cache::{Durability, write_atomically};
+use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::collect::{Weights, WeightsCollector, WeightsError};
@@ -21,7 +22,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<WeightsCollector, String> {
             return Err(format!("{name}: expected F32 values, found {:?}", view.dtype()));
         }
         collector.add(name.to_owned(), view.shape().to_vec(), || -> Result<_, String> {
-            Ok(view.data().as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect())
+            Ok(view.data().as_chunks().0.par_iter().map(|&value| f32::from_le_bytes(value)).collect())
         })?;
     }
     Ok(collector)

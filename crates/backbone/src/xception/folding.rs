@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use rayon::prelude::*;
+
 use crate::backend::interface::ConvWeights;
 use crate::weights::{Weights, tensors};
 
@@ -56,12 +58,13 @@ impl<'a> FoldedWeights<'a> {
             bias.push((f64::from(beta[output]) - f64::from(mean[output]) * output_scale) as f32);
             scale.push(output_scale);
         }
-        let mut kernel = self.values(&format!("{layer}.{tensor}")).to_vec();
-        for weights in kernel.chunks_exact_mut(outputs) {
-            for (weight, scale) in weights.iter_mut().zip(&scale) {
-                *weight = (f64::from(*weight) * scale) as f32;
+        let weights = self.values(&format!("{layer}.{tensor}"));
+        let mut kernel = vec![0.0; weights.len()];
+        kernel.par_chunks_exact_mut(outputs).zip(weights.par_chunks_exact(outputs)).for_each(|(folded, weights)| {
+            for k in 0..outputs {
+                folded[k] = (f64::from(weights[k]) * scale[k]) as f32;
             }
-        }
+        });
         ConvWeights { side, inputs, outputs, kernel, bias }
     }
 

@@ -8,7 +8,7 @@ use super::epilogue::Output;
 use super::feature_maps::GROUP;
 use super::microkernel::{MR, Microkernel, PanelRow, Tile};
 use super::pack::{PackPixels, cut_by_picture};
-use super::weight_matrix::{WeightMatrix, blocks};
+use super::weight_matrix::{WeightMatrix, blocks, weight_at};
 
 /// Packed weights.
 #[derive(Debug)]
@@ -35,8 +35,9 @@ impl Direct {
             unfilled = rest;
             packed_block.par_chunks_exact_mut(strip_len).enumerate().for_each(|(n, strip)| {
                 for input in 0..block.len() {
+                    let weights = weights.of_input(block.start + input, n * K::NR..(n + 1) * K::NR);
                     for output in 0..K::NR {
-                        let weight = weights.at(block.start + input, n * K::NR + output);
+                        let weight = weight_at(weights, output);
                         strip[K::strip_index(input, output, K::NR)] = K::element(weight);
                     }
                 }

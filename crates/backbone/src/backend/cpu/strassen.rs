@@ -30,7 +30,7 @@ use super::epilogue::{Output, Target};
 use super::feature_maps::GROUP;
 use super::microkernel::{MR, Microkernel, NR_VECTORS, PanelRow, Tile};
 use super::pack::{PackPixels, PartOfBand, cut_by_picture};
-use super::weight_matrix::{WeightMatrix, blocks};
+use super::weight_matrix::{WeightMatrix, blocks, weight_at};
 
 /// Packed weights.
 #[derive(Debug)]
@@ -98,22 +98,24 @@ impl Strassen {
             let (packed_block, rest) = unfilled.split_at_mut(SUB_PRODUCTS.len() * of_product);
             unfilled = rest;
             packed_block.par_chunks_exact_mut(of_product).zip(SUB_PRODUCTS).for_each(|(packed_product, product)| {
-                for (n, strip) in packed_product.chunks_mut(block.len() * K::NR).enumerate() {
+                packed_product.par_chunks_mut(block.len() * K::NR).enumerate().for_each(|(n, strip)| {
                     // The last strip may have fewer outputs.
                     let outputs = n * K::NR..half_outputs.min((n + 1) * K::NR);
+                    let second_outputs = half_outputs + outputs.start..half_outputs + outputs.end;
                     for input in block.clone() {
-                        for output in outputs.clone() {
-                            let factor = product.right_factor([
-                                weights.at(input, output),
-                                weights.at(input, half_outputs + output),
-                                weights.at(half_inputs + input, output),
-                                weights.at(half_inputs + input, half_outputs + output),
-                            ]);
-                            let index = K::strip_index(input - block.start, output - outputs.start, outputs.len());
+                        let quarters = [
+                            weights.of_input(input, outputs.clone()),
+                            weights.of_input(input, second_outputs.clone()),
+                            weights.of_input(half_inputs + input, outputs.clone()),
+                            weights.of_input(half_inputs + input, second_outputs.clone()),
+                        ];
+                        for output in 0..outputs.len() {
+                            let factor = product.right_factor(quarters.map(|quarter| weight_at(quarter, output)));
+                            let index = K::strip_index(input - block.start, output, outputs.len());
                             strip[index] = K::element(factor);
                         }
                     }
-                }
+                });
             });
         }
         Self { inputs, half_inputs, half_outputs, packed }

@@ -38,10 +38,16 @@ impl<'a> WeightMatrix<'a> {
         self.rows.len()
     }
 
-    /// The weight of an input for an output, zero outside the matrix.
-    pub(super) fn at(&self, input: usize, output: usize) -> f32 {
-        self.rows.get(input).and_then(|row| row.get(output)).copied().unwrap_or(0.0)
+    /// The weights of an input for these outputs, without those that are outside the matrix.
+    pub(super) fn of_input(&self, input: usize, outputs: Range<usize>) -> &'a [f32] {
+        let row = self.rows.get(input).copied().unwrap_or_default();
+        &row[outputs.start.min(row.len())..outputs.end.min(row.len())]
     }
+}
+
+/// A weight of [`WeightMatrix::of_input`]; zero outside the matrix.
+pub(super) fn weight_at(weights: &[f32], output: usize) -> f32 {
+    weights.get(output).copied().unwrap_or(0.0)
 }
 
 /// Cuts inputs into as few blocks of at most [`Microkernel::KC`] as possible. All but the last have the same length, a
