@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use rayon::prelude::*;
 
 use crate::adam::Adam;
-use crate::awake::with_threads_awake;
+use crate::awake::keep_threads_awake;
 use crate::data::{Rows, WINDOW};
 use crate::dropout::Dropout;
 use crate::history::{Epoch, History};
@@ -80,7 +80,8 @@ pub enum FitError {
 pub fn fit(head: HeadSpec, data: FitData<'_>, on_epoch: impl FnMut(Epoch) + Send) -> Result<Trained, FitError> {
     let mut trainer = Trainer::new(head, &data);
     let trainers = std::slice::from_mut(&mut trainer);
-    with_threads_awake(|| train(trainers, data, Cores::All, on_epoch));
+    // `scope` moves the loop into the pool: from outside, every matrix product would have to wake the pool's threads.
+    rayon::scope(|_| train(trainers, data, Cores::All, on_epoch));
     trainer.finish()
 }
 
@@ -101,6 +102,9 @@ fn train(trainers: &mut [Trainer], data: FitData<'_>, cores: Cores, mut on_epoch
     let mut sampler = RowSampler::new(order, train.len(), window);
     let (mut batch, mut next_batch) = (BatchRows::default(), BatchRows::default());
     while let Some(last) = trainers.iter().rposition(Trainer::is_active) {
+        if cores == Cores::All {
+            keep_threads_awake();
+        }
         let mut rows_done = 0;
         let mut batches = sampler.next_epoch().chunks(batch_size.get());
         next_batch.read(batches.next(), train, &mut view_sampler);
