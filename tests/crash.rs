@@ -173,3 +173,30 @@ fn a_second_writer_fails_with_the_process_id_of_the_first_or_waits() {
     assert!(first.wait().unwrap().success());
     assert_eq!(waited["computed"], 0, "the first one has done it all");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_photo_that_comes_during_the_wait_is_extracted() {
+    let photos = Photos::new(&CLASSES, 60);
+    let cache = photos.sibling("cache");
+    let mut first = extract_command(&photos, &cache).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let working_folder = photos.sibling(".cache.extract");
+    wait_for_rows(&mut first, &working_folder.join("rows"));
+    let mut waiting = extract_command(&photos, &cache);
+    let waiting = waiting.args(["--wait", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It has listed the photos when it has opened the lock.
+    let descriptors = format!("/proc/{}/fd", waiting.id());
+    let lock = working_folder.join("lock");
+    let is_open = || {
+        let links = std::fs::read_dir(&descriptors).unwrap();
+        links.flatten().any(|link| std::fs::read_link(link.path()).is_ok_and(|target| target == lock))
+    };
+    while !is_open() {
+        assert!(first.try_wait().unwrap().is_none(), "the first writer ended before the other one waited for it");
+        thread::sleep(Duration::from_millis(1));
+    }
+    photos.add("train/cat/new.png", 9001);
+    assert!(first.wait().unwrap().success());
+    let waited = Ran::of(waiting.wait_with_output().unwrap()).succeeded().json();
+    assert_eq!(waited["photos"]["added"], 1, "{waited}");
+}

@@ -262,19 +262,20 @@ fn add_deadly_photo(photos: &Photos, path: &str) {
     gray.save(photos.path().join(path)).unwrap();
 }
 
+/// Runs `extract` with 900 MB of address space.
+fn extract_with_little_memory(photos: &Photos, cache: &Path, more: &[&str]) -> Ran {
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "ulimit -v \"$0\"; exec \"$@\"", "900000"]).arg(binary("extract"));
+    limited.env("CUDA_VISIBLE_DEVICES", "").arg(photos.path()).arg("--out").arg(cache);
+    run_command(limited.args(SMALLEST_SIZE).args(["--threads", "2", "--kernels", "own"]).args(more))
+}
+
 #[test]
 fn a_photo_that_kills_every_process_is_found_and_left_out() {
     let photos = Photos::new(&["cat", "dog"], 20);
     add_deadly_photo(&photos, "cat/deadly.png");
     let cache = photos.sibling("cache");
-    let attempt = |more: &[&str]| {
-        let mut limited = Command::new("bash");
-        limited.args(["-c", "ulimit -v \"$0\"; exec \"$@\"", "900000"]).arg(binary("extract"));
-        limited.env("CUDA_VISIBLE_DEVICES", "").arg(photos.path()).arg("--out").arg(&cache);
-        run_command(
-            limited.args(SMALLEST_SIZE).args(["--threads", "2", "--shard", "0/1", "--kernels", "own"]).args(more),
-        )
-    };
+    let attempt = |more: &[&str]| extract_with_little_memory(&photos, &cache, &[&["--shard", "0/1"], more].concat());
     // It ends the process three times: together with other photos, then twice alone. The others are not suspected.
     for _ in 0..3 {
         assert_eq!(attempt(&[]).code, None, "a signal ends it");
@@ -290,4 +291,53 @@ fn a_photo_that_kills_every_process_is_found_and_left_out() {
     let rehashed = ["--shard", "0/1", "--rehash", "--on-error", "skip"];
     let unlimited = extract(&photos.path(), &cache, &rehashed).succeeded().json();
     assert_eq!(unlimited["skipped"], 0, "without the limit there is enough memory");
+}
+
+/// After a broken photo the others are only decoded, so that all broken ones are listed. If that ends the process, the
+/// next run lists those that are known; without them the deadly photo is found.
+#[test]
+fn a_deadly_photo_does_not_hide_a_broken_one() {
+    let photos = Photos::new(&["cat", "dog"], 60);
+    let whole = fs::read(photos.path().join("cat/000.png")).unwrap();
+    photos.write("cat/000.png", &whole[..whole.len() / 2]);
+    add_deadly_photo(&photos, "dog/deadly.png");
+    let cache = photos.sibling("cache");
+    assert_eq!(extract_with_little_memory(&photos, &cache, &[]).code, None, "a signal ends it");
+    let listed = extract_with_little_memory(&photos, &cache, &[]);
+    listed.failed_with("1 photos cannot be used:\n  cat/000.png: ");
+
+    fs::remove_file(photos.path().join("cat/000.png")).unwrap();
+    let mut attempts = (0..5).map(|_| extract_with_little_memory(&photos, &cache, &[]));
+    let found = attempts.find(|ran| ran.code.is_some()).unwrap();
+    found.failed_with("dog/deadly.png: ends every process that computes it");
+}
+
+#[test]
+fn a_shard_may_lose_all_of_its_photos() {
+    let photos = Photos::new(&CLASSES, 4);
+    let cache = photos.sibling("cache");
+    extract_shards(&photos, &cache, 7, &[]);
+    merge(&cache).succeeded();
+    let index = shard_of("train/cat/000.png", 7);
+    for class in CLASSES {
+        for number in 0..4 {
+            let path = format!("{class}/{number:03}.png");
+            if shard_of(&path, 7) == index {
+                fs::remove_file(photos.path().join(path)).unwrap();
+            }
+        }
+    }
+    photos.add("train/cat/new.png", 9001);
+    photos.add("train/dog/new.png", 9002);
+    extract_shards(&photos, &cache, 7, &[]);
+    merge(&cache).succeeded();
+    assert_as_single(&photos, &cache, &[]);
+
+    // The shards of another data set do not replace the cache.
+    let others = Photos::new(&[], 0);
+    for (number, class) in ["hat", "hat", "dress"].into_iter().enumerate() {
+        others.add(&format!("{class}/{number}.png"), 9101 + number as u32);
+    }
+    let other = extract_shard(&others, &cache, 0, 1, &[]);
+    other.failed_with("and none of these photos");
 }

@@ -220,11 +220,13 @@ pub(crate) fn run<N: Network, B>(
 }
 
 /// Reads and decodes photos on the current rayon pool, without running a network. Returns the index and the error of
-/// each photo that would give no row.
-pub fn find_broken(photos: &[Photo], preprocess: Preprocess) -> Vec<(usize, PhotoError)> {
+/// each photo that would give no row. When `cancel` is set, the remaining photos are left out.
+pub fn find_broken(photos: &[Photo], preprocess: Preprocess, cancel: &AtomicBool) -> Vec<(usize, PhotoError)> {
+    let error_of = |buffer: &mut Vec<u8>, photo: &Photo| {
+        if cancel.load(Ordering::Relaxed) { None } else { decode_error(photo, preprocess, buffer) }
+    };
     // `map_init` gives each thread a buffer that it reuses for all of its photos.
-    let errors: Vec<Option<PhotoError>> =
-        photos.par_iter().map_init(Vec::new, |buffer, photo| decode_error(photo, preprocess, buffer)).collect();
+    let errors: Vec<Option<PhotoError>> = photos.par_iter().map_init(Vec::new, error_of).collect();
     let mut broken = Vec::new();
     for (number, error) in errors.into_iter().enumerate() {
         if let Some(error) = error {
@@ -577,8 +579,13 @@ mod tests {
     #[test]
     fn broken_photos_are_found_without_a_network() {
         let folder = tempfile::tempdir().unwrap();
-        let broken: Vec<usize> = find_broken(&photos(20, folder.path()), PREPROCESS).iter().map(|(n, _)| *n).collect();
-        assert_eq!(broken, [2, 5, 8, 11, 14, 17]);
+        let photos = photos(20, folder.path());
+        let find = |cancel: bool| -> Vec<usize> {
+            let broken = find_broken(&photos, PREPROCESS, &AtomicBool::new(cancel));
+            broken.into_iter().map(|(number, _)| number).collect()
+        };
+        assert_eq!(find(false), [2, 5, 8, 11, 14, 17]);
+        assert!(find(true).is_empty());
     }
 
     #[test]

@@ -5,15 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use backbone::pixels::{Limit, Limits};
 use backbone::xception::COLUMNS;
-use backbone::{
-    Compute, ComputeError, Device, EmbedSpec, Embedder, EmbedderError, Kernels, NetworkError, Photo, PhotoError,
-    Precision, Times, Weights, find_broken,
-};
+use backbone::{Compute, Device, EmbedSpec, Embedder, Kernels, Photo, PhotoError, Times, Weights, find_broken};
 use feature_cache::{
     CacheContents, CacheError, CacheWriter, FeatureCache, Fingerprint, IndexEntry, Journal, PhotoMarker, RowSource,
     Shard, ShardRecord, ShardState, SharedPhoto, SkippedPhoto, Split, SplitContents, Views, WhenLocked,
@@ -22,7 +19,8 @@ use feature_cache::{
 use stdio::Progress;
 
 use crate::changes::Changes;
-use crate::dataset::{Dataset, DatasetError, Ignored, Listing};
+use crate::dataset::{Dataset, Ignored, Listing};
+use crate::error::ExtractError;
 use crate::inventory::{Inventory, ReadOptions};
 use crate::jobs::{self, Job, JobError, Outcome};
 use crate::views::PhotoViews;
@@ -36,8 +34,8 @@ pub struct Extraction {
     pub cache: PathBuf,
     /// The network's weights, safetensors or one of Keras's formats.
     pub weights: PathBuf,
-    /// What the rows depend on, apart from the photos and the weights. Of the two kinds of bf16, the cache's is computed
-    /// if it has one and `compute` leaves the choice.
+    /// What the rows depend on, apart from the photos and the weights. There are two kinds of bf16, of our kernels and of
+    /// libtorch's; with [`Kernels::Auto`] on the CPU the kind that the cache already has is computed.
     pub spec: EmbedSpec,
     /// Device, kernels, batch size and threads.
     pub compute: Compute,
@@ -103,7 +101,7 @@ pub struct Summary {
     pub computed: usize,
     /// Photos whose bytes are in more than one split.
     pub shared: Vec<SharedPhoto>,
-    /// Files and folders of the data set that were ignored.
+    /// Folders and links of the data set that were left out.
     pub ignored: Vec<Ignored>,
     /// Number of forward passes.
     pub batches: usize,
@@ -117,78 +115,6 @@ pub struct Summary {
     pub elapsed: Duration,
 }
 
-/// Why an extraction failed. A cache that was there before is unchanged.
-#[derive(Debug, thiserror::Error)]
-pub enum ExtractError {
-    /// The folder is not a data set.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// The weights could not be read.
-    #[error(transparent)]
-    Weights(#[from] backbone::weights::WeightsError),
-    /// The cache could not be read or written.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-    /// This machine or build cannot compute the precision on the device.
-    #[error(transparent)]
-    Compute(#[from] ComputeError),
-    /// The network could not be prepared.
-    #[error(transparent)]
-    Embedder(#[from] EmbedderError),
-    /// The network could not be run.
-    #[error(transparent)]
-    Network(#[from] NetworkError),
-    /// A row holds NaN or an infinity.
-    #[error("{}: its features are not finite", photo.display())]
-    NotFinite {
-        /// The photo, relative to the data set.
-        photo: PathBuf,
-        /// The network's weights.
-        weights: PathBuf,
-        /// The precision that was asked for.
-        precision: Precision,
-    },
-    /// Photos that cannot be used: all of them are listed.
-    #[error("{} photos cannot be used:\n{}", photos.len(), list_photos(photos))]
-    Broken {
-        /// The photos, with the reason.
-        photos: Vec<SkippedPhoto>,
-        /// The limits that some of them exceed.
-        exceeded: BTreeSet<Limit>,
-    },
-    /// Every training photo of a class is broken.
-    #[error("{}: class {class:?} has no photo that can be used", dataset.display())]
-    ClassWithoutPhotos {
-        /// The data set.
-        dataset: PathBuf,
-        /// The class.
-        class: String,
-    },
-    /// The cache has rows, but none of these photos: it is probably another data set's.
-    #[error("{}: holds {rows} rows and none of these photos", path.display())]
-    OtherPhotos {
-        /// The cache.
-        path: PathBuf,
-        /// The number of its rows.
-        rows: usize,
-    },
-    /// It was cancelled.
-    #[error("cancelled; {kept} finished rows are kept")]
-    Cancelled {
-        /// The number of finished rows in the journal, which the next run reuses.
-        kept: usize,
-    },
-}
-
-/// A line for each photo: its path and the reason.
-fn list_photos(photos: &[SkippedPhoto]) -> String {
-    let mut lines = Vec::new();
-    for SkippedPhoto { path, reason } in photos {
-        lines.push(format!("  {}: {reason}", path.display()));
-    }
-    lines.join("\n")
-}
-
 impl Extraction {
     /// Brings the cache up to date with the photos. When `cancel` is set, it ends early, and finished rows are kept for
     /// the next run.
@@ -199,7 +125,7 @@ impl Extraction {
         let start = Instant::now();
         // What this machine cannot compute is refused before any photo is read.
         self.compute.check(self.spec.precision)?;
-        let dataset = Dataset::scan_shard(&self.dataset, self.shard)?;
+        let mut dataset = Dataset::scan_shard(&self.dataset, self.shard)?;
         let weights = Weights::load(&self.weights)?;
 
         // From here on this process is the only writer of the cache, or of the shard.
@@ -207,6 +133,10 @@ impl Extraction {
             None => CacheWriter::open(&self.cache, self.when_locked)?,
             Some(shard) => CacheWriter::open_shard(&self.cache, shard, self.when_locked)?,
         };
+        if self.when_locked == WhenLocked::Wait {
+            // Photos may have come and gone meanwhile.
+            dataset = Dataset::scan_shard(&self.dataset, self.shard)?;
+        }
         let spec = self.spec_of_cache(&writer, &weights)?;
         let fingerprint = spec.fingerprint(weights.digest(), self.compute.device);
         let previous = self.previous(&writer, &fingerprint)?;
@@ -214,10 +144,16 @@ impl Extraction {
         let marker = writer.marker()?;
 
         // Rows are found by the hash of their photo's bytes, whatever the file is called now.
-        let inventory = self.hash_photos(&dataset, previous.as_ref());
+        let cancelled = |journal: &Journal| ExtractError::Cancelled { kept: journal.rows() };
+        let inventory = self.hash_photos(&dataset, previous.as_ref(), cancel).ok_or_else(|| cancelled(&journal))?;
         let entries = inventory.entries();
         let before = previous.as_ref().map(|cache| self.contents_before(cache)).transpose()?;
-        let changes = self.changes(&writer, before.as_ref(), &entries)?;
+        let changes = Changes::between(before.iter().flat_map(CacheContents::photos), photos_of(&entries));
+        if let Some(cache) = &previous
+            && !self.replace
+        {
+            self.check_same_photos(cache, changes)?;
+        }
 
         // Photos that cannot be used, with the reason; more are found when the others are decoded.
         let mut broken = inventory.broken();
@@ -237,20 +173,22 @@ impl Extraction {
         let fails_already = self.on_error == OnError::Fail && !broken.is_empty();
         if fails_already && crashing.is_empty() {
             // The other photos are only decoded, so that the error lists every broken one.
-            outcome.broken = self.find_broken(&jobs, &dataset.root, 0);
+            outcome.broken = self.find_broken(&jobs, 0, &dataset.root, &marker, cancel);
+            outcome.cancelled = cancel.load(Ordering::Relaxed);
         } else if !fails_already && !jobs.is_empty() {
             let embedder = Embedder::new(&spec, &weights, self.compute)?.with_limits(self.limits);
             kernels = Some(embedder.kernels());
             self.write_record(&writer, dataset.listing, kernels.as_ref())?;
             outcome = self.compute_rows(&jobs, &dataset.root, &embedder, &mut journal, &marker, cancel)?;
         } else {
-            // Nothing is computed: no row is missing, or a photo that crashes the process makes the run fail.
+            // Nothing is computed: no row is missing, or the run fails since a photo has crashed every process. Then
+            // the others are not decoded either.
             self.write_record(&writer, dataset.listing, None)?;
         }
         broken.extend(all_paths_of_broken(&outcome.broken, &jobs, &entries));
         exceeded.extend(outcome.broken.iter().filter_map(|(_, reason)| reason.limit()));
         if outcome.cancelled {
-            return Err(ExtractError::Cancelled { kept: journal.rows() });
+            return Err(cancelled(&journal));
         }
         if self.on_error == OnError::Fail && !broken.is_empty() {
             let photos = broken.into_iter().map(|(path, reason)| SkippedPhoto { path, reason }).collect();
@@ -299,7 +237,7 @@ impl Extraction {
         self.views.as_ref().map(PhotoViews::manifest_views)
     }
 
-    /// The spec to compute in: an existing cache or shard, or else an unfinished run, goes on with its kind of bf16.
+    /// `self.spec`, but with the kind of bf16 of the existing cache or shard, or else of the unfinished run's journal.
     fn spec_of_cache(&self, writer: &CacheWriter, weights: &Weights) -> Result<EmbedSpec, ExtractError> {
         let Some(other_bf16) = self.spec.precision.other_bf16() else { return Ok(self.spec) };
         if (self.compute.device, self.compute.kernels) != (Device::Cpu, Kernels::Auto) {
@@ -421,31 +359,38 @@ impl Extraction {
         Ok(writer.write_record(&record)?)
     }
 
-    /// Hashes the photos, except those whose size and modification time are in the existing cache's hashes.csv.
-    fn hash_photos(&self, dataset: &Dataset, previous: Option<&FeatureCache>) -> Inventory {
+    /// Hashes the photos, except those whose size and modification time are in the existing cache's hashes.csv. `None`
+    /// if it is cancelled.
+    fn hash_photos(
+        &self,
+        dataset: &Dataset,
+        previous: Option<&FeatureCache>,
+        cancel: &AtomicBool,
+    ) -> Option<Inventory> {
         let progress = Progress::start("hashing", dataset.len(), "photos");
         let known = previous.map(FeatureCache::hashes).unwrap_or_default();
         let options = ReadOptions { preprocess: self.spec.preprocess(self.limits), rehash: self.rehash };
-        Inventory::hash(dataset, &known, options, || progress.advance(1))
+        Inventory::hash(dataset, &known, options, cancel, || progress.advance(1))
     }
 
-    /// How the photos differ from those of the existing cache.
+    /// Checks that some photo of the existing cache is left: otherwise it is probably another data set's.
     ///
     /// # Errors
-    /// When none of the cache's photos is left: the cache is probably another data set's.
-    fn changes(
-        &self,
-        writer: &CacheWriter,
-        before: Option<&CacheContents>,
-        entries: &BTreeMap<Split, Vec<IndexEntry>>,
-    ) -> Result<Changes, ExtractError> {
-        let Some(before) = before else { return Ok(Changes::between([], photos_of(entries))) };
-        let changes = Changes::between(before.photos(), photos_of(entries));
-        let all_are_gone = changes.kept() == 0 && changes.removed > 0;
-        if all_are_gone && !self.replace {
-            return Err(ExtractError::OtherPhotos { path: writer.path().to_owned(), rows: changes.removed });
+    /// When none is left.
+    fn check_same_photos(&self, cache: &FeatureCache, changes: Changes) -> Result<(), ExtractError> {
+        if changes.kept() > 0 || changes.removed == 0 {
+            return Ok(());
         }
-        Ok(changes)
+        let mut rows = 0;
+        for (_, split) in cache.splits() {
+            // A shard may have so few photos that all of its own are gone: then the paths of the others are looked for.
+            let is_there = |photo: &IndexEntry| self.dataset.join(&photo.path).exists();
+            if self.shard.is_some() && split.index()?.iter().any(is_there) {
+                return Ok(());
+            }
+            rows += split.features().nrows();
+        }
+        Err(ExtractError::OtherPhotos { path: cache.path().to_owned(), rows })
     }
 
     /// Computes the rows of the jobs. If a broken photo makes the run fail, the photos after it are only decoded, so
@@ -466,7 +411,8 @@ impl Extraction {
             JobError::Journal(error) => self.with_photo(error, jobs),
         })?;
         if fail && let Some(&(number, _)) = outcome.broken.last() {
-            outcome.broken.extend(self.find_broken(jobs, root, number + 1));
+            outcome.broken.extend(self.find_broken(jobs, number + 1, root, marker, cancel));
+            outcome.cancelled = cancel.load(Ordering::Relaxed);
         }
         Ok(outcome)
     }
@@ -484,11 +430,23 @@ impl Extraction {
         }
     }
 
-    /// Reads and decodes the photos of the jobs from number `first` on. Returns the numbers of those that are broken,
-    /// with the reason.
-    fn find_broken(&self, jobs: &[Job], root: &Path, first: usize) -> Vec<(usize, PhotoError)> {
+    /// Reads and decodes the photos of the jobs from number `first` on, until it is cancelled. Returns the numbers of
+    /// those that are broken, with the reason; none if the last run has crashed, perhaps because of one of them.
+    fn find_broken(
+        &self,
+        jobs: &[Job],
+        first: usize,
+        root: &Path,
+        marker: &PhotoMarker,
+        cancel: &AtomicBool,
+    ) -> Vec<(usize, PhotoError)> {
+        let Some(first_job) = jobs.get(first).filter(|_| marker.interrupted().is_none()) else { return Vec::new() };
+        // If this crashes, the next run fails without decoding the others; when no broken photo is left, `jobs::run`
+        // finds the one that crashes.
+        marker.begin(first_job.blake3);
         let photos: Vec<Photo> = jobs[first..].iter().map(|job| job.photo(root)).collect();
-        let mut broken = find_broken(&photos, self.spec.preprocess(self.limits));
+        let mut broken = find_broken(&photos, self.spec.preprocess(self.limits), cancel);
+        marker.end();
         for (number, _) in &mut broken {
             *number += first;
         }
@@ -537,7 +495,7 @@ impl Extraction {
 }
 
 /// The reason in skipped.csv of a photo that has crashed several processes while they computed nothing else: because of
-/// a decoder, or because memory ran out. Later runs skip it, too, as long as its bytes are the same.
+/// a decoder, or because memory ran out. Later runs do not try it either, unless its bytes change or `rehash` is set.
 pub const CRASHING: &str = "ends every process that computes it";
 
 /// The length of a row, in values.

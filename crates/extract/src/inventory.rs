@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use backbone::PhotoError;
 use backbone::photo::read_photo;
@@ -41,10 +41,19 @@ pub struct ReadOptions {
 impl Inventory {
     /// Hashes the photos on all threads of the current rayon pool, except those whose size and modification time are
     /// those in `known`. The header of a file that is read is also checked, so that a file that is not a picture is
-    /// found before any forward pass. `advance` is called after each photo.
-    pub fn hash(dataset: &Dataset, known: &Hashes, options: ReadOptions, advance: impl Fn() + Sync) -> Self {
+    /// found before any forward pass. `advance` is called after each photo. `None` if it is cancelled.
+    pub fn hash(
+        dataset: &Dataset,
+        known: &Hashes,
+        options: ReadOptions,
+        cancel: &AtomicBool,
+        advance: impl Fn() + Sync,
+    ) -> Option<Self> {
         let hashed = AtomicUsize::new(0);
         let hash_photo = |buffer: &mut Vec<u8>, photo: &LabeledPhoto| {
+            if cancel.load(Ordering::Relaxed) {
+                return None;
+            }
             let state = match known_hash(dataset, photo, known, options) {
                 Some(known) => Ok(known),
                 None => {
@@ -53,14 +62,15 @@ impl Inventory {
                 }
             };
             advance();
-            InventoryPhoto { photo: photo.clone(), state }
+            Some(InventoryPhoto { photo: photo.clone(), state })
         };
         let mut splits = BTreeMap::new();
         for (&split, photos) in &dataset.splits {
             // Each thread reads all of its files into one buffer.
-            splits.insert(split, photos.par_iter().map_init(Vec::new, hash_photo).collect());
+            let photos: Option<_> = photos.par_iter().map_init(Vec::new, hash_photo).collect();
+            splits.insert(split, photos?);
         }
-        Self { splits, hashed: hashed.into_inner() }
+        Some(Self { splits, hashed: hashed.into_inner() })
     }
 
     /// The index entry of every photo that can have a row, by split, in the order of the rows.

@@ -11,6 +11,7 @@ pub mod inventory;
 pub mod changes;
 pub mod views;
 pub mod jobs;
+pub mod error;
 pub mod extraction;
 pub mod merge;
 pub mod verify;

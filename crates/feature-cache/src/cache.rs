@@ -28,7 +28,8 @@ use crate::views::Views;
 /// in the milliseconds that opening takes.
 const MAX_TRIES: usize = 100;
 
-/// An open cache, as it was when it was opened: later updates do not change it.
+/// An open cache, as it was when it was opened: later updates do not change it. Only hashes.csv is read when it is
+/// asked for.
 #[derive(Debug)]
 pub struct FeatureCache {
     path: PathBuf,
@@ -121,7 +122,8 @@ impl FeatureCache {
         self.manifest.views.as_ref()
     }
 
-    /// The manifest's checksum, in hexadecimal: equal for caches with the same rows, views, labels and paths.
+    /// The manifest's checksum, in hexadecimal: equal for caches with the same fingerprint, classes, rows, views, index
+    /// and skipped photos.
     pub fn digest(&self) -> &str {
         &self.manifest.checksum
     }
@@ -200,7 +202,7 @@ impl CachedSplit {
         self.features.rows().nth(row)
     }
 
-    /// Every row's class index, from 0 to the number of classes.
+    /// Every row's class index, less than the number of classes.
     pub fn labels(&self) -> &[i64] {
         &self.labels
     }
@@ -217,8 +219,8 @@ impl CachedSplit {
         Ok(self.index.get_or_init(|| index))
     }
 
-    /// Every row's photo, one by one: they do not stay in memory. The iterator ends with an error where index.csv is
-    /// damaged or does not belong to the labels.
+    /// Every row's photo, one by one: they do not stay in memory. Where index.csv is damaged or does not belong to the
+    /// labels, the iterator gives an error, and must not be used any more.
     ///
     /// # Errors
     /// When index.csv is not a table of such entries.

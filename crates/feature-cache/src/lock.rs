@@ -17,7 +17,7 @@ pub(crate) const WORKING_SUFFIX: &str = ".extract";
 /// What to do while another process writes the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenLocked {
-    /// Fail with that process's id.
+    /// Fail, with that process's id if it is known: writers of shards share the lock.
     Fail,
     /// Wait until it is done.
     Wait,
@@ -28,7 +28,7 @@ pub enum WhenLocked {
 pub(crate) enum Access {
     /// Nobody: the cache is written.
     Exclusive,
-    /// Others that share it, too: the cache must not be written meanwhile, since its shards are.
+    /// Other writers of shards. While any of them holds it, the whole cache must not be written.
     Shared,
 }
 
@@ -87,9 +87,9 @@ impl WriterLock {
 
     /// Removes the working folder, unless something other than the lock file is left in it.
     pub(crate) fn remove_folder(self) {
-        let others = fs::read_dir(&self.folder).map_or(0, |entries| entries.count());
-        if others == 1 && fs::remove_file(self.folder.join(LOCK)).is_ok() {
-            // Fails if another writer has just created its lock here, and must then fail.
+        let entries = fs::read_dir(&self.folder).map_or(0, |entries| entries.count());
+        if entries == 1 && fs::remove_file(self.folder.join(LOCK)).is_ok() {
+            // Fails, as it should, if another writer has just created its lock here.
             let _ = fs::remove_dir(&self.folder);
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::{Error, anyhow};
 use backbone::{ComputeError, EmbedderError, Precision};
 use command_line::{compute_hint, embedder_hint, limits_hint};
-use extract::extraction::ExtractError;
+use extract::error::ExtractError;
 use extract::merge::MergeError;
 use extract::verify::VerifyError;
 use feature_cache::{CacheError, Difference};
