@@ -104,6 +104,7 @@ fn missing_and_damaged_weights() {
         .failed_with("nowhere.safetensors: cannot read the weights: No such file");
 
     let folder = temporary();
+    extract_with(folder.path()).failed_with(": cannot read the weights: is a directory");
     let whole = fs::read(workspace().join("data/weights/xception.safetensors")).unwrap();
     let damaged = folder.path().join("cut.safetensors");
     fs::write(&damaged, &whole[..whole.len() / 2]).unwrap();

@@ -438,7 +438,26 @@ fn doubtful_labels_are_listed_with_their_photos_but_not_those_of_the_test_split(
     let ran = mislabels(&["--top", "2"]).succeeded();
     assert!(ran.stdout.contains(all[1]["path"].as_str().unwrap()), "{ran:?}");
     assert!(!ran.stdout.contains(all[2]["path"].as_str().unwrap()), "{ran:?}");
+    assert!(ran.stdout.contains("\n90 photos checked, each by a head that was not trained on it."), "{ran:?}");
     mislabels(&["--folds", "1"]).failed_with("--folds 1: must be 2 or more");
+}
+
+#[test]
+fn only_labels_that_a_head_can_doubt_are_checked() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    let mislabels = || run("head", ["mislabels", cache.to_str().unwrap()]);
+    cache_of(&cache, 1, &[(Split::Train, 20)]);
+    mislabels().failed_with("cache: has only one class; a classifier needs two");
+
+    // For the only photo of a split there are no others to train a head on.
+    let photos = end_to_end::Photos::new(&["train/cat", "train/dog", "validation/cat"], 1);
+    fs::create_dir(photos.path().join("validation/dog")).unwrap();
+    let cache = photos.sibling("cache");
+    end_to_end::extract(&photos.path(), &cache, &[]).succeeded();
+    let ran = run("head", ["mislabels", cache.to_str().unwrap()]).succeeded();
+    assert!(ran.stdout.contains("\n2 photos checked"), "{ran:?}");
+    assert!(!ran.stdout.contains("validation/"), "{ran:?}");
 }
 
 #[test]

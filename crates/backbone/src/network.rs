@@ -29,7 +29,7 @@ pub enum NetworkError {
         /// Number of values that were given.
         found: usize,
     },
-    /// Pictures too small for the strides, or so large that their feature maps would not fit into memory.
+    /// Pictures smaller or larger than the network takes.
     #[error("pictures of {side}x{side} pixels: the network takes {min_side}x{min_side} to {max_side}x{max_side}")]
     Side {
         /// Width and height of the pictures.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 pub(crate) struct KerasLayer {
     /// Keras's class.
     pub class: &'static str,
-    /// Keras's name. Keras does not name the layers of a residual; here their names begin with their block's.
+    /// Keras's name. Keras does not name the layers of a residual; here their names begin with `blockN_`.
     pub name: String,
     /// The settings that its output depends on.
     pub settings: Vec<(&'static str, Value)>,
@@ -21,7 +21,7 @@ pub(crate) struct KerasLayer {
 
 /// The layers of the network, each after those whose outputs it takes.
 pub(crate) fn keras_layers() -> Vec<KerasLayer> {
-    let mut network = Network { layers: Vec::new(), with_weights: layers() };
+    let mut network = Network { layers: Vec::new(), known_layers: layers() };
     let mut x = None;
     for name in ["block1_conv1", "block1_conv2"] {
         x = Some(network.with_norm(name, x));
@@ -60,20 +60,21 @@ pub(crate) fn keras_layers() -> Vec<KerasLayer> {
 /// The network while its layers are added.
 struct Network {
     layers: Vec<KerasLayer>,
-    with_weights: Vec<Layer>,
+    /// The layers with weights, in the order of [`KerasLayer::weights`].
+    known_layers: Vec<Layer>,
 }
 
 impl Network {
     /// A convolution and its batch norm.
     fn with_norm(&mut self, name: &str, input: Option<usize>) -> usize {
-        let convolution = self.with_weights(name, input);
-        self.with_weights(&format!("{name}_bn"), Some(convolution))
+        let convolution = self.add_with_weights(name, input);
+        self.add_with_weights(&format!("{name}_bn"), Some(convolution))
     }
 
-    /// The layer with weights of this name.
-    fn with_weights(&mut self, name: &str, input: Option<usize>) -> usize {
-        let place = self.with_weights.iter().position(|layer| layer.name == name).expect("a layer of the network");
-        let kind = self.with_weights[place].kind;
+    /// Adds the layer with weights of this name, with its settings. Returns its index in the list.
+    fn add_with_weights(&mut self, name: &str, input: Option<usize>) -> usize {
+        let place = self.known_layers.iter().position(|layer| layer.name == name).expect("a layer of the network");
+        let kind = self.known_layers[place].kind;
         let convolution = |filters: usize, side: usize, stride: usize, padding: &str| {
             vec![
                 ("filters", json!(filters)),

@@ -47,7 +47,8 @@ pub struct CrossValidation {
     pub seed: u64,
 }
 
-/// The out-of-fold prediction for each row, by descending loss: the most doubtful label first.
+/// The out-of-fold prediction for each row, by descending loss: the most doubtful label first. A single row has none,
+/// since there is no other row to train on.
 ///
 /// # Errors
 /// When a head's loss is no longer finite.
@@ -136,6 +137,15 @@ mod tests {
         let mut all: Vec<usize> = predictions.iter().map(|prediction| prediction.row).collect();
         all.sort_unstable();
         assert_eq!(all, (0..90).collect::<Vec<_>>(), "each row once");
+    }
+
+    #[test]
+    fn a_single_row_has_no_prediction() {
+        let config = FitConfig::new(Positive::new("learning rate", 0.05).unwrap(), NonZeroUsize::MIN);
+        let settings = CrossValidation { config, batch_size: NonZeroUsize::MIN, folds: 2, seed: 1 };
+        let rows = Rows::new(vec![&[1.0, 0.0][..], &[0.0, 1.0]], vec![0, 1]);
+        assert_eq!(predict_out_of_fold(&rows, 2, &settings).unwrap().len(), 2);
+        assert_eq!(predict_out_of_fold(&rows.select(&[0]), 2, &settings).unwrap(), []);
     }
 
     #[test]

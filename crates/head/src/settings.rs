@@ -11,7 +11,7 @@ use crate::schedule::Schedule;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{name} {value}: must be {allowed}")]
 pub struct OutOfRange {
-    /// The setting, as in `--dropout`.
+    /// The setting: an option (`--dropout`) or words (`learning rate`); for a value in a file, `number` or `fraction`.
     pub name: &'static str,
     /// The value that was given.
     pub value: f64,
@@ -162,7 +162,7 @@ pub enum KeepWeights {
     Best {
         /// What the best epoch is chosen by.
         monitor: Monitor,
-        /// Stops after this many epochs without a better one; `None`: never early.
+        /// Stops after this many epochs without a better one; `None`: trains all epochs.
         patience: Option<NonZeroUsize>,
     },
 }
@@ -226,7 +226,8 @@ pub struct HeadConfig {
 }
 
 impl FitConfig {
-    /// Keras's defaults: constant learning rate, no dropout, weight decay, label smoothing, class weights or clipping.
+    /// Keras's defaults: constant learning rate, no dropout, no weight decay, no label smoothing, no class weights, no
+    /// clipping.
     pub fn new(learning_rate: Positive, epochs: NonZeroUsize) -> Self {
         Self {
             learning_rate,

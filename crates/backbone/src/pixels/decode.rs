@@ -19,9 +19,6 @@ use super::{color, jpeg, png, tiff, webp};
 /// Memory for tables and small buffers of any decoder, in bytes.
 pub(super) const DECODER_OVERHEAD: u64 = 1 << 20;
 
-/// The maximum memory for a PNG's profiles and texts in bytes, far more than real ones take.
-const MAX_PNG_METADATA: u64 = 32 << 20;
-
 /// A photo whose header has been read.
 pub(super) struct OpenedPhoto<'a> {
     /// Width of the decoded picture, before it is turned.
@@ -180,7 +177,7 @@ fn format_name(format: ImageFormat) -> &'static str {
 fn open_decoder(bytes: &[u8], format: ImageFormat, limits: Limits) -> Result<OpenDecoder<'_>, PixelError> {
     let damaged = |error: ImageError| decoder_error(format, &error, limits);
     match format {
-        ImageFormat::Png => open_png(bytes, limits).map_err(damaged),
+        ImageFormat::Png => open_png(bytes, limits),
         ImageFormat::Gif => open_gif(bytes, limits).map_err(damaged),
         ImageFormat::Tiff => open_tiff(bytes, limits),
         ImageFormat::WebP => {
@@ -201,20 +198,28 @@ fn open_decoder(bytes: &[u8], format: ImageFormat, limits: Limits) -> Result<Ope
 }
 
 /// Reads the header of a PNG. Its metadata has a limit of its own; the decoder holds a few rows at a time.
-fn open_png(bytes: &[u8], limits: Limits) -> ImageResult<OpenDecoder<'_>> {
+fn open_png(bytes: &[u8], limits: Limits) -> Result<OpenDecoder<'_>, PixelError> {
     const ROWS: u64 = 12;
     const MAX_BYTES_PER_PIXEL: u64 = 8;
-    let metadata = (limits.max_bytes / 8).min(MAX_PNG_METADATA);
-    let allowed = allocation_limit(metadata + MAX_BYTES_PER_PIXEL * png_width(bytes));
-    let decoder = PngDecoder::with_limits(Cursor::new(bytes), allowed)?;
+    let metadata = limits.png_metadata();
+    let (width, height) = png_size(bytes);
+    let allowed = allocation_limit(metadata + MAX_BYTES_PER_PIXEL * u64::from(width));
+    let decoder = PngDecoder::with_limits(Cursor::new(bytes), allowed).map_err(|error| match error {
+        // Pixels whose number of bytes needs more than 64 bits give the same error.
+        ImageError::Limits(_) => {
+            limits.check_pixels(width, height).err().unwrap_or(PixelError::TooMuchMetadata { limit: metadata })
+        }
+        error => decoder_error(ImageFormat::Png, &error, limits),
+    })?;
     let row = u64::from(decoder.dimensions().0) * u64::from(decoder.color_type().bytes_per_pixel());
     Ok(OpenDecoder { decoder: Box::new(decoder), extra_memory: ROWS * row + metadata })
 }
 
-/// The width in a PNG's header; 0 if the file ends before it.
-fn png_width(bytes: &[u8]) -> u64 {
-    let width = bytes.get(16..20).and_then(|width| width.first_chunk());
-    width.map_or(0, |&width| u32::from_be_bytes(width).into())
+/// Width and height in a PNG's header; 0 where the file ends before them.
+fn png_size(bytes: &[u8]) -> (u32, u32) {
+    let number = |start: usize| bytes.get(start..).and_then(|bytes| bytes.first_chunk());
+    let [width, height] = [16, 20].map(|start| number(start).map_or(0, |&number| u32::from_be_bytes(number)));
+    (width, height)
 }
 
 /// Reads the header of a GIF. A frame is decoded to palette indices, then to RGBA. A frame that is narrower than the

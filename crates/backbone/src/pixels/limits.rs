@@ -1,5 +1,8 @@
 //! Limits on a photo's pixels and memory, and why a photo cannot be decoded.
 
+/// The largest value of [`Limits::png_metadata`], far more than real metadata takes.
+const MAX_PNG_METADATA: u64 = 32 << 20;
+
 /// Limits on a photo's pixels and memory, checked after its header is read and before memory is allocated for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -46,10 +49,17 @@ pub enum PixelError {
         /// The maximum that is allowed, in bytes.
         limit: u64,
     },
-    /// Something else than its pixels, such as metadata, may take more memory than allowed.
+    /// A GIF's frame or a TIFF's directory, whose sizes do not follow from the picture's, may take more memory than
+    /// allowed.
     #[error("may take more memory than the limit of {limit} bytes")]
     TooMuchOtherMemory {
         /// The maximum that is allowed, in bytes.
+        limit: u64,
+    },
+    /// A PNG's texts, profile and EXIF block may take more memory than allowed.
+    #[error("its metadata may take more memory than the limit of {limit} bytes")]
+    TooMuchMetadata {
+        /// The maximum that is allowed, in bytes: a part of [`Limits::max_bytes`].
         limit: u64,
     },
     /// A JPEG that ends before its end-of-image marker.
@@ -66,8 +76,8 @@ pub enum PixelError {
     /// A kind of picture that is not supported.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// The decoder panicked, which is a bug of the decoder.
-    #[error("makes the decoder panic: {problem}")]
+    /// Decoding or resizing it panicked, which is a bug.
+    #[error("makes the program panic: {problem}")]
     Panicked {
         /// The panic's message and where it happened.
         problem: String,
@@ -78,6 +88,11 @@ impl Limits {
     /// The number of pixels above which Pillow stops with a `DecompressionBombError` (PIL/Image.py, twice
     /// `MAX_IMAGE_PIXELS`), and 2 GiB.
     pub const DEFAULT: Self = Self { max_pixels: 178_956_970, max_bytes: 2 << 30 };
+
+    /// The maximum memory for a PNG's texts, profile and EXIF block, in bytes.
+    pub(super) fn png_metadata(&self) -> u64 {
+        (self.max_bytes / 8).min(MAX_PNG_METADATA)
+    }
 
     /// An error if the picture has more pixels than allowed.
     pub(super) fn check_pixels(&self, width: u32, height: u32) -> Result<(), PixelError> {
@@ -97,11 +112,12 @@ impl Limits {
 }
 
 impl PixelError {
-    /// The limit that the photo exceeds; `None` if the error has another reason.
+    /// The limit that the photo exceeds; `None` if the error has another reason, or no higher limit would help.
     pub fn limit(&self) -> Option<Limit> {
         match self {
             Self::TooManyPixels { .. } => Some(Limit::Pixels),
             Self::TooMuchMemory { .. } | Self::TooMuchOtherMemory { .. } => Some(Limit::Bytes),
+            Self::TooMuchMetadata { limit } if *limit < MAX_PNG_METADATA => Some(Limit::Bytes),
             _ => None,
         }
     }

@@ -233,6 +233,7 @@ fn what_a_header_claims_is_counted() {
     let refused = |name: &str, bytes: &[u8]| {
         let error = decode(bytes, limits).unwrap_err();
         assert_eq!(error.limit(), Some(Limit::Bytes), "{name}: {error}");
+        error
     };
     for name in ["rgb.png", "rgb.tif", "lossy.webp", "palette.gif"] {
         decode(&fixture(name), limits).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -244,6 +245,26 @@ fn what_a_header_claims_is_counted() {
     ImageEncoder::set_icc_profile(&mut encoder, vec![0; 64 << 20]).unwrap();
     ImageEncoder::write_image(encoder, &[0; 12], 2, 2, ExtendedColorType::Rgb8).unwrap();
     decode(png.get_ref(), limits).unwrap();
+
+    // An EXIF block of 33 MiB in a PNG, over an eighth of these limits.
+    let mut png = std::io::Cursor::new(Vec::new());
+    let mut encoder = image::codecs::png::PngEncoder::new(&mut png);
+    ImageEncoder::set_exif_metadata(&mut encoder, vec![0; 33 << 20]).unwrap();
+    ImageEncoder::write_image(encoder, &[0; 12], 2, 2, ExtendedColorType::Rgb8).unwrap();
+    let error = refused("a PNG with much metadata", png.get_ref());
+    assert_eq!(error.to_string(), "its metadata may take more memory than the limit of 524288 bytes");
+    // Over 32 MiB it is refused whatever the limits are, so raising them is not advised.
+    for max_bytes in [256 << 20, Limits::DEFAULT.max_bytes, u64::MAX] {
+        let error = decode(png.get_ref(), Limits { max_bytes, ..limits }).unwrap_err();
+        assert_eq!(error, PixelError::TooMuchMetadata { limit: 32 << 20 });
+        assert_eq!(error.limit(), None);
+    }
+
+    // A PNG of 4 billion x 4 billion pixels, whose number of bytes needs more than 64 bits.
+    let ihdr = b"IHDR\xff\xff\xff\xff\xff\xff\xff\xff\x10\x06\0\0\0";
+    let huge = [b"\x89PNG\r\n\x1a\n\0\0\0\x0d", &ihdr[..], &0x8266_f27d_u32.to_be_bytes()].concat();
+    let error = decode(&huge, Limits::DEFAULT).unwrap_err();
+    assert_eq!(error.limit(), Some(Limit::Pixels), "{error}");
 
     // A frame of 65,535 x 65,535 pixels in a small GIF.
     let mut gif = fixture("palette.gif");

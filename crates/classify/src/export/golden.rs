@@ -1,4 +1,5 @@
-//! The golden file of an ONNX model: inputs of several sizes, and the answers of `classify` for them.
+//! The golden file of an ONNX model: inputs, and the answers of `classify` for them. Where the model resizes pictures,
+//! they are of several sizes.
 
 use std::io::Cursor;
 use std::ops::ControlFlow;
@@ -15,8 +16,8 @@ use super::network::{Network, in_f32};
 use super::npz::NpzWriter;
 use super::options::PictureInput;
 
-/// Widths and heights of the pictures: smaller and larger than the network's input, wide, tall, and a single pixel. For
-/// some of them ONNX's `Resize` would pick other pixels than Pillow.
+/// Widths and heights of the pictures: a square, wide and tall ones, and a single pixel. For some of them ONNX's
+/// `Resize` would pick other pixels than Pillow.
 const SIZES: [(u32, u32); 6] = [(150, 150), (400, 300), (301, 467), (75, 200), (640, 97), (1, 1)];
 
 /// The number of rows of features for a head alone.
@@ -94,7 +95,7 @@ impl Golden {
                 return Err(ExportError::NotFinite);
             }
         }
-        Ok(self.write(model).expect("a zip archive of a few megabytes can be written to memory"))
+        Ok(self.write(model).expect("a zip archive can be written to memory"))
     }
 
     fn write(&self, model: &[u8]) -> zip::result::ZipResult<Vec<u8>> {

@@ -11,7 +11,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Error};
 
-use super::upload::{Budget, Upload, UploadError};
+use super::upload::{Budget, MAX_BODY, Upload, UploadError};
 
 /// The longest time for fetching a picture, from looking up its host to its last byte.
 const MAX_TIME: Duration = Duration::from_secs(10);
@@ -37,7 +37,10 @@ pub enum FetchError {
     /// The host has answered, but not with a picture; redirects are not followed.
     #[error("the host answers with status {0}")]
     Status(u16),
-    /// Too large, or no memory left.
+    /// The picture is over [`MAX_BODY`].
+    #[error("the picture at the URL is over {MAX_BODY} bytes")]
+    TooLarge,
+    /// No memory is left for it.
     #[error(transparent)]
     Upload(#[from] UploadError),
     /// It has taken too long.
@@ -55,7 +58,7 @@ impl FetchError {
             Self::NotAllowed | Self::Host(_) | Self::NotPublic(_) => StatusCode::FORBIDDEN,
             Self::Url(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Upload(UploadError::Busy) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Upload(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge | Self::Upload(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Status(_) | Self::Failed(_) => StatusCode::BAD_GATEWAY,
             Self::Slow => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -119,7 +122,10 @@ impl Fetcher {
             if count == 0 {
                 return Ok(upload);
             }
-            upload.push(&chunk[..count])?;
+            upload.push(&chunk[..count]).map_err(|error| match error {
+                UploadError::TooLarge => FetchError::TooLarge,
+                error => error.into(),
+            })?;
         }
     }
 }
@@ -252,7 +258,7 @@ mod tests {
     fn what_is_too_large_is_not_read_to_the_end() {
         let large = vec![0; 20_000_001];
         let error = fetch(&host(answer("200 OK", "", &large)), |_| true).unwrap_err();
-        assert!(matches!(error, FetchError::Upload(UploadError::TooLarge)), "{error}");
+        assert_eq!(error.to_string(), "the picture at the URL is over 20000000 bytes");
         assert_eq!(error.status(), StatusCode::PAYLOAD_TOO_LARGE);
     }
 

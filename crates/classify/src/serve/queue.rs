@@ -105,8 +105,8 @@ impl Queue {
                 state = self.changed.wait(state).expect(NO_PANIC);
                 continue;
             };
-            // A larger batch takes less time per picture, so a worker waits for more jobs. If another worker is idle,
-            // that one takes them as soon as they arrive.
+            // A larger batch takes less time per picture, so a worker waits for more jobs, unless another worker is
+            // idle: that one takes the later jobs, and this one starts at once.
             let left = MAX_WAIT.saturating_sub(first.arrived.elapsed());
             if state.jobs.len() >= max || state.idle > 1 || state.closed || left.is_zero() {
                 break;

@@ -22,7 +22,7 @@ const MAX_DISCARDED: usize = 100_000_000;
 /// A client may pause for this long.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// A body must have arrived after this time. A server that is being stopped waits this long for a body.
+/// A body must be complete within this time of its headers. A server that is being stopped waits this long for a body.
 const MAX_TIME: Duration = Duration::from_secs(20);
 
 /// Why a body is not taken.
@@ -61,8 +61,8 @@ impl Budget {
 
     /// An upload without bytes yet.
     pub fn upload(&self) -> Upload {
-        let held =
-            Arc::clone(&self.0).try_acquire_many_owned(0).expect("nothing is always there, and it is never closed");
+        let held = Arc::clone(&self.0).try_acquire_many_owned(0);
+        let held = held.expect("zero permits are always available, and the semaphore is never closed");
         Upload { bytes: Vec::new(), held }
     }
 }

@@ -53,14 +53,16 @@ pub fn run(args: &MislabelsArgs) -> anyhow::Result<()> {
         seed: args.seed,
     };
     let cache = FeatureCache::open(&args.cache)?;
+    ensure!(cache.classes().len() > 1, DataError::OneClass { cache: args.cache.display().to_string() });
     let mut listed = Vec::new();
-    let mut photos = 0;
-    // Not the test split: labels that are corrected where heads predict another class bias all later results on it.
+    let (mut photos, mut checked) = (0, 0);
+    // Not the test split: correcting its labels only where heads disagree with them would bias all later results on it.
     for split in [Split::All, Split::Train, Split::Validation] {
         let (Some(cached), Some(rows)) = (cache.split(split), Rows::from_split(&cache, split)?) else { continue };
         let index = cached.index()?;
         photos += rows.len();
         let predictions = predict_out_of_fold(&rows, cache.classes().len(), &settings)?;
+        checked += predictions.len();
         for prediction in predictions.into_iter().take(args.top) {
             listed.push((prediction, index[prediction.row].path.clone()));
         }
@@ -96,7 +98,8 @@ pub fn run(args: &MislabelsArgs) -> anyhow::Result<()> {
     }
     output!("{}", table(&["photo", "label", "predicted", "probability", "loss"], rows))?;
     output!(
-        "\n{photos} photos checked, each by a head that was not trained on it. Those listed are mislabelled, or hard."
+        "\n{checked} photos checked, each by a head that was not trained on it. The most doubtful come first: they may \
+         be mislabelled, or hard."
     )?;
     output!("\nnext: move mislabelled photos to the folders of their classes and extract again; rows are reused")?;
     Ok(())

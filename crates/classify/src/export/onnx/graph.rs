@@ -109,6 +109,11 @@ impl GraphBuilder {
         self.constant(name, ElementType::Int64, &[values.len()], bytes)
     }
 
+    /// Adds an int64 scalar.
+    pub(super) fn int64_scalar(&mut self, name: &str, value: i64) -> Value {
+        self.constant(name, ElementType::Int64, &[], value.to_le_bytes().to_vec())
+    }
+
     fn constant(&mut self, name: &str, element: ElementType, shape: &[usize], raw_data: Vec<u8>) -> Value {
         let dims = shape.iter().map(|&length| length as i64).collect();
         self.graph.initializer.push(TensorProto { dims, data_type: element as i32, name: name.to_owned(), raw_data });
