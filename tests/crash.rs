@@ -174,15 +174,13 @@ fn a_second_writer_fails_with_the_process_id_of_the_first_or_waits() {
     assert_eq!(waited["computed"], 0, "the first one has done it all");
 }
 
-#[test]
+/// A writer, and another one that waits for it and has listed the photos.
 #[cfg(target_os = "linux")]
-fn a_photo_that_comes_during_the_wait_is_extracted() {
-    let photos = Photos::new(&CLASSES, 60);
-    let cache = photos.sibling("cache");
-    let mut first = extract_command(&photos, &cache).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+fn two_writers(photos: &Photos, cache: &Path) -> (Child, Child) {
+    let mut first = extract_command(photos, cache).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let working_folder = photos.sibling(".cache.extract");
     wait_for_rows(&mut first, &working_folder.join("rows"));
-    let mut waiting = extract_command(&photos, &cache);
+    let mut waiting = extract_command(photos, cache);
     let waiting = waiting.args(["--wait", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // It has listed the photos when it has opened the lock.
     let descriptors = format!("/proc/{}/fd", waiting.id());
@@ -195,8 +193,29 @@ fn a_photo_that_comes_during_the_wait_is_extracted() {
         assert!(first.try_wait().unwrap().is_none(), "the first writer ended before the other one waited for it");
         thread::sleep(Duration::from_millis(1));
     }
+    (first, waiting)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_photo_that_comes_during_the_wait_is_extracted() {
+    let photos = Photos::new(&CLASSES, 60);
+    let (mut first, waiting) = two_writers(&photos, &photos.sibling("cache"));
     photos.add("train/cat/new.png", 9001);
     assert!(first.wait().unwrap().success());
     let waited = Ran::of(waiting.wait_with_output().unwrap()).succeeded().json();
     assert_eq!(waited["photos"]["added"], 1, "{waited}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_signal_ends_the_wait() {
+    let photos = Photos::new(&CLASSES, 150);
+    let (mut first, waiting) = two_writers(&photos, &photos.sibling("cache"));
+    run_command(Command::new("kill").args(["-TERM", &waiting.id().to_string()])).succeeded();
+    let ended = Ran::of(waiting.wait_with_output().unwrap());
+    assert!(first.try_wait().unwrap().is_none(), "the first one is still writing: {ended:?}");
+    ended.failed_with("cancelled while another process was writing it; run the same command again");
+    first.kill().unwrap();
+    first.wait().unwrap();
 }

@@ -304,7 +304,7 @@ fn a_deadly_photo_does_not_hide_a_broken_one() {
     let cache = photos.sibling("cache");
     assert_eq!(extract_with_little_memory(&photos, &cache, &[]).code, None, "a signal ends it");
     let listed = extract_with_little_memory(&photos, &cache, &[]);
-    listed.failed_with("1 photos cannot be used:\n  cat/000.png: ");
+    listed.failed_with("1 photo cannot be used:\n  cat/000.png: ");
 
     fs::remove_file(photos.path().join("cat/000.png")).unwrap();
     let mut attempts = (0..5).map(|_| extract_with_little_memory(&photos, &cache, &[]));

@@ -58,9 +58,9 @@ pub enum Event<'a> {
 pub struct EmbedReport<B> {
     /// Why it ended.
     pub end: EndReason<B>,
-    /// Number of rows that the caller received.
+    /// Number of rows in the batches that the caller received, the last one perhaps in part.
     pub rows: usize,
-    /// Number of batches that went through the network.
+    /// Number of batches with pictures that the caller received.
     pub batches: usize,
     /// The time that each stage took.
     pub times: Times,
@@ -71,13 +71,13 @@ pub struct EmbedReport<B> {
 pub enum EndReason<B> {
     /// All photos are done.
     Finished,
-    /// It was cancelled: the batches in the pipeline were finished, no others were begun.
+    /// It was cancelled: the photos that were being decoded and the batches in the pipeline were finished.
     Cancelled,
     /// The caller's function returned `Break` with this value.
     ByCaller(B),
 }
 
-/// Time spent in each stage, summed over the stage's threads.
+/// Time spent in each stage, summed over the workers; decoding as wall time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Times {
     /// Reading, decoding and resizing.
@@ -141,7 +141,7 @@ enum WorkerError {
 }
 
 /// Runs the photos through the network, a clone of it in each worker, and calls `on_event` with each row or failure, in
-/// the order of the photos. When `cancel` is set, the batches in the pipeline are finished and no others are begun.
+/// the order of the photos. When `cancel` is set, no other photos are begun.
 ///
 /// # Errors
 /// When the network fails.
@@ -225,7 +225,7 @@ pub fn find_broken(photos: &[Photo], preprocess: Preprocess, cancel: &AtomicBool
     let error_of = |buffer: &mut Vec<u8>, photo: &Photo| {
         if cancel.load(Ordering::Relaxed) { None } else { decode_error(photo, preprocess, buffer) }
     };
-    // `map_init` gives each thread a buffer that it reuses for all of its photos.
+    // `map_init` gives each part of the photos that rayon splits off a buffer for all of them.
     let errors: Vec<Option<PhotoError>> = photos.par_iter().map_init(Vec::new, error_of).collect();
     let mut broken = Vec::new();
     for (number, error) in errors.into_iter().enumerate() {
@@ -296,8 +296,8 @@ impl Decoder<'_> {
         false
     }
 
-    /// The next photos with their numbers: as many as fill a batch with their pictures, but at least one for each
-    /// thread.
+    /// The next photos with their numbers: as many as fill a batch with their pictures, but at least one for each thread
+    /// (and at most as many as a batch has pictures).
     fn next_chunk(&self, photos: &mut impl Iterator<Item = (usize, Photo)>) -> Vec<(usize, Photo)> {
         let min_photos = rayon::current_num_threads().min(self.batch_size);
         let mut chunk: Vec<(usize, Photo)> = Vec::with_capacity(self.batch_size);
@@ -313,7 +313,7 @@ impl Decoder<'_> {
 
     /// The pixels of each photo, as [`prepare_photo`] gives them.
     fn prepare_chunk(&self, chunk: &[(usize, Photo)]) -> Vec<Result<Vec<u8>, PhotoError>> {
-        // `map_init` gives each thread a buffer that it reuses for all of its photos.
+        // `map_init` gives each part of the photos that rayon splits off a buffer for all of them.
         let prepare = |buffer: &mut Vec<u8>, (_, photo): &(usize, Photo)| prepare_photo(photo, self.preprocess, buffer);
         chunk.par_iter().map_init(Vec::new, prepare).collect()
     }

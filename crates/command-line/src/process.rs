@@ -49,7 +49,8 @@ pub fn catch_file_size_signal() -> io::Result<()> {
 fn exit(code: ExitCode) -> ! {
     // Fails if the reader of a pipe has gone, which is not an error.
     let _ = stdout().flush();
-    // SAFETY: all our threads have ended and all our files are closed. `fflush` with a null pointer flushes all of C's
+    // SAFETY: none of our threads computes or writes any more (those of rayon's pool are idle), and all our files are
+    // closed. `fflush` with a null pointer flushes all of C's
     // streams, which libtorch may have printed to.
     unsafe {
         libc::fflush(std::ptr::null_mut());

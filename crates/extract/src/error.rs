@@ -41,8 +41,9 @@ pub enum ExtractError {
         /// The precision that was asked for.
         precision: Precision,
     },
-    /// Photos that cannot be used: all of them, unless decoding the others has crashed a process.
-    #[error("{} photos cannot be used:\n{}", photos.len(), list_photos(photos))]
+    /// Photos that cannot be used. The list is complete, unless the last run crashed or was killed while it read photos,
+    /// or a photo has crashed every process: then the other photos are not decoded.
+    #[error("{} {} cannot be used:\n{}", photos.len(), if photos.len() == 1 { "photo" } else { "photos" }, list_photos(photos))]
     Broken {
         /// The photos, with the reason.
         photos: Vec<SkippedPhoto>,

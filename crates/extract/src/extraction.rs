@@ -51,8 +51,8 @@ pub struct Extraction {
     pub rehash: bool,
     /// Overwrite a cache with another fingerprint, other views or other photos.
     pub replace: bool,
-    /// What to do while another process writes the cache.
-    pub when_locked: WhenLocked,
+    /// Wait while another process writes the cache; otherwise the run then fails.
+    pub wait: bool,
 }
 
 /// What to do about photos that cannot be used.
@@ -129,11 +129,12 @@ impl Extraction {
         let weights = Weights::load(&self.weights)?;
 
         // From here on this process is the only writer of the cache, or of the shard.
+        let when_locked = if self.wait { WhenLocked::Wait(cancel) } else { WhenLocked::Fail };
         let writer = match self.shard {
-            None => CacheWriter::open(&self.cache, self.when_locked)?,
-            Some(shard) => CacheWriter::open_shard(&self.cache, shard, self.when_locked)?,
+            None => CacheWriter::open(&self.cache, when_locked)?,
+            Some(shard) => CacheWriter::open_shard(&self.cache, shard, when_locked)?,
         };
-        if self.when_locked == WhenLocked::Wait {
+        if self.wait {
             // Photos may have come and gone meanwhile.
             dataset = Dataset::scan_shard(&self.dataset, self.shard)?;
         }

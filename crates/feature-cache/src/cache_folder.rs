@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::fs::{Dir, Mode, OFlags, open, openat};
 use rustix::io::retry_on_intr;
 
 use crate::error::{CacheError, IoContext};
@@ -44,6 +44,24 @@ impl CacheFolder {
     pub(crate) fn open_file(&self, name: &Path) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         Ok(retry_on_intr(|| openat(&self.handle, name, flags, Mode::empty()))?.into())
+    }
+
+    /// The sorted names in a folder; `name` is its path in this folder, `.` for this folder itself.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(crate) fn names(&self, name: &Path) -> io::Result<Vec<String>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = retry_on_intr(|| openat(&self.handle, name, flags, Mode::empty()))?;
+        let mut names = Vec::new();
+        for entry in Dir::new(folder)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Whether another folder, or none, is at the path now.

@@ -75,15 +75,18 @@ pub enum CacheError {
         /// The writer's process id, or `unknown`.
         owner: String,
     },
+    /// The wait for the process that writes the cache was cancelled.
+    #[error("{}: cancelled while another process was writing it", .0.display())]
+    WaitCancelled(PathBuf),
     /// The folder holds a file that does not belong to a cache and would be lost.
     #[error("{}: not part of a feature cache", .0.display())]
     Foreign(PathBuf),
-    /// The cache was replaced again and again while it was being opened.
-    #[error("{}: was replaced {tries} times while it was being opened", path.display())]
+    /// The cache was replaced again and again while it was being opened or verified.
+    #[error("{}: was replaced {tries} times while it was being read", path.display())]
     ReplacedTooOften {
         /// The cache.
         path: PathBuf,
-        /// How often opening it was tried.
+        /// How often reading it was tried.
         tries: usize,
     },
     /// The cache's folder holds shards, which would be lost.

@@ -2,25 +2,30 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use crate::error::{CacheError, IoContext};
 
 const LOCK: &str = "lock";
+/// A process that waits for the lock tries again after this time.
+const TIME_BETWEEN_TRIES: Duration = Duration::from_millis(100);
 /// What comes before the cache's name in the name of the working folder.
 pub(crate) const WORKING_PREFIX: &str = ".";
 /// What comes after it.
 pub(crate) const WORKING_SUFFIX: &str = ".extract";
 
 /// What to do while another process writes the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenLocked {
+#[derive(Debug, Clone, Copy)]
+pub enum WhenLocked<'a> {
     /// Fail, with that process's id if it is known: writers of shards share the lock.
     Fail,
-    /// Wait until it is done.
-    Wait,
+    /// Wait until it is done, or this flag is set.
+    Wait(&'a AtomicBool),
 }
 
 /// Who else may hold the lock.
@@ -44,7 +49,7 @@ pub(crate) struct WriterLock {
 
 impl WriterLock {
     /// Locks the cache at `cache` with a file in the working folder next to it, which is created if necessary.
-    pub(crate) fn acquire(cache: &Path, access: Access, when_locked: WhenLocked) -> Result<Self, CacheError> {
+    pub(crate) fn acquire(cache: &Path, access: Access, when_locked: WhenLocked<'_>) -> Result<Self, CacheError> {
         let folder = working_folder(cache);
         let path = folder.join(LOCK);
         loop {
@@ -54,22 +59,18 @@ impl WriterLock {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 opened => opened.context("open", &path)?,
             };
-            let locked = match access {
-                Access::Exclusive => file.try_lock(),
-                Access::Shared => file.try_lock_shared(),
-            };
-            match (locked, when_locked) {
-                (Ok(()), _) => {}
-                (Err(TryLockError::WouldBlock), WhenLocked::Wait) => match access {
-                    Access::Exclusive => file.lock(),
-                    Access::Shared => file.lock_shared(),
+            while !try_lock(&file, access).context("lock", &path)? {
+                match when_locked {
+                    WhenLocked::Wait(cancel) if cancel.load(Ordering::Relaxed) => {
+                        return Err(CacheError::WaitCancelled(cache.to_owned()));
+                    }
+                    // Not with a call that waits: a signal that sets the flag would not end it.
+                    WhenLocked::Wait(_) => thread::sleep(TIME_BETWEEN_TRIES),
+                    WhenLocked::Fail => {
+                        let owner = read_owner(&mut file).unwrap_or_else(|| "unknown".to_owned());
+                        return Err(CacheError::Locked { path: cache.to_owned(), owner });
+                    }
                 }
-                .context("lock", &path)?,
-                (Err(TryLockError::WouldBlock), WhenLocked::Fail) => {
-                    let owner = read_owner(&mut file).unwrap_or_else(|| "unknown".to_owned());
-                    return Err(CacheError::Locked { path: cache.to_owned(), owner });
-                }
-                (Err(TryLockError::Error(error)), _) => return Err(error).context("lock", &path),
             }
             // If the previous owner has just removed the file, the lock is on a file that no other process will open:
             // try again with a new one.
@@ -95,6 +96,19 @@ impl WriterLock {
     }
 }
 
+/// Tries to lock the file. Returns whether it is locked now; if not, another process has locked it.
+fn try_lock(file: &File, access: Access) -> io::Result<bool> {
+    let locked = match access {
+        Access::Exclusive => file.try_lock(),
+        Access::Shared => file.try_lock_shared(),
+    };
+    match locked {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 fn is_file_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::metadata(path)) {
         (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
@@ -110,7 +124,7 @@ fn read_owner(file: &mut File) -> Option<String> {
 }
 
 /// Writes this process's id; a lock that is shared belongs to nobody.
-fn write_owner(file: &mut File, access: Access) -> std::io::Result<()> {
+fn write_owner(file: &mut File, access: Access) -> io::Result<()> {
     file.set_len(0)?;
     if access == Access::Shared {
         return Ok(());

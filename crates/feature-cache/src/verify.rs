@@ -1,12 +1,12 @@
 //! Verifying a cache: every byte against the manifest, every row against what a row must be.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::cache::{FeatureCache, open_split};
-use crate::cache_folder::CacheFolder;
+use crate::cache_folder::{CacheFolder, is_absent};
 use crate::damage::Damage;
 use crate::durable::FileDigest;
 use crate::error::{CacheError, IoContext};
@@ -32,40 +32,63 @@ pub struct SharedPhoto {
     pub paths: Vec<(Split, PathBuf)>,
 }
 
-/// Reads every file of the cache at `path` and lists what is wrong: lengths, digests, headers, labels, the index
-/// against the labels, values that are not finite, files that are missing or unexpected.
+/// How often verifying is tried if the cache is replaced meanwhile.
+const MAX_TRIES: usize = 10;
+
+/// Reads every file that the manifest of the cache at `path` names, and hashes.csv, and lists what is wrong: lengths,
+/// digests, headers, labels, the index against the labels, values that are not finite, files that are missing or
+/// unexpected. Shards in the cache's folder are not read. If the manifest is damaged, nothing else is checked.
 ///
 /// # Errors
-/// If there is no cache, it has another version, or a file cannot be read at all.
+/// If there is no cache, it has another version, a file cannot be read at all, or the cache is replaced again and again
+/// meanwhile.
 pub fn verify(path: &Path) -> Result<Vec<Finding>, CacheError> {
-    let mut findings = Findings::default();
-    let folder = CacheFolder::open(path)?;
-    let Some(manifest) = findings.record(Manifest::read(&folder))? else { return Ok(findings.list) };
-    for (&split, split_manifest) in &manifest.splits {
-        // The content of a file is worth checking only if its bytes are the ones that were written.
-        if findings.check_digests(&path.join(split.name()), split_manifest)? {
-            findings.check_rows(&folder, &manifest, split, split_manifest)?;
+    for _ in 0..MAX_TRIES {
+        let folder = CacheFolder::open(path)?;
+        let findings = verify_folder(&folder);
+        // Otherwise files of two caches have been compared.
+        if !folder.was_replaced() {
+            return findings;
         }
     }
-    let hashes = path.join(HASHES);
-    if hashes.exists() {
-        let bytes = fs::read(&hashes).context("read", &hashes)?;
-        let read = read_hashes(&bytes).and_then(|mut photos| photos.try_for_each(|photo| photo.map(drop)));
-        findings.record(read.map_err(|damage| CacheError::Damaged { path: hashes, damage }))?;
+    Err(CacheError::ReplacedTooOften { path: path.to_owned(), tries: MAX_TRIES })
+}
+
+fn verify_folder(folder: &CacheFolder) -> Result<Vec<Finding>, CacheError> {
+    let mut findings = Findings::default();
+    let Some(manifest) = findings.record(Manifest::read(folder))? else { return Ok(findings.list) };
+    for (&split, split_manifest) in &manifest.splits {
+        // The content of a file is worth checking only if its bytes are the ones that were written.
+        if findings.check_digests(folder, split, split_manifest)? {
+            findings.check_rows(folder, &manifest, split, split_manifest)?;
+        }
     }
-    findings.check_no_other_files(path, &manifest)?;
+    let hashes = folder.path().join(HASHES);
+    match folder.open_file(HASHES.as_ref()) {
+        // Only the next extraction needs it, and can do without.
+        Err(error) if is_absent(&error) => {}
+        file => {
+            let mut bytes = Vec::new();
+            file.and_then(|mut file| file.read_to_end(&mut bytes)).context("read", &hashes)?;
+            let read = read_hashes(&bytes).and_then(|mut photos| photos.try_for_each(|photo| photo.map(drop)));
+            findings.record(read.map_err(|damage| CacheError::Damaged { path: hashes, damage }))?;
+        }
+    }
+    findings.check_no_other_files(folder, &manifest)?;
     Ok(findings.list)
 }
 
 impl FeatureCache {
-    /// Reads every file of the splits and compares it with its digest. Call it before rows are copied to another cache.
+    /// Reads every file of the splits and compares it with its digest. Only for the writer, before rows are copied to
+    /// another cache: the files are those that are at the path now.
     ///
     /// # Errors
     /// At the first file that has changed since it was written.
     pub fn check_digests(&self) -> Result<(), CacheError> {
+        let folder = CacheFolder::open(self.path())?;
         for (split, split_manifest) in &self.manifest().splits {
             for (name, digest) in split_manifest.files.iter() {
-                check_digest(&self.path().join(split.name()).join(name), digest)?;
+                check_digest(&folder, &Path::new(split.name()).join(name), digest)?;
             }
         }
         Ok(())
@@ -114,10 +137,15 @@ impl Findings {
     }
 
     /// Checks the lengths and digests of a split's files; returns whether all are right.
-    fn check_digests(&mut self, folder: &Path, split_manifest: &SplitManifest) -> Result<bool, CacheError> {
+    fn check_digests(
+        &mut self,
+        folder: &CacheFolder,
+        split: Split,
+        split_manifest: &SplitManifest,
+    ) -> Result<bool, CacheError> {
         let before = self.list.len();
         for (name, digest) in split_manifest.files.iter() {
-            self.record(check_digest(&folder.join(name), digest))?;
+            self.record(check_digest(folder, &Path::new(split.name()).join(name), digest))?;
         }
         Ok(self.list.len() == before)
     }
@@ -144,15 +172,16 @@ impl Findings {
     }
 
     /// Looks for files that the manifest does not name.
-    fn check_no_other_files(&mut self, path: &Path, manifest: &Manifest) -> Result<(), CacheError> {
-        for name in names(path)? {
+    fn check_no_other_files(&mut self, folder: &CacheFolder, manifest: &Manifest) -> Result<(), CacheError> {
+        let path = folder.path();
+        for name in folder.names(".".as_ref()).context("read", path)? {
             let split = Split::EVERY.into_iter().find(|split| name == split.name());
             if let Some(split_manifest) = split.and_then(|split| manifest.splits.get(&split)) {
-                let folder = path.join(&name);
-                for file in names(&folder)? {
+                let split_path = path.join(&name);
+                for file in folder.names(name.as_ref()).context("read", &split_path)? {
                     let is_known = split_manifest.files.iter().any(|(known, _)| known == file);
                     if !is_known {
-                        self.list.push(Finding { file: folder.join(file), damage: Damage::Unexpected });
+                        self.list.push(Finding { file: split_path.join(file), damage: Damage::Unexpected });
                     }
                 }
             } else if name != MANIFEST && name != HASHES && name != SHARDS {
@@ -168,35 +197,33 @@ fn first_not_finite<'a>(mut rows: impl Iterator<Item = &'a [f32]>) -> Option<usi
     rows.position(|row| row.iter().any(|value| !value.is_finite()))
 }
 
-/// The names in a folder, sorted; empty if the folder is missing, which another check reports.
-fn names(folder: &Path) -> Result<Vec<String>, CacheError> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.context("open", folder)?,
+/// Checks the length of a file first, since that is cheap, and then the digest. `name` is its path in the folder.
+fn check_digest(folder: &CacheFolder, name: &Path, expected: &FileDigest) -> Result<(), CacheError> {
+    let path = folder.path().join(name);
+    let damaged = |damage| Err(CacheError::Damaged { path: path.clone(), damage });
+    let file = match folder.open_file(name) {
+        Err(error) if is_absent(&error) => return damaged(Damage::Missing),
+        file => file.context("open", &path)?,
     };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.push(entry.context("read", folder)?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// Checks the length first, since that is cheap, and then the digest.
-fn check_digest(path: &Path, expected: &FileDigest) -> Result<(), CacheError> {
-    let damaged = |damage| Err(CacheError::Damaged { path: path.to_owned(), damage });
-    let found = match fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return damaged(Damage::Missing),
-        metadata => metadata.context("read", path)?.len(),
-    };
+    let found = file.metadata().context("read", &path)?.len();
     if found != expected.bytes {
         return damaged(Damage::Length { expected: expected.bytes, found });
     }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap_rayon(path).context("read", path)?;
-    let found = hasher.finalize().to_hex();
+    let found = hash_file(file).context("read", &path)?.to_hex();
     if found.as_str() != expected.blake3 {
         return damaged(Damage::Digest { expected: expected.blake3.clone(), found: found.to_string() });
     }
     Ok(())
+}
+
+/// The blake3 hash of a file. It is read, not mapped: a sector that cannot be read is then an error, not a signal.
+fn hash_file(mut file: File) -> io::Result<blake3::Hash> {
+    const BLOCK: u64 = 16 << 20;
+    let mut hasher = blake3::Hasher::new();
+    let mut block = Vec::new();
+    while file.by_ref().take(BLOCK).read_to_end(&mut block)? > 0 {
+        hasher.update_rayon(&block);
+        block.clear();
+    }
+    Ok(hasher.finalize())
 }

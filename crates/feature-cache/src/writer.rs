@@ -158,7 +158,7 @@ impl CacheWriter {
     /// # Errors
     /// When another process is writing the cache or one of its shards, the path cannot be written, or the folder holds
     /// shards or files that do not belong to a cache.
-    pub fn open(path: &Path, when_locked: WhenLocked) -> Result<Self, CacheError> {
+    pub fn open(path: &Path, when_locked: WhenLocked<'_>) -> Result<Self, CacheError> {
         Self::open_whole(path, UnmergedShards::Refuse, when_locked)
     }
 
@@ -167,11 +167,11 @@ impl CacheWriter {
     ///
     /// # Errors
     /// As [`Self::open`], but shards are allowed.
-    pub fn open_merge(path: &Path, when_locked: WhenLocked) -> Result<Self, CacheError> {
+    pub fn open_merge(path: &Path, when_locked: WhenLocked<'_>) -> Result<Self, CacheError> {
         Self::open_whole(path, UnmergedShards::Allow, when_locked)
     }
 
-    fn open_whole(path: &Path, shards: UnmergedShards, when_locked: WhenLocked) -> Result<Self, CacheError> {
+    fn open_whole(path: &Path, shards: UnmergedShards, when_locked: WhenLocked<'_>) -> Result<Self, CacheError> {
         let path = resolve(path)?;
         check_replaceable(&path, shards)?;
         let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
@@ -201,7 +201,7 @@ impl CacheWriter {
     ///
     /// # Errors
     /// As [`Self::open`], and when there are shards of another count.
-    pub fn open_shard(cache: &Path, shard: Shard, when_locked: WhenLocked) -> Result<Self, CacheError> {
+    pub fn open_shard(cache: &Path, shard: Shard, when_locked: WhenLocked<'_>) -> Result<Self, CacheError> {
         let cache = resolve(cache)?;
         Self::restore(&cache)?;
         check_replaceable(&cache, UnmergedShards::Allow)?;

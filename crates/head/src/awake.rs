@@ -3,23 +3,31 @@
 //! The parallel parts of a training step take some 10 µs each. A thread that finds no task for a few microseconds falls
 //! asleep, and waking it takes longer than such a part.
 
+use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rayon::Yield;
 
-/// A thread falls asleep when it has found no task for this long. The limit also keeps threads from waiting for each
-/// other: the task that another one waits for may be further down a thread's stack.
+/// A thread falls asleep when it has found no task for this long. That also ends a mutual wait: the loop may run on top
+/// of a task that another thread waits for.
 const MAX_IDLE: Duration = Duration::from_millis(1);
 /// The most threads that are kept awake; few steps are large enough for more.
 const MAX_AWAKE: usize = 8;
+
+thread_local! {
+    /// Whether this thread looks for tasks already.
+    static IS_AWAKE: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Makes the other threads of the pool look for tasks without falling asleep, as long as they find some. To be called
 /// again after longer work on one thread.
 pub fn keep_threads_awake() {
     let caller = rayon::current_thread_index();
     rayon::spawn_broadcast(move |context| {
-        if Some(context.index()) == caller || context.index() >= MAX_AWAKE {
+        // Otherwise each call would run its loop as a task of the loop before.
+        let is_needed = Some(context.index()) != caller && context.index() < MAX_AWAKE;
+        if !is_needed || IS_AWAKE.replace(true) {
             return;
         }
         let mut last_task = Instant::now();
@@ -30,6 +38,7 @@ pub fn keep_threads_awake() {
                 _ => thread::yield_now(),
             }
         }
+        IS_AWAKE.set(false);
     });
 }
 
@@ -67,5 +76,17 @@ mod tests {
                 }
             });
         }
+    }
+
+    /// Each call finds the threads in the loop of the call before.
+    #[test]
+    fn calls_do_not_pile_up_on_the_stack() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).stack_size(1 << 16).build().unwrap();
+        pool.install(|| {
+            for _ in 0..20_000 {
+                keep_threads_awake();
+                rayon::join(|| (), || ());
+            }
+        });
     }
 }

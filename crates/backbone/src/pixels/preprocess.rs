@@ -53,7 +53,7 @@ impl Preprocess {
     /// Decodes a photo.
     ///
     /// # Errors
-    /// When it is not a picture, is damaged, exceeds a limit, or makes the decoder panic.
+    /// When it is not a picture, is damaged, exceeds a limit, or makes the program panic.
     pub fn decode(&self, photo: &[u8]) -> Result<RgbPicture, PixelError> {
         guarded(|| self.open(photo)?.decode())
     }

@@ -22,7 +22,7 @@ pub struct ImportArgs {
     /// Folder of the new run
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
-    /// Width and height in pixels of the photos that the model was trained on, where its input does not say [default: the
+    /// Side in pixels to which the model's photos were resized; needed only if its input takes any size [default: the
     /// input's]
     #[arg(long, value_name = "PIXELS")]
     size: Option<u32>,
@@ -44,7 +44,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     imported.save(out)?;
 
     if !classes.is_sorted() {
-        note!("note: the classes are not in sorted order, as flow_from_directory has them; they are taken as given");
+        note!("note: the classes are taken in the order given, which is not sorted; flow_from_directory sorts them");
     }
     let fingerprint = &imported.run.config.fingerprint;
     let (side, scaling) = (fingerprint.size, &fingerprint.scaling);

@@ -10,7 +10,7 @@ use backbone::{BatchSize, EmbedSpec, Times};
 use clap::Args;
 use command_line::{LimitsArgs, ThreadsArg, WeightsArg, cancel_on_signals, choice, limits_hint};
 use extract::extraction::{CRASHING, Extraction, OnError, Summary};
-use feature_cache::{Shard, WhenLocked};
+use feature_cache::Shard;
 use stdio::{OutputError, invocation, note, output, shell_word};
 
 use super::compute::ComputeArgs;
@@ -105,7 +105,7 @@ pub fn run(args: &ExtractionArgs) -> anyhow::Result<ExitCode> {
         on_error: args.on_error,
         rehash: args.rehash,
         replace: args.replace,
-        when_locked: if args.wait { WhenLocked::Wait } else { WhenLocked::Fail },
+        wait: args.wait,
     };
     if args.dry_run {
         return dry_run::run(&extraction);

@@ -104,6 +104,7 @@ fn cache_hint(error: &CacheError) -> Option<String> {
             "\nto train on fewer of them: head train --views N; to drop them and keep the rows: --replace"
         }
         CacheError::Locked { .. } => "; wait for it with --wait",
+        CacheError::WaitCancelled(_) => "; run the same command again",
         CacheError::Unmerged(path) => {
             return Some(format!("; merge them: extract merge {}; or remove the folder of shards", path.display()));
         }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use command_line::{KernelsArg, WeightsArg};
 use extract::verify as check;
-use feature_cache::{CacheContents, FeatureCache, photos_in_two_splits, verify};
+use feature_cache::{CacheContents, Damage, FeatureCache, photos_in_two_splits, verify};
 use stdio::output;
 
 /// `extract verify CACHE`.
@@ -33,7 +33,11 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         output!("{}: {}", finding.file.display(), finding.damage)?;
     }
     if !findings.is_empty() {
-        output!("{} problems found; extract again with --replace to rebuild the cache", findings.len())?;
+        // Files that are not the cache's would be in the way of a new one, too.
+        let all_unexpected = findings.iter().all(|finding| matches!(finding.damage, Damage::Unexpected));
+        let advice =
+            if all_unexpected { "move these files away" } else { "extract again with --replace to rebuild the cache" };
+        output!("{} problems found; {advice}", findings.len())?;
         return Ok(ExitCode::FAILURE);
     }
     let cache = FeatureCache::open(&args.cache)?;

@@ -4,10 +4,11 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use end_to_end::sample_fingerprint;
 use feature_cache::{
-    CacheContents, CacheError, ClassNames, FeatureCache, IndexEntry, Split, SplitContents, write_cache,
+    CacheContents, CacheError, ClassNames, FeatureCache, IndexEntry, Split, SplitContents, verify, write_cache,
 };
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -55,6 +56,29 @@ fn a_cache_that_is_exchanged_while_it_is_opened_is_never_mixed() {
             opened[consistent_label(&FeatureCache::open(&paths[0]).unwrap()) as usize] += 1;
         }
         assert!(opened.iter().all(|&count| count > 0), "{opened:?}");
+    });
+}
+
+/// What is verified is one of the two: files of both would not fit together.
+#[test]
+fn a_cache_that_is_exchanged_while_it_is_verified_is_not_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["one", "other"].map(|name| folder.path().join(name));
+    write(&paths[0], 0);
+    write(&paths[1], 1);
+    thread::scope(|scope| {
+        let exchanges = scope.spawn(|| {
+            for _ in 0..200 {
+                renameat_with(CWD, &paths[0], CWD, &paths[1], RenameFlags::EXCHANGE).unwrap();
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        while !exchanges.is_finished() {
+            match verify(&paths[0]) {
+                Ok(findings) => assert!(findings.is_empty(), "{findings:?}"),
+                Err(error) => assert!(matches!(error, CacheError::ReplacedTooOften { .. }), "{error}"),
+            }
+        }
     });
 }
 

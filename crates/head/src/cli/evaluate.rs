@@ -14,7 +14,7 @@ use stdio::{note, output};
 /// `head evaluate RUN`.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// Run that head train has made
+    /// Run of head train, head sweep or classify import
     run: PathBuf,
     /// Split to evaluate on: train, validation, test or all [default: test, or validation if the cache has no test
     /// split]

@@ -23,7 +23,8 @@ pub struct SharedArgs {
     /// Number of passes over the training rows
     #[arg(long, value_name = "N", default_value_t = 10)]
     epochs: usize,
-    /// How the learning rate changes: constant, cosine (down to 0 at the end), or step:EPOCHS[:FACTOR]
+    /// How the learning rate changes: constant, cosine (down to 0 at the end), or step:EPOCHS[:FACTOR] (times FACTOR,
+    /// 0.1 if not given, after every EPOCHS epochs)
     #[arg(long, default_value_t)]
     schedule: Schedule,
     /// Weight of each class in the loss: none (all equal) or balanced (as in scikit-learn)

@@ -13,6 +13,8 @@ const MAX_LISTED: usize = 50;
 const MAX_IN_SENTENCE: usize = 3;
 /// The most classes whose precision and recall are shown, those with the lowest F1.
 const MAX_CLASSES: usize = 200;
+/// The sentence where there are no mistakes.
+const ALL_CORRECT: &str = "Every prediction is correct.";
 /// The shade of a cell with a single photo of many, so that it is still visible.
 const MIN_SHADE_PERCENT: f64 = 12.0;
 
@@ -25,8 +27,15 @@ pub(super) fn confusion_section(metrics: &SplitMetrics) -> String {
         for cell in mistakes.iter().take(MAX_LISTED) {
             rows.push(vec![name(cell.class).to_owned(), name(cell.predicted).to_owned(), cell.rows.to_string()]);
         }
+        let sentence = match mistakes.len() {
+            0 => return format!("<p>{ALL_CORRECT}</p>"),
+            kinds if kinds > MAX_LISTED => {
+                format!("The {MAX_LISTED} most frequent of {kinds} kinds of mistakes; metrics.json has all.")
+            }
+            _ => "All kinds of mistakes, the most frequent first.".to_owned(),
+        };
         let header = ["true class", "predicted class", "photos"].map(str::to_owned).to_vec();
-        return table(&Table { header, rows });
+        return format!("<p>{sentence}</p>{}", table(&Table { header, rows }));
     }
 
     let mut most_frequent = Vec::new();
@@ -36,7 +45,7 @@ pub(super) fn confusion_section(metrics: &SplitMetrics) -> String {
         most_frequent.push(format!("{class} predicted as {predicted} ({} of {support})", cell.rows));
     }
     let sentence = if most_frequent.is_empty() {
-        "Every prediction is correct.".to_owned()
+        ALL_CORRECT.to_owned()
     } else {
         format!("Most frequent mistakes: {}.", most_frequent.join(", "))
     };
@@ -47,7 +56,8 @@ pub(super) fn confusion_section(metrics: &SplitMetrics) -> String {
     )
 }
 
-/// The confusion matrix. A cell's background darkens with its share of the true class; a single photo is still visible.
+/// The confusion matrix. The larger a cell's share of its true class, the stronger its colour; a single photo is still
+/// visible.
 fn matrix(metrics: &SplitMetrics) -> String {
     let mut header = "<td></td>".to_owned();
     let mut rows = String::new();
@@ -127,6 +137,16 @@ mod tests {
         assert!(matrix.contains("<td class=\"right\" style=\"--part:85%\">5</td>"), "{matrix}");
         let list = confusion_section(&metrics(1000));
         assert!(list.contains("<td>c1</td><td>c0</td><td>3</td>") && list.len() < 1000, "{list}");
+        assert!(list.contains("All kinds of mistakes, the most frequent first."), "{list}");
+
+        let mut many = metrics(1000);
+        for class in 2..MAX_LISTED + 1 {
+            many.confusion.add(Cell { class, predicted: 0, rows: 1 }).unwrap();
+        }
+        let list = confusion_section(&many);
+        assert!(list.contains("The 50 most frequent of 51 kinds of mistakes; metrics.json has all."), "{list}");
+        let perfect = SplitMetrics { confusion: Confusion::new(1000), ..metrics(1000) };
+        assert_eq!(confusion_section(&perfect), "<p>Every prediction is correct.</p>");
 
         let all = class_section(&metrics(MAX_CLASSES));
         assert_eq!(all.matches("<tr><th scope=\"row\">").count(), MAX_CLASSES);

@@ -16,7 +16,7 @@ use crate::markup::escape;
 use crate::prediction::Predictor;
 use crate::probability::confidence;
 
-/// Side of a thumbnail in pixels: twice its displayed size, for high-DPI screens.
+/// Side of a thumbnail in pixels: more than its displayed size (from 150), for high-DPI screens.
 const SIDE: u32 = 256;
 /// Limit on the memory for decoding a photo.
 const MAX_BYTES: u64 = 1 << 30;
@@ -67,7 +67,7 @@ pub struct Gallery<'a> {
     pub photos: Option<PhotoFolder<'a>>,
 }
 
-/// The `count` most confident mistakes among the rows. `path` gives the path of the photo with a row number.
+/// The `count` most confident mistakes among the rows. `path(k)` is the path of the photo of row k of `rows`.
 pub fn mistakes(predictor: &Predictor, rows: &Rows<'_>, count: usize, path: impl Fn(usize) -> PathBuf) -> Vec<Mistake> {
     struct Found {
         row: usize,
