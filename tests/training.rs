@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use end_to_end::{Ran, contents, example, run, run_command, temporary};
+use end_to_end::{Ran, command, contents, example, run, run_command, temporary};
 use feature_cache::Split;
 use head::run::{Chosen, Run, RunError};
 use serde_json::{Value, json};
@@ -96,6 +97,64 @@ fn json_results_are_on_stdout_and_notes_on_stderr() {
     assert!(ran.stderr.contains("12 of 60 rows held out"), "{ran:?}");
     assert_eq!(json_of(&out.join("config.json"))["hidden"], json!([8, 4]));
     assert_eq!(json_of(&out.join("config.json"))["validation_split"], 0.2);
+}
+
+/// Without --out, a run whose name another process takes during the training is saved under the next one.
+#[test]
+fn a_name_that_is_taken_during_the_training_is_followed_by_the_next() {
+    let folder = temporary();
+    cache_of(&folder.path().join("mine"), 2, &[(Split::All, 30)]);
+    let mut command = command("head");
+    // More lines than a pipe holds: it waits in the middle of the training.
+    command.args(["train", "mine", "--epochs", "5000"]).current_dir(&folder);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut String::new()).unwrap();
+    let taken = folder.path().join("runs/mine-1");
+    fs::create_dir_all(&taken).unwrap();
+    fs::write(taken.join("config.json"), "").unwrap();
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    Ran::of(child.wait_with_output().unwrap()).succeeded();
+    assert!(rest.contains("saved to runs/mine-2: "), "{rest}");
+    assert!(rest.contains(" report runs/mine-2, to look at the run"), "{rest}");
+    assert_eq!(fs::read_dir(&taken).unwrap().count(), 1);
+    Run::load(&folder.path().join("runs/mine-2")).unwrap();
+}
+
+/// Two sweeps that are started together have a folder each; with one --out, only one of them is made.
+#[test]
+fn sweeps_that_run_together_have_a_folder_each() {
+    let folder = temporary();
+    cache_of(&folder.path().join("mine"), 2, &[(Split::All, 30)]);
+    let both = |out: &[&str]| {
+        let sweeps = ["1", "2"].map(|seed| {
+            let mut command = command("head");
+            // It trains long enough for the other to begin.
+            command.args(["sweep", "mine", "--learning-rates", "0.01", "--seeds", "1", "--epochs", "5000"]);
+            command.args(["--seed", seed]).args(out).current_dir(&folder);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        });
+        sweeps.map(|sweep| Ran::of(sweep.wait_with_output().unwrap()))
+    };
+    let mut found = Vec::new();
+    for (seed, swept) in ["1", "2"].iter().zip(both(&[])) {
+        let stdout = swept.succeeded().stdout;
+        let path = stdout.split("saved to ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+        let sweep = folder.path().join(path);
+        assert!(stdout.contains(&format!(" report {path}, or ")), "{stdout}");
+        assert_eq!(Chosen::open(&sweep).unwrap().path, sweep.join(format!("001-seed-{seed}")));
+        assert_eq!(fs::read_dir(&sweep).unwrap().count(), 2, "a run and sweep.json");
+        found.push(path.to_owned());
+    }
+    found.sort();
+    assert_eq!(found, ["runs/mine-sweep-1", "runs/mine-sweep-2"]);
+
+    let mut given = both(&["--out", "new/given"]);
+    given.sort_by_key(|ran| ran.code);
+    let [made, refused] = given;
+    made.succeeded();
+    refused.failed_with("new/given: already exists; choose another --out");
 }
 
 #[test]
@@ -211,7 +270,7 @@ fn a_sweeps_runs_equal_those_of_train() {
     assert_eq!(contents(&out.join("004-seed-43")), contents(&alone));
 
     let again = folder.path().join("one core");
-    let mut command = end_to_end::command("head");
+    let mut command = command("head");
     let arguments = [&["sweep", cache.to_str().unwrap(), "--out", again.to_str().unwrap(), "--seeds", "2"], &grid[..]];
     command.env("RAYON_NUM_THREADS", "1").args(arguments.concat());
     let ran = run_command(&mut command).succeeded();
@@ -268,7 +327,7 @@ fn heads_train_on_views_and_are_evaluated_on_photos() {
     train(&cache, &["--views", "5"]).failed_with("cache: has 4 augmented views of each photo, not 5; choose fewer");
 
     let sweep = |name: &str, threads: &str| {
-        let mut command = end_to_end::command("head");
+        let mut command = command("head");
         command.env("RAYON_NUM_THREADS", threads).args(["sweep", cache.to_str().unwrap(), "--views", "0,4"]);
         command.args(["--learning-rates", "0.01,0.1", "--seeds", "1", "--epochs", "3", "--out"]).arg(out(name));
         run_command(&mut command).succeeded()
@@ -343,7 +402,7 @@ fn a_run_is_evaluated_on_any_split_of_a_matching_cache() {
 
     // A cache that was given by a relative path is found from another folder.
     let by_relative_path = folder.path().join("named from here");
-    let mut command = end_to_end::command("head");
+    let mut command = command("head");
     command
         .args(["train", "cache", "--epochs", "3", "--out", by_relative_path.to_str().unwrap()])
         .current_dir(folder.path());

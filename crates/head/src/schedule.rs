@@ -18,9 +18,9 @@ pub enum Schedule {
     /// From 1 down to 0 along half a cosine over the whole training (Loshchilov and Hutter 2016, without restarts;
     /// Keras's `CosineDecay`).
     Cosine,
-    /// Multiplied by `factor` after every `epochs` epochs (PyTorch's StepLR). For some numbers of steps (110, say)
-    /// Keras's `ExponentialDecay` with `staircase=True` changes the rate one step late: in `fit`, TensorFlow multiplies
-    /// by the rounded reciprocal in place of dividing.
+    /// Multiplied by `factor` after every `epochs` epochs (PyTorch's StepLR). If the number of steps between two changes
+    /// is 110, say, Keras's `ExponentialDecay` with `staircase=True` is one step late: in `fit`, TensorFlow multiplies
+    /// the step by the rounded reciprocal of that number in place of dividing by it.
     StepDecay {
         /// Epochs between two changes.
         epochs: NonZeroUsize,
@@ -53,7 +53,9 @@ impl Schedule {
                 let done = step as f64 / (steps_per_epoch * epochs).max(1) as f64;
                 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
             }
-            Self::StepDecay { epochs, factor } => factor.powi((step / steps_per_epoch.max(1) / epochs) as i32),
+            Self::StepDecay { epochs: epochs_per_change, factor } => {
+                factor.powi((step / steps_per_epoch.max(1) / epochs_per_change) as i32)
+            }
         }
     }
 }

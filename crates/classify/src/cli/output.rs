@@ -1,4 +1,5 @@
-//! How answers are printed: a table, JSON a line, or CSV. Each line is written as soon as its answer is known.
+//! How answers are printed: a table, one JSON object per line, or CSV. Each line is written as soon as its answer is
+//! known.
 
 use std::path::Path;
 
@@ -20,7 +21,7 @@ const MAX_PATH_WIDTH: usize = 100;
 pub enum Format {
     /// Columns for people.
     Table,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
     /// Comma-separated values with a header.
     Csv,
@@ -28,9 +29,10 @@ pub enum Format {
 
 /// Prints answers in a format.
 pub enum Output {
-    /// Columns for people; `photo` and `answer` are the widths of the first two, in characters.
-    Table { photo: usize, answer: usize },
-    /// An object a line.
+    /// Columns for people; `photo` and `answer` are the widths of the first two, in characters. Below `threshold` the
+    /// answer is unsure.
+    Table { photo: usize, answer: usize, threshold: f32 },
+    /// One JSON object per line.
     Json,
     /// Comma-separated values, with this many classes in a line.
     Csv { classes: usize },
@@ -46,12 +48,12 @@ impl Output {
     ) -> anyhow::Result<Self> {
         match format {
             Format::Table => {
-                let widths = photos.iter().map(|photo| shown(&photo.path).chars().count());
+                let widths = photos.iter().map(|photo| shown_path(&photo.path).chars().count());
                 let photo = widths.max().unwrap_or(0).clamp("photo".len(), MAX_PATH_WIDTH);
                 let names = classes.iter().chain([UNFAMILIAR, UNSURE]);
                 let answer = names.map(|name| name.chars().count()).max().unwrap_or(0);
                 output!("{:photo$}  {:answer$}  probability  other classes", "photo", "class")?;
-                Ok(Self::Table { photo, answer })
+                Ok(Self::Table { photo, answer, threshold: options.threshold })
             }
             Format::Json => Ok(Self::Json),
             Format::Csv => {
@@ -71,11 +73,11 @@ impl Output {
     /// Prints the answer for a photo, or why there is none.
     pub fn write(&self, photo: &Path, answer: Result<&Answer<'_>, &AnswerError>) -> anyhow::Result<()> {
         match *self {
-            Self::Table { photo: photo_width, answer: answer_width } => {
-                let photo = shown(photo);
+            Self::Table { photo: photo_width, answer: answer_width, threshold } => {
+                let photo = shown_path(photo);
                 match answer {
                     Ok(answer) => {
-                        let TableRow { class, probability, others } = table_row(answer);
+                        let TableRow { class, probability, others } = table_row(answer, threshold);
                         output!("{photo:photo_width$}  {class:answer_width$}  {probability:>11}  {others}")?;
                     }
                     Err(error) => output!("{photo:photo_width$}  error: {error}")?,
@@ -87,7 +89,8 @@ impl Output {
         Ok(())
     }
 
-    /// Prints how the answers compare with the names of the folders; beside CSV it goes to stderr.
+    /// Prints how the answers compare with the names of the folders; with CSV it goes to stderr, so that stdout holds
+    /// only the table.
     pub fn write_comparison(&self, comparison: &Comparison) -> anyhow::Result<()> {
         match self {
             Self::Table { .. } => output!("\n{}", comparison_text(comparison))?,
@@ -114,21 +117,25 @@ fn comparison_text(comparison: &Comparison) -> String {
     let mut rows = Vec::new();
     for Misclassified { path, folder, class, probability, unfamiliar } in wrong {
         let mark = if *unfamiliar == Some(true) { "unfamiliar" } else { "" };
-        let columns = [folder, class, &format!("{probability:.3}"), mark].map(str::to_owned);
-        rows.push([vec![path.clone()], columns.to_vec()].concat());
+        rows.push(vec![shown(path), shown(folder), shown(class), format!("{probability:.3}"), mark.to_owned()]);
     }
     format!("{text}\n\n{}", table(&["wrong", "folder", "class", "probability", ""], rows))
 }
 
-/// A path on a terminal: what is not UTF-8 in it, or would control the terminal, is replaced.
-fn shown(path: &Path) -> String {
-    path.to_string_lossy().replace(char::is_control, "\u{fffd}")
+/// A path or a class on a terminal: what would control the terminal is replaced.
+fn shown(name: &str) -> String {
+    name.replace(char::is_control, "\u{fffd}")
+}
+
+/// [`shown`] for a path; what is not UTF-8 in it is replaced too.
+fn shown_path(path: &Path) -> String {
+    shown(&path.to_string_lossy())
 }
 
 /// The columns of a photo's row in the table.
-struct TableRow<'a> {
+struct TableRow {
     /// The class, `unfamiliar` or `unsure`.
-    class: &'a str,
+    class: String,
     /// The probability of the class; `-` without one.
     probability: String,
     /// The other listed classes with their probabilities.
@@ -137,17 +144,17 @@ struct TableRow<'a> {
 
 /// The row for an answer. An unfamiliar photo, or an unsure one, has no class: its most probable ones are all listed as
 /// others.
-fn table_row<'a>(answer: &'a Answer<'_>) -> TableRow<'a> {
-    let class = answer.folder();
-    let is_class = class != UNFAMILIAR && class != UNSURE;
-    let (probability, others) = if is_class {
+fn table_row(answer: &Answer<'_>, threshold: f32) -> TableRow {
+    // A class may itself be named `unfamiliar` or `unsure`.
+    let has_class = answer.unfamiliar != Some(true) && answer.probability >= threshold;
+    let (probability, others) = if has_class {
         (format!("{:.3}", answer.probability), &answer.top[1..])
     } else {
         ("-".to_owned(), &answer.top[..])
     };
     let others: Vec<String> =
-        others.iter().map(|Ranked { class, probability }| format!("{class} {probability:.3}")).collect();
-    TableRow { class, probability, others: others.join(", ") }
+        others.iter().map(|Ranked { class, probability }| format!("{} {probability:.3}", shown(class))).collect();
+    TableRow { class: shown(answer.folder()), probability, others: others.join(", ") }
 }
 
 /// The values of a line of CSV. A photo with an answer has no error, and one without an answer only an error: the other
@@ -178,4 +185,47 @@ fn csv_line(values: &[String]) -> anyhow::Result<String> {
     writer.write_record(values)?;
     let bytes = writer.into_inner().context("CSV")?;
     Ok(String::from_utf8(bytes)?.trim_end_matches('\n').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The row of a photo that has one of these two classes, the first with a probability of 0.75.
+    fn row(classes: [&str; 2], class: &str, unfamiliar: bool, threshold: f32) -> [String; 3] {
+        let [first, second] = classes;
+        let top = vec![Ranked { class: first, probability: 0.75 }, Ranked { class: second, probability: 0.25 }];
+        let answer = Answer { class, probability: 0.75, top, unfamiliar: Some(unfamiliar), unfamiliarity: Some(0.0) };
+        let TableRow { class, probability, others } = table_row(&answer, threshold);
+        [class, probability, others]
+    }
+
+    #[test]
+    fn a_class_named_unsure_or_unfamiliar_has_a_probability() {
+        for name in [UNSURE, UNFAMILIAR] {
+            assert_eq!(row([name, "hat"], name, false, 0.0), [name, "0.750", "hat 0.250"]);
+        }
+        assert_eq!(row(["hat", "shoe"], "hat", false, 0.75), ["hat", "0.750", "shoe 0.250"]);
+        assert_eq!(row(["hat", "shoe"], UNSURE, false, 0.8), [UNSURE, "-", "hat 0.750, shoe 0.250"]);
+        assert_eq!(row(["hat", "shoe"], "hat", true, 0.0), [UNFAMILIAR, "-", "hat 0.750, shoe 0.250"]);
+    }
+
+    #[test]
+    fn no_name_controls_the_terminal() {
+        let found = row(["h\x1b[2Jat", "sh\noe"], "h\x1b[2Jat", false, 0.0);
+        assert_eq!(found, ["h\u{fffd}[2Jat", "0.750", "sh\u{fffd}oe 0.250"]);
+        let wrong = Misclassified {
+            path: "a\nb\x1b]0;c\x07.jpg".to_owned(),
+            folder: "h\rat".to_owned(),
+            class: "sh\x1boe".to_owned(),
+            probability: 0.5,
+            unfamiliar: None,
+        };
+        let comparison = Comparison { evaluation: None, wrong: vec![wrong], without_class: 0 };
+        let text = comparison_text(&comparison);
+        let row = text.lines().last().unwrap();
+        for name in ["a\u{fffd}b\u{fffd}]0;c\u{fffd}.jpg", "h\u{fffd}at", "sh\u{fffd}oe"] {
+            assert!(row.contains(name), "{text}");
+        }
+    }
 }

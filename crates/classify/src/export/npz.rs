@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_numpys() {
+    fn numpy_can_read_the_headers() {
         for (shape, text) in [(&[][..], "()"), (&[3], "(3,)"), (&[2, 5], "(2, 5,)")] {
             let header = npy_header("<f4", shape);
             assert!(header.len().is_multiple_of(64) && header.ends_with(b"\n"));

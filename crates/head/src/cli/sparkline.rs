@@ -8,9 +8,11 @@ const MAX_WIDTH: usize = 60;
 pub fn pair(name: &str, train: &[f64], validation: &[f64]) -> String {
     let all = || train.iter().chain(validation).copied();
     let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+    let first = |values: &[f64]| format!("{:.4}", values.first().copied().unwrap_or_default());
+    let width = first(train).len().max(first(validation).len());
     let line = |split: &str, values: &[f64]| {
-        let (first, last) = (values.first().copied().unwrap_or_default(), values.last().copied().unwrap_or_default());
-        format!("{name:8} {split:10} {first:.4} {} {last:.4}", curve(values, low, high))
+        let (first, last) = (first(values), values.last().copied().unwrap_or_default());
+        format!("{name:8} {split:10} {first:>width$} {} {last:.4}", curve(values, low, high))
     };
     format!("{}\n{}", line("train", train), line("validation", validation))
 }
@@ -29,6 +31,12 @@ fn curve(values: &[f64], low: f64, high: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_curves_start_in_one_column() {
+        let lines = pair("loss", &[12.5, 1.0], &[9.0, 1.0]);
+        assert_eq!(lines, "loss     train      12.5000 █▁ 1.0000\nloss     validation  9.0000 ▆▁ 1.0000");
+    }
 
     #[test]
     fn both_curves_have_one_scale() {

@@ -27,7 +27,7 @@ use serde::Serialize;
 use signal_hook::consts::SIGINT;
 use stdio::{OutputError, invocation, note, output, shell_word};
 
-use super::default_paths::default_out;
+use super::default_paths::Destination;
 use super::shared::{
     SharedArgs, Widths, check_count, check_hidden, check_learning_rate, check_weight_decay, note_few_rows, note_views,
     view_count,
@@ -100,8 +100,8 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
         heads <= MAX_HEADS,
         "{combinations} combinations of settings with {seed_count} seeds: more than {MAX_HEADS} heads"
     );
-    let out = args.out.clone().unwrap_or_else(|| default_out(&args.cache, "-sweep"));
-    check_free(&out)?;
+    let destination = Destination::new(args.out.as_deref(), &args.cache, "-sweep");
+    destination.take(check_free)?;
     // Every row is read and checked once, whatever the number of seeds and heads.
     let rows = CheckedRows::read(&cache)?;
     let test = Rows::from_split(&cache, Split::Test)?;
@@ -118,6 +118,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
             _ => centroids.push(FittedCentroids::fit(data)),
         }
     }
+    let folder = destination.take(SweepFolder::create)?;
     let first_data = &seeds.first().expect("there is at least one seed").data;
     note_few_rows(first_data);
 
@@ -126,7 +127,6 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     signal_hook::flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&stop))?;
     signal_hook::flag::register(SIGINT, Arc::clone(&stop))?;
     let bar = ProgressBar::new(heads).with_message("heads");
-    let folder = SweepFolder::new(&out);
     let shared_centroids = SharedCentroids::default();
     // A head is saved as a run as soon as it is trained, unless it diverged.
     let finish = |id: HeadId, trained: Result<Trained, FitError>| -> Result<HeadResult, RunError> {
@@ -163,14 +163,14 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let baselines = args.baselines.then(|| Baselines::measure(first_data));
     if args.json {
         let result = serde_json::json!({
-            "sweep": out,
+            "sweep": folder.path(),
             "settings": results.configs,
             "baselines": baselines,
             "seconds": start.elapsed().as_secs_f64(),
         });
         output!("{result}")?;
     } else {
-        print_summary(&results, baselines, &out, start)?;
+        print_summary(&results, baselines, folder.path(), start)?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use head::tensorboard;
 use head::text::accuracy_line;
 use stdio::{OutputError, invocation, note, output, shell_word};
 
-use super::default_paths::default_out;
+use super::default_paths::Destination;
 use super::shared::{
     SharedArgs, Widths, check_count, check_hidden, check_learning_rate, check_weight_decay, note_few_rows, note_views,
     view_count,
@@ -76,8 +76,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let calibration = args.shared.calibration()?;
     let cache = FeatureCache::open(&args.cache)?;
     let config = HeadConfig { hidden, batch_size, view_count: view_count(&cache, args.views)?, fit: fit_config };
-    let out = args.out.clone().unwrap_or_else(|| default_out(&args.cache, ""));
-    check_free(&out)?;
+    let destination = Destination::new(args.out.as_deref(), &args.cache, "");
+    destination.take(check_free)?;
     let data = TrainValSplit::from_cache(&cache, args.shared.validation_split, args.seed)?;
     if let Some(fraction) = data.held_out {
         note!(
@@ -124,7 +124,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         calibration,
     };
     let run = Run::new(&inputs, trained);
-    run.save(&out)?;
+    let out = destination.take(|path| run.save(path).map(|()| path.to_owned()))?;
     if let Some(folder) = &args.tensorboard {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         tensorboard::write(folder, &run.history, now.as_secs_f64())

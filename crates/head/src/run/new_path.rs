@@ -1,7 +1,7 @@
 //! The path of a new run.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::RunError;
 
@@ -14,17 +14,5 @@ pub fn check_free(path: &Path) -> Result<(), RunError> {
         Ok(_) => Err(RunError::Exists(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(cause) => Err(RunError::Io { action: "written", path: path.to_owned(), cause }),
-    }
-}
-
-/// The first of `FOLDER/NAME-1`, `FOLDER/NAME-2`, … that does not exist.
-pub fn next_free(folder: &Path, name: &str) -> PathBuf {
-    let mut number = 1;
-    loop {
-        let path = folder.join(format!("{name}-{number}"));
-        if path.symlink_metadata().is_err() {
-            return path;
-        }
-        number += 1;
     }
 }

@@ -158,7 +158,7 @@ impl Run {
         check_free(path)?;
         let folder = NewFolder::create(path).map_err(|cause| not_written(path, cause))?;
         self.write_files(folder.path(), same_centroids)?;
-        folder.publish().map_err(|cause| not_written(path, cause))
+        publish(folder, path)
     }
 
     /// Reads a run; checks that the history's lists have one length and that layers and centroids fit the config.
@@ -219,6 +219,11 @@ impl Run {
     }
 }
 
+/// Renames the folder to `path`, which another process may have taken since the folder was created.
+fn publish(folder: NewFolder, path: &Path) -> Result<(), RunError> {
+    folder.publish().map_err(|cause| check_free(path).err().unwrap_or_else(|| not_written(path, cause)))
+}
+
 /// The classes that are not among the others.
 fn only_in(classes: &ClassNames, others: &ClassNames) -> Vec<String> {
     classes.iter().filter(|class| others.label(class).is_none()).map(str::to_owned).collect()
@@ -232,4 +237,19 @@ fn read_history(path: &Path) -> Result<History, RunError> {
         return Err(damaged(path.to_owned(), "its lists are not of one length".to_owned()));
     }
     Ok(history)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_was_taken_while_the_run_was_written_exists() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("run");
+        let folder = NewFolder::create(&path).unwrap();
+        std::fs::create_dir_all(path.join("of another process")).unwrap();
+        assert!(matches!(publish(folder, &path), Err(RunError::Exists(taken)) if taken == path));
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1);
+    }
 }

@@ -2,6 +2,7 @@
 //! sweep.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use feature_cache::{Durability, write_atomically};
@@ -52,14 +53,29 @@ impl Chosen {
 }
 
 impl SweepFolder {
-    /// The folder of a new sweep.
-    pub fn new(path: &Path) -> Self {
-        Self(path.to_owned())
+    /// Creates the folder of a new sweep, and the folders above it. Of several processes only one can create it.
+    ///
+    /// # Errors
+    /// When it exists, or cannot be created.
+    pub fn create(path: &Path) -> Result<Self, RunError> {
+        if let Some(above) = path.parent() {
+            fs::create_dir_all(above).map_err(|cause| not_written(path, cause))?;
+        }
+        match fs::create_dir(path) {
+            Ok(()) => Ok(Self(path.to_owned())),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(RunError::Exists(path.to_owned())),
+            Err(cause) => Err(not_written(path, cause)),
+        }
     }
 
     /// The sweep in this folder; `None` if there is no sweep.json.
     pub fn find(path: &Path) -> Option<Self> {
-        path.join(RESULTS).is_file().then(|| Self::new(path))
+        path.join(RESULTS).is_file().then(|| Self(path.to_owned()))
+    }
+
+    /// The path of the sweep.
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     /// The folder of a head's run, by the index of its settings among all combinations and by its seed.
@@ -144,5 +160,22 @@ impl HeadName {
 impl std::fmt::Display for HeadName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:03}-seed-{}", self.config_index + 1, self.seed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweeps_folder_is_created_once() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("runs/sweep");
+        assert_eq!(SweepFolder::create(&path).unwrap().path(), path);
+        assert!(matches!(SweepFolder::create(&path), Err(RunError::Exists(_))));
+        // A file in place of the folder above it does not make the sweep's own path taken.
+        fs::write(parent.path().join("file"), "").unwrap();
+        assert!(matches!(SweepFolder::create(&parent.path().join("file/sweep")), Err(RunError::Io { .. })));
+        assert!(matches!(SweepFolder::create(&parent.path().join("file")), Err(RunError::Exists(_))));
     }
 }
