@@ -281,6 +281,7 @@ fn a_photo_that_kills_every_process_is_found_and_left_out() {
         assert_eq!(attempt(&[]).code, None, "a signal ends it");
     }
     attempt(&[]).failed_with("cat/deadly.png: ends every process that computes it");
+    assert_eq!(attempt(&["--rehash"]).code, None, "all photos are tried again");
     attempt(&["--on-error", "skip"]).succeeded();
     // Later runs do not try it again, unless they are asked to.
     attempt(&["--on-error", "skip"]).succeeded();
@@ -329,6 +330,17 @@ fn a_shard_may_lose_all_of_its_photos() {
     }
     photos.add("train/cat/new.png", 9001);
     photos.add("train/dog/new.png", 9002);
+    extract_shards(&photos, &cache, 7, &[]);
+    // Again, when the shards have caches of their own.
+    let index = shard_of("train/dog/001.png", 7);
+    for class in CLASSES {
+        for name in ["000", "001", "002", "003", "new"] {
+            let path = format!("{class}/{name}.png");
+            if shard_of(&path, 7) == index && photos.path().join(&path).exists() {
+                fs::remove_file(photos.path().join(path)).unwrap();
+            }
+        }
+    }
     extract_shards(&photos, &cache, 7, &[]);
     merge(&cache).succeeded();
     assert_as_single(&photos, &cache, &[]);

@@ -41,8 +41,8 @@ pub enum ExtractError {
         /// The precision that was asked for.
         precision: Precision,
     },
-    /// Photos that cannot be used. The list is complete, unless the last run crashed or was killed while it read photos,
-    /// or a photo has crashed every process: then the other photos are not decoded.
+    /// Photos that cannot be used. The list is complete, unless the last run crashed or was killed while it decoded
+    /// photos, or a photo has crashed every process: then the other photos are not decoded.
     #[error("{} {} cannot be used:\n{}", photos.len(), if photos.len() == 1 { "photo" } else { "photos" }, list_photos(photos))]
     Broken {
         /// The photos, with the reason.

@@ -150,8 +150,11 @@ impl Extraction {
         let entries = inventory.entries();
         let before = previous.as_ref().map(|cache| self.contents_before(cache)).transpose()?;
         let changes = Changes::between(before.iter().flat_map(CacheContents::photos), photos_of(&entries));
+        // A shard's own cache has few photos: all of them may be gone.
+        let is_own_shard = |cache: &FeatureCache| self.shard.is_some() && cache.path() == writer.path();
         if let Some(cache) = &previous
             && !self.replace
+            && !is_own_shard(cache)
         {
             self.check_same_photos(cache, changes)?;
         }
@@ -310,18 +313,19 @@ impl Extraction {
         Ok(contents)
     }
 
-    /// The photos that are not tried, since they have crashed every process that computed them: in interrupted runs, or
-    /// in the run that wrote the existing cache. With `rehash` the latter are tried again.
+    /// The photos that are not tried, since they have crashed every process that computed them: the marker of interrupted
+    /// runs names them, or skipped.csv of the existing cache. With `rehash` all photos are tried.
     fn crashing_photos(
         &self,
         entries: &BTreeMap<Split, Vec<IndexEntry>>,
         marker: &PhotoMarker,
         previous: Option<&FeatureCache>,
     ) -> Result<HashSet<blake3::Hash>, ExtractError> {
+        if self.rehash {
+            return Ok(HashSet::new());
+        }
         let mut skipped_before: HashSet<blake3::Hash> = HashSet::new();
-        if let Some(cache) = previous
-            && !self.rehash
-        {
+        if let Some(cache) = previous {
             let mut paths = Vec::new();
             for (_, split) in cache.splits() {
                 for photo in split.skipped()? {
@@ -374,17 +378,17 @@ impl Extraction {
         Inventory::hash(dataset, &known, options, cancel, || progress.advance(1))
     }
 
-    /// Checks that some photo of the existing cache is left: otherwise it is probably another data set's.
+    /// Checks that the existing cache is of this data set.
     ///
     /// # Errors
-    /// When none is left.
+    /// When no photo has the bytes of one in the cache, and at least one path is gone.
     fn check_same_photos(&self, cache: &FeatureCache, changes: Changes) -> Result<(), ExtractError> {
         if changes.kept() > 0 || changes.removed == 0 {
             return Ok(());
         }
         let mut rows = 0;
         for (_, split) in cache.splits() {
-            // A shard may have so few photos that all of its own are gone: then the paths of the others are looked for.
+            // Of the cache's photos, `changes` has only those of the shard, which may all be gone.
             let is_there = |photo: &IndexEntry| self.dataset.join(&photo.path).exists();
             if self.shard.is_some() && split.index()?.iter().any(is_there) {
                 return Ok(());
@@ -442,8 +446,8 @@ impl Extraction {
         cancel: &AtomicBool,
     ) -> Vec<(usize, PhotoError)> {
         let Some(first_job) = jobs.get(first).filter(|_| marker.interrupted().is_none()) else { return Vec::new() };
-        // If this crashes, the next run fails without decoding the others; when no broken photo is left, `jobs::run`
-        // finds the one that crashes.
+        // If a photo crashes the process here, the next run lists only the broken photos that were found before. When
+        // those are fixed, `jobs::run` finds the photo that crashes.
         marker.begin(first_job.blake3);
         let photos: Vec<Photo> = jobs[first..].iter().map(|job| job.photo(root)).collect();
         let mut broken = find_broken(&photos, self.spec.preprocess(self.limits), cancel);

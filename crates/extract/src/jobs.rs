@@ -39,7 +39,7 @@ pub struct Outcome {
     pub broken: Vec<(usize, PhotoError)>,
     /// Whether it was cancelled before the last job.
     pub cancelled: bool,
-    /// Rows that were computed and are in the journal.
+    /// Rows that were computed. All are in the journal, except those of a last batch that was broken off.
     pub rows: usize,
     /// Batches that went through the network.
     pub batches: usize,

@@ -22,7 +22,7 @@ pub(crate) const WORKING_SUFFIX: &str = ".extract";
 /// What to do while another process writes the cache.
 #[derive(Debug, Clone, Copy)]
 pub enum WhenLocked<'a> {
-    /// Fail, with that process's id if it is known: writers of shards share the lock.
+    /// Fail, with that process's id. It is unknown if writers of shards hold the lock: they share it.
     Fail,
     /// Wait until it is done, or this flag is set.
     Wait(&'a AtomicBool),
@@ -64,7 +64,7 @@ impl WriterLock {
                     WhenLocked::Wait(cancel) if cancel.load(Ordering::Relaxed) => {
                         return Err(CacheError::WaitCancelled(cache.to_owned()));
                     }
-                    // Not with a call that waits: a signal that sets the flag would not end it.
+                    // A call that waits for the lock would go on after a signal that sets the flag.
                     WhenLocked::Wait(_) => thread::sleep(TIME_BETWEEN_TRIES),
                     WhenLocked::Fail => {
                         let owner = read_owner(&mut file).unwrap_or_else(|| "unknown".to_owned());

@@ -46,7 +46,7 @@ pub fn verify(path: &Path) -> Result<Vec<Finding>, CacheError> {
     for _ in 0..MAX_TRIES {
         let folder = CacheFolder::open(path)?;
         let findings = verify_folder(&folder);
-        // Otherwise files of two caches have been compared.
+        // If it was replaced, its writer may have removed files meanwhile: that they are missing is no damage.
         if !folder.was_replaced() {
             return findings;
         }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use rayon::Yield;
 
-/// A thread falls asleep when it has found no task for this long. That also ends a mutual wait: the loop may run on top
-/// of a task that another thread waits for.
+/// A thread falls asleep when it has found no task for this long. A task that waits may run the loop meanwhile, and
+/// cannot go on before the loop ends: the limit keeps two threads from waiting for each other's tasks.
 const MAX_IDLE: Duration = Duration::from_millis(1);
 /// The most threads that are kept awake; few steps are large enough for more.
 const MAX_AWAKE: usize = 8;
@@ -25,9 +25,11 @@ thread_local! {
 pub fn keep_threads_awake() {
     let caller = rayon::current_thread_index();
     rayon::spawn_broadcast(move |context| {
-        // Otherwise each call would run its loop as a task of the loop before.
-        let is_needed = Some(context.index()) != caller && context.index() < MAX_AWAKE;
-        if !is_needed || IS_AWAKE.replace(true) {
+        if Some(context.index()) == caller || context.index() >= MAX_AWAKE {
+            return;
+        }
+        // A loop that is running also runs this task: the thread must not begin another loop inside it.
+        if IS_AWAKE.replace(true) {
             return;
         }
         let mut last_task = Instant::now();

@@ -11,12 +11,29 @@ pub fn accuracy_line(metrics: &SplitMetrics, what: &str) -> String {
     format!("{what} accuracy {accuracy:.4} on {rows} photos, {low:.3} to {high:.3} with 95 % confidence")
 }
 
-/// A table without lines; all columns except the first are right-aligned.
+/// A path or a class on a terminal: what would control the terminal is replaced.
+pub fn shown(name: &str) -> String {
+    name.replace(char::is_control, "\u{fffd}")
+}
+
+/// A table without lines; all columns except the first are right-aligned. Cells are [`shown`].
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let shown_rows = rows.into_iter().map(|row| row.iter().map(|cell| shown(cell)).collect::<Vec<_>>());
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(header).add_rows(rows);
+    table.load_style(NOTHING).set_header(header.iter().map(|cell| shown(cell))).add_rows(shown_rows);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.trim_fmt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_controls_the_terminal() {
+        let text = table(&["class", "h\x1b[2Jat"], [vec!["sh\noe".to_owned(), "1".to_owned()]]);
+        assert_eq!(text, " class  h\u{fffd}[2Jat\n sh\u{fffd}oe        1");
+    }
 }

@@ -10,7 +10,7 @@ use classify::model::AnswerError;
 use classify::photos::NamedPhoto;
 use csv::{Terminator, WriterBuilder};
 use feature_cache::ClassNames;
-use head::text::table;
+use head::text::{shown, table};
 use stdio::{note, output};
 
 /// Paths longer than this push the rest of their line to the right.
@@ -106,7 +106,7 @@ fn comparison_text(comparison: &Comparison) -> String {
     let Comparison { evaluation, wrong, without_class } = comparison;
     let mut text = match evaluation {
         Some(evaluation) => evaluation.text("by folder:"),
-        None => "no photo is in a folder with a class's name".to_owned(),
+        None => "no photo with an answer is in a folder with a class's name".to_owned(),
     };
     if *without_class > 0 && evaluation.is_some() {
         text += &format!("\n\n{without_class} photos are in no class's folder, and do not count");
@@ -117,14 +117,10 @@ fn comparison_text(comparison: &Comparison) -> String {
     let mut rows = Vec::new();
     for Misclassified { path, folder, class, probability, unfamiliar } in wrong {
         let mark = if *unfamiliar == Some(true) { "unfamiliar" } else { "" };
-        rows.push(vec![shown(path), shown(folder), shown(class), format!("{probability:.3}"), mark.to_owned()]);
+        let columns = [path, folder, class, &format!("{probability:.3}"), mark];
+        rows.push(columns.map(str::to_owned).to_vec());
     }
     format!("{text}\n\n{}", table(&["wrong", "folder", "class", "probability", ""], rows))
-}
-
-/// A path or a class on a terminal: what would control the terminal is replaced.
-fn shown(name: &str) -> String {
-    name.replace(char::is_control, "\u{fffd}")
 }
 
 /// [`shown`] for a path; what is not UTF-8 in it is replaced too.
