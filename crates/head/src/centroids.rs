@@ -26,9 +26,10 @@ const ROWS_PER_CENTROID: usize = 5;
 /// If a class has more rows for each centroid than this, only this many are used, evenly spaced over the class: a
 /// million rows take as long as a hundred thousand.
 const MAX_ROWS_PER_CENTROID: usize = 50;
-/// Rows that are read before their memory is released. The operating system pages in some neighbours of each row: this
-/// many scattered rows take at most the memory of [`WINDOW`] neighbouring ones.
-const ROWS_AT_ONCE: usize = WINDOW / 8;
+/// Rows that are read before their memory is released, if there are more than [`WINDOW`]. The operating system pages in
+/// 64 kB around a row of 8 kB, or twice as much if the row is on a border: this many scattered rows take at most the
+/// memory of [`WINDOW`] neighbouring ones.
+const ROWS_AT_ONCE: usize = WINDOW / 16;
 /// The seed that draws the initial centroids. It does not depend on the head's seed, so that heads on the same rows
 /// have the same centroids. The seed matters little: with 23 of 24 other seeds, 14 to 16 of 18 kitchen photos are
 /// unfamiliar to a head for clothing, and 13 with the last one.
@@ -78,20 +79,22 @@ impl Centroids {
             samples.push(ClassSample { row_numbers, initial });
         }
 
+        // If all rows fit into a window, they stay in memory.
+        let rows_at_once = if train.len() > WINDOW { ROWS_AT_ONCE } else { WINDOW };
         let mut by_class: Vec<Vec<f32>> = Vec::new();
         let mut remaining = &samples[..];
         while !remaining.is_empty() {
             // Take as many classes as fit into memory together, and at least one.
             let (mut class_count, mut row_count) = (0, 0);
             while class_count < remaining.len()
-                && (class_count == 0 || row_count + remaining[class_count].row_numbers.len() <= ROWS_AT_ONCE)
+                && (class_count == 0 || row_count + remaining[class_count].row_numbers.len() <= rows_at_once)
             {
                 row_count += remaining[class_count].row_numbers.len();
                 class_count += 1;
             }
             let (together, later) = remaining.split_at(class_count);
             by_class.par_extend(together.par_iter().map(|sample| sample.centroids(train)));
-            train.release(ROWS_AT_ONCE);
+            train.release(WINDOW);
             remaining = later;
         }
         Self(Vectors::new(train.columns(), &by_class))

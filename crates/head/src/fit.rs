@@ -125,6 +125,8 @@ fn train(trainers: &mut [Trainer], data: FitData<'_>, cores: Cores, mut on_epoch
                 trainer.train_step(cores, &batch, next_rows);
             }
         }
+        // The last rows, which may be less than a window.
+        train.release(window);
         for trainer in trainers.iter_mut().filter(|trainer| trainer.is_active()) {
             if let Some(epoch) = trainer.end_epoch(cores, train.len(), validation) {
                 on_epoch(epoch);
