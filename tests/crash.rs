@@ -161,12 +161,18 @@ fn ctrl_c_keeps_the_finished_rows() {
     assert!(rest["computed"].as_u64().unwrap() < 180, "{rest}");
 }
 
+/// A running writer that has some rows in its journal.
+fn writer_with_rows(photos: &Photos, cache: &Path) -> Child {
+    let mut writer = extract_command(photos, cache).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for_rows(&mut writer, &photos.sibling(".cache.extract/rows"));
+    writer
+}
+
 #[test]
 fn a_second_writer_fails_with_the_process_id_of_the_first_or_waits() {
     let photos = Photos::new(&CLASSES, 60);
     let cache = photos.sibling("cache");
-    let mut first = extract_command(&photos, &cache).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_for_rows(&mut first, &photos.sibling(".cache.extract/rows"));
+    let mut first = writer_with_rows(&photos, &cache);
     let refused = extract(&photos.path(), &cache, &[]);
     refused.failed_with(&format!("being written by process {}; wait for it with --wait", first.id()));
     let waited = extract(&photos.path(), &cache, &[&VIEWS[..], &["--wait"]].concat()).succeeded().json();
@@ -177,14 +183,12 @@ fn a_second_writer_fails_with_the_process_id_of_the_first_or_waits() {
 /// A writer, and another one that waits for it and has listed the photos.
 #[cfg(target_os = "linux")]
 fn two_writers(photos: &Photos, cache: &Path) -> (Child, Child) {
-    let mut first = extract_command(photos, cache).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let working_folder = photos.sibling(".cache.extract");
-    wait_for_rows(&mut first, &working_folder.join("rows"));
+    let mut first = writer_with_rows(photos, cache);
     let mut waiting = extract_command(photos, cache);
     let waiting = waiting.args(["--wait", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // It has listed the photos when it has opened the lock.
     let descriptors = format!("/proc/{}/fd", waiting.id());
-    let lock = working_folder.join("lock");
+    let lock = photos.sibling(".cache.extract/lock");
     let is_open = || {
         let links = std::fs::read_dir(&descriptors).unwrap();
         links.flatten().any(|link| std::fs::read_link(link.path()).is_ok_and(|target| target == lock))

@@ -76,6 +76,11 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// Whether it is a class, neither [`UNSURE`] nor [`UNFAMILIAR`]; a class may have one of these names.
+    pub fn has_class(&self) -> bool {
+        self.unfamiliar != Some(true) && self.top.first().is_some_and(|most_probable| most_probable.class == self.class)
+    }
+
     /// The folder that a photo with this answer is sorted into.
     pub fn folder(&self) -> &'a str {
         if self.unfamiliar == Some(true) { UNFAMILIAR } else { self.class }

@@ -177,8 +177,7 @@ impl Extraction {
         let fails_already = self.on_error == OnError::Fail && !broken.is_empty();
         if fails_already && crashing.is_empty() {
             // The other photos are only decoded, so that the error lists every broken one.
-            outcome.broken = self.find_broken(&jobs, 0, &dataset.root, &marker, cancel);
-            outcome.cancelled = cancel.load(Ordering::Relaxed);
+            self.find_broken(&mut outcome, &jobs, 0, &dataset.root, &marker, cancel);
         } else if !fails_already && !jobs.is_empty() {
             let embedder = Embedder::new(&spec, &weights, self.compute)?.with_limits(self.limits);
             kernels = Some(embedder.kernels());
@@ -416,8 +415,7 @@ impl Extraction {
             JobError::Journal(error) => self.with_photo(error, jobs),
         })?;
         if fail && let Some(&(number, _)) = outcome.broken.last() {
-            outcome.broken.extend(self.find_broken(jobs, number + 1, root, marker, cancel));
-            outcome.cancelled = cancel.load(Ordering::Relaxed);
+            self.find_broken(&mut outcome, jobs, number + 1, root, marker, cancel);
         }
         Ok(outcome)
     }
@@ -435,27 +433,27 @@ impl Extraction {
         }
     }
 
-    /// Reads and decodes the photos of the jobs from number `first` on, until it is cancelled. Returns the numbers of
-    /// those that are broken, with the reason; none if the last run has crashed, perhaps because of one of them.
+    /// Reads and decodes the photos of the jobs from number `first` on, until it is cancelled, and adds those that are
+    /// broken to the outcome; none if the last run has crashed, perhaps because of one of them.
     fn find_broken(
         &self,
+        outcome: &mut Outcome,
         jobs: &[Job],
         first: usize,
         root: &Path,
         marker: &PhotoMarker,
         cancel: &AtomicBool,
-    ) -> Vec<(usize, PhotoError)> {
-        let Some(first_job) = jobs.get(first).filter(|_| marker.interrupted().is_none()) else { return Vec::new() };
-        // If a photo crashes the process here, the next run lists only the broken photos that were found before. When
-        // those are fixed, `jobs::run` finds the photo that crashes.
-        marker.begin(first_job.blake3);
-        let photos: Vec<Photo> = jobs[first..].iter().map(|job| job.photo(root)).collect();
-        let mut broken = find_broken(&photos, self.spec.preprocess(self.limits), cancel);
-        marker.end();
-        for (number, _) in &mut broken {
-            *number += first;
+    ) {
+        if let Some(first_job) = jobs.get(first).filter(|_| marker.interrupted().is_none()) {
+            // If a photo crashes the process here, the next run lists only the broken photos that were found before.
+            // When those are fixed, `jobs::run` finds the photo that crashes.
+            marker.begin(first_job.blake3);
+            let photos: Vec<Photo> = jobs[first..].iter().map(|job| job.photo(root)).collect();
+            let broken = find_broken(&photos, self.spec.preprocess(self.limits), cancel);
+            marker.end();
+            outcome.broken.extend(broken.into_iter().map(|(number, reason)| (first + number, reason)));
         }
-        broken
+        outcome.cancelled = cancel.load(Ordering::Relaxed);
     }
 
     /// The contents of the new cache, without the broken photos.

@@ -61,7 +61,8 @@ pub struct ValidationResult {
     pub accuracy: f64,
 }
 
-/// The results of each combination of settings that a head was trained with (a stopped sweep leaves some out), by descending mean validation accuracy.
+/// The results of each combination of settings that a head was trained with (a stopped sweep leaves some out), by
+/// descending mean validation accuracy.
 pub fn summarise(configs: &[HeadConfig], heads: &[HeadResult]) -> Vec<ConfigResult> {
     let mut results = Vec::new();
     for (config_index, config) in configs.iter().enumerate() {

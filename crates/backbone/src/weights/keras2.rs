@@ -131,7 +131,7 @@ fn read_by_name(groups: &[LayerGroup<'_>]) -> Result<WeightsCollector> {
     for tensor in tensors() {
         // The layer of the network that the tensor belongs to.
         let layer = match numbered(tensor.layer_name()) {
-            // Layers with numbered names are taken for the residual ones, in the order of their numbers. If the model
+            // Layers with numbered names are assumed to be the residual ones, in the order of their numbers. If the model
             // has others, tensors are reported as extra or of another shape.
             Some((class, number)) => {
                 let lower_numbers = numbers.range((class, 0)..(class, number)).count();

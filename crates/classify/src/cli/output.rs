@@ -29,9 +29,8 @@ pub enum Format {
 
 /// Prints answers in a format.
 pub enum Output {
-    /// Columns for people; `photo` and `answer` are the widths of the first two, in characters. Below `threshold` the
-    /// answer is unsure.
-    Table { photo: usize, answer: usize, threshold: f32 },
+    /// Columns for people; `photo` and `answer` are the widths of the first two, in characters.
+    Table { photo: usize, answer: usize },
     /// One JSON object per line.
     Json,
     /// Comma-separated values, with this many classes in a line.
@@ -53,7 +52,7 @@ impl Output {
                 let names = classes.iter().chain([UNFAMILIAR, UNSURE]);
                 let answer = names.map(|name| name.chars().count()).max().unwrap_or(0);
                 output!("{:photo$}  {:answer$}  probability  other classes", "photo", "class")?;
-                Ok(Self::Table { photo, answer, threshold: options.threshold })
+                Ok(Self::Table { photo, answer })
             }
             Format::Json => Ok(Self::Json),
             Format::Csv => {
@@ -73,11 +72,11 @@ impl Output {
     /// Prints the answer for a photo, or why there is none.
     pub fn write(&self, photo: &Path, answer: Result<&Answer<'_>, &AnswerError>) -> anyhow::Result<()> {
         match *self {
-            Self::Table { photo: photo_width, answer: answer_width, threshold } => {
+            Self::Table { photo: photo_width, answer: answer_width } => {
                 let photo = shown_path(photo);
                 match answer {
                     Ok(answer) => {
-                        let TableRow { class, probability, others } = table_row(answer, threshold);
+                        let TableRow { class, probability, others } = table_row(answer);
                         output!("{photo:photo_width$}  {class:answer_width$}  {probability:>11}  {others}")?;
                     }
                     Err(error) => output!("{photo:photo_width$}  error: {error}")?,
@@ -140,10 +139,8 @@ struct TableRow {
 
 /// The row for an answer. An unfamiliar photo, or an unsure one, has no class: its most probable ones are all listed as
 /// others.
-fn table_row(answer: &Answer<'_>, threshold: f32) -> TableRow {
-    // A class may itself be named `unfamiliar` or `unsure`.
-    let has_class = answer.unfamiliar != Some(true) && answer.probability >= threshold;
-    let (probability, others) = if has_class {
+fn table_row(answer: &Answer<'_>) -> TableRow {
+    let (probability, others) = if answer.has_class() {
         (format!("{:.3}", answer.probability), &answer.top[1..])
     } else {
         ("-".to_owned(), &answer.top[..])
@@ -188,27 +185,27 @@ mod tests {
     use super::*;
 
     /// The row of a photo that has one of these two classes, the first with a probability of 0.75.
-    fn row(classes: [&str; 2], class: &str, unfamiliar: bool, threshold: f32) -> [String; 3] {
+    fn row(classes: [&str; 2], class: &str, unfamiliar: bool) -> [String; 3] {
         let [first, second] = classes;
         let top = vec![Ranked { class: first, probability: 0.75 }, Ranked { class: second, probability: 0.25 }];
         let answer = Answer { class, probability: 0.75, top, unfamiliar: Some(unfamiliar), unfamiliarity: Some(0.0) };
-        let TableRow { class, probability, others } = table_row(&answer, threshold);
+        let TableRow { class, probability, others } = table_row(&answer);
         [class, probability, others]
     }
 
     #[test]
     fn a_class_named_unsure_or_unfamiliar_has_a_probability() {
         for name in [UNSURE, UNFAMILIAR] {
-            assert_eq!(row([name, "hat"], name, false, 0.0), [name, "0.750", "hat 0.250"]);
+            assert_eq!(row([name, "hat"], name, false), [name, "0.750", "hat 0.250"]);
         }
-        assert_eq!(row(["hat", "shoe"], "hat", false, 0.75), ["hat", "0.750", "shoe 0.250"]);
-        assert_eq!(row(["hat", "shoe"], UNSURE, false, 0.8), [UNSURE, "-", "hat 0.750, shoe 0.250"]);
-        assert_eq!(row(["hat", "shoe"], "hat", true, 0.0), [UNFAMILIAR, "-", "hat 0.750, shoe 0.250"]);
+        assert_eq!(row(["hat", "shoe"], "hat", false), ["hat", "0.750", "shoe 0.250"]);
+        assert_eq!(row(["hat", "shoe"], UNSURE, false), [UNSURE, "-", "hat 0.750, shoe 0.250"]);
+        assert_eq!(row(["hat", "shoe"], "hat", true), [UNFAMILIAR, "-", "hat 0.750, shoe 0.250"]);
     }
 
     #[test]
     fn no_name_controls_the_terminal() {
-        let found = row(["h\x1b[2Jat", "sh\noe"], "h\x1b[2Jat", false, 0.0);
+        let found = row(["h\x1b[2Jat", "sh\noe"], "h\x1b[2Jat", false);
         assert_eq!(found, ["h\u{fffd}[2Jat", "0.750", "sh\u{fffd}oe 0.250"]);
         let wrong = Misclassified {
             path: "a\nb\x1b]0;c\x07.jpg".to_owned(),

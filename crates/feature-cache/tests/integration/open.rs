@@ -37,14 +37,20 @@ fn consistent_label(cache: &FeatureCache) -> i64 {
     label
 }
 
-/// Two caches with files of equal lengths take each other's place all the time: what is opened is one of them. When
-/// the manifest was read again after the other files, and compared, the cache could have changed twice in between.
-#[test]
-fn a_cache_that_is_exchanged_while_it_is_opened_is_never_mixed() {
+/// Two caches with files of equal lengths, and the folder that they are in.
+fn two_caches() -> (tempfile::TempDir, [PathBuf; 2]) {
     let folder = tempfile::tempdir().unwrap();
     let paths = ["one", "other"].map(|name| folder.path().join(name));
     write(&paths[0], 0);
     write(&paths[1], 1);
+    (folder, paths)
+}
+
+/// Two caches with files of equal lengths take each other's place all the time: what is opened is one of them. When
+/// the manifest was read again after the other files, and compared, the cache could have changed twice in between.
+#[test]
+fn a_cache_that_is_exchanged_while_it_is_opened_is_never_mixed() {
+    let (_folder, paths) = two_caches();
     thread::scope(|scope| {
         let exchanges = scope.spawn(|| {
             for _ in 0..20_000 {
@@ -62,10 +68,7 @@ fn a_cache_that_is_exchanged_while_it_is_opened_is_never_mixed() {
 /// What is verified is one of the two: files of both would not fit together.
 #[test]
 fn a_cache_that_is_exchanged_while_it_is_verified_is_not_damaged() {
-    let folder = tempfile::tempdir().unwrap();
-    let paths = ["one", "other"].map(|name| folder.path().join(name));
-    write(&paths[0], 0);
-    write(&paths[1], 1);
+    let (_folder, paths) = two_caches();
     thread::scope(|scope| {
         let exchanges = scope.spawn(|| {
             for _ in 0..200 {
