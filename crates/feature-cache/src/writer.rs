@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -175,12 +175,7 @@ impl CacheWriter {
         let path = resolve(path)?;
         check_replaceable(&path, shards)?;
         let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
-        // A run that was killed in `swap_by_renames` or just after it has left the old cache here.
-        let old = lock.folder().join(OLD);
-        if old.exists() && !path.exists() {
-            fs::rename(&old, &path).context("restore", &path)?;
-        }
-        remove_cache(&old)?;
+        restore_or_remove_old(&lock, &path)?;
         Ok(Self { path, lock, shards, _cache_lock: None })
     }
 
@@ -216,6 +211,7 @@ impl CacheWriter {
         let path = shard.folder(&cache);
         check_replaceable(&path, UnmergedShards::Refuse)?;
         let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
+        restore_or_remove_old(&lock, &path)?;
         Ok(Self { path, lock, shards: UnmergedShards::Refuse, _cache_lock: Some(cache_lock) })
     }
 
@@ -243,7 +239,8 @@ impl CacheWriter {
     /// Writes the new cache, replaces the old one by it in one step, and ends the run.
     ///
     /// # Errors
-    /// When a row is missing or a file cannot be written: the old cache and the journal stay as they are.
+    /// When a row is missing or a file cannot be written: the old cache and the journal stay as they are. When the old
+    /// cache or the journal cannot be removed afterwards: the new cache is in place.
     pub fn publish(
         self,
         contents: &CacheContents,
@@ -424,14 +421,29 @@ fn swap(next: &Path, cache: &Path) -> Result<(), CacheError> {
     cache.parent().map_or(Ok(()), |folder| sync_folder(folder).context("write", folder))
 }
 
-/// Moves the old cache into the working folder, then the new one into its place. Between the two there is no cache, but
-/// never half of one. If the process is killed there, [`CacheWriter::open`] moves the old cache back.
-fn swap_by_renames(next: &Path, cache: &Path) -> std::io::Result<()> {
-    fs::rename(cache, next.with_file_name(OLD))?;
+/// Moves the old cache, if there is one, into the working folder, then the new one into its place. Between the two
+/// there is no cache, but never half of one. If the process is killed there, the next writer moves the old cache back.
+fn swap_by_renames(next: &Path, cache: &Path) -> io::Result<()> {
+    match fs::rename(cache, next.with_file_name(OLD)) {
+        // There is no cache yet: some systems refuse an exchange before they look for the folders.
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        moved => moved?,
+    }
     fs::rename(next, cache)
 }
 
-/// Removes the cache folder with its shards, if it exists. Fails and removes nothing if the folder holds a foreign file.
+/// Moves the old cache back to `path`, or removes it if a cache is there: a run that was killed in [`swap_by_renames`],
+/// or just after it, has left it in the working folder.
+fn restore_or_remove_old(lock: &WriterLock, path: &Path) -> Result<(), CacheError> {
+    let old = lock.folder().join(OLD);
+    if old.exists() && !path.exists() {
+        fs::rename(&old, path).context("restore", path)?;
+    }
+    remove_cache(&old)
+}
+
+/// Removes the cache folder with its shards, if it exists. Fails and removes nothing if the folder holds a foreign
+/// file.
 fn remove_cache(folder: &Path) -> Result<(), CacheError> {
     if !folder.exists() {
         return Ok(());
@@ -492,5 +504,29 @@ mod tests {
             assert_eq!(value(&cache), 3.0);
             assert!(!working.exists(), "{renames}");
         }
+    }
+
+    #[test]
+    fn a_kill_between_renames_loses_no_shard() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        let shard = Shard::new(0, NonZeroUsize::MIN).unwrap();
+        let path = shard.folder(&cache);
+        write(&path, 1.0);
+        fs::create_dir(working_folder(&path)).unwrap();
+        fs::rename(&path, working_folder(&path).join(OLD)).unwrap();
+
+        CacheWriter::open_shard(&cache, shard, WhenLocked::Fail).unwrap().finish().unwrap();
+        assert_eq!(value(&path), 1.0);
+        assert!(!working_folder(&path).exists());
+    }
+
+    #[test]
+    fn the_first_cache_needs_no_exchange() {
+        let folder = tempfile::tempdir().unwrap();
+        let (next, cache) = (folder.path().join(NEXT), folder.path().join("cache"));
+        write(&next, 1.0);
+        swap_by_renames(&next, &cache).unwrap();
+        assert_eq!(value(&cache), 1.0);
     }
 }
