@@ -42,7 +42,11 @@ pub enum CacheError {
         damage: Damage,
     },
     /// The cache's rows were computed with another fingerprint.
-    #[error("{}: its rows have another fingerprint:\n{}", path.display(), Difference::table(differences, "now", "cache"))]
+    #[error(
+        "{}: its rows have another fingerprint:\n{}",
+        path.display(),
+        Difference::table(differences, "now", "cache")
+    )]
     OtherFingerprint {
         /// The cache.
         path: PathBuf,
@@ -92,7 +96,7 @@ pub enum CacheError {
     /// The cache's folder holds shards, which would be lost.
     #[error("{}: holds shards that are not merged", .0.display())]
     Unmerged(PathBuf),
-    /// The shards of the cache are parts of another number than this one.
+    /// The cache's folder holds a shard of another count than the shard that is to be written.
     #[error("{}: holds shard {found}, and this is shard {this}", path.display())]
     OtherShards {
         /// The folder of shards.

@@ -114,7 +114,8 @@ pub(crate) fn read_hashes(bytes: &[u8]) -> Result<Records<'_, (PathBuf, HashedPh
     let (table, tail) = bytes.split_at(bytes.len().saturating_sub(tail));
     let found = blake3::hash(table);
     if tail != checksum_line(found) {
-        let expected = String::from_utf8_lossy(tail).trim().to_owned();
+        let recorded = tail.strip_prefix(CHECKSUM).unwrap_or(tail);
+        let expected = String::from_utf8_lossy(recorded).trim().to_owned();
         return Err(Damage::Digest { expected, found: found.to_hex().to_string() });
     }
     Records::open(table, HASHES_COLUMNS, |_, [path, bytes, mtime, hash]| {

@@ -50,8 +50,8 @@ impl Journal {
     pub(crate) fn open(path: &Path, fingerprint: &Fingerprint, columns: NonZeroUsize) -> Result<Self, CacheError> {
         let columns = columns.get();
         let header = header(fingerprint, columns);
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
-        let file = options.open(path).context("open", path)?;
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = opened.context("open", path)?;
         if first_bytes(&file, header.len(), path)? != header {
             file.set_len(0).context("write", path)?;
             file.write_all_at(&header, 0).context("write", path)?;

@@ -5,10 +5,10 @@
 //! line     blake3 of a photo's bytes in hexadecimal, a space, a digit
 //! ```
 //!
-//! The first line is the photo that was begun last, or spaces if none is being computed. Its digit is 0 if other photos were being computed with it;
-//! otherwise it counts the processes that have crashed while they computed this photo alone. The other lines are the
-//! crashing photos: those whose digit has reached `MAX_CRASHES`. The file is not synced: it must survive the process,
-//! not a power cut.
+//! The first line is the photo that was begun last, or spaces if none is being computed. Its digit is 0 if other photos
+//! were being computed with it; otherwise it counts the processes that have crashed while they computed this photo
+//! alone. The other lines are the crashing photos: those whose digit has reached `MAX_CRASHES`. The file is not synced:
+//! it must survive the process, not a power cut.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -44,8 +44,8 @@ pub struct InterruptedPhoto {
 impl PhotoMarker {
     /// Opens the file, or creates it. What is not readable in it is ignored.
     pub(crate) fn open(path: &Path) -> Result<Self, CacheError> {
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
-        let mut file = options.open(path).context("open", path)?;
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let mut file = opened.context("open", path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).context("read", path)?;
         let mut interrupted = None;

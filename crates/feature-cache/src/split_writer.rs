@@ -70,7 +70,7 @@ impl SplitWriter {
         if self.skipped.is_none() {
             self.skipped = Some(TableFile::create(&self.folder.join(SKIPPED), SKIPPED_COLUMNS)?);
         }
-        self.skipped.iter_mut().try_for_each(|table| table.put(photo.to_record()))
+        self.skipped.as_mut().expect("created above").put(photo.to_record())
     }
 
     /// Syncs the files to the disk.
