@@ -25,7 +25,7 @@ fn journal_batch(bencher: Bencher<'_, '_>, rows: usize) {
     let mut journal = writer.journal(&sample_fingerprint(), COLUMNS).expect("a journal");
     let values = values(rows);
     bencher.counter(ItemsCount::new(rows)).counter(BytesCount::of_slice(&values)).bench_local(|| {
-        journal.append((0..rows).map(picture).zip(values.chunks_exact(COLUMNS.get()))).expect("written");
+        journal.append((0..rows).map(key).zip(values.chunks_exact(COLUMNS.get()))).expect("written");
     });
 }
 
@@ -34,15 +34,15 @@ fn journal_batch(bencher: Bencher<'_, '_>, rows: usize) {
 fn cache(bencher: Bencher<'_, '_>, rows: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let (contents, values) = (contents(rows), values(rows));
-    let write = |path: &Path| {
-        write_cache(path, &contents, COLUMNS, (0..rows).map(picture).zip(values.chunks_exact(COLUMNS.get())))
-    };
+    let write =
+        |path: &Path| write_cache(path, &contents, COLUMNS, (0..rows).map(key).zip(values.chunks_exact(COLUMNS.get())));
     bencher.counter(ItemsCount::new(rows)).counter(BytesCount::of_slice(&values)).bench_local(|| {
         write(&folder.path().join("cache")).expect("written");
     });
 }
 
-fn picture(number: usize) -> blake3::Hash {
+/// The key of the row with this number: the blake3 hash that its photo would have.
+fn key(number: usize) -> blake3::Hash {
     blake3::hash(&number.to_le_bytes())
 }
 
@@ -54,7 +54,7 @@ fn contents(rows: usize) -> CacheContents {
     let photo = |k: usize| IndexEntry {
         path: format!("class {}/{k}.jpg", k % CLASSES).into(),
         label: (k % CLASSES) as i64,
-        blake3: picture(k),
+        blake3: key(k),
     };
     let photos = SplitContents { photos: (0..rows).map(photo).collect(), skipped: Vec::new() };
     CacheContents {

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use feature_cache::{
-    CacheContents, CacheWriter, FeatureCache, Hashes, IndexEntry, RowSource, Split, WhenLocked, verify,
+    CacheContents, CacheWriter, CachedSplit, FeatureCache, Hashes, IndexEntry, RowSource, Split, WhenLocked, verify,
 };
 use tempfile::TempDir;
 
@@ -31,6 +31,17 @@ fn old_cache() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
+/// Checks that the split has the rows of these photos, and both views of each.
+#[track_caller]
+fn assert_rows(split: &CachedSplit, photos: &[usize]) {
+    assert_eq!(split.rows(), photos.len());
+    let views: Vec<&[f32]> = split.views_by_row().collect();
+    for (number, &photo) in photos.iter().enumerate() {
+        assert_eq!(split.row(number), Some(&row(photo, 0)[..]));
+        assert_eq!(views[number], [row(photo, 1), row(photo, 2)].concat());
+    }
+}
+
 /// Whether the header ends as the crate's own did.
 fn has_own_header(npy: &Path) -> bool {
     let bytes = fs::read(npy).unwrap();
@@ -50,10 +61,7 @@ fn an_old_cache_is_read_and_verified() {
     let train = cache.split(Split::Train).unwrap();
     assert_eq!(train.features().shape(), [3, 5]);
     assert_eq!(train.labels(), [0, 1, 1]);
-    for (photo, (features, views)) in train.iter_rows().zip(train.views_by_row()).enumerate() {
-        assert_eq!(features, row(photo, 0));
-        assert_eq!(views, [row(photo, 1), row(photo, 2)].concat());
-    }
+    assert_rows(train, &[0, 1, 2]);
     let validation = cache.split(Split::Validation).unwrap();
     assert_eq!(validation.row(0), Some(&row(3, 0)[..]));
     assert_eq!(train.skipped().unwrap()[0].path, Path::new("train/hat/broken.jpg"));
@@ -83,13 +91,7 @@ fn an_old_cache_is_continued() {
     assert!(verify(&path).unwrap().is_empty());
     assert!(!has_own_header(&path.join("train/features.npy")));
     let cache = FeatureCache::open(&path).unwrap();
-    let train = cache.split(Split::Train).unwrap();
-    let expected = [0, 2, 7];
-    assert_eq!(train.rows(), expected.len());
-    for (photo, (features, views)) in expected.into_iter().zip(train.iter_rows().zip(train.views_by_row())) {
-        assert_eq!(features, row(photo, 0));
-        assert_eq!(views, [row(photo, 1), row(photo, 2)].concat());
-    }
+    assert_rows(cache.split(Split::Train).unwrap(), &[0, 2, 7]);
     // A reader that had opened the old cache can still read it through its memory maps.
     assert_eq!(previous.split(Split::Train).unwrap().row(1), Some(&row(1, 0)[..]));
 }
