@@ -1,6 +1,6 @@
 //! Reads a feature cache: `cargo run --release --package feature-cache --example read -- CACHE`.
 //!
-//! Prints what its rows were made of, and of each split the shapes and the first rows with their photos.
+//! Prints how its rows were computed, and the shapes and first rows of each split, with their photos.
 
 #![allow(clippy::print_stdout)]
 

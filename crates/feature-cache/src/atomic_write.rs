@@ -15,7 +15,7 @@ pub enum Durability {
     Unsynced,
 }
 
-/// Replaces the file at `path`, or creates it with the folders above it, by what `write` writes.
+/// Writes the file at `path` with the content that `write` writes: replaces it, or creates it and the folders above it.
 ///
 /// The content goes to a hidden file in the same folder, whose name contains the process id and which is then renamed
 /// to `path`. So a reader sees the old file or the new one, and a file that is already open or mapped does not change.
@@ -68,8 +68,8 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Writes several files, synced, each with its content: all of them under hidden names before the first one is renamed.
-/// So all are written or, when the disk is full, say, none; the last one appears last.
+/// Writes several files (path and content), synced: all of them under hidden names before the first one is renamed. So
+/// all are written or, when the disk is full, say, none. They appear in the order in which they are given.
 ///
 /// # Errors
 /// The first file that cannot be written, and why. If that is known only when the files are renamed, those before it

@@ -28,8 +28,8 @@ use crate::views::Views;
 /// in the milliseconds that opening takes.
 const MAX_TRIES: usize = 100;
 
-/// An open cache, as it was when it was opened: later updates do not change it. Only hashes.csv is read when it is
-/// asked for.
+/// An open cache, as it was when it was opened: later updates do not change it. The exception is hashes.csv, which is
+/// read from the folder whenever it is asked for.
 #[derive(Debug)]
 pub struct FeatureCache {
     path: PathBuf,

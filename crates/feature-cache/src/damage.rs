@@ -21,12 +21,12 @@ pub enum Damage {
         /// What the file has.
         found: u64,
     },
-    /// Longer than the largest that is read.
+    /// A manifest that is longer than the longest that is read.
     #[error("{found} bytes, more than the {max} that a manifest may have")]
     TooLarge {
-        /// The largest length that is read.
+        /// The length of the longest manifest that is read.
         max: u64,
-        /// The file's length, or a part of it that is longer than that.
+        /// How many bytes were read before giving up; the file may be longer.
         found: u64,
     },
     /// Its bytes are not those that were written.

@@ -56,7 +56,7 @@ impl Fingerprint {
         ]
     }
 
-    /// blake3 of its JSON: the same for equal fingerprints, and for no others.
+    /// A hash of its fields: the same for equal fingerprints, and for no others.
     pub fn digest(&self) -> blake3::Hash {
         digest(self.fields())
     }

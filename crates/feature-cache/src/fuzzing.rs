@@ -18,7 +18,7 @@ use crate::split::Split;
 use crate::table::to_table;
 use crate::verify::verify;
 
-/// The files of a whole cache of every kind, by their names below it.
+/// A whole cache that has a file of every kind: the path of each file in the cache's folder, and its bytes.
 pub(crate) const CACHE: [(&str, &[u8]); 10] = [
     ("manifest.json", include_bytes!("../tests/integration/fixtures/own_headers/manifest.json")),
     ("hashes.csv", include_bytes!("../tests/integration/fixtures/own_headers/hashes.csv")),
@@ -90,8 +90,9 @@ pub fn arrays(file: &[u8]) {
     }
 }
 
-/// Replaces one file of a cache in `folder` and opens, reads and verifies it. The first byte says which file; the
-/// manifest has the right digests and checksum, so that an attacker's content is reached.
+/// Writes a cache with one file replaced into `folder`, and opens, reads and verifies it. The first byte says which
+/// file, the others are its content. The manifest has the right digests and checksum, as an attacker's would, so that
+/// the content is parsed and not refused at once.
 pub fn cache(folder: &Path, bytes: &[u8]) {
     let Some((&which, content)) = bytes.split_first() else { return };
     let name = CACHE[usize::from(which) % CACHE.len()].0;

@@ -12,7 +12,8 @@
 //!   train/labels.npy     (rows,) int64, little-endian: the index of the row's class
 //!   train/index.csv      row, path, label, blake3 of the photo's bytes
 //!   train/skipped.csv    path, reason (only if a photo was skipped)
-//!   shards/I-of-N/       caches of parts of the data set, before they are merged; shards/I-of-N.json: their ShardRecord
+//!   shards/I-of-N/       caches of parts of the data set, before they are merged
+//!   shards/I-of-N.json   ShardRecord of each
 //! ```
 //!
 //! with one folder per split: `train`, `validation`, `test`, or `all` for a data set without splits.
@@ -21,8 +22,9 @@
 //! # Guarantees
 //!
 //! - **A cache is complete or absent.** It is written in a hidden folder in the same directory and appears by one
-//!   rename of that folder; an update exchanges the old folder for the new one in one step. Its files are never changed
-//!   in place, so memory maps of an old cache stay valid.
+//!   rename of that folder; an update exchanges the old folder for the new one in one step. (File systems that cannot
+//!   exchange folders need two renames, between which there is no cache.) Its files are never changed in place, so
+//!   memory maps of an old cache stay valid.
 //! - **Rows with equal fingerprints are interchangeable.** [`Fingerprint`] names everything that a row depends on
 //!   besides the photo's bytes; rows with different fingerprints are never in one cache.
 //! - **A view has a number.** Each training photo may have further rows, of augmented views: the photo cropped,

@@ -64,7 +64,7 @@ impl WriterLock {
                     WhenLocked::Wait(cancel) if cancel.load(Ordering::Relaxed) => {
                         return Err(CacheError::WaitCancelled(cache.to_owned()));
                     }
-                    // A call that waits for the lock would go on after a signal that sets the flag.
+                    // A blocking lock call would go on waiting after a signal has set the flag.
                     WhenLocked::Wait(_) => thread::sleep(TIME_BETWEEN_TRIES),
                     WhenLocked::Fail => {
                         let owner = read_owner(&mut file).unwrap_or_else(|| "unknown".to_owned());

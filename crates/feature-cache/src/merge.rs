@@ -17,15 +17,16 @@ use crate::split_writer::SplitWriter;
 use crate::table::TableFile;
 use crate::writer::CacheWriter;
 
-/// Bytes of rows that are copied before the memory of the maps that they were read from is released.
+/// Whenever this many bytes of rows have been copied, the memory of the maps that they were read from is released.
 const WINDOW_BYTES: usize = 64 << 20;
 
 impl CacheWriter {
-    /// Writes the cache that holds the photos of all `parts`, replaces the old cache by it in one step, and ends the run.
+    /// Writes the cache that holds the photos of all `parts`, replaces the old cache by it in one step, and ends the
+    /// run.
     ///
-    /// The parts must have the same fingerprint, views and classes, and their digests must have been checked. No photo
-    /// is in two parts, and each part lists its photos as a data set does: by label, then by path. In memory are the
-    /// labels of all parts and the rows of one photo.
+    /// The parts must have the same fingerprint, views, classes and row length, and their digests must have been
+    /// checked. No photo is in two parts, and each part lists its photos as a data set does: by label, then by path. In
+    /// memory are the labels of all parts, their skipped photos, and the rows of one photo.
     ///
     /// # Errors
     /// When there are no parts, one of them is damaged, or a file cannot be written: the old cache stays as it is.

@@ -211,7 +211,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is found in a mangled file is what was written; all else is an error.
+        /// A mangled file has as many elements as its layout, or it is an error.
         #[test]
         fn mangled_files(file in end_to_end::mangled(features())) {
             prop_assume!(file.len() <= 512);

@@ -66,7 +66,7 @@ impl Shard {
     /// Shard `index` of `count`, counted from 0.
     ///
     /// # Errors
-    /// When there are not so many shards, or too many.
+    /// When `index` is not less than `count`, or `count` is greater than [`Self::MAX_COUNT`].
     pub fn new(index: usize, count: NonZeroUsize) -> Result<Self, ShardError> {
         if count.get() > Self::MAX_COUNT {
             return Err(ShardError::Count(count));
