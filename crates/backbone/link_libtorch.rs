@@ -17,6 +17,7 @@ fn main() {
     let folder = std::env::var("LIBTORCH_LIB").or_else(|_| std::env::var("LIBTORCH"));
     if let Ok(folder) = folder {
         if let Ok(version) = std::fs::read_to_string(format!("{folder}/build-version")) {
+            println!("cargo::rerun-if-changed={folder}/build-version");
             println!("cargo::rustc-env=LINKED_LIBTORCH={}", version.trim());
         }
         println!("cargo::rustc-link-arg=-Wl,-rpath,{folder}/lib");

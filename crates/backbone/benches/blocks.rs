@@ -1,6 +1,6 @@
 //! Where a forward pass spends its time on one core, block by block, with our kernels in each of this processor's
-//! vector lengths and with libtorch's: `cargo bench --package backbone --bench blocks`. With `-- WORD` only those whose
-//! name has the word, as in `-- bf16`.
+//! vector lengths from 8 values on and with libtorch's: `cargo bench --package backbone --bench blocks`. With `-- WORD`
+//! only those whose name has the word, as in `-- bf16`.
 //!
 //! Prints a table. A block can reach at most the result of `--bench peak` divided by the number of cores, or more where
 //! Strassen and Winograd save multiplications, which are counted here.

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Independent sums: more than the latency of a multiply-add times the number of units, on any processor so far.
+/// Independent sums: more than the latency of a multiply-add times the number of units, on any x86 processor so far.
 const CHAINS: usize = 12;
 const STEPS: usize = 20_000_000;
 const ROUNDS: usize = 5;
@@ -39,8 +39,8 @@ fn main() {
     let round = || {
         let start = Instant::now();
         let operations: f64 = thread::scope(|scope| {
-            let cores: Vec<_> = (0..cores).map(|_| scope.spawn(|| Arch::new().dispatch(MultiplyAdd))).collect();
-            cores.into_iter().filter_map(|core| core.join().ok()).sum()
+            let threads: Vec<_> = (0..cores).map(|_| scope.spawn(|| Arch::new().dispatch(MultiplyAdd))).collect();
+            threads.into_iter().filter_map(|thread| thread.join().ok()).sum()
         });
         operations / start.elapsed().as_secs_f64() / 1e9
     };

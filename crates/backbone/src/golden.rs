@@ -31,7 +31,8 @@ pub struct KerasComparison {
     pub kernels: String,
 }
 
-/// Embeds the built-in picture and compares its row with Keras's.
+/// Embeds the built-in picture and compares its row with Keras's. `weights` are the ImageNet weights: others give
+/// another row.
 ///
 /// # Errors
 /// When this machine cannot compute the precision on the device, or the network fails.

@@ -168,7 +168,7 @@ impl WeightsCollector {
         Self { not_yet_found, values: BTreeMap::new(), extra: Vec::new(), wrong_shape: Vec::new() }
     }
 
-    /// Adds a tensor of the file. `read` reads its values; it is called only for a tensor of the network.
+    /// Adds a tensor of the file. `read` reads its values; it is called only for a tensor of the network in its shape.
     ///
     /// # Errors
     /// Those of `read`.

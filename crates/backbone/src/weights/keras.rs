@@ -71,8 +71,7 @@ impl<'a> Archive<'a> {
         let entry = self.zip.by_name(name).map_err(|error| failed(error.to_string()))?;
         let mut content = Vec::new();
         entry.take(max_bytes + 1).read_to_end(&mut content).map_err(|error| failed(error.to_string()))?;
-        let found = content.len() as u64;
-        if found > max_bytes { Err(WeightsError::TooLarge { path: self.path.join(name), found }) } else { Ok(content) }
+        if content.len() as u64 > max_bytes { Err(failed(format!("more than {max_bytes} bytes"))) } else { Ok(content) }
     }
 }
 

@@ -46,6 +46,7 @@ impl Tensor {
 }
 
 /// The group with the layers, and their names: at the root of a weights file, below `model_weights` in a whole model.
+/// `None` for a file of Keras 3's layout.
 pub(super) fn layer_names(file: &Hdf5File) -> Option<(Group, Vec<String>)> {
     let root = file.root_group().ok()?;
     let whole_model = root.group("model_weights").ok();
@@ -123,12 +124,12 @@ fn read_by_order(groups: &[LayerGroup<'_>]) -> Result<WeightsCollector> {
 /// and number, as in `conv2d_1`.
 fn read_by_name(groups: &[LayerGroup<'_>]) -> Result<WeightsCollector> {
     let network = layers();
-    let tensors = || groups.iter().flat_map(|group| &group.tensors);
+    let all_tensors = || groups.iter().flat_map(|group| &group.tensors);
     // The classes and numbers of all layers with numbered names, ascending.
-    let numbers: BTreeSet<(&str, usize)> = tensors().filter_map(|tensor| numbered(tensor.layer_name())).collect();
+    let numbers: BTreeSet<(&str, usize)> = all_tensors().filter_map(|tensor| numbered(tensor.layer_name())).collect();
 
     let mut collector = WeightsCollector::new();
-    for tensor in tensors() {
+    for tensor in all_tensors() {
         // The layer of the network that the tensor belongs to.
         let layer = match numbered(tensor.layer_name()) {
             // Layers with numbered names are assumed to be the residual ones, in the order of their numbers. If the model

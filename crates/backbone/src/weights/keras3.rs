@@ -12,8 +12,8 @@ use hdf5_reader::{Dataset, Hdf5File};
 
 use super::collect::WeightsCollector;
 use super::hdf5::add_dataset;
-use super::numbering::{class_of, numbered};
-use super::tensors::{LayerKind, layers};
+use super::numbering::{SEPARABLE, class_of, numbered};
+use super::tensors::layers;
 
 /// Reads the tensors of the network, from the group that has its layers.
 pub(super) fn read(file: &Hdf5File) -> Result<WeightsCollector> {
@@ -54,7 +54,6 @@ pub(super) fn variables(file: &Hdf5File, numbered_names: &[String]) -> Result<Ve
 /// The group that has the network's layers: the first one with separable convolutions, `root` or below it. Each group
 /// is searched once, however many links lead to it.
 fn find_network(root: Group) -> Result<Option<Group>> {
-    let separable = class_of(LayerKind::Separable { inputs: 0, outputs: 0 });
     let mut seen = BTreeSet::new();
     let mut groups = vec![root];
     while let Some(group) = groups.pop() {
@@ -62,7 +61,7 @@ fn find_network(root: Group) -> Result<Option<Group>> {
             continue;
         }
         let children = group.groups()?;
-        if children.iter().any(|child| last_part(child.name()) == separable) {
+        if children.iter().any(|child| last_part(child.name()) == SEPARABLE) {
             return Ok(Some(group));
         }
         groups.extend(children.into_iter().rev());

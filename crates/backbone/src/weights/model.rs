@@ -63,7 +63,7 @@ impl KerasModel {
             weights = keras::open(path, bytes)?;
             let text = attribute(&weights, "model_config").map_err(|error| no_config(error.to_string()))?;
             if text.len() as u64 > MAX_CONFIG_BYTES {
-                return Err(no_config(format!("it has {} bytes", text.len())));
+                return Err(no_config(format!("it has {} bytes, more than {MAX_CONFIG_BYTES}", text.len())));
             }
             config = text.into_bytes();
             keras_version = attribute(&weights, "keras_version").ok();

@@ -29,7 +29,8 @@ pub(super) struct Buffer<T> {
 }
 
 impl Buffers {
-    /// A buffer of `length` values. They are what was in that memory before.
+    /// A buffer of `length` values: what was in that memory before, or zeros if the memory is new. A new pool has only
+    /// new memory.
     pub(super) fn take<T: Pod>(&self, length: usize) -> Buffer<T> {
         let needed = (length * size_of::<T>()).div_ceil(size_of::<Line>());
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,8 +52,8 @@ fn best_fit(spare: &[Vec<Line>], needed: usize) -> Option<usize> {
     for (candidate, lines) in spare.iter().enumerate() {
         let better = match best.map(|best| spare[best].len()) {
             None => true,
-            Some(best) if lines.len() >= needed => best < needed || lines.len() < best,
-            Some(best) => best < needed && lines.len() > best,
+            Some(best_len) if lines.len() >= needed => best_len < needed || lines.len() < best_len,
+            Some(best_len) => best_len < needed && lines.len() > best_len,
         };
         if better {
             best = Some(candidate);

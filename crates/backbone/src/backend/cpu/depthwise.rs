@@ -83,7 +83,7 @@ impl Depthwise<'_> {
                         load_around(row, column, |pixel| load(&pixel[lane..]), &mut values);
                     }
                     for (place, row_sums) in sums.iter_mut().enumerate() {
-                        // `x_row` counts from the border, so the first place is the row above.
+                        // The input's row is `x_row - 1`, and the first place is the row of outputs above it.
                         let row = (x_row + place).wrapping_sub(2);
                         if (first_row..end_row).contains(&row) {
                             for (dx, &weight) in weights[2 - place].iter().enumerate() {

@@ -23,7 +23,7 @@ pub(crate) struct FeatureMaps {
     pub(super) bytes: Buffer<u8>,
 }
 
-/// Contiguous channels of a pixel. The three of a photo are one group without padding, which is NHWC.
+/// Contiguous channels of a pixel. The three of the network's input are one group without padding, which is NHWC.
 pub(super) fn group_width(channels: usize) -> usize {
     if channels <= 3 { channels } else { GROUP }
 }

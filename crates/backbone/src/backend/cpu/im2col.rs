@@ -54,7 +54,7 @@ impl PackPixels for Im2col<'_> {
                 run_start += run_len;
             }
         }
-        // Only the windows of photos, with 27 inputs, do not fill the microkernel's last iteration.
+        // Only the windows of the network's input, with 27 values, do not fill the microkernel's last iteration.
         let padding = inputs.len()..inputs.len().next_multiple_of(K::UNROLL);
         for packed in &mut panel[..window_starts.len()] {
             packed.as_mut()[padding.clone()].fill(K::element(0.0));

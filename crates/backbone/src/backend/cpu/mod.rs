@@ -54,7 +54,7 @@ use crate::backend::interface::{
 use crate::network::NetworkError;
 use crate::processor::Instructions;
 
-/// One core of the processor.
+/// Our own kernels on one core, with a pool of buffers. A clone has a pool of its own.
 #[derive(Debug, Clone)]
 pub(crate) struct Cpu {
     instructions: Instructions,

@@ -94,10 +94,10 @@ impl Strassen {
         let mut packed = Buffers::default().take::<u8>(elements * size_of::<K::Element>());
         let mut unfilled: &mut [K::Element] = cast_slice_mut(&mut packed);
         for block in blocks::<K>(half_inputs) {
-            let of_product = block.len() * half_outputs;
-            let (packed_block, rest) = unfilled.split_at_mut(SUB_PRODUCTS.len() * of_product);
+            let product_len = block.len() * half_outputs;
+            let (packed_block, rest) = unfilled.split_at_mut(SUB_PRODUCTS.len() * product_len);
             unfilled = rest;
-            packed_block.par_chunks_exact_mut(of_product).zip(SUB_PRODUCTS).for_each(|(packed_product, product)| {
+            packed_block.par_chunks_exact_mut(product_len).zip(SUB_PRODUCTS).for_each(|(packed_product, product)| {
                 packed_product.par_chunks_mut(block.len() * K::NR).enumerate().for_each(|(n, strip)| {
                     // The last strip may have fewer outputs.
                     let outputs = n * K::NR..half_outputs.min((n + 1) * K::NR);
@@ -216,10 +216,10 @@ impl Strassen {
     ) {
         let packed: &[K::Element] = cast_slice(&self.packed);
         let packed = &packed[SUB_PRODUCTS.len() * self.half_outputs * block.start..];
-        let of_product = block.len() * self.half_outputs;
+        let product_len = block.len() * self.half_outputs;
         // A strip stays in the first- or second-level cache, whichever has room for it, while all pixels of the band
         // pass, and a panel in the second-level cache while all strips of a product do.
-        for ((product, panel), packed) in SUB_PRODUCTS.into_iter().zip(panels).zip(packed.chunks_exact(of_product)) {
+        for ((product, panel), packed) in SUB_PRODUCTS.into_iter().zip(panels).zip(packed.chunks_exact(product_len)) {
             let pixel_tiles = panel.as_chunks::<MR>().0;
             for (n, strip) in packed.chunks(block.len() * K::NR).enumerate() {
                 let outputs = n * K::NR..self.half_outputs;

@@ -21,8 +21,7 @@ use super::buffers::{Buffer, Buffers};
 use super::epilogue::Output;
 use super::feature_maps::{FeatureMaps, GROUP};
 use super::microkernel::{MR, Microkernel, NR_VECTORS, Tile, Vector};
-use crate::backend::interface::ConvWeights;
-use crate::backend::interface::output_side;
+use crate::backend::interface::{ConvWeights, output_side};
 
 /// Packed weights.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub(super) struct Winograd {
 /// Positions in a block: 4x4.
 const POSITIONS: usize = 16;
 
-/// Most input channels: the only such layer of Xception has 32.
+/// Maximum number of input channels: the only such layer of Xception has 32.
 const MAX_INPUTS: usize = 32;
 
 /// A block's transformed inputs at one position. The length is an odd number of cache lines, as that of a panel's row.
