@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let block = start..rows.min(start + BLOCK);
         for (k, row) in block.clone().zip(values.chunks_exact_mut(COLUMNS.get())) {
             row.fill_with(|| noise.next());
-            // The digits of the label, one column for each.
+            // The label's digits in base 2048, a column for each.
             let label = k / 10 % classes;
             row[label % COLUMNS] += 0.5;
             if label >= COLUMNS.get() {

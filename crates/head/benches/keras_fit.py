@@ -2,8 +2,8 @@
 
     python keras_fit.py CACHE EPOCHS
 
-Prints as JSON the seconds that fit took (not TensorFlow's start), those of a later fit of the same process, and the last
-val_accuracy.
+Prints as JSON the seconds that fit took (not TensorFlow's start), those of a later fit of the same process, and the
+last val_accuracy.
 """
 import json
 import os

@@ -3,8 +3,8 @@
 //!
 //! START.npz holds, of each layer k from 0 on, `kernel_k` (inputs, outputs) and `bias_k` (outputs,), float32; `train`
 //! (epochs, rows), the order in which each epoch takes the rows of the cache's `train` or `all` split; and `validation`
-//! (rows,), row numbers of the cache's `validation` split or, where it has none, the held-out ones of the other. Row
-//! numbers are int64. Runs on augmented views are an error.
+//! (rows,), row numbers of the cache's `validation` split or, if it has none, the held-out ones of `train` or `all`.
+//! Row numbers are int64. A run on augmented views is an error, and so is a cache that has changed since the run.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -28,6 +28,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The rows that `head train` used. A held-out part is drawn by the run's seed.
     let cache = FeatureCache::open(&from.cache)?;
+    if cache.digest() != from.cache_digest {
+        return Err("the cache has changed since the run was trained".into());
+    }
     let data = TrainValSplit::from_cache(&cache, from.validation_split.unwrap_or_default(), from.seed)?;
     let validation = &data.validation_origin.row_numbers;
     let train = if data.held_out.is_some() {

@@ -1,7 +1,7 @@
 //! Trains a linear head on a cache and saves it as a run:
 //! `cargo run --release --package head --example train -- CACHE RUN`.
 //!
-//! With the same cache, `head train CACHE --learning-rate 0.001 --out RUN` writes the same files.
+//! With the same cache, `head train CACHE --learning-rate 0.001 --views 0 --out RUN` writes the same files.
 
 #![allow(clippy::print_stdout)]
 

@@ -46,7 +46,8 @@ pub struct Calibration {
     pub centroids: Arc<Centroids>,
 }
 
-/// calibration.json. The numbers are float32, so they survive a round trip through JSON.
+/// calibration.json. The numbers are float32, so they survive a round trip through JSON; serde_json may read a float64
+/// one bit off.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Constants {
     /// The logits are divided by it before the softmax: from 0.25 to 4, more than 1 for an overconfident head.

@@ -58,6 +58,8 @@ pub fn predict_out_of_fold(
     settings: &CrossValidation,
 ) -> Result<Vec<OutOfFoldPrediction>, FitError> {
     let &CrossValidation { config, batch_size, folds, seed } = settings;
+    // With more folds than rows, the others would be empty.
+    let folds = folds.min(rows.len());
     let fold_by_row = assign_folds(rows, classes, folds, seed);
     let predict_fold = |fold: usize| -> Result<Vec<OutOfFoldPrediction>, FitError> {
         let (inside, outside): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|&row| fold_by_row[row] == fold);

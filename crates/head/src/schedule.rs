@@ -18,9 +18,9 @@ pub enum Schedule {
     /// From 1 down to 0 along half a cosine over the whole training (Loshchilov and Hutter 2016, without restarts;
     /// Keras's `CosineDecay`).
     Cosine,
-    /// Multiplied by `factor` after every `epochs` epochs (PyTorch's StepLR). If the number of steps between two changes
-    /// is 110, say, Keras's `ExponentialDecay` with `staircase=True` is one step late: in `fit`, TensorFlow multiplies
-    /// the step by the rounded reciprocal of that number in place of dividing by it.
+    /// Multiplied by `factor` after every `epochs` epochs (PyTorch's StepLR). Keras's `ExponentialDecay` with
+    /// `staircase=True` changes one step later for some numbers of steps between two changes, such as 110: in `fit`,
+    /// TensorFlow multiplies the step by the rounded reciprocal of that number instead of dividing by it.
     StepDecay {
         /// Epochs between two changes.
         epochs: NonZeroUsize,

@@ -167,7 +167,8 @@ pub enum KeepWeights {
     },
 }
 
-/// How a head is trained, except for its layers and batches. Each setting does what it does in Keras; some names differ.
+/// How a head is trained, except for its layers and batches. Each setting does what it does in Keras; some names
+/// differ.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FitConfig {
     /// Adam's learning rate, before the schedule.

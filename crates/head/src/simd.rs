@@ -44,7 +44,7 @@ pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
             return Simd::vectorize(simd, WithVectors { simd: pulp::x86::V3_512b(simd), work });
         }
     }
-    // With shorter vectors, the compiler vectorises loops over 16 values.
+    // Other processors run loops over 16 values, which the compiler vectorises.
     pulp::Arch::new().dispatch(WithVectors { simd: Scalar512b, work })
 }
 

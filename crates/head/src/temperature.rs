@@ -76,7 +76,7 @@ impl Derivatives {
         sum
     }
 
-    /// The same on the caller's core.
+    /// The sums over these rows, computed on the caller's core.
     fn sum_rows(inverse: f64, logits: &[f32], labels: &[usize], classes: usize) -> Self {
         let mut sum = Self::default();
         for (logits, &label) in logits.chunks_exact(classes).zip(labels) {

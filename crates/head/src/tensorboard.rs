@@ -2,8 +2,8 @@
 //! the scalars `epoch_loss` and `epoch_accuracy`.
 //!
 //! An event file is a list of records (tensorflow/core/lib/io/record_writer.h): length, masked CRC-32C of the length,
-//! bytes, masked CRC-32C of the bytes. The bytes are an `Event` message (tensorflow/core/util/event.proto) with up to
-//! four fields.
+//! bytes, masked CRC-32C of the bytes. The bytes are an `Event` message (tensorflow/core/util/event.proto): the time,
+//! the step and a scalar; in the first record, the time and the version of the format.
 
 use std::fs;
 use std::io;

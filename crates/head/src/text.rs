@@ -4,7 +4,7 @@ use crate::metrics::SplitMetrics;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
-/// An accuracy with its 95 % interval, as one line. `what` names the rows.
+/// An accuracy with its 95 % interval, as one line that begins with `what`, such as the name of the rows.
 pub fn accuracy_line(metrics: &SplitMetrics, what: &str) -> String {
     let SplitMetrics { accuracy, accuracy_interval, rows, .. } = metrics;
     let (low, high) = (accuracy_interval.low, accuracy_interval.high);

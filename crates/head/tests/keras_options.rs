@@ -37,9 +37,9 @@ fn rows<'a>(features: &'a [Vec<f32>], labels: &[usize]) -> Rows<'a> {
 }
 
 fn assert_close(ours: impl IntoIterator<Item = f64>, theirs: impl IntoIterator<Item = f64>, what: &str) {
-    let pairs: Vec<(f64, f64)> = ours.into_iter().zip(theirs).collect();
-    assert!(!pairs.is_empty(), "{what}");
-    for (ours, theirs) in pairs {
+    let (ours, theirs): (Vec<f64>, Vec<f64>) = (ours.into_iter().collect(), theirs.into_iter().collect());
+    assert!(!ours.is_empty() && ours.len() == theirs.len(), "{what}: {} values, Keras {}", ours.len(), theirs.len());
+    for (ours, theirs) in ours.iter().zip(&theirs) {
         assert!((ours - theirs).abs() <= 1e-4 * theirs.abs().max(0.1), "{what}: {ours}, Keras {theirs}");
     }
 }

@@ -81,7 +81,7 @@ fn little_memory_is_allocated_per_row() {
     let predictions = within(10 * MB, || predict_out_of_fold(&rows, 500, &cross_validation(5))).unwrap();
     assert_eq!(predictions.len(), 20_000);
 
-    // A gradient for each block of 256 of these rows is 8 MB. All features are 0, so there is one iteration.
+    // The gradients of all blocks of 256 of these rows are 8 MB. All features are 0, so there is one iteration.
     let zeros = vec![0.0; 256];
     let rows = Rows::new(vec![&zeros[..]; 20_000], (0..20_000).map(|row| row % 100).collect());
     within(2 * MB, || logistic::fit(&rows, 100));

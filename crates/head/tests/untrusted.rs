@@ -57,8 +57,8 @@ fn a_confusion_matrix_whose_row_count_overflows_is_damaged() {
     let run = load_with(json!([[1, 0, usize::MAX - 2], [1, 0, 2]])).unwrap();
     assert_eq!(run.metrics.splits[&Split::Train].confusion.rows(1, 0), usize::MAX);
     let error = load_with(json!([[1, 0, usize::MAX - 2], [1, 0, 3]])).unwrap_err().to_string();
-    let message = "metrics.json: damaged: a confusion matrix has more than 18446744073709551615 rows of class 1 predicted \
-                   as 0";
+    let message = "metrics.json: damaged: a confusion matrix has more than 18446744073709551615 rows of class 1 \
+                   predicted as 0";
     assert!(error.contains(message), "{error}");
 }
 
