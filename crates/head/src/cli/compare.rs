@@ -36,7 +36,7 @@ pub struct RunsArgs {
 
 /// How deep `runs` searches. Runs of a sweep are one level below the other runs.
 const MAX_DEPTH: usize = 4;
-/// Fields of config.json that are too long for the table. If they differ, so does the cache.
+/// Fields of config.json that are too long for the table; with --json they are listed.
 const NOT_IN_TABLE: [&str; 3] = ["cache_digest", "fingerprint", "class_indices"];
 
 /// A run in the list, without its weights.
