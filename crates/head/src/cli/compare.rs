@@ -104,7 +104,7 @@ fn print_runs(mut runs: Vec<ListedRun>, json: bool) -> anyhow::Result<()> {
             for DifferingField { name, values } in &fields {
                 differs.insert(name.clone(), values[k].clone());
             }
-            list.push(json!({"run": run.path, "val_accuracy": run.accuracy(), "differs": differs}));
+            list.push(json!({"run": run.path.to_string_lossy(), "val_accuracy": run.accuracy(), "differs": differs}));
         }
         output!("{}", Value::from(list))?;
         return Ok(());

@@ -164,7 +164,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let baselines = args.baselines.then(|| Baselines::measure(first_data));
     if args.json {
         let result = serde_json::json!({
-            "sweep": folder.path(),
+            "sweep": folder.path().to_string_lossy(),
             "settings": results.configs,
             "baselines": baselines,
             "seconds": start.elapsed().as_secs_f64(),
