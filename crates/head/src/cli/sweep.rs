@@ -144,7 +144,9 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
                 calibration,
             };
             let run = Run::new(&inputs, trained);
-            run.save_sharing(&folder.run_path(id.config_index, *seed), &shared_centroids)?;
+            // The sweep fails with the first error, so no other heads begin.
+            run.save_sharing(&folder.run_path(id.config_index, *seed), &shared_centroids)
+                .inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             let metrics = run.metrics.validation();
             validation = metrics.map(|metrics| ValidationResult { loss: metrics.loss, accuracy: metrics.accuracy });
         }
