@@ -149,12 +149,16 @@ pub fn value_text(value: &Value) -> String {
 /// two. The accuracies come in descending order, each measured on this many photos.
 pub fn significance_sentence(accuracies: &[f64], photos: usize) -> Option<String> {
     let (&best, others) = accuracies.split_first()?;
+    if others.is_empty() {
+        return None;
+    }
     let like_best = others.iter().filter(|&&other| not_significantly_different(best, other, photos)).count();
-    Some(match (others.len(), like_best) {
-        (0, _) => return None,
-        (_, 0) => format!("the first is significantly better on {photos} validation photos"),
-        (others, _) if like_best == others => format!("no difference is significant on {photos} validation photos"),
-        _ => format!("the first {} do not differ significantly on {photos} validation photos", like_best + 1),
+    Some(if like_best == 0 {
+        format!("the first is significantly better on {photos} validation photos")
+    } else if like_best == others.len() {
+        format!("no difference is significant on {photos} validation photos")
+    } else {
+        format!("the first {} do not differ significantly on {photos} validation photos", like_best + 1)
     })
 }
 

@@ -11,12 +11,12 @@ pub fn accuracy_line(metrics: &SplitMetrics, what: &str) -> String {
     format!("{what} accuracy {accuracy:.4} on {rows} photos, {low:.3} to {high:.3} with 95 % confidence")
 }
 
-/// A path or a class on a terminal: what would control the terminal is replaced.
+/// The name of a photo or class for a terminal: control characters are replaced by U+FFFD.
 pub fn shown(name: &str) -> String {
     name.replace(char::is_control, "\u{fffd}")
 }
 
-/// A table without lines; all columns except the first are right-aligned. Cells are [`shown`].
+/// A table without lines; all columns except the first are right-aligned. [`shown`] is applied to each cell.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let shown_rows = rows.into_iter().map(|row| row.iter().map(|cell| shown(cell)).collect::<Vec<_>>());
     let mut table = Table::new();

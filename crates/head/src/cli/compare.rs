@@ -36,7 +36,7 @@ pub struct RunsArgs {
 
 /// How deep `runs` searches. Runs of a sweep are one level below the other runs.
 const MAX_DEPTH: usize = 4;
-/// Fields of config.json that are too long for the table. If they differ, so does the cache.
+/// Fields of config.json that are too long for the table; with --json they are listed.
 const NOT_IN_TABLE: [&str; 3] = ["cache_digest", "fingerprint", "class_indices"];
 
 /// A run in the list, without its weights.
@@ -104,7 +104,7 @@ fn print_runs(mut runs: Vec<ListedRun>, json: bool) -> anyhow::Result<()> {
             for DifferingField { name, values } in &fields {
                 differs.insert(name.clone(), values[k].clone());
             }
-            list.push(json!({"run": run.path, "val_accuracy": run.accuracy(), "differs": differs}));
+            list.push(json!({"run": run.path.to_string_lossy(), "val_accuracy": run.accuracy(), "differs": differs}));
         }
         output!("{}", Value::from(list))?;
         return Ok(());

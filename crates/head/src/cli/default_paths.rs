@@ -17,8 +17,8 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// The path of --out; without one, `runs/NAME-1`, `runs/NAME-2`, …, where NAME is the name of the cache's folder (with
-    /// symbolic links followed) and then `suffix`.
+    /// The path of --out; without one, `runs/NAME-1`, `runs/NAME-2`, …, where NAME is the name of the cache's folder
+    /// (with symbolic links followed) and then `suffix`.
     pub fn new(out: Option<&Path>, cache: &Path, suffix: &str) -> Self {
         if let Some(out) = out {
             return Self::Given(out.to_owned());

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use feature_cache::{CachedSplit, FeatureCache, Split};
+use head::text::shown;
 use serde_json::{Map, Value, json};
 use stdio::output;
 
@@ -48,12 +49,13 @@ fn print_split(cache: &FeatureCache, split: Split, rows: &CachedSplit) -> anyhow
         views.map_or_else(String::new, |views| format!(", views ({count}, {}, {columns}) float32", views.count));
     output!("\n{split}: features ({count}, {columns}) float32{views}, labels ({count},) int64")?;
     for (class, count) in cache.classes().iter().zip(counts(cache, rows)) {
-        output!("  {count:>6}  {class}")?;
+        output!("  {count:>6}  {}", shown(class))?;
     }
     for (row, entry) in rows.index()?.iter().enumerate().take(SHOWN_ROWS) {
         let values = rows.row(row).expect("the index has a line for each row").iter().take(SHOWN_VALUES);
         let values: Vec<String> = values.map(|value| format!("{value:.4}")).collect();
-        output!("  row {row}: label {}, [{}, …]  {}", entry.label, values.join(", "), entry.path.display())?;
+        let path = shown(&entry.path.to_string_lossy());
+        output!("  row {row}: label {}, [{}, …]  {path}", entry.label, values.join(", "))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use feature_cache::{CachedSplit, Durability, FeatureCache, UPRIGHT_COLOR, write_atomically};
+use feature_cache::{Durability, FeatureCache, UPRIGHT_COLOR, write_atomically};
 use head::data::TrainValSplit;
 use head::prediction::Predictor;
 use head::report::{Gallery, PhotoFolder, mistakes, most_unfamiliar, run_page, sweep_page};
@@ -76,7 +76,7 @@ fn gallery<'a>(run: &Run, args: &'a ReportArgs) -> anyhow::Result<Gallery<'a>> {
 
     // The cache's index has the paths.
     let origin = &data.validation_origin;
-    let index = cache.split(origin.split).map_or(Ok(&[][..]), CachedSplit::index)?;
+    let index = cache.split(origin.split).expect("the validation rows are in this split").index()?;
     let path = |row: usize| index[origin.row_numbers[row]].path.clone();
     let predictor = Predictor::new(run);
     let upright = run.config.fingerprint.color == UPRIGHT_COLOR;

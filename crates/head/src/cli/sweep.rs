@@ -94,10 +94,11 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let cache = FeatureCache::open(&args.cache)?;
     let configs = grid.configs(&args.view_counts(&cache)?);
     let seed_count = check_count("--seeds", args.seeds)?.get() as u64;
-    let heads = configs.len() as u64 * seed_count.min(MAX_HEADS + 1);
     let combinations = configs.len();
+    // Without `min` the product could overflow.
+    let head_count = combinations as u64 * seed_count.min(MAX_HEADS + 1);
     ensure!(
-        heads <= MAX_HEADS,
+        head_count <= MAX_HEADS,
         "{combinations} combinations of settings with {seed_count} seeds: more than {MAX_HEADS} heads"
     );
     let destination = Destination::new(args.out.as_deref(), &args.cache, "-sweep");
@@ -126,7 +127,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&stop))?;
     signal_hook::flag::register(SIGINT, Arc::clone(&stop))?;
-    let bar = ProgressBar::new(heads).with_message("heads");
+    let bar = ProgressBar::new(head_count).with_message("heads");
     let shared_centroids = SharedCentroids::default();
     // A head is saved as a run as soon as it is trained, unless it diverged.
     let finish = |id: HeadId, trained: Result<Trained, FitError>| -> Result<HeadResult, RunError> {
@@ -143,7 +144,9 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
                 calibration,
             };
             let run = Run::new(&inputs, trained);
-            run.save_sharing(&folder.run_path(id.config_index, *seed), &shared_centroids)?;
+            // The sweep fails with the first error, so no other heads begin.
+            run.save_sharing(&folder.run_path(id.config_index, *seed), &shared_centroids)
+                .inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             let metrics = run.metrics.validation();
             validation = metrics.map(|metrics| ValidationResult { loss: metrics.loss, accuracy: metrics.accuracy });
         }
@@ -163,7 +166,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let baselines = args.baselines.then(|| Baselines::measure(first_data));
     if args.json {
         let result = serde_json::json!({
-            "sweep": folder.path(),
+            "sweep": folder.path().to_string_lossy(),
             "settings": results.configs,
             "baselines": baselines,
             "seconds": start.elapsed().as_secs_f64(),
@@ -186,7 +189,7 @@ impl SweepArgs {
         Ok(vec![all])
     }
 
-    /// The other values to try, checked.
+    /// The values to try, except the numbers of views, checked.
     fn grid(&self) -> anyhow::Result<Grid> {
         let fractions = |name, values: &[f64]| -> Result<Vec<Fraction>, OutOfRange> {
             values.iter().map(|&value| Fraction::new(name, value)).collect()
@@ -236,12 +239,12 @@ impl Baselines {
 
 /// Prints a table of the results, the baselines and what to do next.
 fn print_summary(
-    results: &SweepResults,
+    sweep: &SweepResults,
     baselines: Option<Baselines>,
     out: &Path,
     start: Instant,
 ) -> Result<(), OutputError> {
-    let SweepResults { photos, configs: results } = results;
+    let SweepResults { photos, configs: results } = sweep;
     let configs: Vec<_> = results.iter().map(|result| json_fields(&result.config)).collect();
     let fields = differing_fields(&configs);
     let mut header: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();

@@ -16,7 +16,8 @@ use crate::markup::escape;
 use crate::prediction::Predictor;
 use crate::probability::confidence;
 
-/// Side of a thumbnail in pixels: more than its displayed size (from 150), for high-DPI screens.
+/// Longer side of a thumbnail in pixels. The page shows it 150 CSS pixels wide or a little more; the rest is for
+/// high-DPI screens.
 const SIDE: u32 = 256;
 /// Limit on the memory for decoding a photo.
 const MAX_BYTES: u64 = 1 << 30;
@@ -99,8 +100,8 @@ pub fn mistakes(predictor: &Predictor, rows: &Rows<'_>, count: usize, path: impl
     found.into_iter().map(mistake).collect()
 }
 
-/// The `count` photos most unlike the training photos; none for a head without calibration. `path` gives the path of
-/// the photo with a row number.
+/// The `count` photos most unlike the training photos; none for a head without calibration. `path(k)` is the path of
+/// the photo of row k of `rows`.
 pub fn most_unfamiliar(
     predictor: &Predictor,
     rows: &Rows<'_>,
@@ -126,7 +127,7 @@ impl Gallery<'_> {
     /// The mistakes as HTML; `None` if there are none.
     pub(super) fn mistakes_section(&self) -> Option<String> {
         let mut figures = String::new();
-        for Mistake { path, label, predicted, confidence, .. } in &self.mistakes {
+        for Mistake { path, label, predicted, confidence } in &self.mistakes {
             let (label, predicted, percent) = (escape(label), escape(predicted), 100.0 * confidence);
             let caption = format!("{label}, predicted as <strong>{predicted}</strong> with probability {percent:.1} %");
             figures += &self.figure(path, &format!("{label}, predicted as {predicted}"), &caption);
@@ -137,7 +138,7 @@ impl Gallery<'_> {
     /// The unfamiliar photos as HTML; `None` if there are none.
     pub(super) fn unfamiliar_section(&self) -> Option<String> {
         let mut figures = String::new();
-        for Unfamiliar { path, label, score, above_threshold, .. } in &self.unfamiliar {
+        for Unfamiliar { path, label, score, above_threshold } in &self.unfamiliar {
             let label = escape(label);
             let note = if *above_threshold { ", <strong>unfamiliar</strong>" } else { "" };
             figures += &self.figure(path, &label, &format!("{label}, score {score:.2}{note}"));

@@ -71,7 +71,8 @@ fn about(run: &Run) -> String {
     };
     let learning_rate = fit.learning_rate.get();
     format!(
-        "{head}, learning rate {learning_rate}, {epochs} in batches of {batch_size}{views}, seed {seed}; icebox {version}"
+        "{head}, learning rate {learning_rate}, {epochs} in batches of {batch_size}{views}, seed {seed}; icebox \
+         {version}"
     )
 }
 
@@ -106,8 +107,8 @@ fn result(run: &Run, validation: &SplitMetrics) -> String {
     let trend = kept_epoch.and_then(|epoch| overfitting::trend(&run.history, epoch)).unwrap_or_default();
     let calibration = calibration(run, validation).unwrap_or_default();
     format!(
-        "<p><strong>{accuracy}</strong> of {rows} validation photos are predicted correctly{weights}. On other photos of \
-         this kind the accuracy is between {low} and {high}, with 95 % confidence.</p>\
+        "<p><strong>{accuracy}</strong> of {rows} validation photos are predicted correctly{weights}. On other photos \
+         of this kind the accuracy is between {low} and {high}, with 95 % confidence.</p>\
          <p>{gap} {trend}</p>{calibration}\
          <dl>{list}</dl>"
     )
@@ -126,10 +127,10 @@ fn calibration(run: &Run, validation: &SplitMetrics) -> Option<String> {
     } else {
         let effect = if temperature > 1.0 { "less" } else { "more" };
         format!(
-            "<p>For probabilities the logits are divided by a temperature of {temperature:.2}, which fits the validation \
-             photos best: it makes the head {effect} confident and changes no prediction. Confidence and accuracy \
-             differ by {with_temperature:.3} on average with the temperature, by {without:.3} without it (expected \
-             calibration error).</p>"
+            "<p>For probabilities the logits are divided by a temperature of {temperature:.2}, which fits the \
+             validation photos best: it makes the head {effect} confident and changes no prediction. Confidence and \
+             accuracy differ by {with_temperature:.3} on average with the temperature, by {without:.3} without it \
+             (expected calibration error).</p>"
         )
     })
 }

@@ -83,7 +83,7 @@ fn varied_names(results: &[ConfigResult]) -> Vec<String> {
     names
 }
 
-/// The settings with these names and their values, as in `hidden 4, dropout 0.5`.
+/// The settings with these names and their values, as in `hidden 4, dropout 0.5`; `all heads` without names.
 fn head_name(config: &HeadConfig, varied: &[String]) -> String {
     if varied.is_empty() {
         return "all heads".to_owned();

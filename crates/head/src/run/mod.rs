@@ -2,21 +2,23 @@
 //!
 //! ```text
 //! RUN/
-//!   config.json           the cache and its digest, all settings, the seed, the version; or the file it was imported from
+//!   config.json           the cache and its digest, all settings, the seed, the version; or the file that the head was
+//!                         imported from
 //!   history.json          Keras's history.history
 //!   history.csv           the same for a spreadsheet
 //!   head.safetensors      dense.kernel (inputs, classes), dense.bias (classes,); hidden layers before it
-//!   metrics.json          the epoch whose weights were kept; per split: loss, accuracy, calibration error without and with
-//!                         temperature, per-class metrics, confusion matrix (above 100 classes only cells that are not zero)
-//!   calibration.json      the temperature of the probabilities, the threshold of the unfamiliarity score, mean and standard
-//!                         deviation of energy and distance on the validation rows
+//!   metrics.json          the epoch whose weights were kept; per split: loss, accuracy, calibration error without and
+//!                         with temperature, per-class metrics, confusion matrix (above 100 classes only cells that are
+//!                         not zero)
+//!   calibration.json      the temperature of the probabilities, the threshold of the unfamiliarity score, mean and
+//!                         standard deviation of energy and distance on the validation rows
 //!   familiar.safetensors  centroids (centroids, inputs) float16: unit vectors near which the training rows are
 //!   curves.svg            loss and accuracy by epoch
 //!
 //! SWEEP/
 //!   sweep.json            each combination of settings with its results, the best first
-//!   001-seed-42/          the run of each head: the number of its settings, from 1 on, and its seed; runs with the same
-//!                         training rows share one familiar.safetensors (hard links)
+//!   001-seed-42/          the run of each head: the number of its settings, from 1 on, and its seed; runs with the
+//!                         same training rows share one familiar.safetensors (hard links)
 //! ```
 //!
 //! A run is written under a hidden name, then renamed. A run has both calibration.json and familiar.safetensors, or
