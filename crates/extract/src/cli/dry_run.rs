@@ -28,7 +28,8 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
     for ignored in &dataset.ignored {
         output!("ignored: {}: {}", ignored.path.display(), ignored.reason)?;
     }
-    let seconds = seconds_per_row(extraction)? * rows as f64;
+    // Rounded first: 119.7 seconds are 2 min 00 s, not 1 min 60 s.
+    let seconds = (seconds_per_row(extraction)? * rows as f64).round();
     output!(
         "about {:.0} min {:02.0} s to compute all rows, estimated from a trial batch",
         (seconds / 60.0).floor(),
