@@ -18,8 +18,8 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
         let views = extraction.views.as_ref().filter(|_| split.is_training());
         let views = views.map_or(0, |views| views.manifest_views().count.get());
         rows += views * photos.len();
-        let view_count = if views > 0 { format!(", {views} views of each") } else { String::new() };
-        output!("{split}: {} photos{view_count}", photos.len())?;
+        let and_views = if views > 0 { format!(", {views} views of each") } else { String::new() };
+        output!("{split}: {} photos{and_views}", photos.len())?;
         for (class, label) in dataset.classes.iter().zip(0..) {
             let count = photos.iter().filter(|photo| photo.label == label).count();
             output!("  {count:>6}  {class}")?;
