@@ -139,7 +139,7 @@ fn shards_of_another_count_and_a_whole_cache_are_not_mixed() {
     extract_shard(&photos, &cache, 0, 2, &[]).succeeded();
     extract_shard(&photos, &cache, 0, 3, &[]).failed_with("holds shard 0 of 2, and this is shard 0 of 3; merge those");
     let whole = extract(&photos.path(), &cache, &[]);
-    whole.failed_with("holds shards that are not merged; merge them: extract merge ");
+    whole.failed_with("holds shards that are not merged; merge them: cargo extract merge ");
     fs::create_dir(folder(&cache, 0, 3)).unwrap();
     merge(&cache).failed_with("holds shards I-of-2 and I-of-3; remove those that are not wanted");
 }

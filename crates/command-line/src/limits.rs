@@ -9,8 +9,8 @@ pub struct LimitsArgs {
     /// Refuse photos with more pixels than this
     #[arg(long, value_name = "PIXELS", default_value_t = Limits::DEFAULT.max_pixels)]
     max_pixels: u64,
-    /// Refuse photos whose decoding and resizing may take more memory than this; each thread decodes one at a
-    /// time, so all together may take this much for each thread
+    /// Refuse photos whose decoding and resizing may take more memory than this; each thread decodes one at a time, so
+    /// all together may take this much for each thread
     #[arg(long, value_name = "BYTES", default_value_t = Limits::DEFAULT.max_bytes)]
     max_picture_bytes: u64,
 }

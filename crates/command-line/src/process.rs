@@ -50,8 +50,7 @@ fn exit(code: ExitCode) -> ! {
     // Fails if the reader of a pipe has gone, which is not an error.
     let _ = stdout().flush();
     // SAFETY: none of our threads computes or writes any more (those of rayon's pool are idle), and all our files are
-    // closed. `fflush` with a null pointer flushes all of C's
-    // streams, which libtorch may have printed to.
+    // closed. `fflush` with a null pointer flushes all of C's streams, which libtorch may have printed to.
     unsafe {
         libc::fflush(std::ptr::null_mut());
         libc::_exit(i32::from(code != ExitCode::SUCCESS))

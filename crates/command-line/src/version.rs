@@ -1,4 +1,4 @@
-//! What `--version` says besides the program's own version.
+//! What `--version` says.
 
 use backbone::libtorch;
 use backbone::weights::IMAGENET_DIGEST;

@@ -1,4 +1,4 @@
-"""OpenVINO's side of scripts/bench: the same network and photos, throughput hint, decoding by Pillow beside it.
+"""OpenVINO's side of scripts/bench: the same network and photos, throughput hint; Pillow decodes in two threads.
 
     python openvino_predict.py KERAS_MODEL PHOTOS SIDE PRECISION BATCH
 

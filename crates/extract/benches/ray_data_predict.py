@@ -41,7 +41,8 @@ class Xception:
 
     def folded(self, name, kernel):
         """The weights and biases of a convolution and its batch norm."""
-        gamma, beta, mean, variance = (self.weights[f"{name}_bn.{part}"] for part in ("gamma", "beta", "mean", "variance"))
+        parts = ("gamma", "beta", "mean", "variance")
+        gamma, beta, mean, variance = (self.weights[f"{name}_bn.{part}"] for part in parts)
         scale = gamma / np.sqrt(variance + 1e-3)
         return self.tensor((kernel * scale).transpose(3, 2, 0, 1)), torch.from_numpy(beta - mean * scale)
 
@@ -57,7 +58,7 @@ class Xception:
         return conv2d(conv2d(x, depthwise, padding=1, groups=x.shape[1]), pointwise, bias)
 
     def downsampling(self, block, x, first_relu=True):
-        """Two separable convolutions and a pooling that halves the side, plus a strided 1x1 convolution of the input."""
+        """Two separable convolutions and a pooling that halves the side, plus a strided convolution of the input."""
         y = self.separable(f"{block}_sepconv1", relu(x) if first_relu else x)
         y = self.separable(f"{block}_sepconv2", relu(y))
         # TensorFlow's 'same' padding: an even side is padded at the far end only.
@@ -92,4 +93,5 @@ cores = os.cpu_count()
 ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 rows = ray.data.read_binary_files(photos, include_paths=True).map(decode)
 # An actor a core, as with extract-on-ray; half of each core is left for the tasks that read and decode.
-rows.map_batches(Xception, batch_size=BATCH, compute=ray.data.ActorPoolStrategy(size=cores), num_cpus=0.5).write_parquet(out)
+actors = ray.data.ActorPoolStrategy(size=cores)
+rows.map_batches(Xception, batch_size=BATCH, compute=actors, num_cpus=0.5).write_parquet(out)

@@ -100,10 +100,12 @@ mod tests {
         (Split::Train, IndexEntry { path: path.into(), label, blake3: blake3::hash(bytes.as_bytes()) })
     }
 
+    fn borrowed(photos: &[(Split, IndexEntry)]) -> impl Iterator<Item = (Split, &IndexEntry)> {
+        photos.iter().map(|(split, photo)| (*split, photo))
+    }
+
     fn between(before: &[(Split, IndexEntry)], after: &[(Split, IndexEntry)]) -> String {
-        let borrow = |(split, photo): &'static (Split, IndexEntry)| (*split, photo);
-        let leak = |list: &[(Split, IndexEntry)]| list.to_vec().leak().iter().map(borrow);
-        Changes::between(leak(before), leak(after)).to_string()
+        Changes::between(borrowed(before), borrowed(after)).to_string()
     }
 
     #[test]

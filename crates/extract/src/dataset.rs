@@ -25,8 +25,8 @@ const SPLIT_FOLDERS: [(&str, Split); 5] = [
 ];
 
 /// The photos of a data set or of one of its shards, by split; within a split by class, then by path, bytewise. If no
-/// class has subfolders, that is the order of Keras's `flow_from_directory`; it puts a folder's files before those of
-/// its subfolders.
+/// class has subfolders, that is the order of Keras's `flow_from_directory`, which puts a folder's files before those
+/// of its subfolders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     /// The folder.

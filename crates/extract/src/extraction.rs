@@ -34,8 +34,8 @@ pub struct Extraction {
     pub cache: PathBuf,
     /// The network's weights, safetensors or one of Keras's formats.
     pub weights: PathBuf,
-    /// What the rows depend on, apart from the photos and the weights. There are two kinds of bf16, of our kernels and of
-    /// libtorch's; with [`Kernels::Auto`] on the CPU the kind that the cache already has is computed.
+    /// What the rows depend on, apart from the photos and the weights. There are two kinds of bf16, of our kernels and
+    /// of libtorch's; with [`Kernels::Auto`] on the CPU the kind that the cache already has is computed.
     pub spec: EmbedSpec,
     /// Device, kernels, batch size and threads.
     pub compute: Compute,
@@ -51,7 +51,7 @@ pub struct Extraction {
     pub rehash: bool,
     /// Overwrite a cache with another fingerprint, other views or other photos.
     pub replace: bool,
-    /// Wait while another process writes the cache; otherwise the run then fails.
+    /// If another process is writing the cache, wait for it; otherwise fail.
     pub wait: bool,
 }
 
@@ -312,8 +312,8 @@ impl Extraction {
         Ok(contents)
     }
 
-    /// The photos that are not tried, since they have crashed every process that computed them: the marker of interrupted
-    /// runs names them, or skipped.csv of the existing cache. With `rehash` all photos are tried.
+    /// The photos that are not tried, since they have crashed every process that computed them: the marker of
+    /// interrupted runs names them, or skipped.csv of the existing cache. With `rehash` all photos are tried.
     fn crashing_photos(
         &self,
         entries: &BTreeMap<Split, Vec<IndexEntry>>,
@@ -444,7 +444,9 @@ impl Extraction {
         marker: &PhotoMarker,
         cancel: &AtomicBool,
     ) {
-        if let Some(first_job) = jobs.get(first).filter(|_| marker.interrupted().is_none()) {
+        if marker.interrupted().is_none()
+            && let Some(first_job) = jobs.get(first)
+        {
             // If a photo crashes the process here, the next run lists only the broken photos that were found before.
             // When those are fixed, `jobs::run` finds the photo that crashes.
             marker.begin(first_job.blake3);

@@ -66,7 +66,7 @@ impl Inventory {
         };
         let mut splits = BTreeMap::new();
         for (&split, photos) in &dataset.splits {
-            // Each thread reads all of its files into one buffer.
+            // A buffer for many photos, not one for each.
             let photos: Option<_> = photos.par_iter().map_init(Vec::new, hash_photo).collect();
             splits.insert(split, photos?);
         }

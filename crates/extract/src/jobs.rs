@@ -221,8 +221,11 @@ impl PendingRows<'_> {
         if self.rows.len() < self.batch_size { Ok(()) } else { self.write() }
     }
 
-    /// Appends all pending rows to the journal.
+    /// Appends all pending rows to the journal, if there are any.
     fn write(&mut self) -> Result<(), CacheError> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
         self.journal.append(self.rows.iter().map(|(key, row)| (*key, row.as_slice())))?;
         self.progress.advance(self.rows.len());
         self.rows.clear();

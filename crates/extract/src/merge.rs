@@ -1,7 +1,6 @@
 //! Merging the shards of a data set: all must be there, and belong together.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fmt::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -176,14 +175,14 @@ fn complete_count(path: &Path) -> Result<NonZeroUsize, MergeError> {
 
 /// Checks that the rows of two shards may be in one cache: same fingerprint, views and row length.
 fn check_compatible(first: &FeatureCache, part: &FeatureCache) -> Result<(), MergeError> {
-    let (path, other) = (first.path().to_owned(), part.path().to_owned());
+    let (first_path, other) = (first.path().to_owned(), part.path().to_owned());
     let differences = first.fingerprint().differences(part.fingerprint());
     if !differences.is_empty() {
-        return Err(MergeError::OtherFingerprint { first: path, other, differences });
+        return Err(MergeError::OtherFingerprint { first: first_path, other, differences });
     }
     if first.views() != part.views() {
         let views = Box::new((first.views().cloned(), part.views().cloned()));
-        return Err(MergeError::OtherViews { first: path, other, views });
+        return Err(MergeError::OtherViews { first: first_path, other, views });
     }
     if first.columns() != part.columns() {
         let (expected, found) = (first.columns(), part.columns());
@@ -199,16 +198,16 @@ fn check_same_data_set(
     part: &FeatureCache,
     record: &ShardRecord,
 ) -> Result<(), MergeError> {
-    let (path, other) = (first.path().to_owned(), part.path().to_owned());
-    let one: BTreeSet<&str> = first.classes().iter().collect();
-    let two: BTreeSet<&str> = part.classes().iter().collect();
-    if one != two {
-        let classes = one.symmetric_difference(&two).map(|&class| class.to_owned()).collect();
-        return Err(MergeError::OtherClasses { first: path, other, classes });
+    let (first_path, other) = (first.path().to_owned(), part.path().to_owned());
+    let first_classes: BTreeSet<&str> = first.classes().iter().collect();
+    let classes: BTreeSet<&str> = part.classes().iter().collect();
+    if first_classes != classes {
+        let classes = first_classes.symmetric_difference(&classes).map(|&class| class.to_owned()).collect();
+        return Err(MergeError::OtherClasses { first: first_path, other, classes });
     }
     if first_record.listing != record.listing || first_record.photos != record.photos {
         let photos = (first_record.photos, record.photos);
-        return Err(MergeError::OtherDataSet { first: path, other, photos });
+        return Err(MergeError::OtherDataSet { first: first_path, other, photos });
     }
     Ok(())
 }
@@ -299,12 +298,11 @@ fn list_ranges(numbers: &BTreeSet<usize>) -> String {
 
 fn describe_views(views: Option<&Views>) -> String {
     let Some(views) = views else { return "none".to_owned() };
-    let mut text = String::new();
+    let mut parts = Vec::new();
     for (name, value) in views.fields() {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{}{name} {value}", if text.is_empty() { "" } else { ", " });
+        parts.push(format!("{name} {value}"));
     }
-    text
+    parts.join(", ")
 }
 
 #[cfg(test)]

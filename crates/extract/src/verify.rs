@@ -85,7 +85,7 @@ pub enum VerifyError {
 /// Hashes every photo of the cache and lists those that have changed or cannot be read.
 pub fn compare_photos(contents: &CacheContents, dataset: &Path) -> Vec<Discrepancy> {
     let photos: Vec<&IndexEntry> = contents.photos().map(|(_, photo)| photo).collect();
-    // Each thread reads its photos into one buffer.
+    // A buffer for many photos, not one for each.
     let compared = photos.par_iter().map_init(Vec::new, |buffer, photo| compare_hash(photo, dataset, buffer));
     compared.flatten().collect()
 }

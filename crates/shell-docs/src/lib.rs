@@ -23,15 +23,16 @@ impl ShellDocsArgs {
     pub fn write(&self, command: Command, name: &'static str) -> anyhow::Result<()> {
         let mut command = command.name(name).bin_name(name);
         // clap_complete's bash script does not find subcommands if the command's name has a hyphen.
-        let completed = name.replace('-', "_");
+        let completion_name = name.replace('-', "_");
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let folder = self.folder.join(shell.to_string());
             create_folder(&folder)?;
-            clap_complete::generate_to(shell, &mut command, &completed, &folder)
+            clap_complete::generate_to(shell, &mut command, &completion_name, &folder)
                 .with_context(|| format!("{}: cannot be written", folder.display()))?;
         }
         let folder = self.folder.join("man1");
         create_folder(&folder)?;
+        // clap_complete has set the other name.
         clap_mangen::generate_to(command.bin_name(name), &folder)
             .with_context(|| format!("{}: cannot be written", folder.display()))
     }

@@ -52,8 +52,8 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The settings with the kernels that were chosen, or with `auto` one for each kernels that can compute in this format on
-/// the device.
+/// The given settings if they name the kernels; else one with our kernels and one with libtorch's, as far as these can
+/// compute in this format on the device.
 fn settings_to_check(compute: Compute, format: NumberFormat) -> Vec<Compute> {
     if compute.kernels != Kernels::Auto {
         return vec![compute];

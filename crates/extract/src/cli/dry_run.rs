@@ -18,8 +18,8 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
         let views = extraction.views.as_ref().filter(|_| split.is_training());
         let views = views.map_or(0, |views| views.manifest_views().count.get());
         rows += views * photos.len();
-        let view_count = if views > 0 { format!(", {views} views of each") } else { String::new() };
-        output!("{split}: {} photos{view_count}", photos.len())?;
+        let and_views = if views > 0 { format!(", {views} views of each") } else { String::new() };
+        output!("{split}: {} photos{and_views}", photos.len())?;
         for (class, label) in dataset.classes.iter().zip(0..) {
             let count = photos.iter().filter(|photo| photo.label == label).count();
             output!("  {count:>6}  {class}")?;
@@ -28,7 +28,8 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
     for ignored in &dataset.ignored {
         output!("ignored: {}: {}", ignored.path.display(), ignored.reason)?;
     }
-    let seconds = seconds_per_row(extraction)? * rows as f64;
+    // Rounded first: 119.7 seconds are 2 min 00 s, not 1 min 60 s.
+    let seconds = (seconds_per_row(extraction)? * rows as f64).round();
     output!(
         "about {:.0} min {:02.0} s to compute all rows, estimated from a trial batch",
         (seconds / 60.0).floor(),

@@ -179,7 +179,8 @@ fn report(summary: &Summary) -> Result<(), OutputError> {
 fn to_json(summary: &Summary) -> serde_json::Value {
     let changes = summary.changes;
     serde_json::json!({
-        "cache": summary.cache,
+        // A path that is not UTF-8 would make `json!` panic.
+        "cache": summary.cache.to_string_lossy(),
         "shard": summary.shard.map(|shard| shard.to_string()),
         "rows": summary.rows,
         "views": summary.views,

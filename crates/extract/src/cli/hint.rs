@@ -61,6 +61,10 @@ fn extraction_hint(error: &ExtractError) -> Option<String> {
 
 fn verify_hint(error: &VerifyError) -> Option<String> {
     match error {
+        // Of the fingerprint's fields only the weights can differ: the others are the cache's own.
+        VerifyError::Cache(CacheError::OtherFingerprint { .. }) => {
+            Some("\nname the weights that its rows were computed with by --weights, or omit --sample".to_owned())
+        }
         VerifyError::Cache(error) => cache_hint(error),
         VerifyError::UnsupportedFingerprint { .. } | VerifyError::UnknownViews(_) => Some("; omit --sample".to_owned()),
         VerifyError::CannotCompute { .. } => Some("; omit --sample, or check them where they were computed".to_owned()),
@@ -70,6 +74,7 @@ fn verify_hint(error: &VerifyError) -> Option<String> {
 
 fn merge_hint(error: &MergeError) -> Option<String> {
     let hint = match error {
+        MergeError::Cache(CacheError::Locked { .. }) => "; merge again when that process is done",
         MergeError::Cache(error) => return cache_hint(error),
         MergeError::NoShards(_) => "; make them with extract DATASET --out CACHE --shard I/N",
         MergeError::Incomplete { .. } | MergeError::NoRecord { .. } => "\nextract them with --shard I/N",
@@ -106,7 +111,11 @@ fn cache_hint(error: &CacheError) -> Option<String> {
         CacheError::Locked { .. } => "; wait for it with --wait",
         CacheError::WaitCancelled(_) => "; run the same command again",
         CacheError::Unmerged(path) => {
-            return Some(format!("; merge them: extract merge {}; or remove the folder of shards", path.display()));
+            return Some(format!(
+                "; merge them: {} merge {}; or remove the folder of shards",
+                invocation("extract"),
+                shell_word(path)
+            ));
         }
         CacheError::OtherShards { .. } => "; merge those that are there, or remove their folder",
         CacheError::Foreign(_) => "; move it away, or choose another --out",

@@ -34,7 +34,8 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<ExitCode> {
         output!(
             "{}",
             serde_json::json!({
-                "cache": args.cache,
+                // A path that is not UTF-8 would make `json!` panic.
+                "cache": args.cache.to_string_lossy(),
                 "shards": merged.shards,
                 "rows": merged.rows,
                 "skipped": merged.skipped,
