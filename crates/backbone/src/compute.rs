@@ -50,8 +50,8 @@ impl fmt::Display for Device {
     }
 }
 
-/// Whose kernels run the network's layers. Rows in f32 differ by the order of sums. In bf16 they differ by what is rounded,
-/// and are two precisions.
+/// Whose kernels run the network's layers. In f32 their rows differ only by the order of sums. In bf16 they also round
+/// different values, so bf16 is two precisions, [`Precision::OwnBf16`] and [`Precision::Bf16`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kernels {
     /// Our own where they are faster, else libtorch's.
@@ -185,8 +185,8 @@ impl Compute {
         Self { device: Device::Cpu, kernels: Kernels::Auto, batch_size: BatchSize::Auto, threads }
     }
 
-    /// The precision of new rows in a number format. bf16 on the CPU is that of our own kernels where they are chosen, or
-    /// are faster than libtorch's.
+    /// The precision of new rows in a number format. bf16 on the CPU is that of our own kernels where they are chosen,
+    /// or are faster than libtorch's.
     pub fn precision(self, format: NumberFormat) -> Precision {
         let own_is_faster = Instructions::bf16().is_some() && !processor::has_amx();
         let own = match self.kernels {

@@ -50,7 +50,7 @@ pub struct Embedder {
     fingerprint: Fingerprint,
     workers: usize,
     pool: ThreadPool,
-    /// For the [`ThreadEmbedder`]s.
+    /// The memory that all [`ThreadEmbedder`]s together may take for decoding and resizing.
     decode_memory: Arc<MemoryBudget>,
 }
 
@@ -118,7 +118,7 @@ impl Embedder {
         self.network.kernels()
     }
 
-    /// The same for another thread, with the network's buffers of its own. All of them together decode and resize within
+    /// An embedder for one thread, with its own buffers for the network. All of them together decode and resize within
     /// the memory that one photo may take.
     pub fn for_thread(&self) -> ThreadEmbedder {
         ThreadEmbedder {
@@ -160,8 +160,8 @@ impl ThreadEmbedder {
         self.network.batch_size()
     }
 
-    /// The row of each picture file, or why it cannot be used, in their order. They are those of [`Embedder::embed`]: on
-    /// the CPU to the bit. Each file is dropped as soon as it is decoded.
+    /// The row of each picture file, or why it cannot be used, in the order of the files. The rows are those of
+    /// [`Embedder::embed`], on the CPU to the bit. Each file is dropped as soon as it is decoded.
     ///
     /// # Errors
     /// If the network fails.

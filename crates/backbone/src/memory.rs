@@ -19,7 +19,7 @@ pub fn keep_freed_memory() {
 /// from now on each large block as soon as it is freed. For long-running processes with limited memory. libtorch's
 /// kernels on the CPU are then slower, since every large block that they allocate is faulted in again.
 pub fn return_large_blocks() {
-    /// Large blocks, in bytes: larger than the feature maps of our own kernels, smaller than pictures of many
+    /// The size of a large block in bytes: more than the feature maps of our own kernels, less than a picture of many
     /// megapixels.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     const LARGE: i32 = 4 << 20;

@@ -71,7 +71,8 @@ pub struct EmbedReport<B> {
 pub enum EndReason<B> {
     /// All photos are done.
     Finished,
-    /// It was cancelled: the photos that were being decoded and the batches in the pipeline were finished.
+    /// It was cancelled: the batches in the pipeline were finished. A batch that was not yet full was dropped, although
+    /// its photos were decoded.
     Cancelled,
     /// The caller's function returned `Break` with this value.
     ByCaller(B),
@@ -296,8 +297,8 @@ impl Decoder<'_> {
         false
     }
 
-    /// The next photos with their numbers: as many as fill a batch with their pictures, but at least one for each thread
-    /// (and at most as many as a batch has pictures).
+    /// The next photos with their numbers: as many as fill a batch with their pictures, but at least one for each
+    /// thread (and at most as many as a batch has pictures).
     fn next_chunk(&self, photos: &mut impl Iterator<Item = (usize, Photo)>) -> Vec<(usize, Photo)> {
         let min_photos = rayon::current_num_threads().min(self.batch_size);
         let mut chunk: Vec<(usize, Photo)> = Vec::with_capacity(self.batch_size);

@@ -18,8 +18,8 @@ const DECODER: &str = "JPEG as libjpeg-turbo (islow, fancy upsampling), others a
 const FAST_DECODER: &str =
     "JPEG as libjpeg-turbo (islow, fancy upsampling), scaled down while decoding; others as the image crate";
 
-/// Suffix of an interpolation other than nearest. Those without it are of rows from before Pillow 13 was followed,
-/// whose pixels differ in some photos: it resizes tall ones down before across.
+/// Suffix of every interpolation except nearest. A fingerprint without it is of rows whose photos were resized as in
+/// earlier versions of Pillow, always the width first; Pillow 13 begins with the height of tall photos.
 const AS_PILLOW_13: &str = " as Pillow 13";
 
 /// Suffix of the precision of rows that a GPU computed.
@@ -32,7 +32,7 @@ pub struct EmbedSpec {
     pub side: u32,
     /// How photos are resized to it.
     pub interpolation: Interpolation,
-    /// Which way up photos are taken.
+    /// Whether photos are turned upright.
     pub orientation: Orientation,
     /// Whether JPEGs are scaled down while they are decoded, as long as `side` pixels are left both ways.
     pub fast_decode: bool,
@@ -78,9 +78,9 @@ fn list(fields: &[UnsupportedField]) -> String {
 impl EmbedSpec {
     /// The fingerprint of the rows that are computed with the weights of this digest on the device.
     ///
-    /// The batch size, the number of threads and the order of the photos are not part of it: on the CPU rows do not depend
-    /// on them. Nor are the kernels, which change rows in f32 by rounding; in bf16 they are two precisions. GPU rows get
-    /// their own fingerprint.
+    /// The batch size, the number of threads and the order of the photos are not part of it: on the CPU rows do not
+    /// depend on them. Nor are the kernels, which change rows in f32 only by rounding; in bf16 they are two precisions.
+    /// GPU rows get their own fingerprint.
     pub fn fingerprint(&self, weights: blake3::Hash, device: Device) -> Fingerprint {
         let color = match self.orientation {
             Orientation::Stored => COLOR,
@@ -105,7 +105,7 @@ impl EmbedSpec {
     /// # Errors
     /// Names each field whose value this version cannot compute.
     pub fn from_fingerprint(fingerprint: &Fingerprint) -> Result<(Self, Device), UnsupportedFingerprint> {
-        // A word without a meaning here becomes the default, whose own word then differs.
+        // A value that this version does not know becomes the default, and then differs in the comparison below.
         let is_meant = |candidate: &Interpolation| interpolation_word(*candidate) == fingerprint.interpolation;
         let interpolation = Interpolation::ALL.into_iter().find(is_meant).unwrap_or(Self::default().interpolation);
         let (precision, device) = match fingerprint.precision.strip_suffix(ON_GPU) {

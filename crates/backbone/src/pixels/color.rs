@@ -5,8 +5,8 @@ use image::DynamicImage;
 use super::limits::PixelError;
 
 /// The pixels as RGB, (height, width, 3). Grey is repeated for the three channels and alpha is dropped, not composited.
-/// 16-bit colours keep their high byte, but 16-bit grey is clipped at 255, since Pillow converts it to "L" first
-/// (src/libImaging/Convert.c, `I16L_L`).
+/// 16-bit values keep their high byte, except grey without alpha, which is clipped at 255, since Pillow converts it to
+/// "L" first (src/libImaging/Convert.c, `I16L_L`).
 pub(super) fn to_rgb(picture: DynamicImage) -> Result<Vec<u8>, PixelError> {
     let high = |value: u16| (value >> 8) as u8;
     let clipped = |value: u16| value.min(255) as u8;

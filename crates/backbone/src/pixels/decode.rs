@@ -183,6 +183,8 @@ fn open_decoder(bytes: &[u8], format: ImageFormat, limits: Limits) -> Result<Ope
         ImageFormat::WebP => {
             let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(damaged)?;
             let (width, height) = decoder.dimensions();
+            // Reading the prefix codes takes time for every pixel that the header claims.
+            limits.check_pixels(width, height)?;
             let problem = "its prefix codes are damaged".to_owned();
             let extra_memory = webp::memory(bytes, width, height)
                 .ok_or(PixelError::Damaged { format: format_name(format), problem })?;

@@ -8,7 +8,7 @@ const MAX_PNG_METADATA: u64 = 32 << 20;
 pub struct Limits {
     /// The maximum of width times height.
     pub max_pixels: u64,
-    /// The maximum memory that decoding and resizing may take, in bytes, not counting the file and the resized pictures.
+    /// The maximum memory that decoding and resizing may take, in bytes, without the file and the resized pictures.
     pub max_bytes: u64,
 }
 

@@ -3,7 +3,7 @@
 /// Whether photos are turned upright by their EXIF orientation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Orientation {
-    /// They are not: pixels stay as they are stored. So they do in Keras, except in TIFFs, which Pillow turns upright.
+    /// They are not: pixels stay as they are stored, as in Keras, except for TIFFs, which Pillow turns upright.
     #[default]
     Stored,
     /// They are, as by Pillow's `ImageOps.exif_transpose`. Phones write the orientation instead of turning the pixels.

@@ -42,8 +42,8 @@ impl Kernel {
     pub(super) fn memory(self, width: u32, height: u32, side: u32) -> u64 {
         let (width, height, side) = (u64::from(width), u64::from(height), u64::from(side));
         // One edge of the first pass's output is `side`. If the width is resized first, the other edge is the height,
-        // which is then at most `side` or less than twice the width. If the height is resized first, the other edge is the
-        // width, which is then less than the height.
+        // which is then at most `side` or less than twice the width. If the height is resized first, the other edge is
+        // the width, which is then less than the height.
         let first_pass = 3 * side * height.min(side.max(2 * width));
         let sums = 12 * side.max(width.min(height));
         let windows = self.windows_memory(width, side).max(self.windows_memory(height, side));

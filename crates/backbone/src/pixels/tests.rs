@@ -356,6 +356,26 @@ fn the_prefix_codes_of_a_webp_are_counted_before_the_decoder_makes_tables_of_the
     }
 }
 
+/// The frame of an animation can claim to be larger than its canvas. Reading the prefix codes of its alpha channel,
+/// where a pixel may take no bits, then took hours.
+#[test]
+fn a_webp_frame_larger_than_its_canvas_is_an_error() {
+    let chunk = |name: &[u8; 4], data: &[u8]| {
+        let length = (data.len() as u32).to_le_bytes();
+        [&name[..], &length, data].concat()
+    };
+    // Compressed: a predictor transform of blocks of 4 x 4 pixels, whose image has five codes of one symbol each.
+    let alpha = chunk(b"ALPH", &[1, 0x81, 0x88, 0x88, 0, 0]);
+    // Position; width and height less 1, so 16,777,216 each; duration and flags.
+    let frame = [&[0u8; 6][..], &[0xFF; 6], &[0; 4], &alpha[..]].concat();
+    // The flags of alpha and animation, and a canvas of one pixel.
+    let extended = b"\x12\0\0\0\0\0\0\0\0\0";
+    let chunks = [chunk(b"VP8X", extended), chunk(b"ANIM", &[0; 6]), chunk(b"ANMF", &frame)].concat();
+    let length = (chunks.len() as u32 + 4).to_le_bytes();
+    let file = [&b"RIFF"[..], &length, b"WEBP", &chunks[..]].concat();
+    assert!(decode(&file, Limits::DEFAULT).is_err());
+}
+
 #[test]
 fn jpegs_within_tiffs_are_refused() {
     let mut tiff = fs::read(fixtures().join("rgb.tif")).unwrap();
@@ -379,7 +399,8 @@ proptest! {
         which in 0usize..7,
         flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
-        let name = ["rgb_420.jpg", "cmyk.jpg", "palette.png", "rgb.bmp", "palette.gif", "lossy.webp", "lzw.tiff"][which];
+        let names = ["rgb_420.jpg", "cmyk.jpg", "palette.png", "rgb.bmp", "palette.gif", "lossy.webp", "lzw.tiff"];
+        let name = names[which];
         let mut bytes = fs::read(fixtures().join(name)).unwrap();
         for (place, value) in flips {
             let place = place.index(bytes.len());

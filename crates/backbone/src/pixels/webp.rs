@@ -34,10 +34,13 @@ pub(super) fn orientation(bytes: &[u8]) -> Turn {
 pub(super) fn memory(bytes: &[u8], width: u32, height: u32) -> Option<u64> {
     let chunks = Chunks { rest: bytes.get(12..).unwrap_or_default() };
     let mut memory = chunks.memory(width, height)?;
-    // Only the first frame of an animation is decoded. Its header has its width and height minus 1, 24 bits each.
+    // Only the first frame of an animation is decoded. Its header has its width and height minus 1, 24 bits each. The
+    // decoder refuses a frame that is larger than the canvas.
     if let Some((header, rest)) = chunks.first(b"ANMF").and_then(<[u8]>::split_first_chunk::<16>) {
         let length = |place: usize| u32::from_le_bytes([header[place], header[place + 1], header[place + 2], 0]) + 1;
-        memory += ANIMATION * u64::from(width) * u64::from(height) + Chunks { rest }.memory(length(6), length(9))?;
+        let (frame_width, frame_height) = (length(6).min(width), length(9).min(height));
+        memory += ANIMATION * u64::from(width) * u64::from(height);
+        memory += Chunks { rest }.memory(frame_width, frame_height)?;
     }
     Some(memory)
 }
