@@ -7,10 +7,10 @@ use feature_cache::ClassNames;
 use head::prediction::{ClassProbability, Prediction};
 use serde::Serialize;
 
-/// Printed in place of the class if no class reaches the threshold.
+/// Stands in place of the class if no class reaches the threshold.
 pub const UNSURE: &str = "unsure";
 
-/// Printed in place of the class, and the folder, of a photo that is unlike all training photos.
+/// Stands in place of the class, in the table and as the name of the folder, for a photo unlike all training photos.
 pub const UNFAMILIAR: &str = "unfamiliar";
 
 /// How a prediction becomes an answer.
@@ -76,7 +76,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Whether it is a class, neither [`UNSURE`] nor [`UNFAMILIAR`]; a class may have one of these names.
+    /// Whether the answer is a class, neither [`UNSURE`] nor [`UNFAMILIAR`]; a class may have one of these names.
     pub fn has_class(&self) -> bool {
         self.unfamiliar != Some(true) && self.top.first().is_some_and(|most_probable| most_probable.class == self.class)
     }

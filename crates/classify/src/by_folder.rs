@@ -77,8 +77,8 @@ impl<'a> ByFolder<'a> {
     }
 }
 
-/// The class that names a folder of the photo: the innermost one, from the folder that the photo is in up to the one that
-/// was named.
+/// The class whose name a folder of the photo has: the innermost one, from the folder that the photo is in up to the one
+/// that was named.
 fn class_of_folder(photo: &NamedPhoto, classes: &ClassNames) -> Option<usize> {
     let label = |folder: &Path| classes.label(folder.file_name()?.to_str()?);
     let mut folder = photo.path.parent()?;
@@ -88,9 +88,9 @@ fn class_of_folder(photo: &NamedPhoto, classes: &ClassNames) -> Option<usize> {
         }
         folder = folder.parent()?;
     }
-    // It may have been named as `.` or `../hat`; without a parent it is the current folder.
+    // It may have been named as `.` or `hat/..`; without a parent it is the current folder.
     let named = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    label(&named.canonicalize().ok()?)
+    label(named).or_else(|| label(&named.canonicalize().ok()?))
 }
 
 #[cfg(test)]
@@ -105,6 +105,7 @@ mod tests {
         for folder in ["shoe/old", "other", "x"] {
             std::fs::create_dir_all(root.join(folder)).unwrap();
         }
+        std::os::unix::fs::symlink(root.join("other"), root.join("x/hat")).unwrap();
         for (folder, photo, expected) in [
             ("", "1.jpg", Some(0)),
             ("", "shoe/1.jpg", Some(1)),
@@ -112,6 +113,7 @@ mod tests {
             ("", "other/1.jpg", Some(0)),
             ("shoe", "1.jpg", Some(1)),
             ("x/../shoe", "1.jpg", Some(1)),
+            ("x/hat", "1.jpg", Some(0)),
             // Folders above the one that was named do not count.
             ("other", "1.jpg", None),
         ] {

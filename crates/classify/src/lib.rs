@@ -8,8 +8,8 @@
 //! [`import`] makes runs of models that were trained in Keras, [`export`] writes runs as files for other programs, and
 //! [`serve`] answers over HTTP.
 //!
-//! A [`model::Model`] is a run's head on top of the network that its training rows came from. It needs neither the cache nor
-//! the training photos.
+//! A [`model::Model`] is a run's head on top of the network that its training rows came from. It needs neither the cache
+//! nor the training photos.
 
 pub mod photos;
 pub mod model;

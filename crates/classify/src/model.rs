@@ -63,7 +63,8 @@ pub enum AnswerError {
     /// The photo cannot be used.
     #[error(transparent)]
     Photo(#[from] PhotoError),
-    /// The network or the head gives NaN or an infinity for it.
+    /// The network or the head gives NaN or an infinity for it; the text is `features are`, `logits are` or
+    /// `unfamiliarity is`.
     #[error("its {0} not finite: the weights or the run are damaged")]
     NotFinite(&'static str),
 }
@@ -124,8 +125,8 @@ impl Model {
         self.precision
     }
 
-    /// Calls `on_answer` with the number of each photo and its prediction, in the order of the photos. When `cancel` is set,
-    /// the batches in the pipeline are finished and no more are begun.
+    /// Calls `on_answer` with the number of each photo and its prediction, in the order of the photos. When `cancel` is
+    /// set, the batches in the pipeline are finished and no more are begun.
     ///
     /// # Errors
     /// When the network fails. A photo that cannot be used is an answer with an error.

@@ -1,7 +1,7 @@
 //! Sorting photos into a folder for each class: DIR/CLASS/photo.jpg.
 //!
-//! Nothing is overwritten: a photo whose name is taken gets `-2` added to it, and one whose bytes are there already is not
-//! copied again. A copy appears under its name once it is complete.
+//! Nothing is overwritten: a photo whose name is taken gets `-2` added to it, and one whose bytes are there already is
+//! not copied again. A copy appears under its name once it is complete.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,6 +12,9 @@ use feature_cache::ClassNames;
 use tempfile::TempPath;
 
 use crate::answer::{UNFAMILIAR, UNSURE};
+
+/// What a copy's name begins with until it is complete.
+const TEMPORARY_PREFIX: &str = ".icebox-";
 
 /// How a photo gets into its folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,8 +104,8 @@ impl Sorter {
             }
         }
         // A temporary file, which is removed at once, shows that the folder can be written to.
-        let is_writable = fs::create_dir_all(root).and_then(|()| temporary_file(root)).map(drop);
-        is_writable.map_err(|cause| SortError::Io { path: root.to_owned(), cause })?;
+        let probe = fs::create_dir_all(root).and_then(|()| temporary_file(root)).map(drop);
+        probe.map_err(|cause| SortError::Io { path: root.to_owned(), cause })?;
         for folder in classes.iter().chain([UNSURE, UNFAMILIAR]) {
             let path = root.join(folder);
             if path.symlink_metadata().is_ok() && !path.is_dir() {
@@ -128,14 +131,14 @@ impl Sorter {
 }
 
 impl Folder {
-    /// Makes the folder if it is not there, and lists its files; hidden ones may be copies that were never finished.
+    /// Makes the folder if it is not there, and lists its files without copies that were never finished.
     fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         let mut by_length: HashMap<u64, Vec<File>> = HashMap::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             let metadata = entry.metadata()?;
-            if metadata.is_file() && !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            if metadata.is_file() && !entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
                 by_length.entry(metadata.len()).or_default().push(File { path: entry.path(), hash: None });
             }
         }
@@ -164,7 +167,7 @@ impl Folder {
         let mut number = 1;
         let path = loop {
             let path = self.path.join(numbered(photo, number));
-            // Creating the file fails if the name exists. Both are one atomic step, so no other process comes in between.
+            // Both fail if the name exists. They look and create in one atomic step, so no process comes in between.
             let written = match transfer {
                 Transfer::Copy => copy(photo, &path),
                 Transfer::HardLink => link(photo, &path),
@@ -219,7 +222,7 @@ fn link(photo: &Path, path: &Path) -> io::Result<()> {
 
 /// A hidden file that is removed when it is dropped.
 fn temporary_file(folder: &Path) -> io::Result<TempPath> {
-    Ok(tempfile::Builder::new().prefix(".icebox-").tempfile_in(folder)?.into_temp_path())
+    Ok(tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder)?.into_temp_path())
 }
 
 fn hash_of(path: &Path) -> io::Result<blake3::Hash> {
@@ -297,6 +300,18 @@ mod tests {
         let error = sorter.put(&scratch.path().join("gone.jpg"), "hat").unwrap_err();
         assert!(matches!(error, SortError::Photo { .. }), "{error}");
         assert!(listed(&scratch.path().join("hat")).is_empty());
+    }
+
+    #[test]
+    fn a_hidden_photo_is_copied_once() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (photo, root) = (scratch.path().join(".photo.jpg"), scratch.path().join("sorted"));
+        fs::write(&photo, "bytes").unwrap();
+        for _ in 0..2 {
+            let mut sorter = Sorter::new(&root, Transfer::Copy, &classes(&["hat"])).unwrap();
+            assert_eq!(sorter.put(&photo, "hat").unwrap(), root.join("hat/.photo.jpg"));
+        }
+        assert_eq!(listed(&root.join("hat")), [".photo.jpg"]);
     }
 
     #[test]

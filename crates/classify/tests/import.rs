@@ -149,7 +149,7 @@ impl Model {
             return dense_values(shape);
         }
         // Keras's names of the tensors, and their numbers, in the order of backbone's.
-        let kerass = [
+        let names = [
             ["kernel", "0", "kernel"],
             ["depthwise_kernel", "0", "depthwise"],
             ["pointwise_kernel", "1", "pointwise"],
@@ -165,7 +165,7 @@ impl Model {
                 continue;
             }
             for (part, expected) in of_network.kind.tensors() {
-                let is_it = kerass.iter().any(|[name, number, ours]| {
+                let is_it = names.iter().any(|[name, number, ours]| {
                     *ours == part && (*name == variable || self.is_archive() && *number == variable)
                 });
                 if is_it && expected == shape {
@@ -370,7 +370,7 @@ fn models_that_are_put_together_otherwise_are_refused() {
         "layer \"block4_pool\" (AveragePooling2D): not Xception without its top, which has block4_pool (MaxPooling2D)";
     assert!(message.contains(expected), "{message}");
 
-    // The residual of block 3 skips its convolution's input: a layer that comes before is connected.
+    // The first activation of block 3 takes the pooling of block 2 without the residual.
     let message = refusal(flat, |config| {
         let nodes = layer(config, "block3_sepconv1_act")["inbound_nodes"].clone();
         let text = nodes.to_string();

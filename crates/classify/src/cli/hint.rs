@@ -57,7 +57,7 @@ fn model_hint(error: &ModelError) -> Option<String> {
 
 fn import_hint(error: &ImportError) -> Option<String> {
     let hint = match error {
-        ImportError::NoSide(_) => "; say with --size how many its photos had",
+        ImportError::NoSide(_) => "; name it with --size",
         ImportError::OtherSide { .. } => "; leave out --size",
         ImportError::Classes { .. } => "; name the class of each output, in their order, with --classes",
         ImportError::Run(error) => return run_hint(error),

@@ -47,7 +47,8 @@ enum Command {
 }
 
 impl Cli {
-    /// Runs the command. The exit code is 1 if a photo could not be used, else 0.
+    /// Runs the command. The exit code is 1 if a photo could not be used or sorted, or an exported file's answers are
+    /// wrong.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             None => predict::run(&self.predict),

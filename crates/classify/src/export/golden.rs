@@ -12,7 +12,7 @@ use head::prediction::{Prediction, Predictor};
 use image::{ImageFormat, Rgb, RgbImage};
 
 use super::error::ExportError;
-use super::network::{Network, in_f32};
+use super::network::{Network, own_kernels};
 use super::npz::NpzWriter;
 use super::options::PictureInput;
 
@@ -44,7 +44,7 @@ impl Golden {
     pub(super) fn of_network(network: &Network<'_>, predictor: &Predictor) -> Result<Self, ExportError> {
         let pictures: Vec<RgbImage> = (0..).zip(SIZES).map(|(seed, size)| picture(seed, size)).collect();
         let photos: Vec<Vec<u8>> = pictures.iter().map(as_bmp).collect();
-        let embedder = Embedder::new(&network.spec, network.weights, in_f32())?;
+        let embedder = Embedder::new(&network.spec, network.weights, own_kernels())?;
         let mut predictions = Vec::with_capacity(photos.len());
         let report =
             embedder.embed(photos.iter().cloned().map(Photo::from_bytes), &AtomicBool::new(false), |event| {

@@ -33,10 +33,10 @@ use self::head_arrays::head_npz;
 use self::network::Network;
 pub use self::options::{NamedOutput, OnnxOptions, Output, Part, PictureInput, UnknownOutput, WeightFormat};
 
-/// The files that were written.
+/// What was exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exported {
-    /// The files, each with its length in bytes.
+    /// The files that were written, each with its length in bytes.
     pub files: Vec<(PathBuf, usize)>,
     /// A Python program that runs the model.
     pub example: String,
@@ -110,8 +110,7 @@ pub fn export_keras(run: &Run, weights: &Weights, out: &Path, overwrite: Overwri
     Ok(Exported { files: vec![(out.to_owned(), bytes.len())], example: keras_example(out, &network.spec) })
 }
 
-/// Checks, before the export is computed, that the files can be created and that none is overwritten without
-/// permission.
+/// Checks, before the export is computed, that no path is a folder and that no file is overwritten without permission.
 fn check_free(paths: &[&Path], overwrite: Overwrite) -> Result<(), ExportError> {
     for path in paths {
         if path.is_dir() {

@@ -1,7 +1,7 @@
 //! The network of an exported model.
 
 use backbone::pixels::Interpolation;
-use backbone::{Compute, EmbedSpec, Kernels, Weights};
+use backbone::{Compute, EmbedSpec, Kernels, Precision, Weights};
 use head::run::Run;
 
 use super::error::ExportError;
@@ -22,7 +22,9 @@ impl<'a> Network<'a> {
     /// # Errors
     /// When these are not the run's weights, or a model that takes pixels cannot preprocess them as the run does.
     pub(super) fn new(run: &Run, weights: &'a Weights, input: PictureInput) -> Result<Self, ExportError> {
-        let spec = comparable_spec(run, weights, in_f32())?;
+        // Our own kernels may compute the run's bf16 here, but the exported file computes in f32.
+        let comparable = comparable_spec(run, weights, own_kernels())?;
+        let spec = EmbedSpec { precision: Precision::F32, ..comparable };
         if input == PictureInput::Pixels {
             if spec.fast_decode {
                 return Err(ExportError::FastDecode);
@@ -35,7 +37,7 @@ impl<'a> Network<'a> {
     }
 }
 
-/// Icebox's own kernels on the CPU, in f32.
-pub(super) fn in_f32() -> Compute {
+/// Icebox's own kernels, on the CPU.
+pub(super) fn own_kernels() -> Compute {
     Compute { kernels: Kernels::Own, ..Compute::cpu() }
 }

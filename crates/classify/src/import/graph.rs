@@ -214,8 +214,8 @@ struct Reference<'a> {
     tensor: u64,
 }
 
-/// The layer outputs that a part of a configuration refers to, in their order: `["dense", 0, 0]` in lists of any depth, or
-/// Keras 3's `__keras_tensor__` objects, also among keyword arguments.
+/// The layer outputs that a part of a configuration refers to, in their order: `["dense", 0, 0]` in lists of any depth,
+/// or Keras 3's `__keras_tensor__` objects, also among keyword arguments.
 fn references(value: &Value) -> Vec<Reference<'_>> {
     let mut found = Vec::new();
     collect_references(value, &mut found);
@@ -239,7 +239,8 @@ fn collect_references<'a>(value: &'a Value, found: &mut Vec<Reference<'a>>) {
     }
 }
 
-/// A class's name in snake case, as Keras writes it in files: `global_average_pooling2d` (keras/src/utils/naming.py, `to_snake_case`).
+/// A class's name in snake case, as Keras writes it in files: `global_average_pooling2d` (keras/src/utils/naming.py,
+/// `to_snake_case`).
 fn snake_case(class: &str) -> String {
     let letters: Vec<char> = class.chars().filter(|letter| letter.is_alphanumeric() || *letter == '_').collect();
     let mut name = String::new();

@@ -76,7 +76,7 @@ impl DenseHead {
         }
         let (layer, activation) = last.ok_or(ModelProblem::NoDense)?;
         if activation == Activation::Relu {
-            activation.must_be(Activation::Softmax, "softmax or none", layer)?;
+            return Err(activation.refused("softmax or none", layer));
         }
         if layer.setting("units") == 1 {
             let (found, expected) = ("1".to_owned(), "an output for each class, 2 or more,".to_owned());
@@ -149,10 +149,12 @@ impl Activation {
 
     /// Refuses the layer if its activation is another one than `expected`.
     fn must_be(self, expected: Self, in_words: &'static str, layer: &Layer) -> Result<(), ModelProblem> {
-        if self == expected {
-            return Ok(());
-        }
-        Err(layer.refused(Refusal::Activation { found: self.name().to_owned(), expected: in_words }))
+        if self == expected { Ok(()) } else { Err(self.refused(in_words, layer)) }
+    }
+
+    /// The error that refuses the layer because of its activation.
+    fn refused(self, expected: &'static str, layer: &Layer) -> ModelProblem {
+        layer.refused(Refusal::Activation { found: self.name().to_owned(), expected })
     }
 
     fn name(self) -> &'static str {

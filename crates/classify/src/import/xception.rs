@@ -41,7 +41,8 @@ pub(super) fn input_of_network(graph: &Graph, output: LayerId) -> Result<LayerId
     Ok(input.expect("the first layer takes the network's input"))
 }
 
-/// Checks that the file numbers the layers with weights in the network's order, class by class: `backbone` reads them so.
+/// Checks that the file has the layers with weights, class by class, in the network's order, in which `backbone` reads
+/// them.
 fn check_order(graph: &Graph, network: &[KerasLayer], found: &[Option<LayerId>]) -> Result<(), ModelProblem> {
     let mut in_order: Vec<(usize, LayerId, &'static str)> = Vec::new();
     for (expected, id) in network.iter().zip(found) {
@@ -51,8 +52,8 @@ fn check_order(graph: &Graph, network: &[KerasLayer], found: &[Option<LayerId>])
     }
     in_order.sort_unstable_by_key(|&(place, ..)| place);
     for (k, &(_, id, class)) in in_order.iter().enumerate() {
-        let later = in_order[k + 1..].iter().find(|&&(_, _, other)| other == class);
-        if later.is_some_and(|&(_, other, _)| other < id) {
+        let next_of_class = in_order[k + 1..].iter().find(|&&(_, _, other)| other == class);
+        if next_of_class.is_some_and(|&(_, next, _)| next < id) {
             return Err(graph.layer(id).refused(Refusal::Wiring));
         }
     }

@@ -3,7 +3,7 @@
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -110,7 +110,6 @@ pub async fn serve(
 async fn serve_connection(stream: TcpStream, router: Router, server: &ServerState, mut close: watch::Receiver<bool>) {
     // Responses are small: they are sent at once.
     let _ = stream.set_nodelay(true);
-    let start = Instant::now();
     let timer = HeaderTimer::new();
     let (reader, writer) = stream.into_split();
     let stream = TokioIo::new(join(timer.watch(reader), writer));
@@ -131,19 +130,23 @@ async fn serve_connection(stream: TcpStream, router: Router, server: &ServerStat
     let end = tokio::select! {
         // Errors are those of clients that have gone, or were answered.
         _ = &mut connection => End::Done,
-        () = timer.exceeds(MAX_HEADER_TIME) => End::HeadersTooSlow,
+        elapsed = timer.exceeds(MAX_HEADER_TIME) => End::HeadersTooSlow(elapsed),
         () = async { drop(close.wait_for(|&close| close).await) } => End::Close,
     };
     match end {
         End::Done => {}
         End::Close => {
             Pin::new(&mut connection).graceful_shutdown();
-            let _ = connection.await;
+            tokio::select! {
+                _ = &mut connection => {}
+                // hyper waits for headers that have begun, for up to `MAX_IDLE`.
+                _ = timer.exceeds(MAX_HEADER_TIME) => {}
+            }
         }
-        End::HeadersTooSlow => {
+        End::HeadersTooSlow(elapsed) => {
             let status = StatusCode::REQUEST_TIMEOUT.as_u16();
-            server.metrics.count_response("other", status, start.elapsed());
-            server.log.write(&LoggedRequest::new("-", "-", status, start.elapsed()));
+            server.metrics.count_response("other", status, elapsed);
+            server.log.write(&LoggedRequest::new("-", "-", status, elapsed));
             let mut stream = connection.into_parts().io.into_inner();
             let _ = stream.write_all(HEADERS_TOO_SLOW).await;
             let _ = stream.shutdown().await;
@@ -153,8 +156,11 @@ async fn serve_connection(stream: TcpStream, router: Router, server: &ServerStat
 
 /// How a connection ends.
 enum End {
+    /// The client or hyper has closed it.
     Done,
-    HeadersTooSlow,
+    /// A request's headers have been incomplete for this long.
+    HeadersTooSlow(Duration),
+    /// The server stops.
     Close,
 }
 

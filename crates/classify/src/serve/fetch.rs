@@ -166,7 +166,8 @@ impl Resolver for CheckedResolver {
     }
 }
 
-/// Whether the address is one of the public internet, by the registries of special addresses (RFC 6890 and its updates).
+/// Whether the address is one of the public internet, by the registries of special addresses (RFC 6890 and its
+/// updates).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),

@@ -43,14 +43,15 @@ impl HeaderTimer {
         self.set(Phase::Idle);
     }
 
-    /// Returns once headers have been incomplete for longer than `max`.
-    pub async fn exceeds(&self, max: Duration) {
+    /// Waits until headers have been incomplete for longer than `max`. Returns for how long they have been.
+    pub async fn exceeds(&self, max: Duration) -> Duration {
         loop {
             sleep(CHECK_EVERY).await;
-            if let Phase::Headers(start) = self.phase()
-                && start.elapsed() > max
-            {
-                return;
+            if let Phase::Headers(start) = self.phase() {
+                let elapsed = start.elapsed();
+                if elapsed > max {
+                    return elapsed;
+                }
             }
         }
     }

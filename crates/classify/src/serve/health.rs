@@ -55,7 +55,7 @@ pub struct Info {
     pub version: &'static str,
 }
 
-/// A word on how the server is.
+/// What the server says of its state.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Status {
     status: &'static str,

@@ -1,4 +1,4 @@
-//! What the server counts, in Prometheus's text format.
+//! What the server counts, in the OpenMetrics text format, which Prometheus reads.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;

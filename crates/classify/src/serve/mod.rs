@@ -132,7 +132,7 @@ impl Server {
             .build()
             .map_err(ServerError::Start)?;
         return_large_blocks();
-        thread::scope(|scope| {
+        let served = thread::scope(|scope| {
             for _ in 0..model.threads() {
                 let (model, server) = (model.for_thread(), &server);
                 scope.spawn(move || {
@@ -152,7 +152,10 @@ impl Server {
             });
             server.queue.close();
             served
-        })
+        });
+        // A picture that is still being fetched does not delay the end.
+        runtime.shutdown_background();
+        served
     }
 }
 

@@ -2,9 +2,9 @@
 "use strict";
 
 const AT_A_TIME = 3;
-const SHOWN = 5;
+const SHOWN_CLASSES = 5;
 const MAX_BYTES = 20_000_000;
-const TRIES = 10;
+const MAX_TRIES = 10;
 
 const element = (id) => document.getElementById(id);
 const answers = element("answers");
@@ -28,7 +28,10 @@ function add(files) {
     const image = card.querySelector("img");
     image.src = URL.createObjectURL(file);
     image.alt = file.name;
-    image.addEventListener("error", () => image.replaceWith("no preview"));
+    image.addEventListener("error", () => {
+      URL.revokeObjectURL(image.src);
+      image.replaceWith("no preview");
+    });
     card.querySelector(".name").textContent = file.name;
     card.querySelector(".top").textContent = "Waiting …";
     waiting.push({ file, card });
@@ -63,7 +66,7 @@ async function ask(file) {
     const response = await fetch("predict", { method: "POST", body: form });
     const body = await response.json();
     if (response.ok) return body.results[0];
-    if (response.status !== 429 || tries === TRIES) return { error: `was not taken: ${body.error}` };
+    if (response.status !== 429 || tries === MAX_TRIES) return { error: `was not taken: ${body.error}` };
     const seconds = Number(response.headers.get("retry-after")) || 1;
     await new Promise((wake) => setTimeout(wake, 1000 * seconds));
   }
@@ -78,18 +81,25 @@ function show(card, file, answer) {
 function showError(card, error) {
   card.classList.add("failed");
   card.querySelector(".top").textContent = "No answer";
-  note(card, `${/^\d/.test(error) ? "It has" : "This file"} ${error}`);
+  note(card, sentence(error));
   return `no answer, ${error}`;
+}
+
+// Most errors go on after the photo's name, as in "is not a picture"; some begin with its size or with "its".
+function sentence(error) {
+  if (/^\d+ x \d+ pixels,/.test(error)) return `It has ${error}`;
+  if (/^\d/.test(error)) return error;
+  return error.startsWith("its ") ? `I${error.slice(1)}` : `This file ${error}`;
 }
 
 function showClasses(card, { predictions, top_class, top_probability, unfamiliar }) {
   const ranked = Object.entries(predictions).sort((a, b) => b[1] - a[1]);
   const [table, more] = card.querySelectorAll("table");
-  table.querySelector("tbody").append(...ranked.slice(0, SHOWN).map(row));
+  table.querySelector("tbody").append(...ranked.slice(0, SHOWN_CLASSES).map(row));
   table.hidden = false;
-  if (ranked.length > SHOWN) {
-    more.querySelector("tbody").append(...ranked.slice(SHOWN).map(row));
-    card.querySelector("summary").textContent = `${ranked.length - SHOWN} more`;
+  if (ranked.length > SHOWN_CLASSES) {
+    more.querySelector("tbody").append(...ranked.slice(SHOWN_CLASSES).map(row));
+    card.querySelector("summary").textContent = `${ranked.length - SHOWN_CLASSES} more`;
     card.querySelector("details").hidden = false;
   }
   if (unfamiliar) {
