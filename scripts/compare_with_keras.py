@@ -42,7 +42,7 @@ class Table:
         print("| what | apart | at most | |\n| --- | ---: | ---: | --- |", flush=True)
 
     def add(self, what, apart, bound):
-        # So that a distance that is not a number fails too.
+        # Not `apart > bound`: NaN fails, too.
         passed = apart <= bound
         self.failed += not passed
         print(f"| {what} | {apart:.2g} | {bound:.2g} | {'ok' if passed else 'TOO FAR'} |", flush=True)

@@ -115,7 +115,7 @@ fn assert_sound(page: &Value, dark: bool) {
     assert_eq!(page["dark"], dark);
     let ground = page["ground"][0].as_u64().unwrap();
     assert_eq!(ground < 60, dark, "{ground}");
-    assert!(page["needed"].as_u64() <= page["width"].as_u64(), "the page is too wide: {page:#}");
+    assert!(page["needed"].as_u64().unwrap() <= page["width"].as_u64().unwrap(), "the page is too wide: {page:#}");
     assert!(page["texts"].as_u64().unwrap() > 40, "{page:#}");
     for list in ["pale", "addresses", "fetched"] {
         assert_eq!(page[list], json!([]), "{list}");

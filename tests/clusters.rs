@@ -32,7 +32,7 @@ impl Slurm {
     fn start() -> Self {
         let folder = end_to_end::temporary();
         let root = folder.path();
-        // munged insists on folders that only it can write; the temporary one is.
+        // munged insists on folders that only its user can write, as this one is.
         let socket = root.join("munge.socket");
         fs::write(root.join("munge.key"), [7; 128]).unwrap();
         run_command(Command::new("chmod").arg("400").arg(root.join("munge.key"))).succeeded();

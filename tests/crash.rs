@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use end_to_end::{Photos, Ran, SMALLEST_SIZE, binary, command, contents, extract, run_command};
+use end_to_end::{Photos, Ran, SMALLEST_SIZE, command, contents, extract, limited, run_command};
 use feature_cache::{CacheError, FeatureCache};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,8 +21,8 @@ fn extract_command(photos: &Photos, cache: &Path) -> Command {
     extract
 }
 
-/// Opens the cache again and again, until the sender of `stopped` is dropped. If the cache exists, it must be complete: an
-/// index entry for each row, finite values. Returns how often it existed.
+/// Opens the cache again and again, until the sender of `stopped` is dropped. If the cache exists, it must be complete:
+/// an index entry for each row, finite values. Returns how often it existed.
 fn poll(cache: &Path, stopped: &Receiver<()>) -> usize {
     let mut seen = 0;
     while stopped.try_recv() == Err(TryRecvError::Empty) {
@@ -94,8 +94,12 @@ fn killed_at_thirty_moments_it_ends_with_the_same_bytes() {
     let reader = thread::spawn(move || poll(&cache_to_read, &stopped));
     let (mut kills, mut rounds) = (0, 0);
     while kills < 30 {
-        // Every other round begins with an older cache in place.
-        let _ = std::fs::remove_dir_all(&cache);
+        // Every other round begins with an older cache in place. The last one is moved away before its files are removed,
+        // so that the reader never sees some of them missing.
+        let moved = photos.sibling("moved");
+        if std::fs::rename(&cache, &moved).is_ok() {
+            std::fs::remove_dir_all(&moved).unwrap();
+        }
         if rounds % 2 == 1 {
             let few = Photos::new(&["train/cat", "train/dog"], 3);
             extract(&few.path(), &cache, &[]).succeeded();
@@ -130,17 +134,8 @@ fn a_full_disk_is_an_error_and_the_next_run_goes_on() {
     run_command(&mut extract_command(&photos, &whole)).succeeded();
     // In blocks of 1024 bytes: from too small for the first batch of rows to too small for the last one.
     for limit in [1, 40, 100, 500] {
-        let mut limited = Command::new("bash");
-        let script = format!("ulimit -f {limit}; exec \"$0\" \"$@\"");
-        limited
-            .args(["-c", &script])
-            .arg(binary("extract"))
-            .arg(photos.path())
-            .arg("--out")
-            .arg(&cache)
-            .args(SMALLEST_SIZE);
-        let ran = run_command(limited.args(VIEWS).args(["--batch-size", "4"]));
-        ran.failed_with("File too large");
+        let limit = format!("ulimit -f {limit}");
+        run_command(&mut limited(&limit, &extract_command(&photos, &cache))).failed_with("File too large");
         assert!(!cache.exists());
     }
     run_command(&mut extract_command(&photos, &cache)).succeeded();
@@ -161,9 +156,11 @@ fn ctrl_c_keeps_the_finished_rows() {
     assert!(rest["computed"].as_u64().unwrap() < 180, "{rest}");
 }
 
-/// A running writer that has some rows in its journal.
+/// A running writer that has some rows in its journal. It has one thread: with all cores of a large machine it could
+/// end before another process has started.
 fn writer_with_rows(photos: &Photos, cache: &Path) -> Child {
-    let mut writer = extract_command(photos, cache).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut writer = extract_command(photos, cache);
+    let mut writer = writer.args(["--threads", "1"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     wait_for_rows(&mut writer, &photos.sibling(".cache.extract/rows"));
     writer
 }

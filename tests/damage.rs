@@ -95,10 +95,12 @@ fn a_row_that_is_not_the_networks_is_named() {
     // The sample includes the first view of the third photo.
     views[2][7] += 0.1;
     let columns = NonZeroUsize::new(cache.columns()).unwrap();
-    let keyed = contents.photos().zip(rows.iter().zip(&views)).flat_map(|((_, photo), (row, views))| {
-        let keys = cache.views().unwrap().keys(photo.blake3).chain([photo.blake3]);
-        keys.zip(views.chunks_exact(columns.get()).chain([&row[..]]))
-    });
+    let mut keyed: Vec<(blake3::Hash, &[f32])> = Vec::new();
+    for (number, (_, photo)) in contents.photos().enumerate() {
+        let views = views[number].chunks_exact(columns.get());
+        keyed.extend(cache.views().unwrap().keys(photo.blake3).zip(views));
+        keyed.push((photo.blake3, &rows[number][..]));
+    }
     write_cache(&photos.sibling("cache"), &contents, columns, keyed).unwrap();
 
     let dataset = photos.path();

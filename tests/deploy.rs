@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use end_to_end::{lean_binary, note_skipped, run_command, workspace};
+use end_to_end::{lean_binary, note_skipped, run, run_command, workspace};
 
 use crate::classify::Trained;
 use crate::serve::Serving;
 
-/// The image may have 150 MB; its base image, distroless/cc, has some 24 MB.
+/// The image may have 150 MB; 26 MB are for its base image, distroless/cc, which has some 24 MB.
 const MAX_BYTES: u64 = (150 - 26) * 1_000_000;
 
 fn deploy(name: &str) -> PathBuf {
@@ -124,6 +124,11 @@ fn the_manifests_fit_the_server() {
     assert!(limits["cpu"].iter().all(|cpu| cpu == "500m") && limits["cpu"].len() == 2, "{limits:?}");
     assert!(limits["memory"].iter().all(|memory| memory == "512Mi") && limits["memory"].len() == 2, "{limits:?}");
     let dockerfile = fs::read_to_string(deploy("Dockerfile")).unwrap();
-    assert_eq!(values("containerPort"), instructions(&dockerfile, "EXPOSE"));
+    let ports = values("containerPort");
+    assert_eq!(ports, instructions(&dockerfile, "EXPOSE"));
+    assert!(text("service.yaml").contains(&format!("prometheus.io/port: \"{}\"\n", ports[0])));
+    // The image's command leaves the port to the server.
+    let help = run("classify", ["serve", "--help"]).succeeded().stdout.replace(char::is_whitespace, "");
+    assert!(help.contains(&format!("[default:{}]", ports[0])), "{help}");
     assert!(text("autoscaler.yaml").contains("averageUtilization: 50\n"));
 }

@@ -388,7 +388,10 @@ for value, (mean, deviation) in (energy, head["energy"]), (distance, head["dista
 print(json.dumps(score.tolist()))
 "#;
     let ran = run_command(Command::new(&python).current_dir(folder.path()).args(["-c", SCORES])).succeeded();
-    for (score, line) in ran.json().as_array().unwrap().iter().zip(&classified) {
+    let scores = ran.json();
+    let scores = scores.as_array().unwrap();
+    assert_eq!(scores.len(), classified.len());
+    for (score, line) in scores.iter().zip(&classified) {
         assert!((number(score) - number(&line["unfamiliarity"])).abs() <= 1e-3, "{score} {line}");
     }
 }
@@ -405,8 +408,9 @@ pixels = np.stack([load(path) for path in photos])
 probabilities = model.predict(pixels.astype("float32") / 127.5 - 1, verbose=0)
 base = model.get_layer("xception")
 reference = keras.applications.Xception(weights=None, include_top=False, input_shape=(int(side), int(side), 3))
-assert [layer.__class__ for layer in base.layers] and base.count_params() == reference.count_params() == 20861480
-assert len(base.layers) == len(reference.layers) and not base.trainable_weights
+classes = lambda model: sorted(layer.__class__.__name__ for layer in model.layers)
+assert classes(base) == classes(reference) and base.count_params() == reference.count_params() == 20861480
+assert not base.trainable_weights
 # It can be trained further.
 base.trainable = True
 model.compile(optimizer="sgd", loss="sparse_categorical_crossentropy")
@@ -457,6 +461,7 @@ fn keras_opens_the_archive_and_predicts_the_same() {
             let ran = run("classify", import).succeeded();
             assert!(ran.stdout.contains("weights  Keras's ImageNet weights"), "{ran:?}");
             let again = classify(&back, &[&kitchen(), &odd], &[]);
+            assert_eq!(again.len(), classified.len());
             for (line, again) in classified.iter().zip(&again) {
                 assert!((number(&line["probability"]) - number(&again["probability"])).abs() <= 1e-5, "{line} {again}");
             }

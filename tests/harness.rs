@@ -54,7 +54,7 @@ pub fn example(name: &str) -> PathBuf {
 
 /// Cargo's target folder.
 pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+    workspace().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 /// Builds the packages of these arguments in release mode. Returns the folder of their binaries.
@@ -122,12 +122,31 @@ pub fn run_command(command: &mut Command) -> Ran {
     Ran::of(command.output().unwrap_or_else(|error| panic!("{command:?}: {error}")))
 }
 
-/// A command for one of the binaries with a clean environment. It sees no GPU, on which the rounding of rows depends on
-/// the batch.
+/// A command for one of the binaries, without the environment variables that stand for its options. It sees no GPU, on
+/// which the rounding of rows depends on the batch.
 pub fn command(name: &str) -> Command {
     let mut command = Command::new(binary(name));
     command.env_remove("ICEBOX_WEIGHTS").env_remove("ICEBOX_PYTHON").env("CUDA_VISIBLE_DEVICES", "");
     command
+}
+
+/// The command in a shell that first sets a limit, as in `ulimit -f 100`: no file of more than 100 KiB.
+pub fn limited(limit: &str, command: &Command) -> Command {
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]);
+    wrapped(shell, command)
+}
+
+/// The wrapper with the command's program and arguments after its own, and with the command's environment.
+pub fn wrapped(mut wrapper: Command, command: &Command) -> Command {
+    wrapper.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapper.env(name, value),
+            None => wrapper.env_remove(name),
+        };
+    }
+    wrapper
 }
 
 /// Runs `extract` with access to a GPU.

@@ -277,8 +277,8 @@ fn a_dry_run_counts_and_writes_nothing() {
     assert!(ran.stdout.contains("all: 6 photos"), "{ran:?}");
     assert!(ran.stdout.contains("     3  dog"), "{ran:?}");
     assert!(ran.stdout.contains("about 0 min"), "{ran:?}");
-    assert!(!cache.exists());
     let views = [&["--views", "2"], &VIEWS[..]].concat();
     let ran = run("extract", arguments.into_iter().chain(views.iter().map(OsStr::new))).succeeded();
     assert!(ran.stdout.contains("all: 6 photos, 2 views of each"), "{ran:?}");
+    assert!(!cache.exists() && !photos.sibling(".cache.extract").exists(), "something was written");
 }

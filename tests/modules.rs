@@ -118,8 +118,7 @@ impl Modules {
         Some(base)
     }
 
-    /// The module that lists `other`, or a module that contains it, after `path`, or a module that contains that;
-    /// `None` if there is none.
+    /// The name of the module in which the paths part, if it lists the branch of `other` after that of `path`.
     fn lists_later(&self, path: &ModulePath, other: &ModulePath) -> Option<String> {
         let common = path.iter().zip(other).take_while(|(a, b)| a == b).count();
         let (of_path, of_other) = (path.get(common)?, other.get(common)?);

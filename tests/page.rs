@@ -67,7 +67,7 @@ fn dropped_photos_are_classified() {
             screenshot(&mut tab, &format!("{theme}-{width}.png"));
 
             assert_eq!(page["ground"][0].as_u64().unwrap() < 60, dark, "{page:#}");
-            assert!(page["needed"].as_u64() <= page["width"].as_u64(), "the page is too wide: {page:#}");
+            assert!(page["needed"].as_u64().unwrap() <= page["width"].as_u64().unwrap(), "too wide: {page:#}");
             assert!(page["texts"].as_u64().unwrap() > 10, "{page:#}");
             assert_eq!((&page["pale"], &page["small"], &page["unnamed"]), (&json!([]), &json!([]), &json!(0)));
             assert_eq!(page["classes"], "3 classes: hat, shirt, shoe");
@@ -82,7 +82,9 @@ fn dropped_photos_are_classified() {
                 assert_eq!(card["top"], if unfamiliar { json!("Unfamiliar") } else { expected["class"].clone() });
                 assert_eq!(card["note"].is_string(), unfamiliar, "{card:#}");
                 assert_eq!(card["picture"], true, "{card:#}");
-                for (bar, ranked) in card["bars"].as_array().unwrap().iter().zip(expected["top"].as_array().unwrap()) {
+                let bars = card["bars"].as_array().unwrap();
+                assert_eq!(bars.len(), rows.len(), "{card:#}");
+                for (bar, ranked) in bars.iter().zip(expected["top"].as_array().unwrap()) {
                     let (bar, probability) = (bar.as_f64().unwrap(), ranked["probability"].as_f64().unwrap());
                     assert!((bar - probability).abs() < 0.02, "{card:#}");
                 }

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use end_to_end::{Photos, Ran, command, run_command, temporary, workspace};
+use end_to_end::{Photos, Ran, command, run_command, temporary, workspace, wrapped};
 
 const MIB: u64 = 1 << 20;
 
@@ -31,16 +31,11 @@ fn python() -> PathBuf {
 /// Runs `extract DATASET --out CACHE --size 71 --threads 2` with more arguments. Returns its output and its peak memory
 /// in bytes.
 fn extract(dataset: &Path, cache: &Path, more: &[&str]) -> (Ran, u64) {
-    let extract = command("extract");
-    let mut measured = Command::new(python());
-    for (name, value) in extract.get_envs() {
-        match value {
-            Some(value) => measured.env(name, value),
-            None => measured.env_remove(name),
-        };
-    }
-    measured.args(["-c", MEASURE]).arg(extract.get_program()).arg(dataset).arg("--out").arg(cache);
-    let mut ran = run_command(measured.args(["--size", "71", "--threads", "2"]).args(more));
+    let mut measure = Command::new(python());
+    measure.args(["-c", MEASURE]);
+    let mut extract = command("extract");
+    extract.arg(dataset).arg("--out").arg(cache).args(["--size", "71", "--threads", "2"]).args(more);
+    let mut ran = run_command(&mut wrapped(measure, &extract));
     let text = ran.stderr.trim_end().to_owned();
     let (before, kib) = text.rsplit_once('\n').unwrap_or(("", &text));
     ran.stderr = before.to_owned();
@@ -97,8 +92,8 @@ fn mutated_photos_have_a_row_or_are_listed_as_skipped_and_take_no_more_memory_th
         assert!(skipped.iter().all(|path| path.to_str().unwrap().starts_with("broken/")));
         assert_eq!(rows.len() + skipped.len(), all.len());
         assert_eq!(rows.into_iter().chain(skipped).collect::<BTreeSet<_>>(), all);
-        let panics = fs::read_to_string(cache.join("all/skipped.csv")).unwrap();
-        let panics: Vec<&str> = panics.lines().filter(|line| line.contains("makes the program panic")).collect();
+        let reasons = fs::read_to_string(cache.join("all/skipped.csv")).unwrap();
+        let panics: Vec<&str> = reasons.lines().filter(|line| line.contains("makes the program panic")).collect();
         assert!(panics.is_empty(), "{panics:#?}");
         for folder in [cache, folder.path().join("few-cache")] {
             fs::remove_dir_all(folder).unwrap();

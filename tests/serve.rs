@@ -414,13 +414,13 @@ fn accepted_requests_are_answered_when_the_server_is_stopped() {
     thread::scope(|scope| {
         let clients: Vec<_> =
             (0..16).map(|_| scope.spawn(|| send_until_refused(&address, &request, &answered))).collect();
-        while answered.load(Ordering::Relaxed) < 100 {
-            assert!(clients.iter().all(|client| !client.is_finished()), "a client has ended early");
+        // If a client fails, the server is stopped too: the other clients send until then.
+        while answered.load(Ordering::Relaxed) < 100 && !clients.iter().any(|client| client.is_finished()) {
             thread::sleep(Duration::from_millis(5));
         }
         serving.signal("-TERM");
     });
-    assert!(answered.load(Ordering::Relaxed) >= 100);
+    assert!(answered.load(Ordering::Relaxed) >= 100, "a client has ended early");
     assert_eq!(serving.child.wait().unwrap().code(), Some(0));
     assert!(fs::read_to_string(&serving.log).unwrap().is_empty());
 }

@@ -3,9 +3,8 @@
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use end_to_end::{Photos, Ran, SMALLEST_SIZE, binary, command, contents, extract, run, run_command};
+use end_to_end::{Photos, Ran, SMALLEST_SIZE, command, contents, extract, limited, run, run_command};
 use feature_cache::Shard;
 use serde_json::json;
 
@@ -230,27 +229,20 @@ fn a_class_of_which_every_photo_is_skipped_is_an_error() {
 fn after_a_full_disk_the_shard_is_extracted_again() {
     let photos = Photos::new(&CLASSES, 14);
     let cache = photos.sibling("cache");
-    // Limits in blocks of 1024 bytes: too small for some rows, or for the last file.
-    for limit in [1, 40, 150] {
-        let mut limited = Command::new("bash");
-        let script = format!("ulimit -f {limit}; exec \"$0\" \"$@\"");
-        limited
-            .args(["-c", &script])
-            .arg(binary("extract"))
-            .arg(photos.path())
-            .arg("--out")
-            .arg(&cache)
-            .args(SMALLEST_SIZE);
-        let ran = run_command(limited.args(VIEWS).args(["--batch-size", "4", "--shard", "1/2"]));
-        ran.failed_with("File too large");
+    // In blocks of 1024 bytes: too small for the first batch of rows, or for a later one.
+    for limit in ["ulimit -f 1", "ulimit -f 40", "ulimit -f 150"] {
+        let mut shard = command("extract");
+        shard.arg(photos.path()).arg("--out").arg(&cache).args(SMALLEST_SIZE).args(VIEWS);
+        shard.args(["--batch-size", "4", "--shard", "1/2"]);
+        run_command(&mut limited(limit, &shard)).failed_with("File too large");
         assert!(!folder(&cache, 1, 2).exists());
         merge(&cache).failed_with("not finished");
     }
     extract_shards(&photos, &cache, 2, &VIEWS);
     // A merge whose disk is full leaves the shards as they are.
-    let mut limited = Command::new("bash");
-    limited.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\""]).arg(binary("extract")).arg("merge").arg(&cache);
-    run_command(&mut limited).failed_with("File too large");
+    let mut merging = command("extract");
+    merging.arg("merge").arg(&cache);
+    run_command(&mut limited("ulimit -f 100", &merging)).failed_with("File too large");
     assert!(!cache.join("manifest.json").exists());
     merge(&cache).succeeded();
     assert_as_single(&photos, &cache, &VIEWS);
@@ -264,10 +256,10 @@ fn add_deadly_photo(photos: &Photos, path: &str) {
 
 /// Runs `extract` with 900 MB of address space.
 fn extract_with_little_memory(photos: &Photos, cache: &Path, more: &[&str]) -> Ran {
-    let mut limited = Command::new("bash");
-    limited.args(["-c", "ulimit -v \"$0\"; exec \"$@\"", "900000"]).arg(binary("extract"));
-    limited.env("CUDA_VISIBLE_DEVICES", "").arg(photos.path()).arg("--out").arg(cache);
-    run_command(limited.args(SMALLEST_SIZE).args(["--threads", "2", "--kernels", "own"]).args(more))
+    let mut extract = command("extract");
+    extract.arg(photos.path()).arg("--out").arg(cache).args(SMALLEST_SIZE);
+    extract.args(["--threads", "2", "--kernels", "own"]).args(more);
+    run_command(&mut limited("ulimit -v 900000", &extract))
 }
 
 #[test]

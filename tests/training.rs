@@ -595,8 +595,8 @@ fn heads_are_calibrated_on_the_validation_photos() {
     let temperature = calibration["temperature"].as_f64().unwrap();
     assert!((0.25..1.0).contains(&temperature), "{calibration}");
     let validation = json_of(&out("auto/metrics.json"))["validation"].clone();
-    let (before, after) = (&validation["calibration_error"], &validation["calibration_error_with_temperature"]);
-    assert!(after.as_f64() < before.as_f64(), "{validation}");
+    let [before, after] = ["calibration_error", "calibration_error_with_temperature"].map(|name| &validation[name]);
+    assert!(after.as_f64().unwrap() < before.as_f64().unwrap(), "{validation}");
     // 1 % of 120 photos is one or two.
     let evaluate = |name: &str, more: &[&str]| run("head", [&["evaluate", out(name).to_str().unwrap()], more].concat());
     let json = evaluate("auto", &["--split", "validation", "--json"]).succeeded().json();
@@ -610,7 +610,7 @@ fn heads_are_calibrated_on_the_validation_photos() {
     train_as(&cache, "off", &["--temperature", "off", "--unfamiliar-above", "50"]);
     let off = json_of(&out("off/calibration.json"));
     assert_eq!(off["temperature"], 1.0);
-    assert!(off["threshold"].as_f64() < calibration["threshold"].as_f64(), "{off}");
+    assert!(off["threshold"].as_f64().unwrap() < calibration["threshold"].as_f64().unwrap(), "{off}");
     for same in ["head.safetensors", "familiar.safetensors", "history.json", "config.json"] {
         assert_eq!(fs::read(out("off").join(same)).unwrap(), fs::read(out("auto").join(same)).unwrap(), "{same}");
     }
