@@ -237,6 +237,11 @@ fn several_pictures_are_answered_in_their_places() {
     assert_eq!(serving.post_form(&[("images", &hat)]).json(), json!({"results": [alone(&hat)]}));
     assert_eq!(serving.post_form(&[("images", b"text")]).json(), json!({"results": [not_a_picture]}));
     assert_eq!(serving.post_form(&[("image", &hat)]).json(), alone(&hat));
+    // Other fields are passed over, however long.
+    let head = &b"--edge\r\ncontent-disposition: form-data; name=\"note\"\r\n\r\n"[..];
+    let note = [head, &vec![b'a'; 1_500_000], b"\r\n"].concat();
+    let (content_type, body) = form(&[("image", &hat)]);
+    assert_eq!(serving.post(&content_type, &[note, body].concat()).json(), alone(&hat));
     let many = vec![("image", &hat[..]); 65];
     assert_eq!(serving.post_form(&many).error(), (413, "more than 64 pictures".to_owned()));
 
@@ -260,6 +265,8 @@ fn bad_requests_get_a_status_and_an_error() {
     let photo = fs::read(trained.path("hat/000.png")).unwrap();
     let jpeg = fs::read(first_photo(&workspace().join("data/kitchenware-photos"))).unwrap();
     let large = vec![0; 20_000_001];
+    let letters = vec![b'a'; 1_500_000];
+    let long_header = [&b"--x\r\na: "[..], &letters].concat();
     let cases: Vec<(&str, Vec<u8>, u16, &str)> = vec![
         ("image/png", b"".to_vec(), 422, "no picture in the request"),
         ("image/png", b"text".to_vec(), 415, "is not a picture"),
@@ -277,6 +284,8 @@ fn bad_requests_get_a_status_and_an_error() {
         ("multipart/form-data", photo.clone(), 400, "not a form: multipart boundary not found"),
         ("multipart/form-data; boundary=x", photo.clone(), 400, "not a form: incomplete multipart stream"),
         ("multipart/form-data; boundary=x", b"--x--\r\n".to_vec(), 422, "no picture in the request"),
+        ("multipart/form-data; boundary=x", letters, 400, "not a form: no part begins within 1000000 bytes"),
+        ("multipart/form-data; boundary=x", long_header, 400, "not a form: no part begins within 1000000 bytes"),
     ];
     for (content_type, body, status, message) in &cases {
         let (found, error) = serving.post(content_type, body).error();

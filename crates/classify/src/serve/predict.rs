@@ -1,7 +1,7 @@
 //! `POST /predict`: pictures in, answers out.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -11,7 +11,9 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
 use feature_cache::ClassNames;
+use futures_util::StreamExt;
 use head::prediction::Prediction;
 use multer::{Field, Multipart};
 use serde::ser::SerializeMap;
@@ -22,7 +24,7 @@ use utoipa::ToSchema;
 use super::queue::JobError;
 use super::refusal::{ErrorBody, MAX_PICTURES, Refusal};
 use super::state::ServerState;
-use super::upload::{Incoming, Upload, UploadError};
+use super::upload::{Incoming, MAX_BEFORE_PART, Upload, UploadError};
 use crate::answer::{Answer, AnswerOptions, Ranked};
 
 /// The format of a request's body, from its content type.
@@ -187,25 +189,42 @@ const LIST_FIELD: &str = "images";
 
 /// Reads the files of a form.
 async fn read_form(server: &ServerState, incoming: &mut Incoming, boundary: String) -> Result<Form, Refusal> {
-    let mut form = Multipart::new(incoming.stream(), boundary);
+    // Counts what multer has received since it was last asked for a part or for bytes of one.
+    let unparsed = Mutex::new(server.budget.upload());
+    let body = incoming.stream().map(|chunk: Result<Bytes, UploadError>| -> Result<Bytes, UploadError> {
+        let chunk = chunk?;
+        let mut unparsed = unparsed.lock().expect(NO_PANIC);
+        unparsed.hold(chunk.len())?;
+        if unparsed.held() > MAX_BEFORE_PART { Err(UploadError::NoPart) } else { Ok(chunk) }
+    });
+    let restart_count = || *unparsed.lock().expect(NO_PANIC) = server.budget.upload();
+    let mut form = Multipart::new(body, boundary);
     let mut pictures = Vec::new();
     let mut is_list = false;
-    while let Some(mut field) = form.next_field().await.map_err(form_error)? {
-        if !is_file(&field) {
-            continue;
+    loop {
+        restart_count();
+        let Some(mut field) = form.next_field().await.map_err(form_error)? else { break };
+        // What is not a file is read, too, and dropped.
+        let mut picture = is_file(&field).then(|| server.budget.upload());
+        if picture.is_some() {
+            if pictures.len() == MAX_PICTURES {
+                return Err(Refusal::TooManyPictures);
+            }
+            is_list |= field.name() == Some(LIST_FIELD);
         }
-        if pictures.len() == MAX_PICTURES {
-            return Err(Refusal::TooManyPictures);
+        loop {
+            restart_count();
+            let Some(chunk) = field.chunk().await.map_err(form_error)? else { break };
+            if let Some(picture) = &mut picture {
+                picture.push(&chunk)?;
+            }
         }
-        is_list |= field.name() == Some(LIST_FIELD);
-        let mut picture = server.budget.upload();
-        while let Some(chunk) = field.chunk().await.map_err(form_error)? {
-            picture.push(&chunk)?;
-        }
-        pictures.push(picture);
+        pictures.extend(picture);
     }
     Ok(Form { pictures, is_list })
 }
+
+const NO_PANIC: &str = "nothing panics while it holds the lock";
 
 fn is_file(field: &Field<'_>) -> bool {
     let is_image = field.content_type().is_some_and(|content_type| content_type.type_() == "image");

@@ -78,7 +78,7 @@ impl Refusal {
             Self::Upload(UploadError::TooLarge) | Self::TooManyPictures => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Upload(UploadError::Busy) | Self::Busy => StatusCode::TOO_MANY_REQUESTS,
             Self::Upload(UploadError::Slow) => StatusCode::REQUEST_TIMEOUT,
-            Self::Upload(UploadError::Incomplete) | Self::Form(_) => StatusCode::BAD_REQUEST,
+            Self::Upload(UploadError::Incomplete | UploadError::NoPart) | Self::Form(_) => StatusCode::BAD_REQUEST,
             Self::ContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Empty | Self::Json(_) | Self::NotOneOfTwo | Self::Base64(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Fetch(error) => error.status(),

@@ -19,6 +19,10 @@ const MAX_HELD: usize = 32_000_000;
 /// How many bytes of a refused body are read and dropped, so that the client finishes sending and reads the answer.
 const MAX_DISCARDED: usize = 100_000_000;
 
+/// The number of a form's bytes that may arrive before a part begins, with the part's headers: multer keeps them all, and
+/// searches them again whenever more arrive.
+pub const MAX_BEFORE_PART: usize = 1_000_000;
+
 /// A client may pause for this long.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
@@ -40,6 +44,9 @@ pub enum UploadError {
     /// The client ended before the body did.
     #[error("the body ended early")]
     Incomplete,
+    /// Over [`MAX_BEFORE_PART`].
+    #[error("not a form: no part begins within {MAX_BEFORE_PART} bytes")]
+    NoPart,
 }
 
 /// The memory that bodies may take, shared by all requests.
@@ -76,11 +83,25 @@ impl Upload {
         if self.bytes.len() + chunk.len() > MAX_BODY {
             return Err(UploadError::TooLarge);
         }
-        let count = u32::try_from(chunk.len()).expect("less than the longest body");
-        let held = Arc::clone(self.held.semaphore()).try_acquire_many_owned(count).map_err(|_| UploadError::Busy)?;
-        self.held.merge(held);
+        self.hold(chunk.len())?;
         self.bytes.extend_from_slice(chunk);
         Ok(())
+    }
+
+    /// Counts so many bytes more, which are kept elsewhere.
+    ///
+    /// # Errors
+    /// [`UploadError::Busy`] if the budget is used up.
+    pub fn hold(&mut self, count: usize) -> Result<(), UploadError> {
+        let count = u32::try_from(count).map_err(|_| UploadError::Busy)?;
+        let held = Arc::clone(self.held.semaphore()).try_acquire_many_owned(count).map_err(|_| UploadError::Busy)?;
+        self.held.merge(held);
+        Ok(())
+    }
+
+    /// How many bytes it counts in the budget.
+    pub fn held(&self) -> usize {
+        self.held.num_permits()
     }
 
     /// Replaces the bytes by others, at most as many; the memory that is no longer needed returns to the budget.
