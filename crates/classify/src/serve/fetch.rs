@@ -3,9 +3,12 @@
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{StatusCode, Uri};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use ureq::config::Config;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
@@ -15,6 +18,13 @@ use super::upload::{Budget, MAX_BODY, Upload, UploadError};
 
 /// The longest time for fetching a picture, from looking up its host to its last byte.
 const MAX_TIME: Duration = Duration::from_secs(10);
+
+/// The maximum number of pictures that are fetched at a time: fewer than the threads that block, since large JSON bodies
+/// need some, too.
+const MAX_FETCHES: usize = 12;
+
+/// The longest time that a request waits for others to be fetched.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 16;
@@ -71,6 +81,8 @@ pub struct Fetcher {
     /// `host` or `host:port`, in lower case.
     hosts: Vec<String>,
     agent: Agent,
+    /// One for each picture that may be fetched at a time.
+    places: Arc<Semaphore>,
 }
 
 impl Fetcher {
@@ -90,7 +102,17 @@ impl Fetcher {
             .build();
         let resolver = CheckedResolver { resolver: DefaultResolver::default(), allowed };
         let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
-        Self { hosts: hosts.iter().map(|host| host.to_ascii_lowercase()).collect(), agent }
+        let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        Self { hosts, agent, places: Arc::new(Semaphore::new(MAX_FETCHES)) }
+    }
+
+    /// A place among the pictures that are fetched at a time, to be held during [`Self::fetch`].
+    ///
+    /// # Errors
+    /// [`UploadError::Busy`] if none becomes free in time.
+    pub async fn place(&self) -> Result<OwnedSemaphorePermit, FetchError> {
+        let place = timeout(MAX_WAIT, Arc::clone(&self.places).acquire_owned()).await;
+        Ok(place.map_err(|_| UploadError::Busy)?.expect("it is never closed"))
     }
 
     /// Fetches a picture; blocks until it is there.
@@ -239,6 +261,22 @@ mod tests {
         let photo: Vec<u8> = (0..200_000).map(|k| k as u8).collect();
         let found = fetch(&host(answer("200 OK", "", &photo)), |_| true).unwrap();
         assert_eq!(found.as_ref(), photo);
+    }
+
+    #[test]
+    fn so_many_are_fetched_at_a_time_and_others_wait_for_some_seconds() {
+        let fetcher = Fetcher::new(&[]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut places = Vec::new();
+            for _ in 0..MAX_FETCHES {
+                places.push(fetcher.place().await.unwrap());
+            }
+            let error = fetcher.place().await.unwrap_err();
+            assert_eq!(error.status(), StatusCode::TOO_MANY_REQUESTS, "{error}");
+            places.pop();
+            places.push(fetcher.place().await.unwrap());
+        });
     }
 
     #[test]

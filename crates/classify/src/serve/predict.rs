@@ -257,8 +257,12 @@ async fn picture_of_json(server: &Arc<ServerState>, json: Upload) -> Result<Uplo
         }
         JsonRequest { image: None, url: Some(url) } => {
             drop(json);
+            let place = server.fetcher.place().await?;
             let server = Arc::clone(server);
-            let fetched = tokio::task::spawn_blocking(move || server.fetcher.fetch(&url, &server.budget));
+            let fetched = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                server.fetcher.fetch(&url, &server.budget)
+            });
             Ok(fetched.await.map_err(|_| Refusal::Failed)??)
         }
         _ => Err(Refusal::NotOneOfTwo),
