@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use end_to_end::{
-    Photos, Ran, command, contents, extract, limited, run, run_command, shared_folder, temporary, workspace,
+    Photos, Ran, command, contents, extract, extract_on_gpu, limited, note_skipped, run, run_command, shared_folder,
+    temporary, workspace,
 };
 use feature_cache::{FeatureCache, Split};
 use head::layers::Classifier;
@@ -404,6 +405,38 @@ fn what_cannot_be_classified_is_an_error_in_one_line() {
     classify(&unsure, &[&photo]).succeeded();
     classify(&unsure, &[&photo, "--threshold", "0.5"])
         .failed_with("class \"unsure\" has the name that --threshold gives to photos below the threshold");
+}
+
+/// A note says that photos are computed on another kind of device than the training rows were, and only then.
+#[test]
+fn another_device_than_that_of_the_training_rows_is_noted() {
+    let trained = Trained::new();
+    let photo = trained.path("hat/000.png");
+    let noted = |device: &str| {
+        let mut command = command("classify");
+        command.env_remove("CUDA_VISIBLE_DEVICES").arg(&trained.run).args([&photo[..], "--device", device]);
+        let ran = run_command(&mut command).succeeded();
+        ran.stderr.lines().find(|line| line.starts_with("note: photos are computed")).map(str::to_owned)
+    };
+    let doctor = extract_on_gpu(["doctor"]).succeeded().stdout;
+    let has_gpu = doctor.lines().any(|line| line.starts_with("device") && line.contains("cuda"));
+    let note =
+        |here: &str, then: &str| format!("note: photos are computed in {here}, the training rows were in {then}");
+    assert_eq!(noted("cpu"), None);
+    if has_gpu {
+        assert_eq!(noted("cuda:0"), Some(note("f32 on CUDA", "f32")));
+    }
+    // As a GPU would have computed the training rows.
+    let config = fs::read_to_string(trained.run.join("config.json")).unwrap();
+    let on_gpu = config.replacen("\"precision\": \"f32\"", "\"precision\": \"f32 on CUDA\"", 1);
+    assert_ne!(on_gpu, config);
+    fs::write(trained.run.join("config.json"), on_gpu).unwrap();
+    assert_eq!(noted("cpu"), Some(note("f32", "f32 on CUDA")));
+    if has_gpu {
+        assert_eq!(noted("cuda:0"), None);
+    } else {
+        note_skipped("libtorch sees no GPU");
+    }
 }
 
 /// A full disk is an error and leaves no partial copy. With space again, the same command copies the other photos.

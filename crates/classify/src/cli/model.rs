@@ -24,7 +24,8 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// The run's head on top of the network. Another precision than that of the training rows is noted.
+    /// The run's head on top of the network. Another precision than that of the training rows is noted, and so is another
+    /// kind of device.
     pub fn load(&self, chosen: &Chosen, limits: Limits) -> anyhow::Result<Model> {
         let Chosen { path, run } = chosen;
         let weights = weights_for(path, &self.weights)?;
@@ -35,9 +36,9 @@ impl ModelArgs {
             threads: self.threads.threads(),
         };
         let model = Model::new(run, &weights, compute, limits)?;
-        let trained_in = &run.config.fingerprint.precision;
-        if model.precision().name() != trained_in {
-            note!("note: photos are computed in {}, the training rows were in {trained_in}", model.precision());
+        let (computed_in, trained_in) = (&model.fingerprint().precision, &run.config.fingerprint.precision);
+        if computed_in != trained_in {
+            note!("note: photos are computed in {computed_in}, the training rows were in {trained_in}");
         }
         Ok(model)
     }
