@@ -480,27 +480,47 @@ fn a_model_with_other_answers_fails_the_check() {
     let readable = run("classify", ["check-export", text(&model)]).succeeded();
     assert!(readable.stdout.contains("onnx.checker 1.23.2: passed\nsame class as classify: 6 of 6"), "{readable:?}");
 
-    export(&run_folder, &other, &["--head-only", "--precision", "f16"]).succeeded();
+    // A model with another input.
+    export(&run_folder, &other, &[]).succeeded();
     let golden = photos.sibling("other.golden.npz");
     let mixed = run("classify", ["check-export", text(&model), "--golden", text(&golden)]);
     mixed.failed_with("other.golden.npz: belongs to another model than");
     // Changed expected answers are as wrong as changed answers.
-    const SHIFT: &str = r#"
+    let golden = photos.sibling("model.golden.npz");
+    let change = |change: &str| {
+        let program = format!("{CHANGE_GOLDEN}\n{change}\nnp.savez(sys.argv[1], **arrays)");
+        run_command(Command::new(&python).args(["-c", &program, text(&golden)])).succeeded();
+    };
+    change("arrays['logits'][3] += 0.5");
+    check(&model).failed_with("model.onnx: its answers are not those of classify");
+    // Damage of the model, without and with its hash in the golden file.
+    fs::write(&model, "no model").unwrap();
+    check(&model).failed_with("model.golden.npz: belongs to another model than");
+    let hash = blake3::hash(b"no model").to_hex();
+    change(&format!("arrays['model_blake3'] = np.frombuffer(bytes.fromhex('{hash}'), 'uint8')"));
+    let damaged = check(&model).failed_with("model.onnx: ");
+    assert!(damaged.stderr.contains("Error: "), "Python's error: {damaged:?}");
+    assert!(!damaged.stderr.contains("golden"), "{damaged:?}");
+
+    // Damage of the golden file, in its form and in an array.
+    let intact = fs::read(&golden).unwrap();
+    let name = b"input_0.npy";
+    let at = intact.windows(name.len()).position(|window| window == name).unwrap();
+    let mut changed = intact.clone();
+    changed[at + 200] ^= 1;
+    fs::write(&golden, changed).unwrap();
+    check(&model).failed_with("model.golden.npz: not a golden file: BadZipFile");
+    fs::write(&golden, "no archive").unwrap();
+    check(&model).failed_with("model.golden.npz: not a golden file: ");
+}
+
+/// Reads the arrays of a golden file.
+const CHANGE_GOLDEN: &str = r#"
 import sys
 import numpy as np
 with np.load(sys.argv[1]) as golden:
     arrays = dict(golden)
-arrays["logits"][3] += 0.5
-np.savez(sys.argv[1], **arrays)
 "#;
-    let golden = photos.sibling("model.golden.npz");
-    run_command(Command::new(&python).args(["-c", SHIFT, text(&golden)])).succeeded();
-    check(&model).failed_with("model.onnx: its answers are not those of classify");
-    fs::write(&golden, "no archive").unwrap();
-    check(&model).failed_with("model.onnx: ");
-    fs::write(&model, "no model").unwrap();
-    check(&model).failed_with("model.onnx: ");
-}
 
 /// Every error is one line and leaves no files.
 #[test]

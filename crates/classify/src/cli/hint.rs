@@ -93,7 +93,7 @@ fn check_hint(error: &CheckError) -> Option<String> {
              choose another interpreter with --python",
             python.display()
         )),
-        CheckError::OtherModel { .. } => Some("; export the model again".to_owned()),
+        CheckError::NotGolden { .. } | CheckError::OtherModel { .. } => Some("; export the model again".to_owned()),
         _ => None,
     }
 }

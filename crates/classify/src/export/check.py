@@ -1,9 +1,16 @@
 """check.py MODEL GOLDEN: runs MODEL in ONNX Runtime on the inputs in GOLDEN and prints the largest distances as JSON.
 
-Prints {"missing": NAME} if a package is not installed, and {"error": TEXT} if anything else fails.
+Prints {"missing": NAME} if a package is not installed, and {"error": TEXT, "in_golden": BOOL} if anything else fails.
 """
 import json
 import sys
+
+
+def read(golden):
+    import numpy as np
+
+    with np.load(golden) as archive:
+        return dict(archive)
 
 
 def check(model, golden):
@@ -20,8 +27,6 @@ def check(model, golden):
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     about = session.get_modelmeta().custom_metadata_map
     names = json.loads(about["outputs"])
-    with np.load(golden) as archive:
-        golden = dict(archive)
     count = len(golden["logits"])
     [model_input] = session.get_inputs()
     found = {output: [] for output in names}
@@ -50,14 +55,17 @@ def check(model, golden):
         "inputs": count,
         "same_class": same,
         "distances": outputs,
-        "model_blake3": bytes(golden["model_blake3"]).hex(),
     }
 
 
+model, golden = sys.argv[1:]
+in_golden = True
 try:
-    result = check(*sys.argv[1:])
+    arrays = read(golden)
+    in_golden = False
+    result = check(model, arrays)
 except ModuleNotFoundError as error:
     result = {"missing": error.name}
 except Exception as error:
-    result = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+    result = {"error": " ".join(f"{type(error).__name__}: {error}".split()), "in_golden": in_golden}
 print(json.dumps(result))

@@ -3,16 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
+use zip::ZipArchive;
 
 use super::options::{Output, WeightFormat};
 
 /// Runs a model on the inputs of its golden file; its first lines describe what it prints.
 const SCRIPT: &str = include_str!("check.py");
+
+/// More bytes than the golden file's array with the model's hash has.
+const MAX_HASH_ARRAY: u64 = 4096;
 
 /// The comparison of ONNX Runtime's answers with those of `classify`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -68,7 +72,15 @@ pub enum CheckError {
         /// The package.
         package: String,
     },
-    /// onnx, ONNX Runtime or numpy cannot use one of the files.
+    /// The golden file is damaged, or none.
+    #[error("{}: not a golden file: {problem}", path.display())]
+    NotGolden {
+        /// The golden file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// onnx or ONNX Runtime cannot use the model.
     #[error("{}: {problem}", path.display())]
     Refused {
         /// The model.
@@ -115,7 +127,11 @@ pub fn golden_path(model: &Path) -> PathBuf {
 pub fn check_onnx(python: &Path, model: &Path, golden: &Path) -> Result<Checked, CheckError> {
     let read = |path: &Path| std::fs::read(path).map_err(|cause| CheckError::Io { path: path.to_owned(), cause });
     let model_hash = blake3::hash(&read(model)?);
-    read(golden)?;
+    let not_golden = |problem| CheckError::NotGolden { path: golden.to_owned(), problem };
+    let expected = hash_in_golden(&read(golden)?).map_err(|error| not_golden(error.to_string()))?;
+    if model_hash.as_bytes() != expected.as_slice() {
+        return Err(CheckError::OtherModel { model: model.to_owned(), golden: golden.to_owned() });
+    }
     let arguments = [OsStr::new("-c"), OsStr::new(SCRIPT), model.as_os_str(), golden.as_os_str()];
     let ran = Command::new(python).args(arguments).output();
     let ran = ran.map_err(|cause| CheckError::NoPython { python: python.to_owned(), cause })?;
@@ -126,16 +142,16 @@ pub fn check_onnx(python: &Path, model: &Path, golden: &Path) -> Result<Checked,
         Ok(Found::Missing { missing }) => {
             return Err(CheckError::Missing { python: python.to_owned(), package: missing });
         }
-        Ok(Found::Error { error }) => return Err(CheckError::Refused { path: model.to_owned(), problem: error }),
+        Ok(Found::Error { error, in_golden: true }) => return Err(not_golden(error)),
+        Ok(Found::Error { error, .. }) => {
+            return Err(CheckError::Refused { path: model.to_owned(), problem: error });
+        }
         Err(_) => {
             let stderr = String::from_utf8_lossy(&ran.stderr);
             let problem = stderr.lines().next_back().unwrap_or("it printed nothing").to_owned();
             return Err(CheckError::NoResult { python: python.to_owned(), problem });
         }
     };
-    if found.model_blake3 != model_hash.to_hex().as_str() {
-        return Err(CheckError::OtherModel { model: model.to_owned(), golden: golden.to_owned() });
-    }
     let mut outputs = Vec::new();
     for output in Output::ALL {
         if let Some(&distance) = found.distances.get(output.name()) {
@@ -144,6 +160,14 @@ pub fn check_onnx(python: &Path, model: &Path, golden: &Path) -> Result<Checked,
     }
     let Distances { onnxruntime, checker, inputs, same_class, .. } = found;
     Ok(Checked { onnxruntime, checker, inputs, same_class, outputs })
+}
+
+/// The blake3 of the model that the golden file of these bytes belongs to: the last bytes of its array `model_blake3`.
+fn hash_in_golden(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut archive = ZipArchive::new(Cursor::new(bytes))?;
+    let mut array = Vec::new();
+    archive.by_name("model_blake3.npy")?.take(MAX_HASH_ARRAY).read_to_end(&mut array)?;
+    Ok(array.split_off(array.len().saturating_sub(blake3::OUT_LEN)))
 }
 
 /// The largest distance that rounding may cause: sums of float32 in another order, or kernels rounded to float16.
@@ -161,7 +185,7 @@ fn allowed(output: Output, weights: &str) -> f64 {
 enum Found {
     Distances(Distances),
     Missing { missing: String },
-    Error { error: String },
+    Error { error: String, in_golden: bool },
 }
 
 #[derive(Deserialize)]
@@ -172,5 +196,4 @@ struct Distances {
     inputs: usize,
     same_class: Option<usize>,
     distances: BTreeMap<String, Option<f64>>,
-    model_blake3: String,
 }
