@@ -522,6 +522,17 @@ fn the_server_has_health_info_metrics_and_openapi() {
     }
 }
 
+/// With a lower limit than the pixels of the server's own picture, it starts, and its own picture is answered.
+#[test]
+fn a_low_limit_on_pixels_lets_the_server_start() {
+    let trained = Trained::new();
+    let serving = Serving::start(&trained.run, &["--max-pixels", "100"]);
+    assert_eq!(serving.get("/ready").json(), json!({"status": "ready"}));
+    assert_eq!(serving.get("/info").json()["max_pixels"], json!(22_500));
+    let (status, error) = serving.post("image/bmp", &bmp_header(151, 150)).error();
+    assert_eq!((status, error.as_str()), (413, "151 x 150 pixels, over the limit of 22500"));
+}
+
 /// Pictures are fetched only from allowed hosts, and never from private addresses such as this machine's.
 #[test]
 fn urls_are_fetched_from_allowed_public_hosts_only() {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use backbone::golden;
 use backbone::pixels::Limits;
 use clap::Args;
 use classify::serve::{Log, LogFormat, Server};
@@ -17,6 +18,9 @@ use super::model::ModelArgs;
 /// those with 16 bits a channel and progressive JPEGs without chroma subsampling.
 const MAX_PICTURE_BYTES: u64 = 176 << 20;
 
+/// The pixels of the built-in picture that the network is checked with.
+const GOLDEN_PIXELS: u64 = (golden::SIDE as u64).pow(2);
+
 /// `classify serve RUN`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
@@ -29,7 +33,8 @@ pub struct ServeArgs {
     /// Address to listen on; 0.0.0.0 for all of this machine's
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     host: IpAddr,
-    /// Refuse pictures with more pixels than this
+    /// Refuse pictures with more pixels than this; those of up to 22500 pixels, as the server's own for GET /ready, are
+    /// always taken
     #[arg(long, value_name = "PIXELS", default_value = "24000000")]
     max_pixels: u64,
     /// Fetch pictures for {"url": …} from these hosts, separated by commas, each HOST or HOST:PORT; never from private
@@ -55,7 +60,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     // A port that is not free is reported before the weights are read.
     let server = Server::bind(args.host, args.port)?;
     let chosen = Chosen::open(&args.run)?;
-    let limits = Limits { max_pixels: args.max_pixels, max_bytes: MAX_PICTURE_BYTES };
+    let limits = Limits { max_pixels: args.max_pixels.max(GOLDEN_PIXELS), max_bytes: MAX_PICTURE_BYTES };
     let model = args.model.load(&chosen, limits)?;
     let format = args.log;
     let log = Log::new(move |request| {
