@@ -183,7 +183,9 @@ impl PredictArgs {
         for path in &paths {
             let found = photos_at(path, sorted_into.as_deref());
             if found.is_empty() {
-                note!("note: {}: no photos here", path.display());
+                let is_output = sorted_into.is_some() && path.canonicalize().ok() == sorted_into;
+                let why = if is_output { "left out, since photos are sorted into it" } else { "no photos here" };
+                note!("note: {}: {why}", path.display());
             }
             photos.extend(found);
         }
