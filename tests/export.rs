@@ -536,6 +536,7 @@ fn what_cannot_be_exported_is_refused() {
     export(&photos.sibling("nothing"), &out, &[]).failed_with("nothing: no run here");
     export(&run_folder, &out, &["--weights", "nowhere"]).failed_with("nowhere: cannot read the weights");
     head_only(&["--outputs", "logits,probabilities=logits"]).failed_with("\"logits\" names two values of the model");
+    head_only(&["--outputs", "logits=a,logits=b"]).failed_with("logits is named twice among the outputs; name it once");
     head_only(&["--input-name", "head/dense_0"]).failed_with("\"head/dense_0\" names two values of the model; choose");
     nothing_written();
     for wrong in [&["--outputs", "logit"][..], &["--outputs", "logits="], &["--input-name", ""], &["--input", "jpeg"]] {

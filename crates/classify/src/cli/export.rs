@@ -61,7 +61,7 @@ pub struct ExportArgs {
     /// Name of the ONNX model's input [default: pixels, or features with --head-only]
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     input_name: Option<String>,
-    /// The ONNX model's outputs in order, separated by commas: logits, probabilities, unfamiliarity;
+    /// The ONNX model's outputs in order, each once, separated by commas: logits, probabilities, unfamiliarity;
     /// probabilities=dense_1 names that output dense_1 [default: all that the run has]
     #[arg(long, value_name = "OUTPUTS", value_delimiter = ',')]
     outputs: Vec<NamedOutput>,

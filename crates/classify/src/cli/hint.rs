@@ -77,6 +77,7 @@ fn export_hint(error: &ExportError) -> Option<String> {
             "; use --input keras, and prepare photos as the example does that is then printed"
         }
         ExportError::NoCalibration => "; leave unfamiliarity out of --outputs",
+        ExportError::OutputTwice(_) => "; name it once in --outputs",
         ExportError::NameTaken(_) => "; choose other names with --input-name and --outputs",
         ExportError::TooLargeForF16 { .. } => "; use --precision f32",
         ExportError::Exists(_) => "; overwrite it with --replace, or choose another --out",

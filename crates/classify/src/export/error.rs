@@ -35,6 +35,9 @@ pub enum ExportError {
     /// The run has no calibration, and so no score of unfamiliarity.
     #[error("the run has no score of unfamiliarity: it has no calibration.json")]
     NoCalibration,
+    /// An output is asked for twice.
+    #[error("{0} is named twice among the outputs")]
+    OutputTwice(&'static str),
     /// Two inputs, outputs or nodes have the same name.
     #[error("{0:?} names two values of the model")]
     NameTaken(String),

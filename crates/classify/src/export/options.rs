@@ -142,7 +142,7 @@ impl OnnxOptions {
     /// The outputs of a model with this head.
     ///
     /// # Errors
-    /// When they include unfamiliarity, and the head has no calibration.
+    /// When they include an output twice, or unfamiliarity for a head without calibration.
     pub(super) fn outputs_of(&self, predictor: &Predictor) -> Result<Vec<NamedOutput>, ExportError> {
         let has_score = predictor.calibration().is_some();
         let outputs: Vec<NamedOutput> = if self.outputs.is_empty() {
@@ -153,6 +153,11 @@ impl OnnxOptions {
         };
         if !has_score && outputs.iter().any(|named| named.output == Output::Unfamiliarity) {
             return Err(ExportError::NoCalibration);
+        }
+        for output in Output::ALL {
+            if outputs.iter().filter(|named| named.output == output).count() > 1 {
+                return Err(ExportError::OutputTwice(output.name()));
+            }
         }
         Ok(outputs)
     }
