@@ -352,8 +352,14 @@ fn what_cannot_be_classified_is_an_error_in_one_line() {
         empty.stderr.contains("empty: no photos here\nerror: no photos; in folders, files named *.jpg"),
         "{empty:?}"
     );
-    // With other photos, an empty folder is only a note.
+    // With other photos, an empty folder is only a note, which shows no control characters.
     trained.classify(&[path("empty").to_str().unwrap(), &photo]).succeeded();
+    let [odd, sorted] = ["empty\u{1b}[2J", "sorted\u{1b}[2J"].map(path);
+    fs::create_dir(&odd).unwrap();
+    let options = [odd.to_str().unwrap(), &photo, "--sort-into", sorted.to_str().unwrap()];
+    let noted = trained.classify(&options).succeeded();
+    assert!(noted.stderr.contains("empty\u{fffd}[2J: no photos here"), "{noted:?}");
+    assert!(noted.stderr.contains("sorted\u{fffd}[2J") && !noted.stderr.contains('\u{1b}'), "{noted:?}");
     classify_from(&trained.run, b"\n\n", &["-"]).failed_with("standard input: no paths");
     fs::write(path("file"), "").unwrap();
     let sorted = trained.classify(&[&photo, "--sort-into", path("file").to_str().unwrap()]);

@@ -123,7 +123,7 @@ fn comparison_text(comparison: &Comparison) -> String {
 }
 
 /// [`shown`] for a path; what is not UTF-8 in it is replaced too.
-fn shown_path(path: &Path) -> String {
+pub fn shown_path(path: &Path) -> String {
     shown(&path.to_string_lossy())
 }
 

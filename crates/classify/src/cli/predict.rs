@@ -22,10 +22,11 @@ use command_line::{LimitsArgs, cancel_on_signals, limits_hint};
 use feature_cache::ClassNames;
 use head::prediction::Prediction;
 use head::run::Chosen;
+use head::text::shown;
 use stdio::{Progress, note};
 
 use super::model::ModelArgs;
-use super::output::{Format, Output};
+use super::output::{Format, Output, shown_path};
 
 /// Names standard input in place of a photo.
 const STDIN: &str = "-";
@@ -80,7 +81,7 @@ pub fn run(args: &PredictArgs) -> anyhow::Result<ExitCode> {
     let named = args.run.as_ref().expect("clap requires it");
     let chosen = Chosen::open(named)?;
     if chosen.path != *named {
-        note!("note: answers are from {}", chosen.path.display());
+        note!("note: answers are from {}", shown_path(&chosen.path));
     }
     let photos = args.listed_photos()?;
     let model = args.model.load(&chosen, args.limits.limits())?;
@@ -185,7 +186,7 @@ impl PredictArgs {
             if found.is_empty() {
                 let is_output = sorted_into.is_some() && path.canonicalize().ok() == sorted_into;
                 let why = if is_output { "left out, since photos are sorted into it" } else { "no photos here" };
-                note!("note: {}: {why}", path.display());
+                note!("note: {}: {why}", shown_path(path));
             }
             photos.extend(found);
         }
@@ -248,7 +249,7 @@ impl Tally {
     /// Counts a photo that has an answer but could not be sorted, and prints a warning.
     fn not_sorted(&mut self, error: &SortError) {
         self.not_sorted += 1;
-        note!("warning: {error}");
+        note!("warning: {}", shown(&error.to_string()));
     }
 
     /// Prints the closing notes to stderr.
@@ -264,7 +265,7 @@ impl Tally {
             );
         }
         if let Some(folder) = sorted_into {
-            note!("sorted into {}", folder.display());
+            note!("sorted into {}", shown_path(folder));
         }
     }
 }
