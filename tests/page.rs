@@ -103,6 +103,23 @@ fn dropped_photos_are_classified() {
     }
 }
 
+/// If the server ends while the page is loaded, the page says so.
+#[test]
+fn a_server_that_does_not_answer_is_named_on_the_page() {
+    let Some(browser) = browser() else { return };
+    let trained = Trained::new();
+    let serving = Serving::start(&trained.run, &[]);
+    let mut chromium = Chromium::start(&browser);
+    let mut tab = chromium.open(WIDTHS[0], 900, false);
+    // As if the server had gone after the page's script.
+    let source = "window.fetch = () => Promise.reject(new TypeError('Failed to fetch'));";
+    tab.call("Page.addScriptToEvaluateOnNewDocument", json!({"source": source}));
+    open(&mut tab, &serving);
+    let said = tab.evaluate("document.getElementById('classes').textContent");
+    assert_eq!(said, "The server does not answer. Reload the page to try again.");
+    assert!(tab.events("Runtime.exceptionThrown").is_empty(), "{:#?}", tab.console());
+}
+
 /// The first press of Tab leads to the button that chooses photos, and a chosen photo is answered.
 #[test]
 fn the_page_works_with_the_keyboard_alone() {

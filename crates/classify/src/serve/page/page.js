@@ -14,6 +14,8 @@ let underWay = 0;
 fetch("info").then((response) => response.json()).then(({ classes }) => {
   const named = classes.slice(0, 12).join(", ");
   element("classes").textContent = `${classes.length} classes: ${named}${classes.length > 12 ? ", …" : ""}`;
+}).catch(() => {
+  element("classes").textContent = "The server does not answer. Reload the page to try again.";
 });
 
 function percent(probability) {
