@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use end_to_end::{
-    Photos, Ran, SMALLEST_SIZE, contents, extract, peers_python, run, run_command, shared_folder, temporary, workspace,
+    Photos, Ran, SMALLEST_SIZE, contents, extract, note_skipped, peers_python, run, run_command, shared_folder,
+    temporary, workspace,
 };
 use head::run::Run;
 use serde_json::{Value, json};
@@ -521,6 +522,26 @@ import numpy as np
 with np.load(sys.argv[1]) as golden:
     arrays = dict(golden)
 "#;
+
+/// A run whose rows are in bf16 is exported in f32, with answers in f32 in the golden file.
+#[test]
+fn a_run_in_bf16_is_exported_in_f32() {
+    if !run("extract", ["doctor"]).succeeded().stdout.contains("avx512bf16") {
+        note_skipped("no processor with avx512_bf16");
+        return;
+    }
+    let photos = Photos::new(&["hat", "shoe"], 6);
+    let run_folder = small_run(&photos, &["--precision", "bf16", "--kernels", "own"]);
+    assert_eq!(Run::load(&run_folder).unwrap().config.fingerprint.precision, "bf16, own kernels");
+    for (file, options) in [("model.onnx", &[][..]), ("model.keras", &["--format", "keras"])] {
+        let exported = export(&run_folder, &photos.sibling(file), options).succeeded();
+        let note = "note: the model computes in f32, the training rows were in bf16, own kernels";
+        assert!(exported.stderr.contains(note), "{exported:?}");
+    }
+    if peers_python().is_some() {
+        check(&photos.sibling("model.onnx")).succeeded();
+    }
+}
 
 /// Every error is one line and leaves no files.
 #[test]
