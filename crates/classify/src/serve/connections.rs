@@ -128,20 +128,22 @@ async fn serve_connection(stream: TcpStream, router: Router, server: &ServerStat
     http.timer(TokioTimer::new()).header_read_timeout(MAX_IDLE).half_close(true);
     let mut connection = http.serve_connection(stream, service);
     let end = tokio::select! {
+        // In this order, so that a request that has arrived is not lost when the server stops.
+        biased;
         // Errors are those of clients that have gone, or were answered.
         _ = &mut connection => End::Done,
         elapsed = timer.exceeds(MAX_HEADER_TIME) => End::HeadersTooSlow(elapsed),
-        () = async { drop(close.wait_for(|&close| close).await) } => End::Close,
+        () = async {
+            drop(close.wait_for(|&close| close).await);
+            // hyper would close a connection with incomplete headers, unless they are of its first request.
+            timer.headers_end().await;
+        } => End::Close,
     };
     match end {
         End::Done => {}
         End::Close => {
             Pin::new(&mut connection).graceful_shutdown();
-            tokio::select! {
-                _ = &mut connection => {}
-                // hyper waits for headers that have begun, for up to `MAX_IDLE`.
-                _ = timer.exceeds(MAX_HEADER_TIME) => {}
-            }
+            let _ = connection.await;
         }
         End::HeadersTooSlow(elapsed) => {
             let status = StatusCode::REQUEST_TIMEOUT.as_u16();
@@ -168,3 +170,90 @@ enum End {
 const HEADERS_TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n\
 content-length: 47\r\n\r\n{\"error\":\"the headers did not arrive in time\"}\n";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use axum::routing::get;
+    use feature_cache::ClassNames;
+    use tokio::io::AsyncReadExt;
+    use tokio::runtime;
+
+    use super::*;
+    use crate::serve::fetch::Fetcher;
+    use crate::serve::metrics::Metrics;
+    use crate::serve::queue::Queue;
+    use crate::serve::state::Log;
+    use crate::serve::upload::Budget;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    fn server() -> ServerState {
+        ServerState {
+            queue: Queue::default(),
+            budget: Budget::new(),
+            fetcher: Fetcher::new(&[]),
+            classes: ClassNames::new(vec!["hat".to_owned()]).unwrap(),
+            metrics: Metrics::new(),
+            log: Log::new(|_| {}),
+            stopping: AtomicBool::new(true),
+        }
+    }
+
+    fn router() -> Router {
+        Router::new().route("/", get(|| async { "here" }))
+    }
+
+    /// Runs the test with a connection to itself: the client's end, and the server's.
+    fn with_connection(test: impl AsyncFnOnce(TcpStream, TcpStream)) {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            test(client, stream).await;
+        });
+    }
+
+    #[test]
+    fn a_request_that_has_arrived_is_answered_when_the_server_stops() {
+        // In any other order, the request would be lost in some of these.
+        for _ in 0..20 {
+            with_connection(async |mut client, stream| {
+                client.write_all(REQUEST).await.unwrap();
+                stream.readable().await.unwrap();
+                let (_sender, close) = watch::channel(true);
+                serve_connection(stream, router(), &server(), close).await;
+                let mut answer = String::new();
+                client.read_to_string(&mut answer).await.unwrap();
+                assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("here"), "{answer:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn headers_that_have_begun_are_waited_for_when_the_server_stops() {
+        with_connection(async |mut client, stream| {
+            let (sender, close) = watch::channel(false);
+            let server = server();
+            let requests = async {
+                client.write_all(REQUEST).await.unwrap();
+                let mut answer = Vec::new();
+                while !answer.ends_with(b"here") {
+                    assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0);
+                }
+                let (begin, rest) = REQUEST.split_at(20);
+                client.write_all(begin).await.unwrap();
+                sleep(Duration::from_millis(100)).await;
+                sender.send(true).unwrap();
+                sleep(Duration::from_millis(100)).await;
+                client.write_all(rest).await.unwrap();
+                let mut answer = String::new();
+                client.read_to_string(&mut answer).await.unwrap();
+                assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("here"), "{answer:?}");
+            };
+            tokio::join!(serve_connection(stream, router(), &server, close), requests);
+        });
+    }
+}

@@ -56,6 +56,13 @@ impl HeaderTimer {
         }
     }
 
+    /// Waits until no headers are incomplete.
+    pub async fn headers_end(&self) {
+        while let Phase::Headers(_) = self.phase() {
+            sleep(CHECK_EVERY).await;
+        }
+    }
+
     /// A reader of the bytes of `inner`, which tells this timer when bytes are received.
     pub fn watch<R>(&self, inner: R) -> Watched<R> {
         Watched { inner, timer: self.clone() }
