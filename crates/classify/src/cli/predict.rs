@@ -184,9 +184,7 @@ impl PredictArgs {
         for path in &paths {
             let found = photos_at(path, sorted_into.as_deref());
             if found.is_empty() {
-                let is_output = sorted_into.is_some() && path.canonicalize().ok() == sorted_into;
-                let why = if is_output { "left out, since photos are sorted into it" } else { "no photos here" };
-                note!("note: {}: {why}", shown_path(path));
+                note!("note: {}: no photos here", shown_path(path));
             }
             photos.extend(found);
         }
