@@ -145,7 +145,8 @@ impl Listing {
 impl Dataset {
     /// Lists the photos below `root`.
     ///
-    /// Hidden files are ignored. Symbolic links are followed as long as they stay within the data set.
+    /// Hidden files are ignored. Symbolic links are followed as long as they stay within the data set and do not lead
+    /// to a folder that they are in.
     ///
     /// # Errors
     /// When the folder is not a data set, or cannot be read.
@@ -280,10 +281,9 @@ fn folders_in(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Result<
         if is_hidden(&entry.file_name()) || !entry.path().is_dir() {
             continue;
         }
-        if is_within(root, &entry.path()) {
-            names.push(entry.file_name());
-        } else {
-            ignored.push(link_to_outside(root, &entry.path()));
+        match why_not_followed(root, &entry.path()) {
+            None => names.push(entry.file_name()),
+            Some(reason) => ignored.push(Ignored { path: relative(root, &entry.path()), reason }),
         }
     }
     names.sort_unstable();
@@ -293,28 +293,28 @@ fn folders_in(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Result<
 /// The photos below a class's folder, relative to the data set, sorted bytewise.
 fn photos_below(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Result<Vec<PathBuf>, DatasetError> {
     let mut photos = Vec::new();
-    let relative = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
     let mut walk = WalkDir::new(folder).min_depth(1).follow_links(true).into_iter();
     while let Some(entry) = walk.next() {
         match entry {
             Ok(entry) if is_hidden(entry.file_name()) => skip(&mut walk, &entry),
-            Ok(entry) if entry.path_is_symlink() && !is_within(root, entry.path()) => {
-                ignored.push(link_to_outside(root, entry.path()));
-                skip(&mut walk, &entry);
+            Ok(entry) => {
+                let reason = if entry.path_is_symlink() { why_not_followed(root, entry.path()) } else { None };
+                if let Some(reason) = reason {
+                    ignored.push(Ignored { path: relative(root, entry.path()), reason });
+                    skip(&mut walk, &entry);
+                } else if entry.file_type().is_file() && has_photo_extension(entry.path()) {
+                    photos.push(relative(root, entry.path()));
+                }
             }
-            Ok(entry) if entry.file_type().is_file() && has_photo_extension(entry.path()) => {
-                photos.push(relative(entry.path()));
-            }
-            Ok(_) => {}
             Err(error) => {
                 let path = error.path().unwrap_or(folder).to_owned();
                 if is_hidden(path.file_name().unwrap_or_default()) {
                     // The broken link that is Emacs's lock of a file, say.
                 } else if error.loop_ancestor().is_some() {
-                    ignored.push(Ignored { path: relative(&path), reason: "a symbolic link loop" });
+                    ignored.push(Ignored { path: relative(root, &path), reason: LINK_LOOP });
                 } else if has_photo_extension(&path) {
                     // A broken link, say: it has a photo's name, so it is reported with the photos that cannot be read.
-                    photos.push(relative(&path));
+                    photos.push(relative(root, &path));
                 } else {
                     return Err(DatasetError::Io { path, cause: error.into() });
                 }
@@ -332,14 +332,24 @@ fn skip(walk: &mut walkdir::IntoIter, entry: &DirEntry) {
     }
 }
 
-fn link_to_outside(root: &Path, path: &Path) -> Ignored {
-    let path = path.strip_prefix(root).unwrap_or(path).to_owned();
-    Ignored { path, reason: "a symbolic link to outside the data set" }
+/// Why a symbolic link is left out that leads to a folder that it is in.
+const LINK_LOOP: &str = "a symbolic link loop";
+
+/// Why a path in the data set, which may be a symbolic link, is left out; `None` if it is followed.
+fn why_not_followed(root: &Path, path: &Path) -> Option<&'static str> {
+    let Some(target) = path.canonicalize().ok().filter(|target| target.starts_with(root)) else {
+        return Some("a symbolic link to outside the data set");
+    };
+    // walkdir knows only the loops that begin in the class's folder: a link to a folder above it would lead to the
+    // photos of all classes.
+    let is_in_target = |folder: &Path| folder.canonicalize().is_ok_and(|folder| folder.starts_with(&target));
+    let is_loop = target.is_dir() && path.ancestors().skip(1).any(is_in_target);
+    is_loop.then_some(LINK_LOOP)
 }
 
-/// Whether a path, with symbolic links resolved, is within the data set.
-fn is_within(root: &Path, path: &Path) -> bool {
-    path.canonicalize().is_ok_and(|target| target.starts_with(root))
+/// The path relative to the data set.
+fn relative(root: &Path, path: &Path) -> PathBuf {
+    path.strip_prefix(root).unwrap_or(path).to_owned()
 }
 
 fn is_hidden(name: &OsStr) -> bool {
@@ -458,6 +468,33 @@ mod tests {
         let circle = ("cat/deep/circle", "a symbolic link loop");
         let in_cat = [("cat/outside", outside), ("cat/outside.jpg", outside)];
         assert_eq!(ignored, [&[("bird", outside), circle], &in_cat[..], &[("fish", outside)]].concat());
+    }
+
+    #[test]
+    fn a_link_to_a_folder_that_it_is_in_is_a_loop() {
+        let root = folder(&["cat/1.jpg", "cat/deep/2.jpg", "dog/1.jpg"]);
+        let link = |target: &str, name: &str| symlink(target, root.path().join(name)).unwrap();
+        link("..", "cat/up");
+        link("../..", "cat/deep/up");
+        link(".", "all");
+        link("../dog", "cat/dogs");
+        let dataset = Dataset::scan(root.path()).unwrap();
+        assert_eq!(dataset.classes.iter().collect::<Vec<_>>(), ["cat", "dog"]);
+        let paths: Vec<String> = listed(&dataset).into_iter().map(|(_, path, _)| path).collect();
+        assert_eq!(paths, ["cat/1.jpg", "cat/deep/2.jpg", "cat/dogs/1.jpg", "dog/1.jpg"]);
+        let mut ignored: Vec<_> = dataset.ignored.iter().map(|l| (l.path.to_str().unwrap(), l.reason)).collect();
+        ignored.sort_unstable();
+        assert_eq!(ignored, ["all", "cat/deep/up", "cat/up"].map(|path| (path, LINK_LOOP)));
+
+        // In a split, and through another folder's link.
+        let root = folder(&["train/cat/1.jpg", "train/dog/1.jpg", "data/bird/1.jpg"]);
+        let link = |target: &str, name: &str| symlink(target, root.path().join(name)).unwrap();
+        link("../data/bird", "train/bird");
+        link("../../train", "data/bird/up");
+        link("../..", "train/cat/up");
+        let dataset = Dataset::scan(root.path()).unwrap();
+        let paths: Vec<String> = listed(&dataset).into_iter().map(|(_, path, _)| path).collect();
+        assert_eq!(paths, ["train/bird/1.jpg", "train/cat/1.jpg", "train/dog/1.jpg"]);
     }
 
     #[test]
