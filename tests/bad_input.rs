@@ -91,6 +91,27 @@ fn cache_paths_that_cannot_be_written() {
     assert_eq!(fs::read_to_string(full.join("notes.txt")).unwrap(), "mine");
 }
 
+/// The next run would take it for a class without photos.
+#[test]
+fn a_cache_among_the_photos_is_refused() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    for more in [&["--rehash"][..], &["--shard", "0/1", "--wait"]] {
+        let inside = photos.path().join("cache");
+        let ran = extract(&photos.path(), &inside, more).failed_with("photos/cache: is among the photos of the data ");
+        assert!(ran.stderr.contains("; choose an --out outside of it"), "{ran:?}");
+        assert!(!inside.exists() && !photos.path().join(".cache.extract").exists());
+    }
+    // Neither does it advise to remove a cache that is there already.
+    extract(&photos.path(), &photos.sibling("cache"), &[]).succeeded();
+    fs::rename(photos.sibling("cache"), photos.path().join("cache")).unwrap();
+    extract(&photos.path(), &photos.path().join("cache"), &[]).failed_with("photos/cache: is among the photos of ");
+    fs::remove_dir_all(photos.path().join("cache")).unwrap();
+    // A scan ignores hidden folders.
+    for _ in 0..2 {
+        extract(&photos.path(), &photos.path().join(".cache"), &[]).succeeded();
+    }
+}
+
 #[test]
 fn missing_and_damaged_weights() {
     let photos = Photos::new(&["cat", "dog"], 1);

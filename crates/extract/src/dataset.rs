@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use backbone::photo::has_photo_extension;
 use feature_cache::{ClassNames, Shard, Split};
@@ -160,7 +160,7 @@ impl Dataset {
     /// # Errors
     /// As [`Self::scan`].
     pub fn scan_shard(root: &Path, shard: Option<Shard>) -> Result<Self, DatasetError> {
-        let root = root.canonicalize().map_err(|cause| DatasetError::Io { path: root.to_owned(), cause })?;
+        let root = canonical_root(root)?;
         let mut ignored = Vec::new();
         let folders = split_folders(&root, &mut ignored)?;
         let training_folder = folders.get(&Split::Train).or_else(|| folders.get(&Split::All)).unwrap_or(&root);
@@ -174,6 +174,23 @@ impl Dataset {
             }
         }
         Ok(dataset)
+    }
+
+    /// Whether a scan of the data set at `root` would take a folder at `path` for a class or a split, or search it for
+    /// photos. Neither the folder nor those that it is in need exist yet.
+    ///
+    /// # Errors
+    /// When the data set's folder cannot be read, or its splits are not those of a data set.
+    pub fn would_scan(root: &Path, path: &Path) -> Result<bool, DatasetError> {
+        let root = canonical_root(root)?;
+        let Some(path) = resolve(path) else { return Ok(false) };
+        // A new folder with the name of a split would be that split.
+        let possible_splits = SPLIT_FOLDERS.map(|(name, _)| root.join(name));
+        if path == root || possible_splits.iter().any(|folder| is_scanned(folder, &path)) {
+            return Ok(true);
+        }
+        let mut folders = split_folders(&root, &mut Vec::new())?.into_values();
+        Ok(folders.any(|folder| folder.canonicalize().is_ok_and(|folder| is_scanned(&folder, &path))))
     }
 
     /// The number of photos.
@@ -224,6 +241,33 @@ impl Dataset {
         }
         Ok(photos)
     }
+}
+
+/// The data set's folder, with symbolic links resolved.
+fn canonical_root(root: &Path) -> Result<PathBuf, DatasetError> {
+    root.canonicalize().map_err(|cause| DatasetError::Io { path: root.to_owned(), cause })
+}
+
+/// The absolute path, with symbolic links resolved as far as it exists; `None` if no part of it does.
+fn resolve(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let (existing, mut resolved) = path.ancestors().find_map(|folder| Some((folder, folder.canonicalize().ok()?)))?;
+    for component in path.strip_prefix(existing).ok()?.components() {
+        if component == Component::ParentDir {
+            resolved.pop();
+        } else {
+            resolved.push(component);
+        }
+    }
+    Some(resolved)
+}
+
+/// Whether `path` is in the folder of a split and not hidden. A hidden path is scanned, too, if folders on the way to
+/// it do not exist yet: they would be classes without photos.
+fn is_scanned(folder: &Path, path: &Path) -> bool {
+    let Ok(below) = path.strip_prefix(folder) else { return false };
+    let visible: PathBuf = below.iter().take_while(|name| !is_hidden(name)).collect();
+    visible == below || !folder.join(visible).is_dir()
 }
 
 /// The folder of each split; the data set itself if there are none.
@@ -495,6 +539,33 @@ mod tests {
         let dataset = Dataset::scan(root.path()).unwrap();
         let paths: Vec<String> = listed(&dataset).into_iter().map(|(_, path, _)| path).collect();
         assert_eq!(paths, ["train/bird/1.jpg", "train/cat/1.jpg", "train/dog/1.jpg"]);
+    }
+
+    #[test]
+    fn a_path_that_a_scan_would_find_is_recognised_before_it_exists() {
+        let outside = folder(&[]);
+        let would_scan =
+            |root: &tempfile::TempDir, path: &str| Dataset::would_scan(root.path(), &root.path().join(path)).unwrap();
+
+        let classes = folder(&["cat/1.jpg", "dog/1.jpg", ".caches/notes.txt"]);
+        symlink(outside.path(), classes.path().join("elsewhere")).unwrap();
+        symlink(classes.path(), outside.path().join("here")).unwrap();
+        for path in ["", "cache", "cat", "cat/cache", "new/cache", "new/../cache", "train", "new/.cache"] {
+            assert!(would_scan(&classes, path), "{path}");
+        }
+        for path in ["../cache", ".cache", ".caches/a/b", "cat/.cache", "elsewhere/cache", "new/../../cache"] {
+            assert!(!would_scan(&classes, path), "{path}");
+        }
+        assert!(Dataset::would_scan(classes.path(), &outside.path().join("here/cache")).unwrap());
+
+        let splits = folder(&["data/cat/1.jpg", "data/dog/1.jpg", "more/notes.txt"]);
+        symlink("data", splits.path().join("train")).unwrap();
+        for path in ["", "train", "train/cache", "data/cache", "train/cat/cache", "val", "val/cache", "val/.cache"] {
+            assert!(would_scan(&splits, path), "{path}");
+        }
+        for path in ["cache", "more/cache", "new/cache", ".cache", "train/.cache", "train/cat/.cache", "../cache"] {
+            assert!(!would_scan(&splits, path), "{path}");
+        }
     }
 
     #[test]

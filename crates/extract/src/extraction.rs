@@ -125,6 +125,11 @@ impl Extraction {
         let start = Instant::now();
         // What this machine cannot compute is refused before any photo is read.
         self.compute.check(self.spec.precision)?;
+        // Before the scan, which would call a cache that is there already a class without photos.
+        if Dataset::would_scan(&self.dataset, &self.cache)? {
+            let (cache, dataset) = (self.cache.clone(), self.dataset.clone());
+            return Err(ExtractError::CacheInDataset { cache, dataset });
+        }
         let mut dataset = Dataset::scan_shard(&self.dataset, self.shard)?;
         let weights = Weights::load(&self.weights)?;
 

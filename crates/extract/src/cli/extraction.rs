@@ -24,7 +24,7 @@ pub struct ExtractionArgs {
     /// Folder of photos, by class or by split and class
     #[arg(value_name = "DATASET", required = true)]
     dataset: Option<PathBuf>,
-    /// Cache to write or bring up to date
+    /// Cache to write or bring up to date, outside the folders of photos
     #[arg(long, value_name = "CACHE", required_unless_present = "dry_run")]
     out: Option<PathBuf>,
     /// Extract only shard I of N, counted from 0, into CACHE/shards/I-of-N: several machines can extract one data set.

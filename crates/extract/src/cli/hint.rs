@@ -39,6 +39,9 @@ fn hint(error: &Error) -> Option<String> {
 
 fn extraction_hint(error: &ExtractError) -> Option<String> {
     match error {
+        ExtractError::CacheInDataset { .. } => {
+            Some("; choose an --out outside of it, and move the cache there if there is one".to_owned())
+        }
         ExtractError::Cache(error) => cache_hint(error),
         ExtractError::Compute(error) => Some(compute_hint(error)),
         ExtractError::Embedder(error) => embedder_hint(error),
