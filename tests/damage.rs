@@ -78,6 +78,13 @@ fn photos_and_rows_are_checked_against_the_data_set() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.stdout.contains("cat/001.png: changed since it was extracted"), "{ran:?}");
     assert!(ran.stdout.contains("dog/002.png: cannot be read"), "{ran:?}");
+
+    // With all rows computed again, each of these photos is still listed once, and first.
+    let all_rows = [&against[..2], &["--sample", "6"]].concat();
+    let sampled = verify_cache(&photos, &all_rows);
+    assert_eq!((sampled.code, &sampled.stdout), (Some(1), &ran.stdout), "{sampled:?}");
+    let failed = verify_cache(&photos, &[&all_rows[..], &["--weights", "nowhere.safetensors"]].concat());
+    assert_eq!(failed.failed_with("nowhere.safetensors: cannot read the weights").stdout, ran.stdout);
 }
 
 /// Every file is as it was written, and what was written is wrong: only computing the row again shows it.
