@@ -72,6 +72,10 @@ fn photos_and_rows_are_checked_against_the_data_set() {
     let well = verify_cache(&photos, &against).succeeded();
     assert!(well.stdout.contains("6 rows, 3 views of each training photo, all files intact"), "{well:?}");
 
+    let limited = verify_cache(&photos, &[&against[..], &["--max-pixels", "431"]].concat());
+    let over = "cat/000.png: 24 x 18 pixels, over the limit of 431; raise limits with --max-pixels";
+    assert!(limited.code == Some(1) && limited.stdout.contains(over), "{limited:?}");
+
     photos.add("cat/001.png", 4321);
     fs::remove_file(photos.path().join("dog/002.png")).unwrap();
     let ran = verify_cache(&photos, &against[..2]);

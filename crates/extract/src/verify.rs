@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use backbone::photo::read_photo;
+use backbone::pixels::Limits;
 use backbone::weights::WeightsError;
 use backbone::{
     Compute, EmbedSpec, Embedder, EmbedderError, Event, Kernels, NetworkError, Photo, PhotoError,
@@ -129,6 +130,7 @@ pub fn compare_rows(
     dataset: &Path,
     weights: &Path,
     kernels: Kernels,
+    limits: Limits,
     count: usize,
 ) -> Result<Vec<Discrepancy>, VerifyError> {
     let path = || cache.path().to_owned();
@@ -142,6 +144,7 @@ pub fn compare_rows(
     let embedder = Embedder::new(&spec, &weights, Compute { device, kernels, ..Compute::cpu() }).map_err(|cause| {
         VerifyError::CannotCompute { cache: path(), precision: cache.fingerprint().precision.clone(), cause }
     })?;
+    let embedder = embedder.with_limits(limits);
 
     let samples = samples(cache, dataset, count)?;
     let allowed = spec.precision.tolerance();

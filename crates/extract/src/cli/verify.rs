@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use command_line::{KernelsArg, WeightsArg};
-use extract::verify as check;
+use command_line::{KernelsArg, LimitsArgs, WeightsArg, limits_hint};
+use extract::verify::{self as check, Discrepancy};
 use feature_cache::{CacheContents, Damage, FeatureCache, photos_in_two_splits, verify};
 use stdio::output;
 
@@ -26,6 +26,8 @@ pub struct VerifyArgs {
     kernels: KernelsArg,
     #[command(flatten)]
     weights: WeightsArg,
+    #[command(flatten)]
+    limits: LimitsArgs,
 }
 
 pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
@@ -75,12 +77,20 @@ fn matches_data_set(
     }
     let Some(rows) = args.sample else { return Ok(wrong_photos.is_empty()) };
     let mut same = wrong_photos.is_empty();
-    let (weights, kernels) = (&args.weights.weights, args.kernels.kernels);
-    for wrong in check::compare_rows(cache, dataset, weights, kernels, rows.get())? {
+    let (weights, kernels, limits) = (&args.weights.weights, args.kernels.kernels, args.limits.limits());
+    for wrong in check::compare_rows(cache, dataset, weights, kernels, limits, rows.get())? {
         if !wrong_photos.contains(wrong.path()) {
-            output!("{wrong}")?;
+            output!("{wrong}{}", hint(&wrong))?;
             same = false;
         }
     }
     Ok(same)
+}
+
+/// How to raise the limit that a photo exceeds; empty if it exceeds none.
+fn hint(wrong: &Discrepancy) -> String {
+    match wrong {
+        Discrepancy::Unreadable { reason, .. } => limits_hint(&reason.limit().into_iter().collect()),
+        Discrepancy::Changed(_) | Discrepancy::Row { .. } => String::new(),
+    }
 }
