@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -197,6 +198,25 @@ fn another_data_sets_cache_is_not_overwritten_by_mistake() {
     extract(&others.path(), &cache, &[]).failed_with("holds 4 rows and none of these photos");
     assert_eq!(contents(&cache), before);
     extract(&others.path(), &cache, &["--replace"]).succeeded();
+}
+
+/// The files that all photos link to are gone: that does not make the cache another data set's.
+#[test]
+fn if_no_photo_of_the_cache_can_be_read_they_are_listed_and_the_cache_is_kept() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    let cache = photos.sibling("cache");
+    extract(&photos.path(), &cache, &[]).succeeded();
+    let before = contents(&cache);
+    for path in ["cat/000.png", "dog/000.png"] {
+        fs::remove_file(photos.path().join(path)).unwrap();
+        symlink("nowhere.png", photos.path().join(path)).unwrap();
+    }
+    let ran =
+        extract(&photos.path(), &cache, &[]).failed_with("2 photos cannot be used:\n  cat/000.png: cannot be read");
+    assert!(!ran.stderr.contains("--replace"), "{ran:?}");
+    let skipping = extract(&photos.path(), &cache, &["--on-error", "skip"]);
+    skipping.failed_with("holds 2 rows and none of these photos");
+    assert_eq!(contents(&cache), before);
 }
 
 const VIEWS: [&str; 5] = ["--flip", "--crop", "0.2", "--brightness", "0.3"];

@@ -155,14 +155,6 @@ impl Extraction {
         let entries = inventory.entries();
         let before = previous.as_ref().map(|cache| self.contents_before(cache)).transpose()?;
         let changes = Changes::between(before.iter().flat_map(CacheContents::photos), photos_of(&entries));
-        // A shard's own cache has few photos: all of them may be gone.
-        let is_own_shard = |cache: &FeatureCache| self.shard.is_some() && cache.path() == writer.path();
-        if let Some(cache) = &previous
-            && !self.replace
-            && !is_own_shard(cache)
-        {
-            self.check_same_photos(cache, changes)?;
-        }
 
         // Photos that cannot be used, with the reason; more are found when the others are decoded.
         let mut broken = inventory.broken();
@@ -175,11 +167,22 @@ impl Extraction {
         }
         let mut jobs = Job::find_missing(&entries, self.views.as_ref(), &RowSource::new(previous.as_ref(), &journal)?);
         jobs.retain(|job| !crashing.contains(&job.blake3));
+        let fails_already = self.on_error == OnError::Fail && !broken.is_empty();
+
+        // If none of the cache's photos can be read now, the list of broken ones says why. A shard's own cache has few
+        // photos: all of them may be gone.
+        let is_own_shard = |cache: &FeatureCache| self.shard.is_some() && cache.path() == writer.path();
+        if let Some(cache) = &previous
+            && !self.replace
+            && !fails_already
+            && !is_own_shard(cache)
+        {
+            self.check_same_photos(cache, changes)?;
+        }
 
         // Missing rows go through the network into the journal, where they survive a crash.
         let mut outcome = Outcome::default();
         let mut kernels = None;
-        let fails_already = self.on_error == OnError::Fail && !broken.is_empty();
         if fails_already && crashing.is_empty() {
             // The other photos are only decoded, so that the error lists every broken one.
             self.find_broken(&mut outcome, &jobs, 0, &dataset.root, &marker, cancel);
