@@ -217,6 +217,26 @@ fn shards_that_do_not_belong_together_are_refused() {
     assert_as_single(&photos, &cache, &[]);
 }
 
+/// The merge notes that rows were computed by different kernels, but not by those whose rows were replaced.
+#[test]
+fn a_shard_forgets_the_kernels_of_rows_that_it_does_not_keep() {
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let cache = photos.sibling("cache");
+    let extract = |more: &[&str]| extract_shard(&photos, &cache, 0, 1, more).succeeded();
+    let kernels = || {
+        let record = fs::read(folder(&cache, 0, 1).with_extension("json")).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        record["kernels"].as_array().unwrap().len()
+    };
+    extract(&["--kernels", "own"]);
+    extract(&["--kernels", "libtorch", "--interpolation", "bilinear", "--replace"]);
+    assert_eq!(kernels(), 1);
+    photos.add("cat/new.png", 9001);
+    extract(&["--kernels", "own", "--interpolation", "bilinear"]);
+    assert_eq!(kernels(), 2);
+    assert_eq!(merge(&cache).succeeded().json()["kernels"].as_array().unwrap().len(), 2);
+}
+
 #[test]
 fn a_class_of_which_every_photo_is_skipped_is_an_error() {
     let photos = Photos::new(&["cat", "dog"], 4);

@@ -180,6 +180,9 @@ impl Extraction {
             self.check_same_photos(cache, changes)?;
         }
 
+        // Rows of an earlier run of the shard that may be in the new cache, too.
+        let reuses_rows = journal.rows() > 0 || previous.as_ref().is_some_and(is_own_shard);
+
         // Missing rows go through the network into the journal, where they survive a crash.
         let mut outcome = Outcome::default();
         let mut kernels = None;
@@ -189,12 +192,12 @@ impl Extraction {
         } else if !fails_already && !jobs.is_empty() {
             let embedder = Embedder::new(&spec, &weights, self.compute)?.with_limits(self.limits);
             kernels = Some(embedder.kernels());
-            self.write_record(&writer, dataset.listing, kernels.as_ref())?;
+            self.write_record(&writer, dataset.listing, kernels.as_ref(), reuses_rows)?;
             outcome = self.compute_rows(&jobs, &dataset.root, &embedder, &mut journal, &marker, cancel)?;
         } else {
             // Nothing is computed: no row is missing, or the run fails since a photo has crashed every process. Then
             // the others are not decoded either.
-            self.write_record(&writer, dataset.listing, None)?;
+            self.write_record(&writer, dataset.listing, None, reuses_rows)?;
         }
         broken.extend(all_paths_of_broken(&outcome.broken, &jobs, &entries));
         exceeded.extend(outcome.broken.iter().filter_map(|(_, reason)| reason.limit()));
@@ -357,15 +360,17 @@ impl Extraction {
     }
 
     /// Writes the shard's record: the state of the data set, and the kernels that compute its rows, if any are
-    /// computed. The kernels of earlier runs stay in it, since their rows may be reused. Without a shard, does nothing.
+    /// computed. If rows of earlier runs may be reused, the kernels of these runs stay in it. Without a shard, does
+    /// nothing.
     fn write_record(
         &self,
         writer: &CacheWriter,
         listing: Listing,
         kernels: Option<&String>,
+        reuses_rows: bool,
     ) -> Result<(), ExtractError> {
         let Some(shard) = self.shard else { return Ok(()) };
-        let before = shard.record(&self.cache).unwrap_or_default();
+        let before = shard.record(&self.cache).filter(|_| reuses_rows).unwrap_or_default();
         let mut record = ShardRecord { listing: listing.digest(), photos: listing.photos, kernels: before.kernels };
         record.kernels.extend(kernels.cloned());
         Ok(writer.write_record(&record)?)
