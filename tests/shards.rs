@@ -305,6 +305,9 @@ fn a_photo_that_kills_every_process_is_found_and_left_out() {
     attempt(&["--on-error", "skip"]).succeeded();
     // Later runs do not try it again, unless they are asked to.
     attempt(&["--on-error", "skip"]).succeeded();
+    // Nor do runs that replace the cache by one with another fingerprint.
+    attempt(&["--on-error", "skip", "--replace", "--interpolation", "bilinear"]).succeeded();
+    attempt(&["--on-error", "skip", "--replace"]).succeeded();
     let skipped = fs::read_to_string(folder(&cache, 0, 1).join("all/skipped.csv")).unwrap();
     assert_eq!(skipped, "path,reason\ncat/deadly.png,ends every process that computes it\n");
     let index = fs::read_to_string(folder(&cache, 0, 1).join("all/index.csv")).unwrap();

@@ -159,7 +159,7 @@ impl Extraction {
         // Photos that cannot be used, with the reason; more are found when the others are decoded.
         let mut broken = inventory.broken();
         let mut exceeded = inventory.exceeded();
-        let crashing = self.crashing_photos(&entries, &marker, previous.as_ref())?;
+        let crashing = self.crashing_photos(&entries, &writer, &marker, previous.as_ref());
         for photo in entries.values().flatten() {
             if crashing.contains(&photo.blake3) {
                 broken.insert(photo.path.clone(), CRASHING.to_owned());
@@ -324,21 +324,28 @@ impl Extraction {
     }
 
     /// The photos that are not tried, since they have crashed every process that computed them: the marker of
-    /// interrupted runs names them, or skipped.csv of the existing cache. With `rehash` all photos are tried.
+    /// interrupted runs names them, or skipped.csv of the existing cache, even if its rows are not reused; of a shard
+    /// that does not exist yet, of the whole cache. With `rehash` all photos are tried.
     fn crashing_photos(
         &self,
         entries: &BTreeMap<Split, Vec<IndexEntry>>,
+        writer: &CacheWriter,
         marker: &PhotoMarker,
         previous: Option<&FeatureCache>,
-    ) -> Result<HashSet<blake3::Hash>, ExtractError> {
+    ) -> HashSet<blake3::Hash> {
         if self.rehash {
-            return Ok(HashSet::new());
+            return HashSet::new();
         }
         let mut skipped_before: HashSet<blake3::Hash> = HashSet::new();
-        if let Some(cache) = previous {
+        let replaced = match previous {
+            Some(_) => None,
+            None => FeatureCache::open(writer.path()).or_else(|_| FeatureCache::open(&self.cache)).ok(),
+        };
+        if let Some(cache) = previous.or(replaced.as_ref()) {
             let mut paths = Vec::new();
             for (_, split) in cache.splits() {
-                for photo in split.skipped()? {
+                // A previous cache has been checked; what is damaged in one that is replaced is ignored.
+                for photo in split.skipped().unwrap_or_default() {
                     if photo.reason == CRASHING {
                         paths.push(photo.path);
                     }
@@ -356,7 +363,7 @@ impl Extraction {
                 crashing.insert(photo.blake3);
             }
         }
-        Ok(crashing)
+        crashing
     }
 
     /// Writes the shard's record: the state of the data set, and the kernels that compute its rows, if any are
