@@ -182,8 +182,15 @@ fn missing_failed_and_duplicate_shards_are_reported_and_not_merged() {
     let mut damaged = bytes.clone();
     damaged[5000] ^= 1;
     fs::write(&features, &damaged).unwrap();
-    merge(&cache).failed_with("shards/2-of-5/all/features.npy: its bytes have changed");
+    let ran = merge(&cache).failed_with("shards/2-of-5/all/features.npy: its bytes have changed");
+    assert!(ran.stderr.contains("; extract this shard again with --shard I/N --replace"), "{ran:?}");
     fs::write(&features, &bytes).unwrap();
+    // A shard without a manifest: only an extraction of this shard helps.
+    let manifest = folder(&cache, 2, 5).join("manifest.json");
+    let bytes = fs::read(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    merge(&cache).failed_with("shards/2-of-5: no feature cache here; extract it with --shard I/N");
+    fs::write(&manifest, bytes).unwrap();
     // Unknown files are not removed.
     fs::write(cache.join("shards/notes.txt"), "mine").unwrap();
     merge(&cache).failed_with("shards/notes.txt: not part of a feature cache");

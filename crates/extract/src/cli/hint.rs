@@ -78,6 +78,11 @@ fn verify_hint(error: &VerifyError) -> Option<String> {
 fn merge_hint(error: &MergeError) -> Option<String> {
     let hint = match error {
         MergeError::Cache(CacheError::Locked { .. }) => "; merge again when that process is done",
+        // The caches that a merge reads are shards.
+        MergeError::Cache(CacheError::NotACache(_)) => "; extract it with --shard I/N",
+        MergeError::Cache(CacheError::Damaged { .. } | CacheError::Version { .. }) => {
+            "; extract this shard again with --shard I/N --replace"
+        }
         MergeError::Cache(error) => return cache_hint(error),
         MergeError::NoShards(_) => "; make them with extract DATASET --out CACHE --shard I/N",
         MergeError::Incomplete { .. } | MergeError::NoRecord { .. } => "\nextract them with --shard I/N",
