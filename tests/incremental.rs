@@ -266,7 +266,7 @@ fn views_are_not_lost_by_mistake() {
     let refused = |ran: Ran, difference: &str| {
         let ran = ran.failed_with("cache: holds other views:");
         assert!(ran.stderr.contains(difference), "{ran:?}");
-        assert!(ran.stderr.contains("head train --views N") && ran.stderr.contains("--replace"), "{ran:?}");
+        assert!(ran.stderr.contains(": cargo head train --views N;") && ran.stderr.contains("--replace"), "{ran:?}");
         assert_eq!(contents(&cache), before);
     };
     refused(

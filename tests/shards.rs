@@ -148,7 +148,7 @@ fn shards_of_another_count_and_a_whole_cache_are_not_mixed() {
 fn missing_failed_and_duplicate_shards_are_reported_and_not_merged() {
     let photos = Photos::new(&["cat", "dog"], 12);
     let cache = photos.sibling("cache");
-    merge(&cache).failed_with("no shards here");
+    merge(&cache).failed_with("no shards here; make them with: cargo extract DATASET --out ");
     for index in [0, 2] {
         extract_shard(&photos, &cache, index, 5, &[]).succeeded();
     }

@@ -84,7 +84,10 @@ fn merge_hint(error: &MergeError) -> Option<String> {
             "; extract this shard again with --shard I/N --replace"
         }
         MergeError::Cache(error) => return cache_hint(error),
-        MergeError::NoShards(_) => "; make them with extract DATASET --out CACHE --shard I/N",
+        MergeError::NoShards(path) => {
+            let (extract, cache) = (invocation("extract"), shell_word(path));
+            return Some(format!("; make them with: {extract} DATASET --out {cache} --shard I/N"));
+        }
         MergeError::Incomplete { .. } | MergeError::NoRecord { .. } => "\nextract them with --shard I/N",
         MergeError::SeveralCounts { .. } => "; remove those that are not wanted",
         MergeError::OtherDataSet { .. } | MergeError::OtherClasses { .. } => {
@@ -114,7 +117,10 @@ fn cache_hint(error: &CacheError) -> Option<String> {
         }
         CacheError::OtherFingerprint { .. } => "\nkeep it and choose another --out, or overwrite it with --replace",
         CacheError::OtherViews { .. } => {
-            "\nto train on fewer of them: head train --views N; to drop them and keep the rows: --replace"
+            let head = invocation("head");
+            return Some(format!(
+                "\nto train on fewer of them: {head} train --views N; to drop them and keep the rows: --replace"
+            ));
         }
         CacheError::Locked { .. } => "; wait for it with --wait",
         CacheError::WaitCancelled(_) => "; run the same command again",
