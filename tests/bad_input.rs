@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
-use end_to_end::{Photos, Ran, SMALLEST_SIZE, contents, extract, run, temporary, workspace};
+use end_to_end::{Photos, Ran, SMALLEST_SIZE, binary, contents, extract, run, run_command, temporary, workspace};
 
 /// Asserts that extraction fails with this message and writes no cache.
 fn refused(photos: &Photos, message: &str) -> Ran {
@@ -143,6 +144,17 @@ fn missing_and_damaged_weights() {
     fs::write(&path, renamed).unwrap();
     let ran = extract_with(&path).failed_with("missing: block9_sepconv1.pointwise");
     assert!(ran.stderr.contains("extra: blockX_sepconv1.pointwise"), "{ran:?}");
+}
+
+#[test]
+fn imported_weights_that_do_not_fit_on_the_disk_leave_nothing() {
+    let folder = temporary();
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\""]).arg(binary("extract")).arg("import-weights");
+    limited.arg(workspace().join("data/weights/xception.safetensors"));
+    let ran = run_command(limited.arg("--out").arg(folder.path().join("weights.safetensors")));
+    ran.failed_with("weights.safetensors: cannot write the weights: File too large");
+    assert!(contents(folder.path()).is_empty());
 }
 
 #[test]
