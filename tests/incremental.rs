@@ -118,6 +118,17 @@ fn skipped_photos_are_listed_retried_and_shift_no_label() {
 }
 
 #[test]
+fn ignored_folders_are_listed_and_the_others_counted() {
+    let photos = Photos::new(&["train/cat", "train/dog"], 1);
+    for number in 0..7 {
+        photos.write(&format!("notes {number}/1.txt"), b"");
+    }
+    let ran = extract(&photos.path(), &photos.sibling("cache"), &[]).succeeded();
+    assert_eq!(ran.stderr.matches(" ignored: not train, validation, val, valid or test\n").count(), 5, "{ran:?}");
+    assert!(ran.stderr.contains("note: 2 more ignored; --dry-run lists all\n"), "{ran:?}");
+}
+
+#[test]
 fn awkward_file_names_survive() {
     let photos = Photos::new(&["cat", "dog"], 1);
     let names: [&[u8]; 4] = [b"a,b.png", b"two\nlines.png", b"\"q\".png", b"\xff\xfe.png"];

@@ -11,6 +11,8 @@ use extract::dataset::Dataset;
 use extract::extraction::Extraction;
 use stdio::output;
 
+use super::count::count;
+
 pub fn run(extraction: &Extraction) -> Result<ExitCode> {
     let dataset = Dataset::scan_shard(&extraction.dataset, extraction.shard)?;
     let mut rows = dataset.len();
@@ -19,10 +21,10 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
         let views = views.map_or(0, |views| views.manifest_views().count.get());
         rows += views * photos.len();
         let and_views = if views > 0 { format!(", {views} views of each") } else { String::new() };
-        output!("{split}: {} photos{and_views}", photos.len())?;
+        output!("{split}: {}{and_views}", count(photos.len(), "photo"))?;
         for (class, label) in dataset.classes.iter().zip(0..) {
-            let count = photos.iter().filter(|photo| photo.label == label).count();
-            output!("  {count:>6}  {class}")?;
+            let photos_of_class = photos.iter().filter(|photo| photo.label == label).count();
+            output!("  {photos_of_class:>6}  {class}")?;
         }
     }
     for ignored in &dataset.ignored {

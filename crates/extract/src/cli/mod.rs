@@ -1,5 +1,6 @@
 //! The command line: arguments, checked and turned into the library's types. The library does not know clap.
 
+mod count;
 mod compute;
 mod views;
 mod hint;

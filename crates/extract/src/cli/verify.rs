@@ -11,6 +11,8 @@ use extract::verify::{self as check, Discrepancy};
 use feature_cache::{CacheContents, Damage, FeatureCache, photos_in_two_splits, verify};
 use stdio::output;
 
+use super::count::count;
+
 /// `extract verify CACHE`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
@@ -40,7 +42,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         let all_unexpected = findings.iter().all(|finding| matches!(finding.damage, Damage::Unexpected));
         let advice =
             if all_unexpected { "move these files away" } else { "extract again with --replace to rebuild the cache" };
-        output!("{} problems found; {advice}", findings.len())?;
+        output!("{} found; {advice}", count(findings.len(), "problem"))?;
         return Ok(ExitCode::FAILURE);
     }
     let cache = FeatureCache::open(&args.cache)?;
