@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
-use end_to_end::{Photos, Ran, SMALLEST_SIZE, contents, extract, run, temporary, workspace};
+use end_to_end::{Photos, Ran, SMALLEST_SIZE, binary, contents, extract, run, run_command, temporary, workspace};
 
 /// Asserts that extraction fails with this message and writes no cache.
 fn refused(photos: &Photos, message: &str) -> Ran {
@@ -91,6 +92,27 @@ fn cache_paths_that_cannot_be_written() {
     assert_eq!(fs::read_to_string(full.join("notes.txt")).unwrap(), "mine");
 }
 
+/// The next run would take it for a class without photos.
+#[test]
+fn a_cache_among_the_photos_is_refused() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    for more in [&["--rehash"][..], &["--shard", "0/1", "--wait"]] {
+        let inside = photos.path().join("cache");
+        let ran = extract(&photos.path(), &inside, more).failed_with("photos/cache: is among the photos of the data ");
+        assert!(ran.stderr.contains("; choose an --out outside of it"), "{ran:?}");
+        assert!(!inside.exists() && !photos.path().join(".cache.extract").exists());
+    }
+    // Neither does it advise to remove a cache that is there already.
+    extract(&photos.path(), &photos.sibling("cache"), &[]).succeeded();
+    fs::rename(photos.sibling("cache"), photos.path().join("cache")).unwrap();
+    extract(&photos.path(), &photos.path().join("cache"), &[]).failed_with("photos/cache: is among the photos of ");
+    fs::remove_dir_all(photos.path().join("cache")).unwrap();
+    // A scan ignores hidden folders.
+    for _ in 0..2 {
+        extract(&photos.path(), &photos.path().join(".cache"), &[]).succeeded();
+    }
+}
+
 #[test]
 fn missing_and_damaged_weights() {
     let photos = Photos::new(&["cat", "dog"], 1);
@@ -122,6 +144,17 @@ fn missing_and_damaged_weights() {
     fs::write(&path, renamed).unwrap();
     let ran = extract_with(&path).failed_with("missing: block9_sepconv1.pointwise");
     assert!(ran.stderr.contains("extra: blockX_sepconv1.pointwise"), "{ran:?}");
+}
+
+#[test]
+fn imported_weights_that_do_not_fit_on_the_disk_leave_nothing() {
+    let folder = temporary();
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\""]).arg(binary("extract")).arg("import-weights");
+    limited.arg(workspace().join("data/weights/xception.safetensors"));
+    let ran = run_command(limited.arg("--out").arg(folder.path().join("weights.safetensors")));
+    ran.failed_with("weights.safetensors: cannot write the weights: File too large");
+    assert!(contents(folder.path()).is_empty());
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn the_memory_of_one_photo_can_be_limited() {
 
     let skipping = [&limited[..], &["--on-error", "skip"]].concat();
     let (ran, _) = extract(&photos.path(), &photos.sibling("cache"), &skipping);
-    assert!(ran.succeeded().stderr.contains("1 photos skipped"));
+    assert!(ran.succeeded().stderr.contains("1 photo skipped"));
     let skipped = fs::read_to_string(photos.sibling("cache").join("all/skipped.csv")).unwrap();
     assert!(skipped.contains("2000 x 1000 pixels may take"), "{skipped}");
 }

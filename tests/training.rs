@@ -323,7 +323,7 @@ fn heads_train_on_views_and_are_evaluated_on_photos() {
     assert_eq!(fs::read(out("none/head.safetensors")).unwrap(), fs::read(out("plain/head.safetensors")).unwrap());
     let few = train(&without, &["--views", "4"]);
     few.failed_with(
-        "without: has 0 augmented views of each photo, not 4; choose fewer with --views; extract --views N adds",
+        "without: has 0 augmented views of each photo, not 4; choose fewer with --views; cargo extract --views N adds",
     );
     train(&cache, &["--views", "5"]).failed_with("cache: has 4 augmented views of each photo, not 5; choose fewer");
 

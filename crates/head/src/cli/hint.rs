@@ -76,8 +76,11 @@ fn data_hint(error: &DataError) -> Option<String> {
             return Some(format!("; check the cache with: {} verify {cache}", invocation("extract")));
         }
         DataError::TooManyViews { .. } => {
-            "; choose fewer with --views; extract --views N adds more, with the same --flip, --crop, --brightness and \
-             --seed"
+            return Some(format!(
+                "; choose fewer with --views; {} --views N adds more, with the same --flip, --crop, --brightness and \
+                 --seed",
+                invocation("extract")
+            ));
         }
         DataError::Empty { .. } | DataError::OneClass { .. } => return None,
         DataError::Fraction { .. } | DataError::TooFew { .. } => "; choose another --validation-split",
