@@ -72,8 +72,7 @@ impl<'a> OpenedPhoto<'a> {
             let turn = match orientation {
                 Orientation::Stored => Turn::NoTransforms,
                 Orientation::Exif => {
-                    // The decoder keeps the metadata, and the parts of the EXIF block are copied into one.
-                    limits.check_bytes(header.width, header.height, 2 * bytes.len() as u64 + DECODER_OVERHEAD)?;
+                    limits.check_bytes(header.width, header.height, memory_to_open(bytes, limits, orientation))?;
                     jpeg::orientation(bytes)
                 }
             };
@@ -152,6 +151,20 @@ impl<'a> OpenedPhoto<'a> {
     }
 }
 
+/// The maximum memory of [`OpenedPhoto::open`] in bytes: some decoders keep metadata when they read a header.
+pub(super) fn memory_to_open(bytes: &[u8], limits: Limits, orientation: Orientation) -> u64 {
+    let metadata = match detect_format(bytes) {
+        // The decoder keeps the metadata, and the parts of the EXIF block are copied into one.
+        Ok(ImageFormat::Jpeg) if orientation == Orientation::Exif => 2 * bytes.len() as u64,
+        // Twice the file covers the extensions before the first frame.
+        Ok(ImageFormat::Gif) => 2 * bytes.len() as u64,
+        Ok(ImageFormat::Png) => png_allocation(bytes, limits),
+        Ok(ImageFormat::Tiff) => tiff::directory_memory(bytes),
+        _ => 0,
+    };
+    metadata.saturating_add(DECODER_OVERHEAD)
+}
+
 /// The format, from the first bytes of the content.
 fn detect_format(bytes: &[u8]) -> Result<ImageFormat, PixelError> {
     match image::guess_format(bytes) {
@@ -202,10 +215,9 @@ fn open_decoder(bytes: &[u8], format: ImageFormat, limits: Limits) -> Result<Ope
 /// Reads the header of a PNG. Its metadata has a limit of its own; the decoder holds a few rows at a time.
 fn open_png(bytes: &[u8], limits: Limits) -> Result<OpenDecoder<'_>, PixelError> {
     const ROWS: u64 = 12;
-    const MAX_BYTES_PER_PIXEL: u64 = 8;
     let metadata = limits.png_metadata();
     let (width, height) = png_size(bytes);
-    let allowed = allocation_limit(metadata + MAX_BYTES_PER_PIXEL * u64::from(width));
+    let allowed = allocation_limit(png_allocation(bytes, limits));
     let decoder = PngDecoder::with_limits(Cursor::new(bytes), allowed).map_err(|error| match error {
         // Pixels whose number of bytes needs more than 64 bits give the same error.
         ImageError::Limits(_) => {
@@ -215,6 +227,12 @@ fn open_png(bytes: &[u8], limits: Limits) -> Result<OpenDecoder<'_>, PixelError>
     })?;
     let row = u64::from(decoder.dimensions().0) * u64::from(decoder.color_type().bytes_per_pixel());
     Ok(OpenDecoder { decoder: Box::new(decoder), extra_memory: ROWS * row + metadata })
+}
+
+/// What the decoder of a PNG may allocate for its metadata and a row, in bytes.
+fn png_allocation(bytes: &[u8], limits: Limits) -> u64 {
+    const MAX_BYTES_PER_PIXEL: u64 = 8;
+    limits.png_metadata() + MAX_BYTES_PER_PIXEL * u64::from(png_size(bytes).0)
 }
 
 /// Width and height in a PNG's header; 0 where the file ends before them.
