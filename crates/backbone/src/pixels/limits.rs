@@ -62,6 +62,12 @@ pub enum PixelError {
         /// The maximum that is allowed, in bytes: a part of [`Limits::max_bytes`].
         limit: u64,
     },
+    /// A JPEG with more scans than any encoder writes. Each takes time for the whole picture.
+    #[error("is a JPEG of more than {limit} scans")]
+    TooManyScans {
+        /// The maximum number of scans.
+        limit: usize,
+    },
     /// A JPEG that ends before its end-of-image marker.
     #[error("is a truncated JPEG")]
     Truncated,
