@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use image::metadata::Orientation as Turn;
 use mozjpeg::{ColorSpace, Decompress, Marker};
@@ -183,7 +183,7 @@ fn has_more_scans_than(max: usize, bytes: &[u8]) -> bool {
 }
 
 /// Runs the decoder on `bytes`. libjpeg reports a fatal error by a call that must not return; mozjpeg unwinds from it,
-/// without the panic hook, up to here.
+/// without the panic hook, up to here. A panic, which is a bug, goes on.
 fn catch_fatal<T>(bytes: &[u8], decode: impl FnOnce(WholeFile<'_>) -> io::Result<T>) -> Result<T, PixelError> {
     let ended = Cell::new(false);
     let source = WholeFile { rest: bytes, ended: &ended };
@@ -194,8 +194,12 @@ fn catch_fatal<T>(bytes: &[u8], decode: impl FnOnce(WholeFile<'_>) -> io::Result
         Ok(Ok(decoded)) => Ok(decoded),
         Ok(Err(error)) => Err(damaged(error.to_string())),
         Err(unwound) => {
-            let message = unwound.downcast_ref::<String>().map_or("unknown", String::as_str);
-            Err(damaged(message.trim_start_matches("libjpeg fatal error: ").to_owned()))
+            // mozjpeg's src/errormgr.rs, `unwind_error_exit`.
+            let message = unwound.downcast_ref::<String>().and_then(|text| text.strip_prefix("libjpeg fatal error: "));
+            match message {
+                Some(problem) => Err(damaged(problem.to_owned())),
+                None => resume_unwind(unwound),
+            }
         }
     }
 }
@@ -259,6 +263,15 @@ mod tests {
         for length in 0..scan {
             assert!(has_several_scans(&whole[..length]), "{length}");
         }
+    }
+
+    /// Such a panic was reported as a damaged JPEG.
+    #[test]
+    fn a_panic_is_not_taken_for_a_fatal_error_of_libjpeg() {
+        let bug = || catch_fatal(b"", |_| -> io::Result<()> { panic!("a bug") });
+        assert_eq!(catch_unwind(bug).unwrap_err().downcast_ref::<&str>(), Some(&"a bug"));
+        let error = catch_fatal(b"\xFF\xD8\xFF\x02", |source| Decompress::new_reader(source).map(drop)).unwrap_err();
+        assert!(matches!(error, PixelError::Damaged { .. }), "{error}");
     }
 
     #[test]
