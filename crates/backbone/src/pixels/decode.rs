@@ -124,9 +124,11 @@ impl<'a> OpenedPhoto<'a> {
     /// `ImageOps.exif_transpose`. Of an animation, decodes the first frame.
     ///
     /// JPEG, PNG, BMP, GIF, lossless WebP and TIFF give exactly Pillow's pixels, with these exceptions: lossy WebP
-    /// differs by a few grey levels (image-webp rounds differently from libwebp), CMYK TIFF by one. Errors are TIFF
-    /// with a palette or with JPEG compression, and a JPEG without its end-of-image marker, which Pillow accepts if
-    /// nothing else is missing.
+    /// differs by a few grey levels (image-webp rounds differently from libwebp), CMYK TIFF by one. Where a GIF's first
+    /// frame does not cover the screen, the pixels are black, and what exceeds the screen is cut off; Pillow fills with
+    /// the transparent colour, or else with the first of the palette, and enlarges the picture
+    /// (PIL/GifImagePlugin.py). Errors are TIFF with a palette or with JPEG compression, and a JPEG without its
+    /// end-of-image marker, which Pillow accepts if nothing else is missing.
     ///
     /// # Errors
     /// When the picture is damaged, or its kind is not supported.
