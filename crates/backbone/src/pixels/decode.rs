@@ -36,8 +36,15 @@ pub(super) struct OpenedPhoto<'a> {
 
 /// The decoder of a photo: mozjpeg for JPEG, one of the image crate's for other formats.
 enum Decoder<'a> {
-    Jpeg { bytes: &'a [u8], min_side: Option<u32> },
-    Other(Box<dyn ImageDecoder + 'a>),
+    Jpeg {
+        bytes: &'a [u8],
+        min_side: Option<u32>,
+    },
+    Other {
+        decoder: Box<dyn ImageDecoder + 'a>,
+        /// Whether it is a PNG whose pixels are grey without alpha; one value may be transparent.
+        is_grey_png: bool,
+    },
 }
 
 /// A decoder that has read its header.
@@ -100,7 +107,8 @@ impl<'a> OpenedPhoto<'a> {
             (Orientation::Exif, ImageFormat::Tiff) => decoder.orientation().unwrap_or(Turn::NoTransforms),
             _ => Turn::NoTransforms,
         };
-        Ok(photo(width, height, turn, memory, Decoder::Other(decoder)))
+        let is_grey_png = format == ImageFormat::Png && png_is_grey(bytes);
+        Ok(photo(width, height, turn, memory, Decoder::Other { decoder, is_grey_png }))
     }
 
     /// Width and height of the picture that [`Self::decode`] gives.
@@ -136,10 +144,10 @@ impl<'a> OpenedPhoto<'a> {
         let Self { width, height, turn, format, limits, decoder, .. } = self;
         let picture = match decoder {
             Decoder::Jpeg { bytes, min_side } => jpeg::decode(bytes, min_side)?,
-            Decoder::Other(decoder) => {
+            Decoder::Other { decoder, is_grey_png } => {
                 let picture =
                     DynamicImage::from_decoder(decoder).map_err(|error| decoder_error(format, &error, limits))?;
-                RgbPicture { width, height, pixels: color::to_rgb(picture)? }
+                RgbPicture { width, height, pixels: color::to_rgb(picture, is_grey_png)? }
             }
         };
         let expected = 3 * u64::from(width) * u64::from(height);
@@ -242,6 +250,11 @@ fn png_size(bytes: &[u8]) -> (u32, u32) {
     let number = |start: usize| bytes.get(start..).and_then(|bytes| bytes.first_chunk());
     let [width, height] = [16, 20].map(|start| number(start).map_or(0, |&number| u32::from_be_bytes(number)));
     (width, height)
+}
+
+/// Whether a PNG's header has the color type of grey without alpha, 0.
+fn png_is_grey(bytes: &[u8]) -> bool {
+    bytes.get(25) == Some(&0)
 }
 
 /// Reads the header of a GIF. A frame is decoded to palette indices, then to RGBA. A frame that is narrower than the
