@@ -2,12 +2,13 @@
 
 use std::io::Cursor;
 
+use ::tiff::TiffError;
 use image::codecs::bmp::BmpDecoder;
 use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::tiff::TiffDecoder;
 use image::codecs::webp::WebPDecoder;
-use image::error::ImageError;
+use image::error::{ImageError, UnsupportedErrorKind};
 use image::metadata::Orientation as Turn;
 use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageResult};
 
@@ -272,11 +273,14 @@ fn open_gif(bytes: &[u8], limits: Limits) -> ImageResult<OpenDecoder<'_>> {
 
 /// Reads the directory of a TIFF. The picture is decoded to the decoder's buffer, then copied.
 fn open_tiff(bytes: &[u8], limits: Limits) -> Result<OpenDecoder<'_>, PixelError> {
-    let damaged = |problem: String| PixelError::Damaged { format: format_name(ImageFormat::Tiff), problem };
     if tiff::directory_memory(bytes) > limits.max_bytes {
         return Err(PixelError::TooMuchOtherMemory { limit: limits.max_bytes });
     }
-    let directory = tiff::directory(bytes).map_err(|error| damaged(error.to_string()))?;
+    let format = format_name(ImageFormat::Tiff);
+    let directory = tiff::directory(bytes).map_err(|error| match error {
+        TiffError::UnsupportedError(error) => PixelError::UnsupportedKind { format, problem: error.to_string() },
+        error => PixelError::Damaged { format, problem: error.to_string() },
+    })?;
     if directory.holds_jpeg {
         return Err(PixelError::Unsupported("is a TIFF with JPEG compression, which is not supported"));
     }
@@ -308,6 +312,13 @@ fn allocation_limit(bytes: u64) -> image::Limits {
 fn decoder_error(format: ImageFormat, error: &ImageError, limits: Limits) -> PixelError {
     match error {
         ImageError::Limits(_) => PixelError::TooMuchOtherMemory { limit: limits.max_bytes },
+        ImageError::Unsupported(error) => {
+            let problem = match error.kind() {
+                UnsupportedErrorKind::GenericFeature(feature) => feature,
+                _ => error.to_string(),
+            };
+            PixelError::UnsupportedKind { format: format_name(format), problem }
+        }
         _ => PixelError::Damaged { format: format_name(format), problem: error.to_string() },
     }
 }

@@ -82,6 +82,14 @@ pub enum PixelError {
     /// A kind of picture that is not supported.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// A kind of a format that the decoder does not support, such as a TIFF with a palette.
+    #[error("is a {format} of a kind that is not supported: {problem}")]
+    UnsupportedKind {
+        /// The format.
+        format: &'static str,
+        /// The decoder's error.
+        problem: String,
+    },
     /// Decoding or resizing it panicked, which is a bug.
     #[error("makes the program panic: {problem}")]
     Panicked {

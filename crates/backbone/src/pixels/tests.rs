@@ -385,6 +385,16 @@ fn jpegs_within_tiffs_are_refused() {
     assert_eq!(error.to_string(), "is a TIFF with JPEG compression, which is not supported");
 }
 
+/// Such a TIFF was reported as damaged.
+#[test]
+fn tiffs_with_a_palette_are_not_supported() {
+    let mut tiff = fs::read(fixtures().join("grey.tif")).unwrap();
+    let interpretation = tiff.windows(4).position(|bytes| bytes == [0x06, 0x01, 0x03, 0x00]).unwrap();
+    tiff[interpretation + 8] = 3;
+    let error = decode(&tiff, Limits::DEFAULT).unwrap_err().to_string();
+    assert!(error.starts_with("is a TIFF of a kind that is not supported: ") && error.contains("Palette"), "{error}");
+}
+
 #[test]
 fn floating_point_pictures_are_refused() {
     let mut tiff = std::io::Cursor::new(Vec::new());
