@@ -376,6 +376,20 @@ fn a_webp_frame_larger_than_its_canvas_is_an_error() {
     assert!(decode(&file, Limits::DEFAULT).is_err());
 }
 
+/// What fuzzing begins with, and all that it has found.
+#[test]
+fn no_seed_of_fuzzing_makes_the_program_panic() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/photos");
+    for entry in fs::read_dir(seeds).unwrap() {
+        let path = entry.unwrap().path();
+        let photo = fs::read(&path).unwrap();
+        for fast_decode in [false, true] {
+            let decoded = upright(Interpolation::Nearest, fast_decode).decode(&photo);
+            assert!(!matches!(decoded, Err(PixelError::Panicked { .. })), "{}: {decoded:?}", path.display());
+        }
+    }
+}
+
 #[test]
 fn jpegs_within_tiffs_are_refused() {
     let mut tiff = fs::read(fixtures().join("rgb.tif")).unwrap();
