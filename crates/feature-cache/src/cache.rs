@@ -365,22 +365,12 @@ fn read_labels(file: &MappedFile, split_manifest: &SplitManifest, classes: usize
     Ok(labels)
 }
 
-/// What to do if a cache's folder holds shards that are not merged yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum UnmergedShards {
-    /// Fail: they would be lost.
-    Refuse,
-    /// Go on.
-    Allow,
-}
-
-/// Checks that a cache may be written at `path`: there is nothing yet, an empty folder, or a cache without foreign
-/// files.
+/// Checks that there is nothing at `path` yet, an empty folder, or a cache without foreign files. Its shards are not
+/// checked.
 ///
 /// # Errors
-/// [`CacheError::Foreign`] names the first file that would be lost. [`CacheError::Unmerged`] if there are shards and
-/// they are refused.
-pub(crate) fn check_replaceable(path: &Path, shards: UnmergedShards) -> Result<(), CacheError> {
+/// [`CacheError::Foreign`] names the first file that would be lost.
+pub(crate) fn check_replaceable(path: &Path) -> Result<(), CacheError> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -391,14 +381,10 @@ pub(crate) fn check_replaceable(path: &Path, shards: UnmergedShards) -> Result<(
         let name = entry.file_name();
         let is_folder = entry.file_type().context("read", path)?.is_dir();
         let is_split = is_folder && Split::EVERY.iter().any(|split| name == split.name());
-        let is_known_file = !is_folder && (name == MANIFEST || name == HASHES);
+        let is_known = if is_folder { name == SHARDS } else { name == MANIFEST || name == HASHES };
         if is_split {
             check_files(&entry.path(), &[FEATURES, VIEWS, LABELS, INDEX, SKIPPED])?;
-        } else if is_folder && name == SHARDS {
-            if shards == UnmergedShards::Refuse {
-                return Err(CacheError::Unmerged(path.to_owned()));
-            }
-        } else if !is_known_file {
+        } else if !is_known {
             return Err(CacheError::Foreign(entry.path()));
         }
     }

@@ -10,7 +10,7 @@
 //! content.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
@@ -22,13 +22,13 @@ use crate::fingerprint::Fingerprint;
 const MAGIC: &[u8] = b"icebox rows 1\n";
 const KEY_LEN: usize = blake3::OUT_LEN;
 const CHECKSUM_LEN: usize = 8;
+const HEADER_LEN: u64 = (MAGIC.len() + blake3::OUT_LEN + size_of::<u32>()) as u64;
 
 /// Finished rows on disk, by key: the photo's blake3, or a view's key.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
-    header_len: u64,
     columns: usize,
     /// Where the record of each key begins.
     records: HashMap<blake3::Hash, u64>,
@@ -46,6 +46,14 @@ impl Journal {
         }
     }
 
+    /// Whether the journal at `path` has a record, or a part of one, of any fingerprint.
+    pub(crate) fn has_records(path: &Path) -> Result<bool, CacheError> {
+        match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            metadata => Ok(metadata.context("read", path)?.len() > HEADER_LEN),
+        }
+    }
+
     /// Opens the journal at `path`, or creates it. Rows of another fingerprint are discarded.
     pub(crate) fn open(path: &Path, fingerprint: &Fingerprint, columns: NonZeroUsize) -> Result<Self, CacheError> {
         let columns = columns.get();
@@ -56,9 +64,7 @@ impl Journal {
             file.set_len(0).context("write", path)?;
             file.write_all_at(&header, 0).context("write", path)?;
         }
-        let header_len = header.len() as u64;
-        let mut journal =
-            Self { path: path.to_owned(), file, header_len, columns, records: HashMap::new(), end: header_len };
+        let mut journal = Self { path: path.to_owned(), file, columns, records: HashMap::new(), end: HEADER_LEN };
         journal.find_records()?;
         Ok(journal)
     }
@@ -118,7 +124,7 @@ impl Journal {
 
     /// Finds the complete records and truncates the file after them.
     fn find_records(&mut self) -> Result<(), CacheError> {
-        self.file.seek(SeekFrom::Start(self.header_len)).context("read", &self.path)?;
+        self.file.seek(SeekFrom::Start(HEADER_LEN)).context("read", &self.path)?;
         let file = BufReader::with_capacity(1 << 20, &self.file);
         for key in complete_records(file, self.columns).context("read", &self.path)? {
             self.records.insert(key, self.end);
@@ -173,8 +179,6 @@ fn checksum(content: &[u8]) -> [u8; CHECKSUM_LEN] {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::fingerprint::tests::fingerprint;
 
@@ -211,14 +215,13 @@ mod tests {
     fn truncated_anywhere_it_keeps_the_complete_records_and_can_be_continued() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows");
-        let journal = journal_of_two(&path);
-        let (header_len, end) = (journal.header_len, journal.end);
-        let record_len = (end - header_len) / 2;
+        let end = journal_of_two(&path).end;
+        let record_len = (end - HEADER_LEN) / 2;
         let whole = fs::read(&path).unwrap();
         for length in 0..=end {
             fs::write(&path, &whole[..length as usize]).unwrap();
             let mut journal = Journal::open(&path, &fingerprint(), COLUMNS).unwrap();
-            assert_eq!(journal.rows() as u64, length.saturating_sub(header_len) / record_len, "cut at {length}");
+            assert_eq!(journal.rows() as u64, length.saturating_sub(HEADER_LEN) / record_len, "cut at {length}");
             if !journal.contains(&key("b")) {
                 journal.append([(key("b"), &[4., 5., 6.][..])]).unwrap();
             }
@@ -232,9 +235,9 @@ mod tests {
     fn a_changed_byte_loses_its_record_and_those_after_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows");
-        let journal = journal_of_two(&path);
+        drop(journal_of_two(&path));
         let whole = fs::read(&path).unwrap();
-        let header_len = journal.header_len as usize;
+        let header_len = HEADER_LEN as usize;
         for position in header_len..whole.len() {
             let mut changed = whole.clone();
             changed[position] ^= 1;
@@ -255,9 +258,9 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows");
-        let journal = journal_of_two(&path);
+        drop(journal_of_two(&path));
         let whole = fs::read(&path).unwrap();
-        let records = &whole[journal.header_len as usize..];
+        let records = &whole[HEADER_LEN as usize..];
         let first = &records[..record_len(COLUMNS.get())];
         assert_eq!(complete_records(records, COLUMNS.get()).unwrap(), [key("a"), key("b")]);
         assert_eq!(complete_records(first, COLUMNS.get()).unwrap(), [key("a")]);

@@ -39,12 +39,14 @@ pub(crate) enum Access {
 
 /// The right to write a cache, or to keep others from writing it, and the working folder next to it.
 ///
-/// It is an advisory lock on a file in that folder, which the operating system releases when the process ends.
+/// It is an advisory lock on a file in that folder, which the operating system releases when the process ends. When an
+/// exclusive lock is dropped, a working folder with nothing else in it is removed.
 #[derive(Debug)]
 pub(crate) struct WriterLock {
     folder: PathBuf,
+    access: Access,
     /// Held open: closing the file releases the lock.
-    _file: File,
+    file: File,
 }
 
 impl WriterLock {
@@ -76,7 +78,7 @@ impl WriterLock {
             // try again with a new one.
             if is_file_at(&file, &path) {
                 write_owner(&mut file, access).context("write", &path)?;
-                return Ok(Self { folder, _file: file });
+                return Ok(Self { folder, access, file });
             }
         }
     }
@@ -86,10 +88,24 @@ impl WriterLock {
         &self.folder
     }
 
-    /// Removes the working folder, unless something other than the lock file is left in it.
-    pub(crate) fn remove_folder(self) {
+    /// Makes a shared lock exclusive, unless another process shares it; returns whether it is exclusive now. If not, it
+    /// may be lost: this is only for a lock that is dropped next.
+    pub(crate) fn make_exclusive(&mut self) -> bool {
+        let is_exclusive = try_lock(&self.file, Access::Exclusive).unwrap_or(false);
+        if is_exclusive {
+            self.access = Access::Exclusive;
+        }
+        is_exclusive
+    }
+}
+
+impl Drop for WriterLock {
+    /// Removes the working folder, unless something other than the lock file is left in it, or the lock is shared.
+    fn drop(&mut self) {
+        let path = self.folder.join(LOCK);
+        let is_own = self.access == Access::Exclusive && is_file_at(&self.file, &path);
         let entries = fs::read_dir(&self.folder).map_or(0, |entries| entries.count());
-        if entries == 1 && fs::remove_file(self.folder.join(LOCK)).is_ok() {
+        if is_own && entries == 1 && fs::remove_file(&path).is_ok() {
             // Fails, as it should, if another writer has just created its lock here.
             let _ = fs::remove_dir(&self.folder);
         }

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::atomic_write::{Durability, sync_folder, write_then_rename};
-use crate::cache::{FeatureCache, UnmergedShards, check_replaceable};
+use crate::cache::{FeatureCache, check_replaceable};
 use crate::class_names::ClassNames;
 use crate::damage::Damage;
 use crate::durable::DurableFile;
@@ -30,15 +30,45 @@ use crate::views::Views;
 
 /// The only writer of a cache, from before the first row until the new cache is in place.
 ///
-/// It works in a hidden folder next to the cache, `.NAME.extract`, which it removes at the end.
+/// It works in a hidden folder next to the cache, `.NAME.extract`, which it removes at the end, or when it is dropped
+/// before it has opened the journal.
 #[derive(Debug)]
 pub struct CacheWriter {
     path: PathBuf,
     lock: WriterLock,
     /// Whether the cache's folder may hold shards: only a merge, which replaces them, allows that.
     shards: UnmergedShards,
-    /// Of a shard's writer: keeps others from writing the whole cache.
-    _cache_lock: Option<WriterLock>,
+    /// Of a shard's writer. Dropped after the shard's own lock.
+    _whole_cache: Option<SharedCache>,
+}
+
+/// What to do if a cache's folder holds shards that are not merged yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum UnmergedShards {
+    /// Fail: they would be lost.
+    Refuse,
+    /// Go on.
+    Allow,
+}
+
+/// The whole cache, while shards of it are written: the lock keeps others from writing it.
+#[derive(Debug)]
+struct SharedCache {
+    path: PathBuf,
+    lock: WriterLock,
+}
+
+impl Drop for SharedCache {
+    /// If there is no shard, since this one was refused, removes the empty folder of shards, the cache's folder if that
+    /// is empty, too, and the working folder. If there are shards, the merge will remove them.
+    fn drop(&mut self) {
+        let shards = Shard::all_folders(&self.path);
+        let has_shards = fs::read_dir(&shards).is_ok_and(|mut entries| entries.next().is_some());
+        if !has_shards && self.lock.make_exclusive() {
+            // Fails, as it should, if they hold anything.
+            let _ = fs::remove_dir(shards).and_then(|()| fs::remove_dir(&self.path));
+        }
+    }
 }
 
 /// Name in the working folder: the new cache while it is written. Where folders are exchanged, it then is the old
@@ -48,6 +78,8 @@ const NEXT: &str = "next";
 const OLD: &str = "old";
 /// Name in the working folder: a shard's new record.
 const RECORD: &str = "record";
+/// Name in the working folder: the journal.
+const ROWS: &str = "rows";
 
 /// Everything that a cache holds, without the rows themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,10 +205,12 @@ impl CacheWriter {
 
     fn open_whole(path: &Path, shards: UnmergedShards, when_locked: WhenLocked<'_>) -> Result<Self, CacheError> {
         let path = resolve(path)?;
-        check_replaceable(&path, shards)?;
+        check_writable(&path, shards)?;
         let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
         restore_or_remove_old(&lock, &path)?;
-        Ok(Self { path, lock, shards, _cache_lock: None })
+        // A shard may have been written meanwhile, or moved back with the old cache.
+        check_writable(&path, shards)?;
+        Ok(Self { path, lock, shards, _whole_cache: None })
     }
 
     /// Moves the cache, with its shards, back to `path`, if a writer was killed between the two renames that replace a
@@ -199,20 +233,19 @@ impl CacheWriter {
     pub fn open_shard(cache: &Path, shard: Shard, when_locked: WhenLocked<'_>) -> Result<Self, CacheError> {
         let cache = resolve(cache)?;
         Self::restore(&cache)?;
-        check_replaceable(&cache, UnmergedShards::Allow)?;
-        let cache_lock = WriterLock::acquire(&cache, Access::Shared, when_locked)?;
-        let folder = Shard::all_folders(&cache);
-        fs::create_dir_all(&folder).context("create", &folder)?;
+        check_writable(&cache, UnmergedShards::Allow)?;
+        let lock = WriterLock::acquire(&cache, Access::Shared, when_locked)?;
+        let whole_cache = SharedCache { path: cache.clone(), lock };
         for (found, _) in ShardState::list(&cache)? {
             if found.count() != shard.count() {
-                return Err(CacheError::OtherShards { path: folder, this: shard, found });
+                return Err(CacheError::OtherShards { path: Shard::all_folders(&cache), this: shard, found });
             }
         }
         let path = shard.folder(&cache);
-        check_replaceable(&path, UnmergedShards::Refuse)?;
+        check_writable(&path, UnmergedShards::Refuse)?;
         let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
         restore_or_remove_old(&lock, &path)?;
-        Ok(Self { path, lock, shards: UnmergedShards::Refuse, _cache_lock: Some(cache_lock) })
+        Ok(Self { path, lock, shards: UnmergedShards::Refuse, _whole_cache: Some(whole_cache) })
     }
 
     /// The cache's folder, with symbolic links resolved.
@@ -262,7 +295,7 @@ impl CacheWriter {
 
     /// An empty folder for the new cache.
     pub(crate) fn create_next(&self) -> Result<PathBuf, CacheError> {
-        check_replaceable(&self.path, self.shards)?;
+        check_writable(&self.path, self.shards)?;
         // An earlier run may have been killed while it wrote here.
         let next = self.lock.folder().join(NEXT);
         remove_cache(&next)?;
@@ -327,12 +360,12 @@ impl CacheWriter {
         for replaced in [NEXT, OLD] {
             remove_cache(&folder.join(replaced))?;
         }
-        self.lock.remove_folder();
+        // Nothing but the lock is left in the working folder, which is removed with it.
         Ok(())
     }
 
     fn journal_path(&self) -> PathBuf {
-        self.lock.folder().join("rows")
+        self.lock.folder().join(ROWS)
     }
 
     fn marker_path(&self) -> PathBuf {
@@ -369,6 +402,27 @@ fn resolve(path: &Path) -> Result<PathBuf, CacheError> {
         }
         _ => Err(CacheError::Foreign(absolute)),
     }
+}
+
+/// Checks that a cache may be written at `path`: nothing foreign would be lost, and no shard if they are refused.
+fn check_writable(path: &Path, shards: UnmergedShards) -> Result<(), CacheError> {
+    check_replaceable(path)?;
+    if shards == UnmergedShards::Refuse {
+        for shard in ShardState::list(path)?.into_keys() {
+            if shard_has_rows(shard, path)? {
+                return Err(CacheError::Unmerged(path.to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is a cache of the shard, or rows that an unfinished run has computed. A run that was killed before its
+/// first row leaves neither.
+fn shard_has_rows(shard: Shard, cache: &Path) -> Result<bool, CacheError> {
+    let path = shard.folder(cache);
+    let working = working_folder(&path);
+    Ok(path.exists() || working.join(OLD).exists() || Journal::has_records(&working.join(ROWS))?)
 }
 
 /// Writes the folder of one split and returns its digests. `views` is given for training splits only. Only the rows of
@@ -448,12 +502,13 @@ fn remove_cache(folder: &Path) -> Result<(), CacheError> {
     if !folder.exists() {
         return Ok(());
     }
-    check_replaceable(folder, UnmergedShards::Allow)?;
+    check_writable(folder, UnmergedShards::Allow)?;
     for (shard, state) in ShardState::list(folder)? {
-        match state {
-            ShardState::Finished => check_replaceable(&shard.folder(folder), UnmergedShards::Refuse)?,
-            // It has rows that no merged cache has.
-            ShardState::Unfinished => return Err(CacheError::Unmerged(folder.to_owned())),
+        if state == ShardState::Finished {
+            check_writable(&shard.folder(folder), UnmergedShards::Refuse)?;
+        } else if shard_has_rows(shard, folder)? {
+            // No merged cache has them.
+            return Err(CacheError::Unmerged(folder.to_owned()));
         }
     }
     fs::remove_dir_all(folder).context("remove", folder)
@@ -516,6 +571,8 @@ mod tests {
         fs::create_dir(working_folder(&path)).unwrap();
         fs::rename(&path, working_folder(&path).join(OLD)).unwrap();
 
+        let whole = CacheWriter::open(&cache, WhenLocked::Fail);
+        assert!(matches!(whole, Err(CacheError::Unmerged(_))), "{whole:?}");
         CacheWriter::open_shard(&cache, shard, WhenLocked::Fail).unwrap().finish().unwrap();
         assert_eq!(value(&path), 1.0);
         assert!(!working_folder(&path).exists());
