@@ -85,6 +85,14 @@ pub enum CacheError {
     /// The folder holds a file that does not belong to a cache and would be lost.
     #[error("{}: not part of a feature cache", .0.display())]
     Foreign(PathBuf),
+    /// The path is a symbolic link, and what it leads to does not exist.
+    #[error("{}: a link to {}, which does not exist", path.display(), target.display())]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+        /// What it leads to.
+        target: PathBuf,
+    },
     /// The cache was replaced again and again while it was being opened or verified.
     #[error("{}: was replaced {tries} times while it was being read", path.display())]
     ReplacedTooOften {

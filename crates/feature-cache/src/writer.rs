@@ -219,7 +219,8 @@ impl CacheWriter {
     /// # Errors
     /// As [`Self::open`].
     pub fn restore(path: &Path) -> Result<(), CacheError> {
-        if path.exists() || !working_folder(path).join(OLD).exists() {
+        let cache = link_target(path).unwrap_or_else(|| path.to_owned());
+        if path.exists() || !working_folder(&cache).join(OLD).exists() {
             return Ok(());
         }
         Self::open_merge(path, WhenLocked::Fail).map(drop)
@@ -398,10 +399,23 @@ fn resolve(path: &Path) -> Result<PathBuf, CacheError> {
     match (absolute.parent(), absolute.file_name()) {
         (Some(parent), Some(name)) => {
             fs::create_dir_all(parent).context("create", parent)?;
-            Ok(parent.canonicalize().context("find", parent)?.join(name))
+            let resolved = parent.canonicalize().context("find", parent)?.join(name);
+            match link_target(&resolved) {
+                None => Ok(resolved),
+                // A writer that was killed between two renames has moved the cache away.
+                Some(target) if working_folder(&target).join(OLD).exists() => Ok(target),
+                // The new cache would take the place of the link.
+                Some(target) => Err(CacheError::DanglingLink { path: resolved, target }),
+            }
         }
         _ => Err(CacheError::Foreign(absolute)),
     }
+}
+
+/// Where the link at `path` leads; `None` if it is not a link.
+fn link_target(path: &Path) -> Option<PathBuf> {
+    let target = fs::read_link(path).ok()?;
+    Some(path.parent()?.join(target))
 }
 
 /// Checks that a cache may be written at `path`: nothing foreign would be lost, and no shard if they are refused.
@@ -496,10 +510,10 @@ fn restore_or_remove_old(lock: &WriterLock, path: &Path) -> Result<(), CacheErro
     remove_cache(&old)
 }
 
-/// Removes the cache folder with its shards, if it exists. Fails and removes nothing if the folder holds a foreign
-/// file.
+/// Removes the cache folder with its shards, if it exists; of a link, the link. Fails and removes nothing if the folder
+/// holds a foreign file.
 fn remove_cache(folder: &Path) -> Result<(), CacheError> {
-    if !folder.exists() {
+    if fs::symlink_metadata(folder).is_err() {
         return Ok(());
     }
     check_writable(folder, UnmergedShards::Allow)?;
@@ -516,6 +530,8 @@ fn remove_cache(folder: &Path) -> Result<(), CacheError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
     use crate::fingerprint::tests::fingerprint;
 
@@ -576,6 +592,41 @@ mod tests {
         CacheWriter::open_shard(&cache, shard, WhenLocked::Fail).unwrap().finish().unwrap();
         assert_eq!(value(&path), 1.0);
         assert!(!working_folder(&path).exists());
+    }
+
+    /// The link to the cache then leads nowhere, until the cache is moved back.
+    #[test]
+    fn a_kill_between_renames_loses_no_cache_behind_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, link) = (folder.path().join("cache"), folder.path().join("link"));
+        let working = working_folder(&cache);
+        symlink("cache", &link).unwrap();
+        let ways: [fn(&Path) -> Result<(), CacheError>; 2] =
+            [|link| CacheWriter::open(link, WhenLocked::Fail).map(drop), CacheWriter::restore];
+        for open in ways {
+            write(&cache, 1.0);
+            fs::create_dir(&working).unwrap();
+            fs::rename(&cache, working.join(OLD)).unwrap();
+            open(&link).unwrap();
+            assert_eq!(value(&cache), 1.0);
+            assert!(!working.exists());
+        }
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, link) = (folder.path().join("cache"), folder.path().join("link"));
+        symlink("cache", &link).unwrap();
+        let error = CacheWriter::open(&link, WhenLocked::Fail).unwrap_err();
+        assert!(matches!(&error, CacheError::DanglingLink { target, .. } if target.ends_with("cache")), "{error}");
+        assert!(link.is_symlink() && !working_folder(&link).exists());
+
+        // When links were replaced, they were left here.
+        fs::create_dir(working_folder(&cache)).unwrap();
+        fs::rename(&link, working_folder(&cache).join(NEXT)).unwrap();
+        write(&cache, 1.0);
+        assert!(!working_folder(&cache).exists());
     }
 
     #[test]
