@@ -85,6 +85,16 @@ pub enum CacheError {
     /// The folder holds a file that does not belong to a cache and would be lost.
     #[error("{}: not part of a feature cache", .0.display())]
     Foreign(PathBuf),
+    /// The manifest of the new cache would be longer than the longest that is read.
+    #[error("{}: its classes would make a manifest of {bytes} bytes, more than the {max} that are read", path.display())]
+    ManifestTooLong {
+        /// The cache.
+        path: PathBuf,
+        /// How long the manifest would be.
+        bytes: u64,
+        /// The length of the longest that is read.
+        max: u64,
+    },
     /// The path is a symbolic link, and what it leads to does not exist.
     #[error("{}: a link to {}, which does not exist", path.display(), target.display())]
     DanglingLink {

@@ -26,8 +26,8 @@ pub(crate) const LABELS: &str = "labels.npy";
 pub(crate) const INDEX: &str = "index.csv";
 pub(crate) const SKIPPED: &str = "skipped.csv";
 
-/// Far more than any real manifest needs; a larger file is not read.
-const MAX_BYTES: u64 = 16 << 20;
+/// Far more than any real manifest needs; a longer one is neither written nor read.
+pub(crate) const MANIFEST_MAX_BYTES: u64 = 16 << 20;
 
 /// The manifest's content, as it stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,7 +119,7 @@ impl Manifest {
             Err(error) => return Err(error).context("open", &path),
         };
         let mut json = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut json).context("read", &path)?;
+        file.take(MANIFEST_MAX_BYTES + 1).read_to_end(&mut json).context("read", &path)?;
         Self::parse(&json).map_err(|problem| problem.of(path))
     }
 
@@ -128,8 +128,8 @@ impl Manifest {
         struct Versioned {
             format_version: u64,
         }
-        if json.len() as u64 > MAX_BYTES {
-            return Err(Damage::TooLarge { max: MAX_BYTES, found: json.len() as u64 }.into());
+        if json.len() as u64 > MANIFEST_MAX_BYTES {
+            return Err(Damage::TooLarge { max: MANIFEST_MAX_BYTES, found: json.len() as u64 }.into());
         }
         let Versioned { format_version } = serde_json::from_slice(json).map_err(Damage::Json)?;
         if format_version != FORMAT_VERSION {

@@ -20,7 +20,7 @@ use crate::hashes::Hashes;
 use crate::index::{IndexEntry, SkippedPhoto};
 use crate::journal::Journal;
 use crate::lock::{Access, WhenLocked, WriterLock, working_folder};
-use crate::manifest::{HASHES, MANIFEST, Manifest, SplitManifest};
+use crate::manifest::{HASHES, MANIFEST, MANIFEST_MAX_BYTES, Manifest, SplitManifest};
 use crate::photo_marker::PhotoMarker;
 use crate::shard::{Shard, ShardRecord};
 use crate::shard_state::ShardState;
@@ -273,8 +273,9 @@ impl CacheWriter {
     /// Writes the new cache, replaces the old one by it in one step, and ends the run.
     ///
     /// # Errors
-    /// When a row is missing or a file cannot be written: the old cache and the journal stay as they are. When the old
-    /// cache or the journal cannot be removed afterwards: the new cache is in place.
+    /// When a row is missing, the classes make too long a manifest, or a file cannot be written: the old cache and the
+    /// journal stay as they are. When the old cache or the journal cannot be removed afterwards: the new cache is in
+    /// place.
     pub fn publish(
         self,
         contents: &CacheContents,
@@ -308,8 +309,13 @@ impl CacheWriter {
     pub(crate) fn replace_cache(self, next: &Path, manifest: Result<Manifest, Damage>) -> Result<(), CacheError> {
         // The manifest holds the digests of all other files, so it is written last.
         let path = next.join(MANIFEST);
-        let manifest = manifest.and_then(|manifest| manifest.to_json());
-        write_file(&path, &manifest.map_err(|damage| CacheError::Damaged { path: path.clone(), damage })?)?;
+        let json = manifest.and_then(|manifest| manifest.to_json());
+        let json = json.map_err(|damage| CacheError::Damaged { path: path.clone(), damage })?;
+        let (bytes, max) = (json.len() as u64, MANIFEST_MAX_BYTES);
+        if bytes > max {
+            return Err(CacheError::ManifestTooLong { path: self.path.clone(), bytes, max });
+        }
+        write_file(&path, &json)?;
         sync_folder(next).context("write", next)?;
 
         // Everything is on the disk: from here on readers see the new cache.
@@ -627,6 +633,23 @@ mod tests {
         fs::rename(&link, working_folder(&cache).join(NEXT)).unwrap();
         write(&cache, 1.0);
         assert!(!working_folder(&cache).exists());
+    }
+
+    #[test]
+    fn a_manifest_that_is_too_long_to_be_read_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        write(&cache, 1.0);
+        let names = (0..300_000).map(|number| format!("{number:060}")).collect();
+        let contents = CacheContents {
+            fingerprint: fingerprint(),
+            views: None,
+            classes: ClassNames::new(names).unwrap(),
+            splits: BTreeMap::new(),
+        };
+        let error = write_cache(&cache, &contents, NonZeroUsize::MIN, []).unwrap_err();
+        assert!(matches!(error, CacheError::ManifestTooLong { .. }), "{error}");
+        assert_eq!(value(&cache), 1.0);
     }
 
     #[test]
