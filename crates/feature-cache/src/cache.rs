@@ -1,7 +1,7 @@
 //! Reading a cache.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use memmap2::{Mmap, UncheckedAdvice};
 use ndarray::ArrayView2;
 
-use crate::cache_folder::{CacheFolder, is_absent};
+use crate::cache_folder::CacheFolder;
 use crate::class_names::ClassNames;
 use crate::damage::{Damage, LineProblem};
 use crate::durable::FileDigest;
@@ -146,12 +146,12 @@ impl FeatureCache {
     /// Reads hashes.csv: the size and modification time that each photo had when it was hashed. Only the writer of the
     /// cache needs it.
     pub fn hashes(&self) -> Hashes {
-        Hashes::load(&self.path.join(HASHES))
+        CacheFolder::open(&self.path).map_or_else(|_| Hashes::default(), |folder| Hashes::load(&folder, HASHES))
     }
 
     /// hashes.csv, mapped, and when it was written; `None` if it is missing.
     pub(crate) fn map_hashes(&self) -> Option<(Mmap, SystemTime)> {
-        let file = File::open(self.path.join(HASHES)).ok()?;
+        let file = CacheFolder::open(&self.path).ok()?.open_file(Path::new(HASHES)).ok()?;
         let written = file.metadata().and_then(|metadata| metadata.modified()).ok()?;
         #[allow(unsafe_code)]
         // SAFETY: the file is never changed in place: it is replaced by a rename, and the map keeps the old file alive.
@@ -269,18 +269,12 @@ impl MappedFile {
     /// Maps the file `name` of the cache.
     ///
     /// # Errors
-    /// When it is missing, or its length is not the one in the manifest.
+    /// When it is missing or not a file, or its length is not the one in the manifest.
     fn open(cache: &CacheFolder, name: &Path, digest: &FileDigest) -> Result<Self, CacheError> {
-        let path = cache.path().join(name);
-        let damaged = |damage| Err(CacheError::Damaged { path: path.clone(), damage });
-        let file = match cache.open_file(name) {
-            Ok(file) => file,
-            Err(error) if is_absent(&error) => return damaged(Damage::Missing),
-            Err(error) => return Err(error).context("open", &path),
-        };
+        let (file, path) = (cache.open_file(name)?, cache.path().join(name));
         let found = file.metadata().context("read", &path)?.len();
         if found != digest.bytes {
-            return damaged(Damage::Length { expected: digest.bytes, found });
+            return Err(CacheError::Damaged { path, damage: Damage::Length { expected: digest.bytes, found } });
         }
         #[allow(unsafe_code)]
         // SAFETY: the files of a cache are written once, before the cache appears under its name, and never changed in

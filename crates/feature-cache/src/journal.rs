@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
+use crate::regular_file::open_regular;
 
 const MAGIC: &[u8] = b"icebox rows 1\n";
 const KEY_LEN: usize = blake3::OUT_LEN;
@@ -40,7 +41,7 @@ impl Journal {
     /// Whether there is a journal at `path` whose rows have this fingerprint.
     pub(crate) fn is_of(path: &Path, fingerprint: &Fingerprint, columns: NonZeroUsize) -> Result<bool, CacheError> {
         let header = header(fingerprint, columns.get());
-        match File::open(path) {
+        match open_regular(OpenOptions::new().read(true), path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             file => Ok(first_bytes(&file.context("open", path)?, header.len(), path)? == header),
         }
@@ -58,7 +59,7 @@ impl Journal {
     pub(crate) fn open(path: &Path, fingerprint: &Fingerprint, columns: NonZeroUsize) -> Result<Self, CacheError> {
         let columns = columns.get();
         let header = header(fingerprint, columns);
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let opened = open_regular(OpenOptions::new().read(true).write(true).create(true).truncate(false), path);
         let file = opened.context("open", path)?;
         if first_bytes(&file, header.len(), path)? != header {
             file.set_len(0).context("write", path)?;
@@ -179,6 +180,8 @@ fn checksum(content: &[u8]) -> [u8; CHECKSUM_LEN] {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
     use crate::fingerprint::tests::fingerprint;
 
@@ -266,6 +269,18 @@ mod tests {
         assert_eq!(complete_records(first, COLUMNS.get()).unwrap(), [key("a")]);
         let error = complete_records(first.chain(Fails), COLUMNS.get()).unwrap_err();
         assert_eq!(error.to_string(), "the disk fails");
+    }
+
+    #[test]
+    fn a_named_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows");
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let opened = Journal::open(&path, &fingerprint(), COLUMNS).map(drop);
+        for result in [opened, Journal::is_of(&path, &fingerprint(), COLUMNS).map(drop)] {
+            let error = result.unwrap_err().to_string();
+            assert!(error.ends_with("rows: cannot open: not a file"), "{error}");
+        }
     }
 
     #[test]

@@ -41,6 +41,7 @@
 //! This crate depends on neither torch nor an image decoder.
 
 mod atomic_write;
+mod regular_file;
 mod class_names;
 mod split;
 mod difference;

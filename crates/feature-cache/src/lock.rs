@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::error::{CacheError, IoContext};
+use crate::regular_file::open_regular;
 
 const LOCK: &str = "lock";
 /// A process that waits for the lock tries again after this time.
@@ -56,7 +57,8 @@ impl WriterLock {
         let path = folder.join(LOCK);
         loop {
             fs::create_dir_all(&folder).context("create", &folder)?;
-            let mut file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path) {
+            let opened = open_regular(OpenOptions::new().read(true).write(true).create(true).truncate(false), &path);
+            let mut file = match opened {
                 // The previous writer removed its folder in between.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 opened => opened.context("open", &path)?,

@@ -1,17 +1,16 @@
 //! manifest.json: what the cache holds, and the length and digest of each of its files.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache_folder::{CacheFolder, is_absent};
+use crate::cache_folder::CacheFolder;
 use crate::class_names::ClassNames;
 use crate::damage::Damage;
 use crate::durable::FileDigest;
-use crate::error::{CacheError, IoContext};
+use crate::error::CacheError;
 use crate::fingerprint::Fingerprint;
 use crate::npy::NpyLayout;
 use crate::split::Split;
@@ -112,15 +111,13 @@ impl Manifest {
     /// # Errors
     /// If there is no manifest, it has another version, or a byte has changed.
     pub(crate) fn read(folder: &CacheFolder) -> Result<Self, CacheError> {
-        let path = folder.path().join(MANIFEST);
-        let file = match folder.open_file(Path::new(MANIFEST)) {
-            Ok(file) => file,
-            Err(error) if is_absent(&error) => return Err(CacheError::NotACache(folder.path().to_owned())),
-            Err(error) => return Err(error).context("open", &path),
+        let json = match folder.read_file(Path::new(MANIFEST), MANIFEST_MAX_BYTES) {
+            Err(CacheError::Damaged { damage: Damage::Missing, .. }) => {
+                return Err(CacheError::NotACache(folder.path().to_owned()));
+            }
+            json => json?,
         };
-        let mut json = Vec::new();
-        file.take(MANIFEST_MAX_BYTES + 1).read_to_end(&mut json).context("read", &path)?;
-        Self::parse(&json).map_err(|problem| problem.of(path))
+        Self::parse(&json).map_err(|problem| problem.of(folder.path().join(MANIFEST)))
     }
 
     pub(crate) fn parse(json: &[u8]) -> Result<Self, ManifestProblem> {
