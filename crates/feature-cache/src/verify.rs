@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::cache::{FeatureCache, open_split};
-use crate::cache_folder::CacheFolder;
+use crate::cache_folder::{CacheFolder, is_absent};
 use crate::damage::Damage;
 use crate::durable::FileDigest;
 use crate::error::{CacheError, IoContext};
@@ -178,7 +178,14 @@ impl Findings {
             let split = Split::EVERY.into_iter().find(|split| name == split.name());
             if let Some(split_manifest) = split.and_then(|split| manifest.splits.get(&split)) {
                 let split_path = path.join(&name);
-                for file in folder.names(name.as_ref()).context("read", &split_path)? {
+                let files = match folder.names(name.as_ref()) {
+                    Err(error) if is_absent(&error) => {
+                        self.list.push(Finding { file: split_path, damage: Damage::NotA("folder") });
+                        continue;
+                    }
+                    files => files.context("read", &split_path)?,
+                };
+                for file in files {
                     let is_known = split_manifest.files.iter().any(|(known, _)| known == file);
                     if !is_known {
                         self.list.push(Finding { file: split_path.join(file), damage: Damage::Unexpected });

@@ -132,6 +132,17 @@ fn a_named_pipe_in_place_of_a_file_is_damage() {
     assert!(findings(&path).is_empty());
 }
 
+/// Verifying once failed there, and what it had found was lost.
+#[test]
+fn a_file_in_place_of_a_splits_folder_is_a_finding() {
+    let (_folder, [path, _]) = two_caches();
+    fs::remove_dir_all(path.join("all")).unwrap();
+    fs::write(path.join("all"), "").unwrap();
+    let expected =
+        ["all/features.npy: missing", "all/labels.npy: missing", "all/index.csv: missing", "all: not a folder"];
+    assert_eq!(findings(&path), expected);
+}
+
 #[test]
 fn a_table_of_hashes_that_is_too_long_is_not_read() {
     let (_folder, [path, _]) = two_caches();
