@@ -127,6 +127,16 @@ pub enum CacheError {
     /// The row with this key holds NaN or an infinity.
     #[error("the row of photo or view {0} is not finite")]
     RowNotFinite(blake3::Hash),
+    /// A new row has another length than the journal's.
+    #[error("the row of photo or view {key} has {found} values, expected {expected}")]
+    NewRowLength {
+        /// The row's key.
+        key: blake3::Hash,
+        /// The length of the journal's rows.
+        expected: usize,
+        /// The length of the row.
+        found: usize,
+    },
     /// There is no row with this key.
     #[error("the row of photo or view {0} is missing")]
     RowMissing(blake3::Hash),

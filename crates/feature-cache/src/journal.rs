@@ -99,11 +99,16 @@ impl Journal {
     /// Appends rows, each with its key, and syncs them to the disk.
     ///
     /// # Errors
-    /// When a row is not finite, or the file cannot be written: rows that were there before stay readable.
+    /// When a row has another length than the journal's or is not finite, or the file cannot be written: rows that were
+    /// there before stay readable.
     pub fn append<'a>(&mut self, rows: impl IntoIterator<Item = (blake3::Hash, &'a [f32])>) -> Result<(), CacheError> {
         let mut records = Vec::new();
         let mut offsets = Vec::new();
         for (key, row) in rows {
+            // A record of another length would end the journal when it is opened again.
+            if row.len() != self.columns {
+                return Err(CacheError::NewRowLength { key, expected: self.columns, found: row.len() });
+            }
             if row.iter().any(|value| !value.is_finite()) {
                 return Err(CacheError::RowNotFinite(key));
             }
@@ -290,5 +295,14 @@ mod tests {
         let error = journal.append([(key("a"), &[1., f32::NAN, 3.][..])]).unwrap_err();
         assert!(matches!(error, CacheError::RowNotFinite(found) if found == key("a")));
         assert_eq!(journal.rows(), 0);
+    }
+
+    #[test]
+    fn a_row_of_another_length_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = journal_of_two(&folder.path().join("rows"));
+        let error = journal.append([(key("c"), &[7., 8.][..])]).unwrap_err().to_string();
+        assert!(error.ends_with("has 2 values, expected 3"), "{error}");
+        assert_eq!(journal.rows(), 2);
     }
 }
