@@ -71,8 +71,7 @@ impl WriterLock {
                     // A blocking lock call would go on waiting after a signal has set the flag.
                     WhenLocked::Wait(_) => thread::sleep(TIME_BETWEEN_TRIES),
                     WhenLocked::Fail => {
-                        let owner = read_owner(&mut file).unwrap_or_else(|| "unknown".to_owned());
-                        return Err(CacheError::Locked { path: cache.to_owned(), owner });
+                        return Err(CacheError::Locked { path: cache.to_owned(), owner: read_owner(&mut file) });
                     }
                 }
             }
@@ -134,11 +133,10 @@ fn is_file_at(file: &File, path: &Path) -> bool {
     }
 }
 
-fn read_owner(file: &mut File) -> Option<String> {
+fn read_owner(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(20).read_to_string(&mut text).ok()?;
-    let owner: u32 = text.trim().parse().ok()?;
-    Some(owner.to_string())
+    text.trim().parse().ok()
 }
 
 /// Writes this process's id; a lock that is shared belongs to nobody.

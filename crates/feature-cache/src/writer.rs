@@ -414,7 +414,7 @@ fn resolve(path: &Path) -> Result<PathBuf, CacheError> {
                 Some(target) => Err(CacheError::DanglingLink { path: resolved, target }),
             }
         }
-        _ => Err(CacheError::Foreign(absolute)),
+        _ => Err(CacheError::NoName(absolute)),
     }
 }
 
@@ -617,6 +617,19 @@ mod tests {
             assert_eq!(value(&cache), 1.0);
             assert!(!working.exists());
         }
+    }
+
+    #[test]
+    fn a_cache_is_locked_while_a_shard_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        let shard = Shard::new(0, NonZeroUsize::MIN).unwrap();
+        let writer = CacheWriter::open_shard(&cache, shard, WhenLocked::Fail).unwrap();
+        let error = CacheWriter::open(&cache, WhenLocked::Fail).unwrap_err().to_string();
+        assert!(error.ends_with("being written by another process, perhaps of one of its shards"), "{error}");
+        drop(writer);
+        assert!(!cache.exists() && !working_folder(&cache).exists(), "it has written nothing");
+        CacheWriter::open(&cache, WhenLocked::Fail).unwrap();
     }
 
     #[test]
