@@ -1,7 +1,6 @@
 //! Reading a cache.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -17,9 +16,8 @@ use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::hashes::Hashes;
 use crate::index::{IndexEntry, SkippedPhoto, read_index, read_skipped};
-use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitManifest, VIEWS};
+use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, Manifest, SKIPPED, SplitManifest, VIEWS};
 use crate::npy::NpyLayout;
-use crate::shard::SHARDS;
 use crate::split::Split;
 use crate::table::Records;
 use crate::views::Views;
@@ -357,40 +355,4 @@ fn read_labels(file: &MappedFile, split_manifest: &SplitManifest, classes: usize
         }
     }
     Ok(labels)
-}
-
-/// Checks that there is nothing at `path` yet, an empty folder, or a cache without foreign files. Its shards are not
-/// checked.
-///
-/// # Errors
-/// [`CacheError::Foreign`] names the first file that would be lost.
-pub(crate) fn check_replaceable(path: &Path) -> Result<(), CacheError> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).context("open", path),
-    };
-    for entry in entries {
-        let entry = entry.context("read", path)?;
-        let name = entry.file_name();
-        let is_folder = entry.file_type().context("read", path)?.is_dir();
-        let is_split = is_folder && Split::EVERY.iter().any(|split| name == split.name());
-        let is_known = if is_folder { name == SHARDS } else { name == MANIFEST || name == HASHES };
-        if is_split {
-            check_files(&entry.path(), &[FEATURES, VIEWS, LABELS, INDEX, SKIPPED])?;
-        } else if !is_known {
-            return Err(CacheError::Foreign(entry.path()));
-        }
-    }
-    Ok(())
-}
-
-fn check_files(folder: &Path, known: &[&str]) -> Result<(), CacheError> {
-    for entry in fs::read_dir(folder).context("open", folder)? {
-        let entry = entry.context("read", folder)?;
-        if !known.iter().any(|&name| entry.file_name() == name) {
-            return Err(CacheError::Foreign(entry.path()));
-        }
-    }
-    Ok(())
 }

@@ -20,6 +20,9 @@ use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::regular_file::open_regular;
 
+/// The name of the journal in the working folder.
+pub(crate) const ROWS: &str = "rows";
+
 const MAGIC: &[u8] = b"icebox rows 1\n";
 const KEY_LEN: usize = blake3::OUT_LEN;
 const CHECKSUM_LEN: usize = 8;

@@ -64,6 +64,7 @@ mod shard_state;
 mod journal;
 mod photo_marker;
 mod split_writer;
+mod replace;
 mod writer;
 mod merge;
 #[cfg(any(test, fuzzing))]

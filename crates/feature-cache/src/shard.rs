@@ -112,7 +112,12 @@ impl Shard {
 
     /// The file with its [`ShardRecord`].
     pub fn record_file(self, cache: &Path) -> PathBuf {
-        self.folder(cache).with_extension("json")
+        Self::record_of_folder(&self.folder(cache))
+    }
+
+    /// The file with the [`ShardRecord`] of the shard in this folder.
+    pub(crate) fn record_of_folder(folder: &Path) -> PathBuf {
+        folder.with_extension("json")
     }
 
     /// Reads its record; `None` if there is none, or it is not readable.

@@ -2,15 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
-
 use crate::atomic_write::{Durability, sync_folder, write_then_rename};
-use crate::cache::{FeatureCache, check_replaceable};
+use crate::cache::FeatureCache;
 use crate::class_names::ClassNames;
 use crate::damage::Damage;
 use crate::durable::DurableFile;
@@ -18,10 +15,14 @@ use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::hashes::Hashes;
 use crate::index::{IndexEntry, SkippedPhoto};
-use crate::journal::Journal;
-use crate::lock::{Access, WhenLocked, WriterLock, working_folder};
+use crate::journal::{Journal, ROWS};
+use crate::lock::{Access, WhenLocked, WriterLock};
 use crate::manifest::{HASHES, MANIFEST, MANIFEST_MAX_BYTES, Manifest, SplitManifest};
 use crate::photo_marker::PhotoMarker;
+use crate::replace::{
+    NEXT, OLD, UnmergedShards, check_replaceable, link_target, remove_cache, resolve, restore_or_remove_old, swap,
+    was_moved_away,
+};
 use crate::shard::{Shard, ShardRecord};
 use crate::shard_state::ShardState;
 use crate::split::Split;
@@ -40,15 +41,6 @@ pub struct CacheWriter {
     shards: UnmergedShards,
     /// Of a shard's writer. Dropped after the shard's own lock.
     _whole_cache: Option<SharedCache>,
-}
-
-/// What to do if a cache's folder holds shards that are not merged yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum UnmergedShards {
-    /// Fail: they would be lost.
-    Refuse,
-    /// Go on.
-    Allow,
 }
 
 /// The whole cache, while shards of it are written: the lock keeps others from writing it.
@@ -71,15 +63,8 @@ impl Drop for SharedCache {
     }
 }
 
-/// Name in the working folder: the new cache while it is written. Where folders are exchanged, it then is the old
-/// cache.
-const NEXT: &str = "next";
-/// Name in the working folder: the cache that is being replaced, on file systems that cannot exchange folders.
-const OLD: &str = "old";
 /// Name in the working folder: a shard's new record.
 const RECORD: &str = "record";
-/// Name in the working folder: the journal.
-const ROWS: &str = "rows";
 
 /// Everything that a cache holds, without the rows themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,11 +190,11 @@ impl CacheWriter {
 
     fn open_whole(path: &Path, shards: UnmergedShards, when_locked: WhenLocked<'_>) -> Result<Self, CacheError> {
         let path = resolve(path)?;
-        check_writable(&path, shards)?;
+        check_replaceable(&path, shards)?;
         let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
         restore_or_remove_old(&lock, &path)?;
         // A shard may have been written meanwhile, or moved back with the old cache.
-        check_writable(&path, shards)?;
+        check_replaceable(&path, shards)?;
         Ok(Self { path, lock, shards, _whole_cache: None })
     }
 
@@ -219,11 +204,10 @@ impl CacheWriter {
     /// # Errors
     /// As [`Self::open`].
     pub fn restore(path: &Path) -> Result<(), CacheError> {
-        let cache = link_target(path).unwrap_or_else(|| path.to_owned());
-        if path.exists() || !working_folder(&cache).join(OLD).exists() {
-            return Ok(());
+        if was_moved_away(&link_target(path).unwrap_or_else(|| path.to_owned())) {
+            Self::open_merge(path, WhenLocked::Fail)?;
         }
-        Self::open_merge(path, WhenLocked::Fail).map(drop)
+        Ok(())
     }
 
     /// Becomes the writer of one shard of the cache at `cache`. Other shards can be written at the same time, the cache
@@ -234,7 +218,7 @@ impl CacheWriter {
     pub fn open_shard(cache: &Path, shard: Shard, when_locked: WhenLocked<'_>) -> Result<Self, CacheError> {
         let cache = resolve(cache)?;
         Self::restore(&cache)?;
-        check_writable(&cache, UnmergedShards::Allow)?;
+        check_replaceable(&cache, UnmergedShards::Allow)?;
         let lock = WriterLock::acquire(&cache, Access::Shared, when_locked)?;
         let whole_cache = SharedCache { path: cache.clone(), lock };
         for (found, _) in ShardState::list(&cache)? {
@@ -243,7 +227,7 @@ impl CacheWriter {
             }
         }
         let path = shard.folder(&cache);
-        check_writable(&path, UnmergedShards::Refuse)?;
+        check_replaceable(&path, UnmergedShards::Refuse)?;
         let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
         restore_or_remove_old(&lock, &path)?;
         Ok(Self { path, lock, shards: UnmergedShards::Refuse, _whole_cache: Some(whole_cache) })
@@ -297,7 +281,7 @@ impl CacheWriter {
 
     /// An empty folder for the new cache.
     pub(crate) fn create_next(&self) -> Result<PathBuf, CacheError> {
-        check_writable(&self.path, self.shards)?;
+        check_replaceable(&self.path, self.shards)?;
         // An earlier run may have been killed while it wrote here.
         let next = self.lock.folder().join(NEXT);
         remove_cache(&next)?;
@@ -340,7 +324,7 @@ impl CacheWriter {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_record(&self, record: &ShardRecord) -> Result<(), CacheError> {
-        let (hidden, path) = (self.lock.folder().join(RECORD), self.path.with_extension("json"));
+        let (hidden, path) = (self.lock.folder().join(RECORD), Shard::record_of_folder(&self.path));
         let write = |file: &mut dyn Write| Ok(serde_json::to_writer_pretty(file, record)?);
         write_then_rename(&hidden, &path, Durability::Synced, write).context("replace", &path)
     }
@@ -396,55 +380,6 @@ pub fn write_cache<'a>(
     writer.publish(contents, columns, &Hashes::default(), &RowSource::new(None, &journal)?)
 }
 
-/// The cache's absolute path: symbolic links are followed, and its parent folder is created if necessary.
-fn resolve(path: &Path) -> Result<PathBuf, CacheError> {
-    if let Ok(existing) = path.canonicalize() {
-        return Ok(existing);
-    }
-    let absolute = std::path::absolute(path).context("find", path)?;
-    match (absolute.parent(), absolute.file_name()) {
-        (Some(parent), Some(name)) => {
-            fs::create_dir_all(parent).context("create", parent)?;
-            let resolved = parent.canonicalize().context("find", parent)?.join(name);
-            match link_target(&resolved) {
-                None => Ok(resolved),
-                // A writer that was killed between two renames has moved the cache away.
-                Some(target) if working_folder(&target).join(OLD).exists() => Ok(target),
-                // The new cache would take the place of the link.
-                Some(target) => Err(CacheError::DanglingLink { path: resolved, target }),
-            }
-        }
-        _ => Err(CacheError::NoName(absolute)),
-    }
-}
-
-/// Where the link at `path` leads; `None` if it is not a link.
-fn link_target(path: &Path) -> Option<PathBuf> {
-    let target = fs::read_link(path).ok()?;
-    Some(path.parent()?.join(target))
-}
-
-/// Checks that a cache may be written at `path`: nothing foreign would be lost, and no shard if they are refused.
-fn check_writable(path: &Path, shards: UnmergedShards) -> Result<(), CacheError> {
-    check_replaceable(path)?;
-    if shards == UnmergedShards::Refuse {
-        for shard in ShardState::list(path)?.into_keys() {
-            if shard_has_rows(shard, path)? {
-                return Err(CacheError::Unmerged(path.to_owned()));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whether there is a cache of the shard, or rows that an unfinished run has computed. A run that was killed before its
-/// first row leaves neither.
-fn shard_has_rows(shard: Shard, cache: &Path) -> Result<bool, CacheError> {
-    let path = shard.folder(cache);
-    let working = working_folder(&path);
-    Ok(path.exists() || working.join(OLD).exists() || Journal::has_records(&working.join(ROWS))?)
-}
-
 /// Writes the folder of one split and returns its digests. `views` is given for training splits only. Only the rows of
 /// one photo are in memory at a time.
 fn write_split(
@@ -480,66 +415,14 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     file.finish().map(drop)
 }
 
-/// Exchanges the folders `next` and `cache`; if there is no `cache` yet, renames `next` to it.
-fn swap(next: &Path, cache: &Path) -> Result<(), CacheError> {
-    let exchanged = renameat_with(CWD, next, CWD, cache, RenameFlags::EXCHANGE);
-    let swapped = match exchanged {
-        Ok(()) => Ok(()),
-        // There is no cache yet.
-        Err(Errno::NOENT) => fs::rename(next, cache),
-        // Some network file systems cannot exchange.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => swap_by_renames(next, cache),
-        Err(error) => Err(error.into()),
-    };
-    swapped.context("replace", cache)?;
-    cache.parent().map_or(Ok(()), |folder| sync_folder(folder).context("write", folder))
-}
-
-/// Moves the old cache, if there is one, into the working folder, then the new one into its place. Between the two
-/// there is no cache, but never half of one. If the process is killed there, the next writer moves the old cache back.
-fn swap_by_renames(next: &Path, cache: &Path) -> io::Result<()> {
-    match fs::rename(cache, next.with_file_name(OLD)) {
-        // There is no cache yet: some systems refuse an exchange before they look for the folders.
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        moved => moved?,
-    }
-    fs::rename(next, cache)
-}
-
-/// Moves the old cache back to `path`, or removes it if a cache is there: a run that was killed in [`swap_by_renames`],
-/// or just after it, has left it in the working folder.
-fn restore_or_remove_old(lock: &WriterLock, path: &Path) -> Result<(), CacheError> {
-    let old = lock.folder().join(OLD);
-    if old.exists() && !path.exists() {
-        fs::rename(&old, path).context("restore", path)?;
-    }
-    remove_cache(&old)
-}
-
-/// Removes the cache folder with its shards, if it exists; of a link, the link. Fails and removes nothing if the folder
-/// holds a foreign file.
-fn remove_cache(folder: &Path) -> Result<(), CacheError> {
-    if fs::symlink_metadata(folder).is_err() {
-        return Ok(());
-    }
-    check_writable(folder, UnmergedShards::Allow)?;
-    for (shard, state) in ShardState::list(folder)? {
-        if state == ShardState::Finished {
-            check_writable(&shard.folder(folder), UnmergedShards::Refuse)?;
-        } else if shard_has_rows(shard, folder)? {
-            // No merged cache has them.
-            return Err(CacheError::Unmerged(folder.to_owned()));
-        }
-    }
-    fs::remove_dir_all(folder).context("remove", folder)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
     use crate::fingerprint::tests::fingerprint;
+    use crate::lock::working_folder;
+    use crate::replace::swap_by_renames;
 
     /// A cache of one photo whose row is this number.
     fn write(path: &Path, value: f32) {
