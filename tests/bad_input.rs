@@ -85,6 +85,14 @@ fn cache_paths_that_cannot_be_written() {
     in_a_file.failed_with("file: cannot create: File exists");
     extract(&photos.path(), Path::new("/proc/cache"), &[]).failed_with("/proc/.cache.extract: cannot create");
 
+    let without_name = extract(&photos.path(), &photos.sibling("missing/.."), &[]);
+    without_name.failed_with("missing/..: does not end with the name of a folder; choose another --out");
+
+    let link = photos.sibling("link");
+    symlink("nowhere", &link).unwrap();
+    extract(&photos.path(), &link, &[]).failed_with("nowhere, which does not exist; create that folder");
+    assert!(link.is_symlink());
+
     let full = photos.sibling("full");
     fs::create_dir(&full).unwrap();
     fs::write(full.join("notes.txt"), "mine").unwrap();

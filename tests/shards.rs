@@ -143,6 +143,44 @@ fn shards_of_another_count_and_a_whole_cache_are_not_mixed() {
     merge(&cache).failed_with("holds shards I-of-2 and I-of-3; remove those that are not wanted");
 }
 
+/// A refused shard once left a folder because of which every later run over all photos failed.
+#[test]
+fn a_refused_shard_leaves_nothing() {
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let cache = photos.sibling("cache");
+    extract(&photos.path(), &cache, &[]).succeeded();
+    let bilinear = ["--interpolation", "bilinear"];
+    extract_shard(&photos, &cache, 0, 2, &bilinear).failed_with("its rows have another fingerprint");
+    assert!(!cache.join("shards").exists());
+    assert!(!photos.sibling(".cache.extract").exists());
+}
+
+#[test]
+fn a_folder_of_shards_without_any_row_is_no_obstacle() {
+    const JOURNAL_HEADER: usize = 50;
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let cache = photos.sibling("cache");
+    let working = cache.join("shards/.0-of-2.extract");
+    for (number, journal) in [None, Some(0), Some(JOURNAL_HEADER)].into_iter().enumerate() {
+        fs::create_dir_all(&working).unwrap();
+        fs::write(working.join("lock"), "").unwrap();
+        match journal {
+            None => fs::remove_dir_all(&working).unwrap(),
+            Some(length) => fs::write(working.join("rows"), vec![0u8; length]).unwrap(),
+        }
+        photos.add(&format!("cat/new{number}.png"), 9001 + number as u32);
+        extract(&photos.path(), &cache, &[]).succeeded();
+        assert!(!cache.join("shards").exists(), "{journal:?}");
+        assert_as_single(&photos, &cache, &[]);
+    }
+
+    // With a row it is a shard.
+    fs::create_dir_all(&working).unwrap();
+    fs::write(working.join("rows"), vec![0u8; JOURNAL_HEADER + 1]).unwrap();
+    extract(&photos.path(), &cache, &[]).failed_with("holds shards that are not merged");
+    assert!(working.join("rows").exists());
+}
+
 #[test]
 fn missing_failed_and_duplicate_shards_are_reported_and_not_merged() {
     let photos = Photos::new(&["cat", "dog"], 12);

@@ -132,6 +132,8 @@ fn cache_hint(error: &CacheError) -> Option<String> {
             ));
         }
         CacheError::OtherShards { .. } => "; merge those that are there, or remove their folder",
+        CacheError::NoName(_) => "; choose another --out",
+        CacheError::DanglingLink { .. } => "; create that folder, remove the link, or choose another --out",
         CacheError::Foreign(_) => "; move it away, or choose another --out",
         CacheError::ReplacedTooOften { .. } => "; run the command again when it is no longer being written",
         _ => return None,
