@@ -481,7 +481,11 @@ fn missing_and_damaged_runs_are_errors() {
         ("config.json", b"{}", "config.json: damaged: missing field"),
         ("calibration.json", b"{}", "calibration.json: damaged: missing field"),
         ("familiar.safetensors", b"nothing", "familiar.safetensors: damaged: "),
-        ("history.json", br#"{"loss":[1],"accuracy":[],"val_loss":[],"val_accuracy":[]}"#, "are empty or not of one length"),
+        (
+            "history.json",
+            br#"{"loss":[1],"accuracy":[],"val_loss":[],"val_accuracy":[]}"#,
+            "are empty or not of one length",
+        ),
     ] {
         let file = out.join(name);
         let whole = fs::read(&file).unwrap();
