@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use end_to_end::{
-    Photos, Ran, command, contents, extract, limited, run, run_command, shared_folder, temporary, workspace,
+    Photos, Ran, command, contents, extract, limited, run, run_command, shared_folder, start, temporary, workspace,
 };
 use feature_cache::{FeatureCache, Split};
 use head::layers::Classifier;
@@ -61,9 +61,9 @@ fn lines(ran: &Ran) -> Vec<Value> {
 fn classify_from(run_folder: &Path, input: &[u8], more: &[&str]) -> Ran {
     let mut command = command("classify");
     command.arg(run_folder).args(more).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    Ran::of(child.wait_with_output().unwrap())
+    let mut running = start(&mut command);
+    running.child.stdin.take().unwrap().write_all(input).unwrap();
+    running.finish()
 }
 
 /// The probabilities are exactly those that the head gives for the photos' rows in the cache.

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use end_to_end::{Photos, Ran, SMALLEST_SIZE, binary, contents, extract, note_skipped, run_command, workspace};
+use end_to_end::{
+    Photos, Ran, Running, SMALLEST_SIZE, binary, contents, extract, note_skipped, run_command, start, workspace,
+};
 
 /// The daemons of a Slurm cluster of one node, which listen only on this machine; they are ended when dropped.
 struct Slurm {
-    daemons: Vec<Child>,
+    daemons: Vec<Running>,
     folder: tempfile::TempDir,
 }
 
@@ -18,11 +20,11 @@ impl Drop for Slurm {
     fn drop(&mut self) {
         // In reverse order, so that munged outlives the daemons that use it.
         for daemon in self.daemons.iter_mut().rev() {
-            let asked = Command::new("kill").arg(daemon.id().to_string()).status();
+            let asked = Command::new("kill").arg(daemon.child.id().to_string()).status();
             if !asked.is_ok_and(|status| status.success()) {
-                let _ = daemon.kill();
+                let _ = daemon.child.kill();
             }
-            let _ = daemon.wait();
+            let _ = daemon.child.wait();
         }
     }
 }
@@ -71,8 +73,7 @@ impl Slurm {
     fn spawn(&mut self, daemon: &mut Command) {
         let log = fs::File::create(self.folder.path().join(format!("daemon-{}.log", self.daemons.len()))).unwrap();
         daemon.env("SLURM_CONF", self.folder.path().join("slurm.conf"));
-        let started = daemon.stdout(log.try_clone().unwrap()).stderr(log).spawn();
-        self.daemons.push(started.unwrap_or_else(|error| panic!("{daemon:?}: {error}")));
+        self.daemons.push(start(daemon.stdout(log.try_clone().unwrap()).stderr(log)));
     }
 
     /// Runs one of Slurm's commands.

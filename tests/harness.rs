@@ -1,14 +1,19 @@
-//! Helpers of the tests: run the real binaries, which are built once per test process and never stale; make photos;
-//! mangle files; a sample fingerprint; compare rows; skip tests.
+//! Helpers of the tests: run the real binaries, which are built once per test process and never stale, with a time
+//! limit; make photos; mangle files; a sample fingerprint; compare rows; skip tests.
 
 mod mangled;
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
 
 use feature_cache::Fingerprint;
 use serde_json::Value;
@@ -18,6 +23,9 @@ pub use mangled::mangled;
 
 /// The smallest size that the network takes. A forward pass has 29 % of the multiply-adds of one at 150.
 pub const SMALLEST_SIZE: [&str; 2] = ["--size", "71"];
+
+/// The time limit for a command, longer than any takes on a slow machine: some compile a part of the workspace.
+const TIME_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// The folder with the workspace's Cargo.toml.
 pub fn workspace() -> PathBuf {
@@ -66,7 +74,7 @@ fn build(packages: &[&str], target: &Path) -> PathBuf {
     target.join("release")
 }
 
-/// The output of a command and its exit code.
+/// The output of a command and its exit code. Streams that were not pipes are empty.
 #[derive(Debug)]
 pub struct Ran {
     /// The exit code; `None` if a signal ended the command.
@@ -78,12 +86,6 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// The result of a finished process; streams that were not captured are empty.
-    pub fn of(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
     /// Asserts exit code 0.
     #[track_caller]
     pub fn succeeded(self) -> Self {
@@ -113,13 +115,84 @@ impl Ran {
 
 /// Runs a binary and waits for it.
 pub fn run<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Ran {
-    let mut command = command(name);
-    Ran::of(command.args(arguments).output().unwrap_or_else(|error| panic!("{name}: {error}")))
+    run_command(command(name).args(arguments))
 }
 
-/// Runs any command and waits for it.
+/// Runs any command and waits for it, but not longer than the time limit.
 pub fn run_command(command: &mut Command) -> Ran {
-    Ran::of(command.output().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    // In a process group of its own, so that its children can be killed with it.
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    start(command).finish()
+}
+
+/// A running command. It is killed when dropped, or when the time limit is over: then with its whole process group, if
+/// it leads one.
+pub struct Running {
+    /// The command's process.
+    pub child: Child,
+    command: String,
+    limit: Duration,
+    /// Set when the time limit is over, before the command is killed.
+    is_late: Arc<AtomicBool>,
+    /// The time limit ends when this is dropped.
+    _limited: Sender<()>,
+}
+
+/// Starts a command. Whoever waits for it or for its output waits at most until the time limit.
+pub fn start(command: &mut Command) -> Running {
+    start_with_limit(command, TIME_LIMIT)
+}
+
+/// [`start`] with another time limit.
+pub fn start_with_limit(command: &mut Command, limit: Duration) -> Running {
+    let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let is_late = Arc::new(AtomicBool::new(false));
+    let (limited, ended) = channel::<()>();
+    let (set_late, id) = (Arc::clone(&is_late), child.id());
+    thread::spawn(move || {
+        // At SIGINT a script can still end processes that it has started in other groups.
+        for (signal, time) in [("INT", limit), ("KILL", limit / 20)] {
+            if ended.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
+                set_late.store(true, Ordering::SeqCst);
+                let kill = format!("kill -s {signal} -- {id} -{id}");
+                let _ = Command::new("bash").args(["-c", &kill]).stderr(Stdio::null()).status();
+            }
+        }
+    });
+    Running { child, command: format!("{command:?}"), limit, is_late, _limited: limited }
+}
+
+impl Running {
+    /// Waits until it has ended, and reads meanwhile what it prints to pipes. Panics after the time limit.
+    #[track_caller]
+    pub fn finish(mut self) -> Ran {
+        drop(self.child.stdin.take());
+        let stderr = self.child.stderr.take();
+        let stderr = thread::spawn(move || read(stderr));
+        let stdout = read(self.child.stdout.take());
+        let status = self.child.wait().unwrap_or_else(|error| panic!("{}: {error}", self.command));
+        let ran = Ran { code: status.code(), stdout, stderr: stderr.join().expect("stderr can be read") };
+        let (command, limit) = (&self.command, self.limit);
+        assert!(!self.is_late.load(Ordering::SeqCst), "{command}: not finished after {limit:?}: {ran:#?}");
+        ran
+    }
+}
+
+impl Drop for Running {
+    /// Does nothing after the command has ended.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads a stream to its end; without one the text is empty.
+fn read(stream: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut stream) = stream {
+        stream.read_to_end(&mut bytes).unwrap_or_else(|error| panic!("{error}"));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A command for one of the binaries, without the environment variables that stand for its options. It sees no GPU, on
@@ -256,7 +329,7 @@ pub fn relative_l2(found: &[f32], expected: &[f32]) -> f64 {
 #[allow(clippy::print_stderr)]
 pub fn note_skipped(why: &str) {
     // A test's thread has the test's name.
-    let thread = std::thread::current();
+    let thread = thread::current();
     let line = format!("skipped: {}: {why}\n", thread.name().unwrap_or("a test"));
     eprint!("{line}");
     if let Some(list) = std::env::var_os("ICEBOX_SKIPPED") {

@@ -8,7 +8,7 @@ use end_to_end::{Photos, SMALLEST_SIZE, binary, contents, extract, note_skipped,
 /// The Python interpreter with Ray. Where it is missing, the calling test is skipped.
 fn python() -> Option<PathBuf> {
     let python = workspace().join("data/python-peers/bin/python");
-    if !Command::new(&python).args(["-c", "import ray"]).status().is_ok_and(|status| status.success()) {
+    if !python.exists() || run_command(Command::new(&python).args(["-c", "import ray"])).code != Some(0) {
         note_skipped("no Ray; scripts/setup --peers installs it");
         return None;
     }
