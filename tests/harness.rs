@@ -280,18 +280,21 @@ impl Photos {
     }
 }
 
-/// All files below a folder, for byte-for-byte comparison.
+/// All files below a folder, for byte-for-byte comparison. Panics if one of them or a folder cannot be read.
+#[track_caller]
 pub fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(&next).into_iter().flatten().flatten() {
-            let path = entry.path();
+        let entries = fs::read_dir(&next).unwrap_or_else(|error| panic!("{}: {error}", next.display()));
+        for entry in entries {
+            let path = entry.unwrap_or_else(|error| panic!("{}: {error}", next.display())).path();
             if path.is_dir() {
                 folders.push(path);
             } else {
                 let name = path.strip_prefix(folder).map_or_else(|_| path.clone(), Path::to_owned);
-                files.push((name, fs::read(&path).unwrap_or_default()));
+                let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                files.push((name, bytes));
             }
         }
     }

@@ -1,11 +1,11 @@
-//! The harness's own helpers: a command that hangs fails its test.
+//! The harness's own helpers: a command that hangs fails its test, and so does a folder that is missing.
 
 use std::os::unix::process::CommandExt;
 use std::panic::catch_unwind;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use end_to_end::{run_command, start_with_limit};
+use end_to_end::{contents, run_command, start_with_limit, temporary};
 
 #[test]
 fn a_command_that_hangs_is_ended_with_its_children() {
@@ -26,4 +26,10 @@ fn more_output_than_pipes_hold_is_read() {
     let script = "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2; head -c 1000000 /dev/zero";
     let ran = run_command(Command::new("bash").args(["-c", script])).succeeded();
     assert_eq!((ran.stdout.len(), ran.stderr.len()), (2_000_000, 1_000_000));
+}
+
+#[test]
+#[should_panic(expected = "missing: No such file or directory")]
+fn a_missing_folder_is_not_an_empty_one() {
+    contents(&temporary().path().join("missing"));
 }
