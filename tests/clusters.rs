@@ -7,7 +7,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use end_to_end::{
-    Photos, Ran, Running, SMALLEST_SIZE, binary, contents, extract, note_skipped, run_command, start, workspace,
+    Photos, Ran, Running, SMALLEST_SIZE, binary, command, contents, extract, isolated, note_skipped, run_command,
+    start, workspace,
 };
 
 /// The daemons of a Slurm cluster of one node, which listen only on this machine; they are ended when dropped.
@@ -114,10 +115,10 @@ fn a_slurm_job_array_extracts_every_shard() {
     let slurm = Slurm::start();
     let log = photos.sibling("log-%a");
     let submit = |array: &str| {
-        let mut sbatch = Command::new("sbatch");
+        let mut sbatch = isolated(Command::new("sbatch"));
         sbatch.args(["--wait", array, "--output"]).arg(&log).arg(workspace().join("scripts/deploy/slurm"));
         sbatch.arg(photos.path()).arg(&cache).args(SMALLEST_SIZE).args(["--threads", "1"]);
-        slurm.run(sbatch.env("ICEBOX_EXTRACT", binary("extract")).env("CUDA_VISIBLE_DEVICES", ""))
+        slurm.run(sbatch.env("ICEBOX_EXTRACT", binary("extract")))
     };
     let ran = submit("--array=0-3");
     let log_of = |task: usize| fs::read_to_string(photos.sibling(&format!("log-{task}"))).unwrap_or_default();
@@ -125,8 +126,7 @@ fn a_slurm_job_array_extracts_every_shard() {
     // A part of the array that is submitted again is an error, since it would count as a whole array.
     assert_ne!(submit("--array=2-3").code, Some(0));
     assert!(log_of(2).contains("the job array begins at 2, expected 0 or 1"), "{}", log_of(2));
-    let mut merge = Command::new(binary("extract"));
-    run_command(merge.arg("merge").arg(&cache)).succeeded();
+    run_command(command("extract").arg("merge").arg(&cache)).succeeded();
     assert_eq!(contents(&cache), contents(&single));
 }
 

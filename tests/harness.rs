@@ -195,11 +195,26 @@ fn read(stream: Option<impl Read>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A command for one of the binaries, without the environment variables that stand for its options. It sees no GPU, on
-/// which the rounding of rows depends on the batch.
+/// A command for one of the binaries, isolated.
 pub fn command(name: &str) -> Command {
-    let mut command = Command::new(binary(name));
-    command.env_remove("ICEBOX_WEIGHTS").env_remove("ICEBOX_PYTHON").env("CUDA_VISIBLE_DEVICES", "");
+    isolated(Command::new(binary(name)))
+}
+
+/// [`command`] for the binary that was built without libtorch.
+pub fn lean_command(name: &str) -> Command {
+    isolated(Command::new(lean_binary(name)))
+}
+
+/// The command without the environment variables that change what the binaries do: those of options, hints and shard
+/// numbers (of a pod or a Slurm job). It sees no GPU, on which the rounding of rows depends on the batch.
+pub fn isolated(mut command: Command) -> Command {
+    for name in ["ICEBOX_WEIGHTS", "ICEBOX_PYTHON", "ICEBOX_COMMAND", "JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"] {
+        command.env_remove(name);
+    }
+    for name in ["ID", "MIN", "MAX", "COUNT"] {
+        command.env_remove(format!("SLURM_ARRAY_TASK_{name}"));
+    }
+    command.env("CUDA_VISIBLE_DEVICES", "");
     command
 }
 
@@ -222,9 +237,14 @@ pub fn wrapped(mut wrapper: Command, command: &Command) -> Command {
     wrapper
 }
 
-/// Runs `extract` with access to a GPU.
+/// Runs `extract` with access to the GPUs that the tests may use.
 pub fn extract_on_gpu<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Ran {
-    run_command(command("extract").env_remove("CUDA_VISIBLE_DEVICES").args(arguments))
+    let mut extract = command("extract");
+    match std::env::var_os("CUDA_VISIBLE_DEVICES") {
+        Some(devices) => extract.env("CUDA_VISIBLE_DEVICES", devices),
+        None => extract.env_remove("CUDA_VISIBLE_DEVICES"),
+    };
+    run_command(extract.args(arguments))
 }
 
 /// Runs `extract DATASET --out CACHE --size 71 --json` with more arguments.

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use end_to_end::{
-    Photos, SMALLEST_SIZE, contents, extract, lean_binary, run, run_command, target, temporary, workspace,
+    Photos, SMALLEST_SIZE, contents, extract, lean_binary, lean_command, run, run_command, target, temporary, workspace,
 };
 
 /// Runs the lean build of `extract`.
 fn lean(arguments: &[&str]) -> end_to_end::Ran {
-    run_command(Command::new(lean_binary("extract")).env_remove("ICEBOX_WEIGHTS").args(arguments))
+    run_command(lean_command("extract").args(arguments))
 }
 
 #[test]
@@ -38,8 +38,7 @@ fn a_lean_build_classifies_as_the_full_build() {
         [out.as_os_str(), photos.path().as_os_str(), "--kernels".as_ref(), "own".as_ref(), "--json".as_ref()]
             .map(OsStr::to_owned);
     let whole = run("classify", &arguments).succeeded().stdout;
-    let mut lean = Command::new(lean_binary("classify"));
-    assert_eq!(run_command(lean.env_remove("ICEBOX_WEIGHTS").args(&arguments)).succeeded().stdout, whole);
+    assert_eq!(run_command(lean_command("classify").args(&arguments)).succeeded().stdout, whole);
     assert_eq!(whole.lines().count(), 10, "{whole}");
 }
 

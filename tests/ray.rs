@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use end_to_end::{Photos, SMALLEST_SIZE, binary, contents, extract, note_skipped, run_command, workspace};
+use end_to_end::{Photos, SMALLEST_SIZE, binary, contents, extract, isolated, note_skipped, run_command, workspace};
 
 /// The Python interpreter with Ray. Where it is missing, the calling test is skipped.
 fn python() -> Option<PathBuf> {
@@ -33,10 +33,10 @@ fn after_a_dead_node_and_a_full_disk_the_cache_is_that_of_a_single_run() {
     std::fs::write(&program, full_once).unwrap();
     run_command(Command::new("chmod").arg("+x").arg(&program)).succeeded();
 
-    let mut ray = Command::new(python);
+    let mut ray = isolated(Command::new(python));
     ray.arg(workspace().join("tests/on_ray.py")).arg(workspace().join("scripts/extract-on-ray"));
     ray.arg(photos.path()).arg(&cache).args(["--shards", "8", "--program"]).arg(&program).args(SMALLEST_SIZE);
-    let ran = run_command(ray.env("CUDA_VISIBLE_DEVICES", "").env_remove("ICEBOX_WEIGHTS")).succeeded();
+    let ran = run_command(&mut ray).succeeded();
     assert!(ran.stderr.contains("killed one of three nodes"), "{ran:?}");
     assert!(ran.stderr.contains("8 of 8 shards, 0 failed"), "{ran:?}");
     assert!(photos.sibling("extract.full").exists(), "a disk was full");

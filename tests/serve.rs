@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use end_to_end::{Ran, Running, command, lean_binary, run, start, temporary, workspace};
+use end_to_end::{Ran, Running, command, lean_command, run, start, temporary, workspace};
 use serde_json::{Value, json};
 use ureq::Agent;
 
@@ -579,9 +579,7 @@ fn the_lean_build_serves_too() {
     let trained = Trained::new();
     let photo = trained.path("hat/000.png");
     let lines = trained.classify(&[&photo, "--json", "--top", "100", "--kernels", "own"]).succeeded().stdout;
-    let mut lean = Command::new(lean_binary("classify"));
-    lean.env_remove("ICEBOX_WEIGHTS");
-    let serving = Serving::start_command(lean, &trained.run, &[]);
+    let serving = Serving::start_command(lean_command("classify"), &trained.run, &[]);
     let found = serving.post("image/png", &fs::read(photo).unwrap()).json();
     assert_eq!(found, answer_of(&serde_json::from_str(&lines).unwrap()));
 }
