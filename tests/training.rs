@@ -122,15 +122,16 @@ fn a_name_that_is_taken_during_the_training_is_followed_by_the_next() {
     Run::load(&folder.path().join("runs/mine-2")).unwrap();
 }
 
-/// Two sweeps that are started together have a folder each; with one --out, only one of them is made.
+/// Two sweeps that are started together have a folder each, whether or not one ends before the other begins; with one
+/// --out, only one of them is made.
 #[test]
-fn sweeps_that_run_together_have_a_folder_each() {
+fn sweeps_that_are_started_together_have_a_folder_each() {
     let folder = temporary();
     cache_of(&folder.path().join("mine"), 2, &[(Split::All, 30)]);
     let both = |out: &[&str]| {
         let sweeps = ["1", "2"].map(|seed| {
             let mut command = command("head");
-            // It trains long enough for the other to begin.
+            // It usually trains long enough for the other to begin.
             command.args(["sweep", "mine", "--learning-rates", "0.01", "--seeds", "1", "--epochs", "5000"]);
             command.args(["--seed", seed]).args(out).current_dir(&folder);
             start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
