@@ -36,6 +36,8 @@ fn after_a_dead_node_and_a_full_disk_the_cache_is_that_of_a_single_run() {
     let mut ray = isolated(Command::new(python));
     ray.arg(workspace().join("tests/on_ray.py")).arg(workspace().join("scripts/extract-on-ray"));
     ray.arg(photos.path()).arg(&cache).args(["--shards", "8", "--program"]).arg(&program).args(SMALLEST_SIZE);
+    // Ray's tasks run in other folders than this command.
+    ray.args(["--weights", "data/weights/xception.safetensors"]).current_dir(workspace());
     let ran = run_command(&mut ray).succeeded();
     assert!(ran.stderr.contains("killed one of three nodes"), "{ran:?}");
     assert!(ran.stderr.contains("8 of 8 shards, 0 failed"), "{ran:?}");
