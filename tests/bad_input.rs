@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use end_to_end::{Photos, Ran, SMALLEST_SIZE, contents, extract, run, temporary, workspace};
+use end_to_end::{Photos, Ran, SMALLEST_SIZE, contents, extract, kitchen_photos, run, temporary, workspace};
 
 /// Asserts that extraction fails with this message and writes no cache.
 fn refused(photos: &Photos, message: &str) -> Ran {
@@ -34,7 +34,7 @@ fn folders_that_are_not_a_data_set() {
 #[test]
 fn all_broken_photos_are_listed_and_finished_rows_kept() {
     let photos = Photos::new(&["cat", "dog"], 40);
-    let jpeg = fs::read(workspace().join("data/kitchenware-photos/0000.jpg")).unwrap();
+    let jpeg = fs::read(&kitchen_photos()[0]).unwrap();
     photos.write("cat/cut.jpg", &jpeg[..jpeg.len() / 2]);
     photos.write("dog/cut too.jpg", &jpeg[..jpeg.len() / 3]);
     let cache = photos.sibling("cache");

@@ -60,6 +60,11 @@ pub fn example(name: &str) -> PathBuf {
     FOLDER.get_or_init(|| build(&["--workspace", "--examples"], &target())).join("examples").join(name)
 }
 
+/// The Cargo that runs the tests.
+pub fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
 /// Cargo's target folder.
 pub fn target() -> PathBuf {
     workspace().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
@@ -67,7 +72,7 @@ pub fn target() -> PathBuf {
 
 /// Builds the packages of these arguments in release mode. Returns the folder of their binaries.
 fn build(packages: &[&str], target: &Path) -> PathBuf {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     let built = cargo.args(["build", "--release", "--quiet", "--target-dir"]).arg(target).args(packages);
     let built = built.current_dir(workspace()).status();
     assert!(built.is_ok_and(|status| status.success()), "the binaries do not build");
@@ -253,6 +258,36 @@ pub fn extract(dataset: &Path, cache: &Path, more: &[&str]) -> Ran {
     run("extract", arguments.into_iter().chain(SMALLEST_SIZE.iter().chain(more).map(OsStr::new)))
 }
 
+/// Runs `head train CACHE --out RUN` with more arguments.
+pub fn train(cache: &Path, run_folder: &Path, more: &[&str]) -> Ran {
+    let arguments = [OsStr::new("train"), cache.as_os_str(), "--out".as_ref(), run_folder.as_os_str()];
+    run("head", arguments.into_iter().chain(more.iter().map(OsStr::new)))
+}
+
+/// The folder with the 18 photos of kitchenware that scripts/setup fetches.
+pub fn kitchen_folder() -> PathBuf {
+    workspace().join("data/kitchenware-photos")
+}
+
+/// The 18 photos of kitchenware, in the order of their names.
+pub fn kitchen_photos() -> Vec<PathBuf> {
+    let entries = fs::read_dir(kitchen_folder()).expect("run scripts/setup first");
+    let mut photos: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    photos.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
+    photos.sort();
+    assert_eq!(photos.len(), 18);
+    photos
+}
+
+/// Copies the photos of kitchenware into folders of classes; `class` gives the class of the photo with a number.
+pub fn copy_kitchen_photos(folder: &Path, class: impl Fn(usize) -> &'static str) {
+    for (k, photo) in kitchen_photos().iter().enumerate() {
+        let copy = folder.join(class(k)).join(photo.file_name().unwrap_or_default());
+        create_parent(&copy);
+        fs::copy(photo, &copy).unwrap_or_else(|error| panic!("{}: {error}", copy.display()));
+    }
+}
+
 /// A data set of small generated pictures, which is removed when dropped.
 pub struct Photos {
     folder: TempDir,
@@ -371,6 +406,13 @@ pub fn shared_folder() -> Option<PathBuf> {
         return None;
     }
     Some(shared)
+}
+
+/// The Python interpreter with numpy and safetensors.
+pub fn python() -> PathBuf {
+    let python = workspace().join("data/python/bin/python");
+    assert!(python.exists(), "run scripts/setup first: no {}", python.display());
+    python
 }
 
 /// The Python interpreter with Keras and ONNX Runtime. Where it is missing, the calling test is skipped.

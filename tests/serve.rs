@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use end_to_end::{Ran, Running, command, lean_command, run, start, temporary, workspace};
+use end_to_end::{Ran, Running, command, kitchen_folder, kitchen_photos, lean_command, run, start, temporary};
 use serde_json::{Value, json};
 use ureq::Agent;
 
@@ -173,8 +173,7 @@ fn answer_of(line: &Value) -> Value {
 #[test]
 fn answers_are_those_of_classify() {
     let trained = Trained::new();
-    let kitchen = workspace().join("data/kitchenware-photos");
-    let arguments = [trained.path(""), kitchen.to_str().unwrap().to_owned()];
+    let arguments = [trained.path(""), kitchen_folder().to_str().unwrap().to_owned()];
     let arguments = [&arguments[0], &arguments[1], "--json", "--top", "100"];
     let lines = trained.classify(&arguments).succeeded().stdout;
     let mut photos = Vec::new();
@@ -257,7 +256,7 @@ fn bad_requests_get_a_status_and_an_error() {
     let trained = Trained::new();
     let serving = Serving::start(&trained.run, &[]);
     let photo = fs::read(trained.path("hat/000.png")).unwrap();
-    let jpeg = fs::read(first_photo(&workspace().join("data/kitchenware-photos"))).unwrap();
+    let jpeg = fs::read(&kitchen_photos()[0]).unwrap();
     let large = vec![0; 20_000_001];
     let cases: Vec<(&str, Vec<u8>, u16, &str)> = vec![
         ("image/png", b"".to_vec(), 422, "no picture in the request"),
@@ -563,14 +562,6 @@ fn errors_before_the_server_starts_are_one_line() {
     serve(&["--port", "0"]).failed_with("metrics.json: damaged");
     let nowhere = temporary();
     run("classify", ["serve", nowhere.path().to_str().unwrap()]).failed_with("make one with: ");
-}
-
-/// The first photo in a folder, by name.
-fn first_photo(folder: &Path) -> PathBuf {
-    let mut photos: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    photos.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
-    photos.sort();
-    photos.swap_remove(0)
 }
 
 /// The lean build gives the same answers, with icebox's own kernels.
