@@ -3,9 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 
-use end_to_end::{Photos, Ran, SMALLEST_SIZE, binary, contents, extract, run, run_command, temporary, workspace};
+use end_to_end::{
+    Photos, Ran, SMALLEST_SIZE, command, contents, extract, kitchen_photos, limited, run, run_command, temporary,
+    workspace,
+};
 
 /// Asserts that extraction fails with this message and writes no cache.
 fn refused(photos: &Photos, message: &str) -> Ran {
@@ -35,7 +37,7 @@ fn folders_that_are_not_a_data_set() {
 #[test]
 fn all_broken_photos_are_listed_and_finished_rows_kept() {
     let photos = Photos::new(&["cat", "dog"], 40);
-    let jpeg = fs::read(workspace().join("data/kitchenware-photos/0000.jpg")).unwrap();
+    let jpeg = fs::read(&kitchen_photos()[0]).unwrap();
     photos.write("cat/cut.jpg", &jpeg[..jpeg.len() / 2]);
     photos.write("dog/cut too.jpg", &jpeg[..jpeg.len() / 3]);
     let cache = photos.sibling("cache");
@@ -157,10 +159,10 @@ fn missing_and_damaged_weights() {
 #[test]
 fn imported_weights_that_do_not_fit_on_the_disk_leave_nothing() {
     let folder = temporary();
-    let mut limited = Command::new("bash");
-    limited.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\""]).arg(binary("extract")).arg("import-weights");
-    limited.arg(workspace().join("data/weights/xception.safetensors"));
-    let ran = run_command(limited.arg("--out").arg(folder.path().join("weights.safetensors")));
+    let mut import = command("extract");
+    import.arg("import-weights").arg(workspace().join("data/weights/xception.safetensors"));
+    import.arg("--out").arg(folder.path().join("weights.safetensors"));
+    let ran = run_command(&mut limited("ulimit -f 100", &import));
     ran.failed_with("weights.safetensors: cannot write the weights: File too large");
     assert!(contents(folder.path()).is_empty());
 }

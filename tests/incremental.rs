@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use end_to_end::{Photos, Ran, contents, extract, run};
+use end_to_end::{Photos, Ran, contents, extract, run, train};
 use feature_cache::{CacheContents, FeatureCache, Split, write_cache};
 use serde_json::json;
 
@@ -183,8 +183,7 @@ fn a_cache_from_before_pillow_13_can_be_trained_on_but_not_updated() {
     write_cache(&cache, &old, columns, rows).unwrap();
     let before = contents(&cache);
 
-    let train = [OsStr::new("train"), cache.as_os_str(), "--out".as_ref(), run_folder.as_os_str()];
-    run("head", train.into_iter().chain(["--epochs", "1"].map(OsStr::new))).succeeded();
+    train(&cache, &run_folder, &["--epochs", "1"]).succeeded();
     let verify = [OsStr::new("verify"), cache.as_os_str(), "--against".as_ref(), dataset.as_os_str()];
     run("extract", verify).succeeded();
     let unknown = "interpolation is \"bilinear\", which this version cannot compute; omit --sample";

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use end_to_end::{Photos, Ran, command, run_command, temporary, workspace, wrapped};
+use end_to_end::{Photos, Ran, command, python, run_command, temporary, workspace, wrapped};
 
 const MIB: u64 = 1 << 20;
 
@@ -21,12 +21,6 @@ _, status, usage = os.wait4(process, 0)
 print(usage.ru_maxrss, file=sys.stderr)
 sys.exit(os.waitstatus_to_exitcode(status))
 ";
-
-fn python() -> PathBuf {
-    let python = workspace().join("data/python/bin/python");
-    assert!(python.exists(), "run scripts/setup first: no {}", python.display());
-    python
-}
 
 /// Runs `extract DATASET --out CACHE --size 71 --threads 2` with more arguments. Returns its output and its peak memory
 /// in bytes.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use end_to_end::{Ran, command, contents, example, run, run_command, temporary};
+use end_to_end::{Ran, command, contents, example, run, run_command, start, temporary};
 use feature_cache::Split;
 use head::run::{Chosen, Run, RunError};
 use serde_json::{Value, json};
@@ -108,35 +108,36 @@ fn a_name_that_is_taken_during_the_training_is_followed_by_the_next() {
     let mut command = command("head");
     // More lines than a pipe holds: it waits in the middle of the training.
     command.args(["train", "mine", "--epochs", "5000"]).current_dir(&folder);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut running = start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let mut stdout = BufReader::new(running.child.stdout.take().unwrap());
     stdout.read_line(&mut String::new()).unwrap();
     let taken = folder.path().join("runs/mine-1");
     fs::create_dir_all(&taken).unwrap();
     fs::write(taken.join("config.json"), "").unwrap();
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).unwrap();
-    Ran::of(child.wait_with_output().unwrap()).succeeded();
+    running.finish().succeeded();
     assert!(rest.contains("saved to runs/mine-2: "), "{rest}");
     assert!(rest.contains(" report runs/mine-2, to look at the run"), "{rest}");
     assert_eq!(fs::read_dir(&taken).unwrap().count(), 1);
     Run::load(&folder.path().join("runs/mine-2")).unwrap();
 }
 
-/// Two sweeps that are started together have a folder each; with one --out, only one of them is made.
+/// Two sweeps that are started together have a folder each, whether or not one ends before the other begins; with one
+/// --out, only one of them is made.
 #[test]
-fn sweeps_that_run_together_have_a_folder_each() {
+fn sweeps_that_are_started_together_have_a_folder_each() {
     let folder = temporary();
     cache_of(&folder.path().join("mine"), 2, &[(Split::All, 30)]);
     let both = |out: &[&str]| {
         let sweeps = ["1", "2"].map(|seed| {
             let mut command = command("head");
-            // It trains long enough for the other to begin.
+            // It usually trains long enough for the other to begin.
             command.args(["sweep", "mine", "--learning-rates", "0.01", "--seeds", "1", "--epochs", "5000"]);
             command.args(["--seed", seed]).args(out).current_dir(&folder);
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
         });
-        sweeps.map(|sweep| Ran::of(sweep.wait_with_output().unwrap()))
+        sweeps.map(|sweep| sweep.finish())
     };
     let mut found = Vec::new();
     for (seed, swept) in ["1", "2"].iter().zip(both(&[])) {
