@@ -18,6 +18,8 @@ import numpy as np
 from keras.applications.xception import Xception, preprocess_input
 from safetensors.numpy import load_file
 
+from peers import RELEASE
+
 SIDE = 150
 INTERPOLATIONS = ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 # Photos of one forward pass.
@@ -82,7 +84,7 @@ def load(path, interpolation):
 
 def compute(split, model, pixel_errors):
     """Fills in Keras's features, and counts the photos whose pixels are others than those that extract's network gets."""
-    pixels = ["target/release/examples/pixels", str(SIDE), *INTERPOLATIONS]
+    pixels = [RELEASE / "examples/pixels", str(SIDE), *INTERPOLATIONS]
     process = subprocess.Popen(pixels, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     batch = []
     for row, path in enumerate(split.paths):

@@ -16,12 +16,31 @@ TIMEOUT = 60
 
 
 class Server:
-    """A server's process. With `address` None it prints where it listens, as classify serve does."""
+    """A server's process, to be used with `with`, which ends it. With `address` None it prints where it listens, as
+    classify serve does."""
 
     def __init__(self, *arguments, address=None):
-        output = subprocess.DEVNULL if address else subprocess.PIPE
-        self.process = subprocess.Popen([str(argument) for argument in arguments], stdout=output, text=True)
-        self.address = address or self.process.stdout.readline().strip().rsplit("http://", 1)[-1].rstrip("/")
+        self.arguments, self.address = [str(argument) for argument in arguments], address
+
+    def __enter__(self):
+        """Starts the server and waits until it answers."""
+        output = subprocess.DEVNULL if self.address else subprocess.PIPE
+        self.process = subprocess.Popen(self.arguments, stdout=output, text=True)
+        try:
+            self.wait_for_answer()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def wait_for_answer(self):
+        """Ends the program if the server does not answer."""
+        if not self.address:
+            self.address = self.process.stdout.readline().strip().rsplit("http://", 1)[-1].rstrip("/")
         for _ in range(600):
             try:
                 if request(self.address, "GET", "/health")[0] == 200:
@@ -31,7 +50,7 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(0.1)
-        sys.exit(f"error: {' '.join(map(str, arguments))}: does not answer")
+        sys.exit(f"error: {' '.join(self.arguments)}: does not answer")
 
     def peak_memory(self):
         """In MB."""

@@ -29,6 +29,9 @@ OLDER_PACKAGES = ["onnxruntime==1.20.0"]
 # For scripts/bench ray alone, into data/python-ray-data; PyTorch as large as it is with its GPU half.
 RAY_DATA_PACKAGES = ["ray[data]==2.60.0", "torch==2.13.0", "pillow==13.0.0", "safetensors==0.8.0"]
 KERAS_MODEL = "data/downloads/kitchenware.keras"
+# Cargo's target folder, relative to the root of the repository unless it is absolute, and where it puts binaries.
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or "target")
+RELEASE = TARGET / "release"
 
 
 def command(*arguments):

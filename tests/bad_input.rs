@@ -4,7 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use end_to_end::{Photos, Ran, SMALLEST_SIZE, contents, extract, run, temporary, workspace};
+use end_to_end::{
+    Photos, Ran, SMALLEST_SIZE, command, contents, extract, kitchen_photos, limited, run, run_command, temporary,
+    workspace,
+};
 
 /// Asserts that extraction fails with this message and writes no cache.
 fn refused(photos: &Photos, message: &str) -> Ran {
@@ -34,7 +37,7 @@ fn folders_that_are_not_a_data_set() {
 #[test]
 fn all_broken_photos_are_listed_and_finished_rows_kept() {
     let photos = Photos::new(&["cat", "dog"], 40);
-    let jpeg = fs::read(workspace().join("data/kitchenware-photos/0000.jpg")).unwrap();
+    let jpeg = fs::read(&kitchen_photos()[0]).unwrap();
     photos.write("cat/cut.jpg", &jpeg[..jpeg.len() / 2]);
     photos.write("dog/cut too.jpg", &jpeg[..jpeg.len() / 3]);
     let cache = photos.sibling("cache");
@@ -84,11 +87,40 @@ fn cache_paths_that_cannot_be_written() {
     in_a_file.failed_with("file: cannot create: File exists");
     extract(&photos.path(), Path::new("/proc/cache"), &[]).failed_with("/proc/.cache.extract: cannot create");
 
+    let without_name = extract(&photos.path(), &photos.sibling("missing/.."), &[]);
+    without_name.failed_with("missing/..: does not end with the name of a folder; choose another --out");
+
+    let link = photos.sibling("link");
+    symlink("nowhere", &link).unwrap();
+    extract(&photos.path(), &link, &[]).failed_with("nowhere, which does not exist; create that folder");
+    assert!(link.is_symlink());
+
     let full = photos.sibling("full");
     fs::create_dir(&full).unwrap();
     fs::write(full.join("notes.txt"), "mine").unwrap();
     extract(&photos.path(), &full, &[]).failed_with("full/notes.txt: not part of a feature cache; move it away");
     assert_eq!(fs::read_to_string(full.join("notes.txt")).unwrap(), "mine");
+}
+
+/// The next run would take it for a class without photos.
+#[test]
+fn a_cache_among_the_photos_is_refused() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    for more in [&["--rehash"][..], &["--shard", "0/1", "--wait"]] {
+        let inside = photos.path().join("cache");
+        let ran = extract(&photos.path(), &inside, more).failed_with("photos/cache: is among the photos of the data ");
+        assert!(ran.stderr.contains("; choose an --out outside of it"), "{ran:?}");
+        assert!(!inside.exists() && !photos.path().join(".cache.extract").exists());
+    }
+    // Neither does it advise to remove a cache that is there already.
+    extract(&photos.path(), &photos.sibling("cache"), &[]).succeeded();
+    fs::rename(photos.sibling("cache"), photos.path().join("cache")).unwrap();
+    extract(&photos.path(), &photos.path().join("cache"), &[]).failed_with("photos/cache: is among the photos of ");
+    fs::remove_dir_all(photos.path().join("cache")).unwrap();
+    // A scan ignores hidden folders.
+    for _ in 0..2 {
+        extract(&photos.path(), &photos.path().join(".cache"), &[]).succeeded();
+    }
 }
 
 #[test]
@@ -122,6 +154,17 @@ fn missing_and_damaged_weights() {
     fs::write(&path, renamed).unwrap();
     let ran = extract_with(&path).failed_with("missing: block9_sepconv1.pointwise");
     assert!(ran.stderr.contains("extra: blockX_sepconv1.pointwise"), "{ran:?}");
+}
+
+#[test]
+fn imported_weights_that_do_not_fit_on_the_disk_leave_nothing() {
+    let folder = temporary();
+    let mut import = command("extract");
+    import.arg("import-weights").arg(workspace().join("data/weights/xception.safetensors"));
+    import.arg("--out").arg(folder.path().join("weights.safetensors"));
+    let ran = run_command(&mut limited("ulimit -f 100", &import));
+    ran.failed_with("weights.safetensors: cannot write the weights: File too large");
+    assert!(contents(folder.path()).is_empty());
 }
 
 #[test]

@@ -28,6 +28,20 @@ pub fn browser() -> Option<PathBuf> {
     found
 }
 
+/// Adds the options of a headless browser that uses no network of its own and keeps its files in `profile`.
+pub fn add_options(command: &mut Command, profile: &Path) {
+    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]);
+    command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
+    command.arg("--disable-extensions").arg(with_path("--user-data-dir=", profile));
+}
+
+/// The option with a path at its end.
+fn with_path(option: &str, path: &Path) -> OsString {
+    let mut option = OsString::from(option);
+    option.push(path);
+    option
+}
+
 /// What the browser measured on some pages.
 struct Rendered {
     /// The results of browser/measure.js, by page, then by width.
@@ -69,16 +83,11 @@ fn render(browser: &Path, pages: &[&str], dark: bool, name: &str) -> Rendered {
     let screenshot = folder.join("screenshot.png");
     let profile = tempfile::tempdir_in(&folder).unwrap();
     let mut command = Command::new(browser);
-    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]);
-    command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
-    command.args(["--disable-extensions", "--enable-logging=stderr", "--virtual-time-budget=10000", "--dump-dom"]);
+    add_options(&mut command, profile.path());
+    command.args(["--enable-logging=stderr", "--virtual-time-budget=10000", "--dump-dom"]);
     command.arg(format!("--blink-settings=preferredColorScheme={}", u8::from(!dark)));
     command.arg(format!("--window-size={},{HEIGHT}", pages.len() as u32 * WIDTHS.iter().sum::<u32>()));
-    for (option, path) in [("--user-data-dir=", profile.path()), ("--screenshot=", &screenshot)] {
-        let mut option = OsString::from(option);
-        option.push(path);
-        command.arg(option);
-    }
+    command.arg(with_path("--screenshot=", &screenshot));
     let ran = run_command(command.arg(&host)).succeeded();
     let all = ran.stdout.split("<pre id=\"findings\">").nth(1).and_then(|rest| rest.split("</pre>").next()).unwrap();
     let all: Value = serde_json::from_str(all).unwrap_or_else(|error| panic!("{error} in {ran:#?}"));

@@ -10,6 +10,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::browser::add_options;
+
 /// The time limit for an answer, longer than any takes on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -37,10 +39,8 @@ impl Chromium {
         // Messages go over the file descriptors 3 and 4; each ends with a zero byte.
         let mut command = Command::new("sh");
         command.args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 0</dev/null 1>&2"]).arg(program);
-        command.args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]);
-        command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
-        command.args(["--disable-extensions", "--remote-debugging-pipe"]);
-        command.arg(format!("--user-data-dir={}", profile.path().display()));
+        add_options(&mut command, profile.path());
+        command.arg("--remote-debugging-pipe");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());

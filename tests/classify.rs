@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use end_to_end::{
-    Photos, Ran, command, contents, extract, extract_on_gpu, limited, note_skipped, run, run_command, shared_folder,
-    temporary, workspace,
+    Photos, Ran, command, contents, extract, extract_on_gpu, kitchen_folder, limited, note_skipped, run, run_command,
+    shared_folder, start, temporary, train, workspace,
 };
 use feature_cache::{FeatureCache, Split};
 use head::layers::Classifier;
@@ -30,8 +30,7 @@ impl Trained {
         let photos = Photos::new(&["hat", "shirt", "shoe"], 6);
         let (cache, run_folder) = (photos.sibling("cache"), photos.sibling("run"));
         extract(&photos.path(), &cache, &[]).succeeded();
-        let train = ["train".as_ref(), cache.as_os_str(), "--out".as_ref(), run_folder.as_os_str()];
-        run("head", train).succeeded();
+        train(&cache, &run_folder, &[]).succeeded();
         Self { photos, cache, run: run_folder }
     }
 
@@ -62,9 +61,9 @@ fn lines(ran: &Ran) -> Vec<Value> {
 fn classify_from(run_folder: &Path, input: &[u8], more: &[&str]) -> Ran {
     let mut command = command("classify");
     command.arg(run_folder).args(more).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    Ran::of(child.wait_with_output().unwrap())
+    let mut running = start(&mut command);
+    running.child.stdin.take().unwrap().write_all(input).unwrap();
+    running.finish()
 }
 
 /// The probabilities are exactly those that the head gives for the photos' rows in the cache.
@@ -106,8 +105,7 @@ fn answers_match_those_for_features_of_keras() {
     let (cache, out) = (folder.path().join("cache"), folder.path().join("run"));
     let photos = shared.join("data/clothing-dataset-small");
     run("extract", [photos.as_os_str(), "--out".as_ref(), cache.as_os_str()]).succeeded();
-    let train = ["train".as_ref(), cache.as_os_str(), "--learning-rate".as_ref(), "0.001".as_ref(), "--out".as_ref()];
-    run("head", train.iter().chain([&out.as_os_str()])).succeeded();
+    train(&cache, &out, &["--learning-rate", "0.001"]).succeeded();
     let answers = lines(&classify(&out, &[photos.join("validation").to_str().unwrap(), "--json"]).succeeded());
 
     let features: Array2<f32> = read_npy(shared.join("reference/validation_features.npy")).unwrap();
@@ -140,12 +138,11 @@ fn answers_match_those_for_features_of_keras() {
     assert_eq!(evaluated["accuracy"].as_f64().unwrap(), right as f64 / answers.len() as f64);
 
     // Kitchenware is unlike the training photos; clothing of the validation split is not.
-    let kitchen = workspace().join("data/kitchenware-photos");
     let unfamiliar = |photos: &Path| {
         let answers = lines(&classify(&out, &[photos.to_str().unwrap(), "--json"]).succeeded());
         (answers.iter().filter(|answer| answer["unfamiliar"] == json!(true)).count(), answers.len())
     };
-    let (found, count) = unfamiliar(&kitchen);
+    let (found, count) = unfamiliar(&kitchen_folder());
     assert!(found >= 14 && count == 18, "{found} of {count} kitchen photos");
     let (found, count) = unfamiliar(&photos.join("validation"));
     assert!(found * 50 <= count, "{found} of {count} clothing photos");
@@ -407,7 +404,7 @@ fn what_cannot_be_classified_is_an_error_in_one_line() {
     trained.photos.add("unsure/1.png", 3);
     let (cache, unsure) = (path("cache-2"), path("run-2"));
     extract(&trained.photos.path(), &cache, &[]).succeeded();
-    run("head", ["train".as_ref(), cache.as_os_str(), "--out".as_ref(), unsure.as_os_str()]).succeeded();
+    train(&cache, &unsure, &[]).succeeded();
     classify(&unsure, &[&photo]).succeeded();
     classify(&unsure, &[&photo, "--threshold", "0.5"])
         .failed_with("class \"unsure\" has the name that --threshold gives to photos below the threshold");

@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use end_to_end::{Photos, Ran, SMALLEST_SIZE, binary, contents, extract, note_skipped, run_command, workspace};
+use end_to_end::{
+    Photos, Ran, Running, SMALLEST_SIZE, binary, command, contents, extract, isolated, note_skipped, run_command,
+    start, workspace,
+};
 
 /// The daemons of a Slurm cluster of one node, which listen only on this machine; they are ended when dropped.
 struct Slurm {
-    daemons: Vec<Child>,
+    daemons: Vec<Running>,
     folder: tempfile::TempDir,
 }
 
@@ -18,11 +21,11 @@ impl Drop for Slurm {
     fn drop(&mut self) {
         // In reverse order, so that munged outlives the daemons that use it.
         for daemon in self.daemons.iter_mut().rev() {
-            let asked = Command::new("kill").arg(daemon.id().to_string()).status();
+            let asked = Command::new("kill").arg(daemon.child.id().to_string()).status();
             if !asked.is_ok_and(|status| status.success()) {
-                let _ = daemon.kill();
+                let _ = daemon.child.kill();
             }
-            let _ = daemon.wait();
+            let _ = daemon.child.wait();
         }
     }
 }
@@ -71,8 +74,7 @@ impl Slurm {
     fn spawn(&mut self, daemon: &mut Command) {
         let log = fs::File::create(self.folder.path().join(format!("daemon-{}.log", self.daemons.len()))).unwrap();
         daemon.env("SLURM_CONF", self.folder.path().join("slurm.conf"));
-        let started = daemon.stdout(log.try_clone().unwrap()).stderr(log).spawn();
-        self.daemons.push(started.unwrap_or_else(|error| panic!("{daemon:?}: {error}")));
+        self.daemons.push(start(daemon.stdout(log.try_clone().unwrap()).stderr(log)));
     }
 
     /// Runs one of Slurm's commands.
@@ -113,10 +115,10 @@ fn a_slurm_job_array_extracts_every_shard() {
     let slurm = Slurm::start();
     let log = photos.sibling("log-%a");
     let submit = |array: &str| {
-        let mut sbatch = Command::new("sbatch");
+        let mut sbatch = isolated(Command::new("sbatch"));
         sbatch.args(["--wait", array, "--output"]).arg(&log).arg(workspace().join("scripts/deploy/slurm"));
         sbatch.arg(photos.path()).arg(&cache).args(SMALLEST_SIZE).args(["--threads", "1"]);
-        slurm.run(sbatch.env("ICEBOX_EXTRACT", binary("extract")).env("CUDA_VISIBLE_DEVICES", ""))
+        slurm.run(sbatch.env("ICEBOX_EXTRACT", binary("extract")))
     };
     let ran = submit("--array=0-3");
     let log_of = |task: usize| fs::read_to_string(photos.sibling(&format!("log-{task}"))).unwrap_or_default();
@@ -124,8 +126,7 @@ fn a_slurm_job_array_extracts_every_shard() {
     // A part of the array that is submitted again is an error, since it would count as a whole array.
     assert_ne!(submit("--array=2-3").code, Some(0));
     assert!(log_of(2).contains("the job array begins at 2, expected 0 or 1"), "{}", log_of(2));
-    let mut merge = Command::new(binary("extract"));
-    run_command(merge.arg("merge").arg(&cache)).succeeded();
+    run_command(command("extract").arg("merge").arg(&cache)).succeeded();
     assert_eq!(contents(&cache), contents(&single));
 }
 

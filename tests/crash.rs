@@ -2,12 +2,12 @@
 //! finished rows. A process that reads meanwhile sees a complete cache or none.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use end_to_end::{Photos, Ran, SMALLEST_SIZE, command, contents, extract, limited, run_command};
+use end_to_end::{Photos, Running, SMALLEST_SIZE, command, contents, extract, limited, run_command, start};
 use feature_cache::{CacheError, FeatureCache};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -44,13 +44,13 @@ fn poll(cache: &Path, stopped: &Receiver<()>) -> usize {
 
 /// Runs a command, but kills it after `time`. Returns whether it was killed; if not, it must have succeeded.
 fn killed_after(time: Duration, command: &mut Command) -> bool {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut running = start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
     let deadline = Instant::now() + time;
-    while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
+    while Instant::now() < deadline && running.child.try_wait().unwrap().is_none() {
         thread::sleep(Duration::from_millis(1));
     }
-    child.kill().unwrap();
-    let ran = Ran::of(child.wait_with_output().unwrap());
+    running.child.kill().unwrap();
+    let ran = running.finish();
     let killed = ran.code.is_none();
     if !killed {
         ran.succeeded();
@@ -59,10 +59,10 @@ fn killed_after(time: Duration, command: &mut Command) -> bool {
 }
 
 /// Waits until the writer has some rows in its journal; the test fails if the writer ends before that.
-fn wait_for_rows(writer: &mut Child, journal: &Path) {
+fn wait_for_rows(writer: &mut Running, journal: &Path) {
     const MIN_JOURNAL_BYTES: u64 = 40_000;
     while std::fs::metadata(journal).map_or(0, |metadata| metadata.len()) < MIN_JOURNAL_BYTES {
-        let ended = writer.try_wait().unwrap();
+        let ended = writer.child.try_wait().unwrap();
         assert!(ended.is_none(), "the writer ended before it had {MIN_JOURNAL_BYTES} bytes of rows: {ended:?}");
         thread::sleep(Duration::from_millis(2));
     }
@@ -71,7 +71,7 @@ fn wait_for_rows(writer: &mut Child, journal: &Path) {
 #[test]
 #[should_panic(expected = "the writer ended before it had")]
 fn a_writer_that_dies_at_once_is_not_waited_for() {
-    let mut writer = Command::new("false").spawn().unwrap();
+    let mut writer = start(&mut Command::new("false"));
     wait_for_rows(&mut writer, Path::new("no journal"));
 }
 
@@ -146,11 +146,10 @@ fn a_full_disk_is_an_error_and_the_next_run_goes_on() {
 fn ctrl_c_keeps_the_finished_rows() {
     let photos = Photos::new(&CLASSES, 60);
     let cache = photos.sibling("cache");
-    let mut child = extract_command(&photos, &cache).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for_rows(&mut child, &photos.sibling(".cache.extract/rows"));
-    run_command(Command::new("kill").args(["-INT", &child.id().to_string()])).succeeded();
-    let interrupted = Ran::of(child.wait_with_output().unwrap());
-    interrupted.failed_with("finished rows are kept; run the same command again to continue");
+    let mut running = start(extract_command(&photos, &cache).stdout(Stdio::null()).stderr(Stdio::piped()));
+    wait_for_rows(&mut running, &photos.sibling(".cache.extract/rows"));
+    run_command(Command::new("kill").args(["-INT", &running.child.id().to_string()])).succeeded();
+    running.finish().failed_with("finished rows are kept; run the same command again to continue");
     assert!(!cache.exists());
     let rest = extract(&photos.path(), &cache, &[]).succeeded().json();
     assert!(rest["computed"].as_u64().unwrap() < 180, "{rest}");
@@ -158,9 +157,9 @@ fn ctrl_c_keeps_the_finished_rows() {
 
 /// A running writer that has some rows in its journal. It has one thread: with all cores of a large machine it could
 /// end before another process has started.
-fn writer_with_rows(photos: &Photos, cache: &Path) -> Child {
+fn writer_with_rows(photos: &Photos, cache: &Path) -> Running {
     let mut writer = extract_command(photos, cache);
-    let mut writer = writer.args(["--threads", "1"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut writer = start(writer.args(["--threads", "1"]).stdout(Stdio::null()).stderr(Stdio::null()));
     wait_for_rows(&mut writer, &photos.sibling(".cache.extract/rows"));
     writer
 }
@@ -169,29 +168,29 @@ fn writer_with_rows(photos: &Photos, cache: &Path) -> Child {
 fn a_second_writer_fails_with_the_process_id_of_the_first_or_waits() {
     let photos = Photos::new(&CLASSES, 60);
     let cache = photos.sibling("cache");
-    let mut first = writer_with_rows(&photos, &cache);
+    let first = writer_with_rows(&photos, &cache);
     let refused = extract(&photos.path(), &cache, &[]);
-    refused.failed_with(&format!("being written by process {}; wait for it with --wait", first.id()));
+    refused.failed_with(&format!("being written by process {}; wait for it with --wait", first.child.id()));
     let waited = extract(&photos.path(), &cache, &[&VIEWS[..], &["--wait"]].concat()).succeeded().json();
-    assert!(first.wait().unwrap().success());
+    first.finish().succeeded();
     assert_eq!(waited["computed"], 0, "the first one has done it all");
 }
 
 /// A writer, and another one that waits for it and has listed the photos.
 #[cfg(target_os = "linux")]
-fn two_writers(photos: &Photos, cache: &Path) -> (Child, Child) {
+fn two_writers(photos: &Photos, cache: &Path) -> (Running, Running) {
     let mut first = writer_with_rows(photos, cache);
     let mut waiting = extract_command(photos, cache);
-    let waiting = waiting.args(["--wait", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let waiting = start(waiting.args(["--wait", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()));
     // It has listed the photos when it has opened the lock.
-    let descriptors = format!("/proc/{}/fd", waiting.id());
+    let descriptors = format!("/proc/{}/fd", waiting.child.id());
     let lock = photos.sibling(".cache.extract/lock");
     let is_open = || {
         let links = std::fs::read_dir(&descriptors).unwrap();
         links.flatten().any(|link| std::fs::read_link(link.path()).is_ok_and(|target| target == lock))
     };
     while !is_open() {
-        assert!(first.try_wait().unwrap().is_none(), "the first writer ended before the other one waited for it");
+        assert!(first.child.try_wait().unwrap().is_none(), "the first writer ended before the other one waited for it");
         thread::sleep(Duration::from_millis(1));
     }
     (first, waiting)
@@ -201,10 +200,10 @@ fn two_writers(photos: &Photos, cache: &Path) -> (Child, Child) {
 #[cfg(target_os = "linux")]
 fn a_photo_that_comes_during_the_wait_is_extracted() {
     let photos = Photos::new(&CLASSES, 60);
-    let (mut first, waiting) = two_writers(&photos, &photos.sibling("cache"));
+    let (first, waiting) = two_writers(&photos, &photos.sibling("cache"));
     photos.add("train/cat/new.png", 9001);
-    assert!(first.wait().unwrap().success());
-    let waited = Ran::of(waiting.wait_with_output().unwrap()).succeeded().json();
+    first.finish().succeeded();
+    let waited = waiting.finish().succeeded().json();
     assert_eq!(waited["photos"]["added"], 1, "{waited}");
 }
 
@@ -213,10 +212,8 @@ fn a_photo_that_comes_during_the_wait_is_extracted() {
 fn a_signal_ends_the_wait() {
     let photos = Photos::new(&CLASSES, 150);
     let (mut first, waiting) = two_writers(&photos, &photos.sibling("cache"));
-    run_command(Command::new("kill").args(["-TERM", &waiting.id().to_string()])).succeeded();
-    let ended = Ran::of(waiting.wait_with_output().unwrap());
-    assert!(first.try_wait().unwrap().is_none(), "the first one is still writing: {ended:?}");
+    run_command(Command::new("kill").args(["-TERM", &waiting.child.id().to_string()])).succeeded();
+    let ended = waiting.finish();
+    assert!(first.child.try_wait().unwrap().is_none(), "the first one is still writing: {ended:?}");
     ended.failed_with("cancelled while another process was writing it; run the same command again");
-    first.kill().unwrap();
-    first.wait().unwrap();
 }

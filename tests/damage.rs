@@ -61,6 +61,9 @@ fn missing_and_surplus_files_are_named() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.stdout.contains("all/labels.npy: missing"), "{ran:?}");
     assert!(ran.stdout.contains("all/notes.txt: not in the manifest"), "{ran:?}");
+    assert!(ran.stdout.contains("\n2 problems found; extract again"), "{ran:?}");
+    fs::remove_file(cache.join("all/notes.txt")).unwrap();
+    assert!(verify_cache(&photos, &[]).stdout.contains("\n1 problem found; extract again"));
 }
 
 #[test]
@@ -72,12 +75,23 @@ fn photos_and_rows_are_checked_against_the_data_set() {
     let well = verify_cache(&photos, &against).succeeded();
     assert!(well.stdout.contains("6 rows, 3 views of each training photo, all files intact"), "{well:?}");
 
+    let limited = verify_cache(&photos, &[&against[..], &["--max-pixels", "431"]].concat());
+    let over = "cat/000.png: 24 x 18 pixels, over the limit of 431; raise limits with --max-pixels";
+    assert!(limited.code == Some(1) && limited.stdout.contains(over), "{limited:?}");
+
     photos.add("cat/001.png", 4321);
     fs::remove_file(photos.path().join("dog/002.png")).unwrap();
     let ran = verify_cache(&photos, &against[..2]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.stdout.contains("cat/001.png: changed since it was extracted"), "{ran:?}");
     assert!(ran.stdout.contains("dog/002.png: cannot be read"), "{ran:?}");
+
+    // With all rows computed again, each of these photos is still listed once, and first.
+    let all_rows = [&against[..2], &["--sample", "6"]].concat();
+    let sampled = verify_cache(&photos, &all_rows);
+    assert_eq!((sampled.code, &sampled.stdout), (Some(1), &ran.stdout), "{sampled:?}");
+    let failed = verify_cache(&photos, &[&all_rows[..], &["--weights", "nowhere.safetensors"]].concat());
+    assert_eq!(failed.failed_with("nowhere.safetensors: cannot read the weights").stdout, ran.stdout);
 }
 
 /// Every file is as it was written, and what was written is wrong: only computing the row again shows it.

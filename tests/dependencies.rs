@@ -4,15 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use end_to_end::{binary, run_command, workspace};
+use end_to_end::{binary, cargo, run_command, workspace};
 
 use crate::modules::Modules;
 
 /// The package's dependencies, without those of its tests.
 fn tree(package: &str) -> String {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let arguments = ["tree", "--package", package, "--edges", "normal,build", "--prefix", "none", "--offline"];
-    run_command(cargo.args(arguments).current_dir(workspace())).succeeded().stdout
+    run_command(cargo().args(arguments).current_dir(workspace())).succeeded().stdout
 }
 
 /// head depends on an image decoder only for the thumbnails of a report.

@@ -7,15 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use end_to_end::{
-    Photos, Ran, SMALLEST_SIZE, contents, extract, note_skipped, peers_python, run, run_command, shared_folder,
-    temporary, workspace,
+    Photos, Ran, SMALLEST_SIZE, contents, copy_kitchen_photos, extract, kitchen_folder, note_skipped, peers_python,
+    python, run, run_command, shared_folder, temporary, train, workspace,
 };
 use head::run::Run;
 use serde_json::{Value, json};
-
-fn kitchen() -> PathBuf {
-    workspace().join("data/kitchenware-photos")
-}
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -24,18 +20,10 @@ fn text(path: &Path) -> &str {
 /// A run that was trained on the 18 kitchen photos in three classes, with a temperature that is not 1.
 fn kitchen_run(folder: &Path, more: &[&str]) -> PathBuf {
     let (dataset, cache, out) = (folder.join("kitchen"), folder.join("cache"), folder.join("run"));
-    let entries = fs::read_dir(kitchen()).expect("run scripts/setup first");
-    let mut photos: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    photos.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
-    photos.sort();
-    for (k, photo) in photos.iter().enumerate() {
-        let class = dataset.join(["cup", "fork", "plate"][k % 3]);
-        fs::create_dir_all(&class).unwrap();
-        fs::copy(photo, class.join(photo.file_name().unwrap())).unwrap();
-    }
+    copy_kitchen_photos(&dataset, |k| ["cup", "fork", "plate"][k % 3]);
     run("extract", [&[text(&dataset), "--out", text(&cache)], more].concat()).succeeded();
-    let train = ["train", text(&cache), "--hidden", "7", "--epochs", "5", "--learning-rate", "0.001"];
-    run("head", train.iter().chain(&["--validation-split", "0.34", "--out", text(&out)])).succeeded();
+    let options = ["--hidden", "7", "--epochs", "5", "--learning-rate", "0.001", "--validation-split", "0.34"];
+    train(&cache, &out, &options).succeeded();
     set_temperature(&out, 1.7);
     out
 }
@@ -52,7 +40,7 @@ fn set_temperature(run: &Path, temperature: f64) {
 fn small_run(photos: &Photos, more: &[&str]) -> PathBuf {
     let (cache, out) = (photos.sibling("cache"), photos.sibling("run"));
     extract(&photos.path(), &cache, more).succeeded();
-    run("head", ["train", text(&cache), "--out", text(&out)]).succeeded();
+    train(&cache, &out, &[]).succeeded();
     out
 }
 
@@ -234,7 +222,7 @@ fn onnx_runtime_answers_as_classify_for_photos_of_any_size_and_kind() {
         assert_eq!((&checked["same_class"], &checked["inputs"]), (&json!(6), &json!(6)), "{checked}");
         assert!(checked["checker"].is_string(), "{checked}");
 
-        let classified = classify(&run_folder, &[&kitchen(), &odd], &[]);
+        let classified = classify(&run_folder, &[&kitchen_folder(), &odd], &[]);
         let preparation = Preparation { side, ..NEAREST_150 };
         let answers = preparation.answers(&mut Command::new(&python), &model, &paths(&classified));
         assert_near(&compare(&classified, &answers));
@@ -261,8 +249,7 @@ fn onnx_runtime_and_keras_answer_as_classify_for_the_clothing_photos() {
         let path = |name: &str| folder.path().join(format!("{name}_{side}"));
         let (cache, run_folder, model) = (path("cache"), path("run"), path("model"));
         run("extract", [text(&photos), "--out", text(&cache), "--size", size]).succeeded();
-        let train = ["train", text(&cache), "--learning-rate", "0.001", "--validation-split", "0.4"];
-        run("head", train.iter().chain(&["--out", text(&run_folder)])).succeeded();
+        train(&cache, &run_folder, &["--learning-rate", "0.001", "--validation-split", "0.4"]).succeeded();
         export(&run_folder, &model, &[]).succeeded();
         let classified = classify(&run_folder, &[&photos], &[]);
         assert_eq!(classified.len(), 341);
@@ -300,7 +287,7 @@ fn a_model_for_prepared_pictures_answers_as_classify() {
         let draft = "photo.draft(\"RGB\", (71, 71))";
         assert_eq!(exported.stdout.contains(draft), name == "draft", "{exported:?}");
         check(&model).succeeded();
-        let classified = classify(&run_folder, &[&kitchen(), &odd], &[]);
+        let classified = classify(&run_folder, &[&kitchen_folder(), &odd], &[]);
         let answers = preparation.answers(&mut Command::new(&python), &model, &paths(&classified));
         assert_near(&compare(&classified, &answers));
     }
@@ -450,7 +437,7 @@ fn keras_opens_the_archive_and_predicts_the_same() {
         let run_folder = kitchen_run(&here, &["--size", size]);
         let archive = here.join("model.keras");
         let exported = export(&run_folder, &archive, &["--format", "keras"]).succeeded();
-        let classified = classify(&run_folder, &[&kitchen(), &odd], &[]);
+        let classified = classify(&run_folder, &[&kitchen_folder(), &odd], &[]);
         compare_with_keras(&python, &archive, size, &classified, &["cup", "fork", "plate"]);
         if side == 150 {
             fs::copy(&photos_of(&here)[0], here.join("photo.jpg")).unwrap();
@@ -461,7 +448,7 @@ fn keras_opens_the_archive_and_predicts_the_same() {
             let import = ["import", text(&archive), "--classes", "cup,fork,plate", "--out", text(&back)];
             let ran = run("classify", import).succeeded();
             assert!(ran.stdout.contains("weights  Keras's ImageNet weights"), "{ran:?}");
-            let again = classify(&back, &[&kitchen(), &odd], &[]);
+            let again = classify(&back, &[&kitchen_folder(), &odd], &[]);
             assert_eq!(again.len(), classified.len());
             for (line, again) in classified.iter().zip(&again) {
                 assert!((number(&line["probability"]) - number(&again["probability"])).abs() <= 1e-5, "{line} {again}");
@@ -611,9 +598,8 @@ fn a_check_reports_what_is_missing() {
     export(&run_folder, &model, &["--head-only"]).succeeded();
     check_with("no-such-python").failed_with("no-such-python: cannot be run");
     check_with("true").failed_with("true: gave no result");
-    let python = workspace().join("data/python/bin/python");
-    let missing =
-        check_with(text(&python)).failed_with("has no package onnxruntime; install what is needed with scripts/setup");
+    let missing = check_with(text(&python()))
+        .failed_with("has no package onnxruntime; install what is needed with scripts/setup");
     assert!(missing.stderr.contains("/python -m pip install onnxruntime onnx numpy"), "{missing:?}");
     fs::remove_file(photos.sibling("model.golden.npz")).unwrap();
     check_with("python3").failed_with("model.golden.npz: cannot be read");

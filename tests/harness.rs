@@ -1,14 +1,19 @@
-//! Helpers of the tests: run the real binaries, which are built once per test process and never stale; make photos;
-//! mangle files; a sample fingerprint; compare rows; skip tests.
+//! Helpers of the tests: run the real binaries, which are built once per test process and never stale, with a time
+//! limit; make photos; mangle files; a sample fingerprint; compare rows; skip tests.
 
 mod mangled;
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
 
 use feature_cache::Fingerprint;
 use serde_json::Value;
@@ -18,6 +23,9 @@ pub use mangled::mangled;
 
 /// The smallest size that the network takes. A forward pass has 29 % of the multiply-adds of one at 150.
 pub const SMALLEST_SIZE: [&str; 2] = ["--size", "71"];
+
+/// The time limit for a command, longer than any takes on a slow machine: some compile a part of the workspace.
+const TIME_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// The folder with the workspace's Cargo.toml.
 pub fn workspace() -> PathBuf {
@@ -52,6 +60,11 @@ pub fn example(name: &str) -> PathBuf {
     FOLDER.get_or_init(|| build(&["--workspace", "--examples"], &target())).join("examples").join(name)
 }
 
+/// The Cargo that runs the tests.
+pub fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
 /// Cargo's target folder.
 pub fn target() -> PathBuf {
     workspace().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
@@ -59,14 +72,14 @@ pub fn target() -> PathBuf {
 
 /// Builds the packages of these arguments in release mode. Returns the folder of their binaries.
 fn build(packages: &[&str], target: &Path) -> PathBuf {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     let built = cargo.args(["build", "--release", "--quiet", "--target-dir"]).arg(target).args(packages);
     let built = built.current_dir(workspace()).status();
     assert!(built.is_ok_and(|status| status.success()), "the binaries do not build");
     target.join("release")
 }
 
-/// The output of a command and its exit code.
+/// The output of a command and its exit code. Streams that were not pipes are empty.
 #[derive(Debug)]
 pub struct Ran {
     /// The exit code; `None` if a signal ended the command.
@@ -78,12 +91,6 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// The result of a finished process; streams that were not captured are empty.
-    pub fn of(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
     /// Asserts exit code 0.
     #[track_caller]
     pub fn succeeded(self) -> Self {
@@ -113,20 +120,106 @@ impl Ran {
 
 /// Runs a binary and waits for it.
 pub fn run<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Ran {
-    let mut command = command(name);
-    Ran::of(command.args(arguments).output().unwrap_or_else(|error| panic!("{name}: {error}")))
+    run_command(command(name).args(arguments))
 }
 
-/// Runs any command and waits for it.
+/// Runs any command and waits for it, but not longer than the time limit.
 pub fn run_command(command: &mut Command) -> Ran {
-    Ran::of(command.output().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    // In a process group of its own, so that its children can be killed with it.
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    start(command).finish()
 }
 
-/// A command for one of the binaries, without the environment variables that stand for its options. It sees no GPU, on
-/// which the rounding of rows depends on the batch.
+/// A running command. It is killed when dropped, or when the time limit is over: then with its whole process group, if
+/// it leads one.
+pub struct Running {
+    /// The command's process.
+    pub child: Child,
+    command: String,
+    limit: Duration,
+    /// Set when the time limit is over, before the command is killed.
+    is_late: Arc<AtomicBool>,
+    /// The time limit ends when this is dropped.
+    _limited: Sender<()>,
+}
+
+/// Starts a command. Whoever waits for it or for its output waits at most until the time limit.
+pub fn start(command: &mut Command) -> Running {
+    start_with_limit(command, TIME_LIMIT)
+}
+
+/// [`start`] with another time limit.
+pub fn start_with_limit(command: &mut Command, limit: Duration) -> Running {
+    let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let is_late = Arc::new(AtomicBool::new(false));
+    let (limited, ended) = channel::<()>();
+    let (set_late, id) = (Arc::clone(&is_late), child.id());
+    thread::spawn(move || {
+        // At SIGINT a script can still end processes that it has started in other groups.
+        for (signal, time) in [("INT", limit), ("KILL", limit / 20)] {
+            if ended.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
+                set_late.store(true, Ordering::SeqCst);
+                let kill = format!("kill -s {signal} -- {id} -{id}");
+                let _ = Command::new("bash").args(["-c", &kill]).stderr(Stdio::null()).status();
+            }
+        }
+    });
+    Running { child, command: format!("{command:?}"), limit, is_late, _limited: limited }
+}
+
+impl Running {
+    /// Waits until it has ended, and reads meanwhile what it prints to pipes. Panics after the time limit.
+    #[track_caller]
+    pub fn finish(mut self) -> Ran {
+        drop(self.child.stdin.take());
+        let stderr = self.child.stderr.take();
+        let stderr = thread::spawn(move || read(stderr));
+        let stdout = read(self.child.stdout.take());
+        let status = self.child.wait().unwrap_or_else(|error| panic!("{}: {error}", self.command));
+        let ran = Ran { code: status.code(), stdout, stderr: stderr.join().expect("stderr can be read") };
+        let (command, limit) = (&self.command, self.limit);
+        assert!(!self.is_late.load(Ordering::SeqCst), "{command}: not finished after {limit:?}: {ran:#?}");
+        ran
+    }
+}
+
+impl Drop for Running {
+    /// Does nothing after the command has ended.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads a stream to its end; without one the text is empty.
+fn read(stream: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut stream) = stream {
+        stream.read_to_end(&mut bytes).unwrap_or_else(|error| panic!("{error}"));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A command for one of the binaries, isolated.
 pub fn command(name: &str) -> Command {
-    let mut command = Command::new(binary(name));
-    command.env_remove("ICEBOX_WEIGHTS").env_remove("ICEBOX_PYTHON").env("CUDA_VISIBLE_DEVICES", "");
+    isolated(Command::new(binary(name)))
+}
+
+/// [`command`] for the binary that was built without libtorch.
+pub fn lean_command(name: &str) -> Command {
+    isolated(Command::new(lean_binary(name)))
+}
+
+/// The command without the environment variables that change what the binaries do: those of options, hints and shard
+/// numbers (of a pod or a Slurm job). It sees no GPU, on which the rounding of rows depends on the batch.
+pub fn isolated(mut command: Command) -> Command {
+    for name in ["ICEBOX_WEIGHTS", "ICEBOX_PYTHON", "ICEBOX_COMMAND", "JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"] {
+        command.env_remove(name);
+    }
+    for name in ["ID", "MIN", "MAX", "COUNT"] {
+        command.env_remove(format!("SLURM_ARRAY_TASK_{name}"));
+    }
+    command.env("CUDA_VISIBLE_DEVICES", "");
     command
 }
 
@@ -149,15 +242,50 @@ pub fn wrapped(mut wrapper: Command, command: &Command) -> Command {
     wrapper
 }
 
-/// Runs `extract` with access to a GPU.
+/// Runs `extract` with access to the GPUs that the tests may use.
 pub fn extract_on_gpu<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Ran {
-    run_command(command("extract").env_remove("CUDA_VISIBLE_DEVICES").args(arguments))
+    let mut extract = command("extract");
+    match std::env::var_os("CUDA_VISIBLE_DEVICES") {
+        Some(devices) => extract.env("CUDA_VISIBLE_DEVICES", devices),
+        None => extract.env_remove("CUDA_VISIBLE_DEVICES"),
+    };
+    run_command(extract.args(arguments))
 }
 
 /// Runs `extract DATASET --out CACHE --size 71 --json` with more arguments.
 pub fn extract(dataset: &Path, cache: &Path, more: &[&str]) -> Ran {
     let arguments = [dataset.as_os_str(), "--out".as_ref(), cache.as_os_str(), "--json".as_ref()];
     run("extract", arguments.into_iter().chain(SMALLEST_SIZE.iter().chain(more).map(OsStr::new)))
+}
+
+/// Runs `head train CACHE --out RUN` with more arguments.
+pub fn train(cache: &Path, run_folder: &Path, more: &[&str]) -> Ran {
+    let arguments = [OsStr::new("train"), cache.as_os_str(), "--out".as_ref(), run_folder.as_os_str()];
+    run("head", arguments.into_iter().chain(more.iter().map(OsStr::new)))
+}
+
+/// The folder with the 18 photos of kitchenware that scripts/setup fetches.
+pub fn kitchen_folder() -> PathBuf {
+    workspace().join("data/kitchenware-photos")
+}
+
+/// The 18 photos of kitchenware, in the order of their names.
+pub fn kitchen_photos() -> Vec<PathBuf> {
+    let entries = fs::read_dir(kitchen_folder()).expect("run scripts/setup first");
+    let mut photos: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    photos.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
+    photos.sort();
+    assert_eq!(photos.len(), 18);
+    photos
+}
+
+/// Copies the photos of kitchenware into folders of classes; `class` gives the class of the photo with a number.
+pub fn copy_kitchen_photos(folder: &Path, class: impl Fn(usize) -> &'static str) {
+    for (k, photo) in kitchen_photos().iter().enumerate() {
+        let copy = folder.join(class(k)).join(photo.file_name().unwrap_or_default());
+        create_parent(&copy);
+        fs::copy(photo, &copy).unwrap_or_else(|error| panic!("{}: {error}", copy.display()));
+    }
 }
 
 /// A data set of small generated pictures, which is removed when dropped.
@@ -207,18 +335,21 @@ impl Photos {
     }
 }
 
-/// All files below a folder, for byte-for-byte comparison.
+/// All files below a folder, for byte-for-byte comparison. Panics if one of them or a folder cannot be read.
+#[track_caller]
 pub fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(&next).into_iter().flatten().flatten() {
-            let path = entry.path();
+        let entries = fs::read_dir(&next).unwrap_or_else(|error| panic!("{}: {error}", next.display()));
+        for entry in entries {
+            let path = entry.unwrap_or_else(|error| panic!("{}: {error}", next.display())).path();
             if path.is_dir() {
                 folders.push(path);
             } else {
                 let name = path.strip_prefix(folder).map_or_else(|_| path.clone(), Path::to_owned);
-                files.push((name, fs::read(&path).unwrap_or_default()));
+                let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                files.push((name, bytes));
             }
         }
     }
@@ -256,7 +387,7 @@ pub fn relative_l2(found: &[f32], expected: &[f32]) -> f64 {
 #[allow(clippy::print_stderr)]
 pub fn note_skipped(why: &str) {
     // A test's thread has the test's name.
-    let thread = std::thread::current();
+    let thread = thread::current();
     let line = format!("skipped: {}: {why}\n", thread.name().unwrap_or("a test"));
     eprint!("{line}");
     if let Some(list) = std::env::var_os("ICEBOX_SKIPPED") {
@@ -275,6 +406,13 @@ pub fn shared_folder() -> Option<PathBuf> {
         return None;
     }
     Some(shared)
+}
+
+/// The Python interpreter with numpy and safetensors.
+pub fn python() -> PathBuf {
+    let python = workspace().join("data/python/bin/python");
+    assert!(python.exists(), "run scripts/setup first: no {}", python.display());
+    python
 }
 
 /// The Python interpreter with Keras and ONNX Runtime. Where it is missing, the calling test is skipped.

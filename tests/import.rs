@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use end_to_end::{Ran, peers_python, run, run_command, temporary, workspace};
+use end_to_end::{
+    Ran, copy_kitchen_photos, kitchen_folder, peers_python, run, run_command, temporary, train, workspace,
+};
 use feature_cache::{FeatureCache, Split};
 use head::run::Run;
 use ndarray::Array2;
@@ -17,10 +19,6 @@ fn kitchen_model() -> PathBuf {
     workspace().join("data/downloads/kitchenware.keras")
 }
 
-fn photos() -> PathBuf {
-    workspace().join("data/kitchenware-photos")
-}
-
 fn import(model: &Path, out: &Path, more: &[&str]) -> Ran {
     let paths = ["import", model.to_str().unwrap(), "--out", out.to_str().unwrap()];
     run("classify", paths.iter().chain(more))
@@ -30,28 +28,10 @@ fn read(path: &Path) -> Array2<f32> {
     Array2::read_npy(File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))).unwrap()
 }
 
-/// The 18 photos, in the order of their names.
-fn photo_files() -> Vec<PathBuf> {
-    let entries = fs::read_dir(photos()).expect("run scripts/setup first");
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
-    files.sort();
-    files
-}
-
-/// Copies the photos into folders of classes; `class` gives the class of the photo with a number.
-fn copy_photos(split: &Path, class: impl Fn(usize) -> &'static str) {
-    for (k, photo) in photo_files().iter().enumerate() {
-        let folder = split.join(class(k));
-        fs::create_dir_all(&folder).unwrap();
-        fs::copy(photo, folder.join(photo.file_name().unwrap())).unwrap();
-    }
-}
-
 /// The features of the 18 photos, in the order of their names, as `extract` computes them.
 fn features(folder: &Path, more: &[&str]) -> Array2<f32> {
     let (dataset, cache) = (folder.join("photos"), folder.join("cache"));
-    copy_photos(&dataset, |k| if k < 9 { "first" } else { "second" });
+    copy_kitchen_photos(&dataset, |k| if k < 9 { "first" } else { "second" });
     let paths = [dataset.to_str().unwrap(), "--out", cache.to_str().unwrap()];
     run("extract", paths.iter().chain(more)).succeeded();
     FeatureCache::open(&cache).unwrap().split(Split::All).unwrap().features().to_owned()
@@ -67,11 +47,11 @@ fn worst(run: &Run, features: &Array2<f32>, expected: &Array2<f32>) -> f32 {
 
 /// Asserts that `classify` answers the right classes for the photos with labels.
 fn assert_labels_are_right(run_folder: &Path, more: &[&str]) {
-    let paths = [run_folder.to_str().unwrap(), photos().to_str().unwrap(), "--json"].map(str::to_owned);
+    let paths = [run_folder.to_str().unwrap(), kitchen_folder().to_str().unwrap(), "--json"].map(str::to_owned);
     let more = more.iter().map(|&argument| argument.to_owned());
     let ran = run("classify", paths.into_iter().chain(more)).succeeded();
     let answers: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let labels = fs::read_to_string(photos().join("labels.csv")).unwrap();
+    let labels = fs::read_to_string(kitchen_folder().join("labels.csv")).unwrap();
     let mut labelled = 0;
     for answer in &answers {
         let name = Path::new(answer["path"].as_str().unwrap()).file_stem().unwrap().to_str().unwrap();
@@ -129,7 +109,7 @@ fn head_works_with_imported_runs() {
     // Folders of the head's classes, whatever the photos show.
     let (dataset, cache) = (folder.path().join("photos"), folder.path().join("cache"));
     for split in ["train", "validation", "test"] {
-        copy_photos(&dataset.join(split), |k| CLASSES.split(',').nth(k % 6).unwrap());
+        copy_kitchen_photos(&dataset.join(split), |k| CLASSES.split(',').nth(k % 6).unwrap());
     }
     run("extract", [dataset.to_str().unwrap(), "--out", cache.to_str().unwrap()]).succeeded();
     let evaluated = run("head", ["evaluate", path, "--cache", cache.to_str().unwrap(), "--json"]).succeeded();
@@ -145,8 +125,7 @@ fn head_works_with_imported_runs() {
     assert_eq!(evaluated.json()["accuracy"], right as f64 / 18.0, "{evaluated:?}");
 
     let trained = folder.path().join("runs/trained");
-    let train = ["train", cache.to_str().unwrap(), "--out", trained.to_str().unwrap(), "--epochs", "1"];
-    run("head", train).succeeded();
+    train(&cache, &trained, &["--epochs", "1"]).succeeded();
     let compared = run("head", ["runs", folder.path().join("runs").to_str().unwrap()]).succeeded();
     assert!(
         compared
@@ -195,7 +174,7 @@ fn whole_models_that_keras_saves_answer_as_in_keras() {
     let Some(python) = peers_python() else { return };
     let folder = temporary();
     let path = |name: &str| folder.path().join(name);
-    let script = [Path::new("-c"), Path::new(KERAS), &kitchen_model(), &photos(), folder.path()];
+    let script = [Path::new("-c"), Path::new(KERAS), &kitchen_model(), &kitchen_folder(), folder.path()];
     run_command(Command::new(python).args(script).env("CUDA_VISIBLE_DEVICES", "")).succeeded();
 
     let out = path("functional");
@@ -230,7 +209,7 @@ fn whole_models_that_keras_saves_answer_as_in_keras() {
         let elsewhere = path("elsewhere.safetensors");
         assert_labels_are_right(&out, &["--weights", elsewhere.to_str().unwrap()]);
         for others in [&[][..], &["--weights", imagenet.to_str().unwrap()]] {
-            run("classify", [&[out.to_str().unwrap(), photos().to_str().unwrap()], others].concat())
+            run("classify", [&[out.to_str().unwrap(), kitchen_folder().to_str().unwrap()], others].concat())
                 .failed_with("these are not the weights that the head's training rows were computed with");
         }
     }

@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use end_to_end::{Photos, Ran, contents, extract, run};
+use end_to_end::{Photos, Ran, contents, extract, run, train};
 use feature_cache::{CacheContents, FeatureCache, Split, write_cache};
 use serde_json::json;
 
@@ -117,6 +118,17 @@ fn skipped_photos_are_listed_retried_and_shift_no_label() {
 }
 
 #[test]
+fn ignored_folders_are_listed_and_the_others_counted() {
+    let photos = Photos::new(&["train/cat", "train/dog"], 1);
+    for number in 0..7 {
+        photos.write(&format!("notes {number}/1.txt"), b"");
+    }
+    let ran = extract(&photos.path(), &photos.sibling("cache"), &[]).succeeded();
+    assert_eq!(ran.stderr.matches(" ignored: not train, validation, val, valid or test\n").count(), 5, "{ran:?}");
+    assert!(ran.stderr.contains("note: 2 more ignored; --dry-run lists all\n"), "{ran:?}");
+}
+
+#[test]
 fn awkward_file_names_survive() {
     let photos = Photos::new(&["cat", "dog"], 1);
     let names: [&[u8]; 4] = [b"a,b.png", b"two\nlines.png", b"\"q\".png", b"\xff\xfe.png"];
@@ -171,8 +183,7 @@ fn a_cache_from_before_pillow_13_can_be_trained_on_but_not_updated() {
     write_cache(&cache, &old, columns, rows).unwrap();
     let before = contents(&cache);
 
-    let train = [OsStr::new("train"), cache.as_os_str(), "--out".as_ref(), run_folder.as_os_str()];
-    run("head", train.into_iter().chain(["--epochs", "1"].map(OsStr::new))).succeeded();
+    train(&cache, &run_folder, &["--epochs", "1"]).succeeded();
     let verify = [OsStr::new("verify"), cache.as_os_str(), "--against".as_ref(), dataset.as_os_str()];
     run("extract", verify).succeeded();
     let unknown = "interpolation is \"bilinear\", which this version cannot compute; omit --sample";
@@ -197,6 +208,25 @@ fn another_data_sets_cache_is_not_overwritten_by_mistake() {
     extract(&others.path(), &cache, &[]).failed_with("holds 4 rows and none of these photos");
     assert_eq!(contents(&cache), before);
     extract(&others.path(), &cache, &["--replace"]).succeeded();
+}
+
+/// The files that all photos link to are gone: that does not make the cache another data set's.
+#[test]
+fn if_no_photo_of_the_cache_can_be_read_they_are_listed_and_the_cache_is_kept() {
+    let photos = Photos::new(&["cat", "dog"], 1);
+    let cache = photos.sibling("cache");
+    extract(&photos.path(), &cache, &[]).succeeded();
+    let before = contents(&cache);
+    for path in ["cat/000.png", "dog/000.png"] {
+        fs::remove_file(photos.path().join(path)).unwrap();
+        symlink("nowhere.png", photos.path().join(path)).unwrap();
+    }
+    let ran =
+        extract(&photos.path(), &cache, &[]).failed_with("2 photos cannot be used:\n  cat/000.png: cannot be read");
+    assert!(!ran.stderr.contains("--replace"), "{ran:?}");
+    let skipping = extract(&photos.path(), &cache, &["--on-error", "skip"]);
+    skipping.failed_with("holds 2 rows and none of these photos");
+    assert_eq!(contents(&cache), before);
 }
 
 const VIEWS: [&str; 5] = ["--flip", "--crop", "0.2", "--brightness", "0.3"];
@@ -246,7 +276,7 @@ fn views_are_not_lost_by_mistake() {
     let refused = |ran: Ran, difference: &str| {
         let ran = ran.failed_with("cache: holds other views:");
         assert!(ran.stderr.contains(difference), "{ran:?}");
-        assert!(ran.stderr.contains("head train --views N") && ran.stderr.contains("--replace"), "{ran:?}");
+        assert!(ran.stderr.contains(": cargo head train --views N;") && ran.stderr.contains("--replace"), "{ran:?}");
         assert_eq!(contents(&cache), before);
     };
     refused(

@@ -5,9 +5,12 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use end_to_end::{Photos, extract_on_gpu, note_skipped, relative_l2, run, shared_folder, temporary, workspace};
+use end_to_end::{
+    Photos, copy_kitchen_photos, extract_on_gpu, kitchen_folder, kitchen_photos, note_skipped, relative_l2, run,
+    shared_folder, temporary, workspace,
+};
 use feature_cache::{FeatureCache, Split};
 use head::layers::{Classifier, Dense};
 use ndarray::{Array2, ArrayView2};
@@ -18,24 +21,9 @@ fn fixture(name: &str) -> Array2<f32> {
     Array2::read_npy(File::open(path).unwrap()).unwrap()
 }
 
-/// The 18 photos, in the order of their names.
-fn photos() -> Vec<PathBuf> {
-    let folder = workspace().join("data/kitchenware-photos");
-    let mut photos: Vec<PathBuf> =
-        fs::read_dir(&folder).expect("run scripts/setup first").map(|entry| entry.unwrap().path()).collect();
-    photos.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
-    photos.sort();
-    assert_eq!(photos.len(), 18);
-    photos
-}
-
 /// Writes a data set of the 18 photos in two classes. Photos have the same order in it as by name.
 fn kitchen_dataset(dataset: &Path) {
-    for (k, photo) in photos().iter().enumerate() {
-        let class = dataset.join(if k < 9 { "first" } else { "second" });
-        fs::create_dir_all(&class).unwrap();
-        fs::copy(photo, class.join(photo.file_name().unwrap())).unwrap();
-    }
+    copy_kitchen_photos(dataset, |k| if k < 9 { "first" } else { "second" });
 }
 
 /// The features that `extract` computes for the 18 photos, in the order of their names.
@@ -229,10 +217,10 @@ fn a_trained_keras_head_gives_the_same_logits_and_the_right_classes() {
         assert!((ours - theirs).abs() <= 1e-4, "{ours} and {theirs}");
     }
 
-    let labels = fs::read_to_string(workspace().join("data/kitchenware-photos/labels.csv")).unwrap();
+    let labels = fs::read_to_string(kitchen_folder().join("labels.csv")).unwrap();
     let classes = ["cup", "fork", "glass", "knife", "plate", "spoon"];
     let mut labelled = 0;
-    for (photo, logits) in photos().iter().zip(rows(&extract_photos(&[])).chunks_exact(6)) {
+    for (photo, logits) in kitchen_photos().iter().zip(rows(&extract_photos(&[])).chunks_exact(6)) {
         let name = photo.file_stem().unwrap().to_str().unwrap();
         let Some(line) = labels.lines().find(|line| line.starts_with(&format!("{name},"))) else { continue };
         let class = line.split(',').nth(1).unwrap().trim();

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use end_to_end::{
-    Photos, SMALLEST_SIZE, contents, extract, lean_binary, run, run_command, target, temporary, workspace,
+    Photos, SMALLEST_SIZE, cargo, contents, extract, kitchen_folder, lean_binary, lean_command, run, run_command,
+    target, temporary, train, workspace,
 };
 
 /// Runs the lean build of `extract`.
 fn lean(arguments: &[&str]) -> end_to_end::Ran {
-    run_command(Command::new(lean_binary("extract")).env_remove("ICEBOX_WEIGHTS").args(arguments))
+    run_command(lean_command("extract").args(arguments))
 }
 
 #[test]
@@ -33,13 +34,12 @@ fn a_lean_build_classifies_as_the_full_build() {
     let photos = Photos::new(&["cat", "dog"], 5);
     let (cache, out) = (photos.sibling("cache"), photos.sibling("run"));
     extract(&photos.path(), &cache, &["--kernels", "own"]).succeeded();
-    run("head", ["train".as_ref(), cache.as_os_str(), "--out".as_ref(), out.as_os_str()]).succeeded();
+    train(&cache, &out, &[]).succeeded();
     let arguments =
         [out.as_os_str(), photos.path().as_os_str(), "--kernels".as_ref(), "own".as_ref(), "--json".as_ref()]
             .map(OsStr::to_owned);
     let whole = run("classify", &arguments).succeeded().stdout;
-    let mut lean = Command::new(lean_binary("classify"));
-    assert_eq!(run_command(lean.env_remove("ICEBOX_WEIGHTS").args(&arguments)).succeeded().stdout, whole);
+    assert_eq!(run_command(lean_command("classify").args(&arguments)).succeeded().stdout, whole);
     assert_eq!(whole.lines().count(), 10, "{whole}");
 }
 
@@ -85,13 +85,12 @@ fn another_program_embeds_a_folder_of_photos() {
     fs::copy(workspace().join("Cargo.lock"), package.join("Cargo.lock")).unwrap();
     fs::write(package.join("src/main.rs"), PROGRAM).unwrap();
 
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut build = cargo();
     build.args(["build", "--release", "--quiet", "--offline"]).current_dir(&package).env_remove("LIBTORCH");
     run_command(build.env("CARGO_TARGET_DIR", target().join("lean"))).succeeded();
     let program: PathBuf = target().join("lean/release/embedder");
     let weights = workspace().join("data/weights/xception.safetensors");
-    let photos = workspace().join("data/kitchenware-photos");
-    let ran = run_command(Command::new(program).args([weights.as_path(), photos.as_path()])).succeeded();
+    let ran = run_command(Command::new(program).args([weights, kitchen_folder()])).succeeded();
     let lines: Vec<&str> = ran.stdout.lines().collect();
     assert_eq!(lines.len(), 18, "{ran:?}");
     assert!(lines.iter().all(|line| line.ends_with(" 2048")), "{ran:?}");

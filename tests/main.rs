@@ -1,5 +1,6 @@
 //! End-to-end tests: the real binaries on real files.
 
+mod helpers;
 mod caches;
 mod keras;
 mod incremental;

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use end_to_end::{Photos, extract, run};
+use end_to_end::{Photos, extract, run, train};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, imageops};
 
@@ -44,8 +44,7 @@ fn photos_stored_sideways_have_the_rows_of_upright_ones() {
 
     // classify uses the run's orientation.
     let (head, photo) = (photos.sibling("run"), dataset.join("cat/000.png"));
-    let train = [OsStr::new("train"), upright.as_os_str(), "--out".as_ref(), head.as_os_str()];
-    run("head", train.into_iter().chain(["--validation-split", "0.5"].map(OsStr::new))).succeeded();
+    train(&upright, &head, &["--validation-split", "0.5"]).succeeded();
     let answer = || run("classify", [head.as_os_str(), photo.as_os_str(), "--json".as_ref()]).succeeded().json();
     let sideways = answer();
     let turned_back = imageops::rotate90(&image::open(&photo).unwrap().to_rgb8());

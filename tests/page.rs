@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use end_to_end::workspace;
+use end_to_end::kitchen_photos;
 use serde_json::{Value, json};
 
 use crate::browser::{WIDTHS, browser};
@@ -44,10 +44,7 @@ fn dropped_photos_are_classified() {
     let trained = Trained::new();
     let [hat, text] = [trained.path("hat/000.png"), trained.path("not a photo.jpg")];
     fs::write(&text, "text").unwrap();
-    let kitchen = workspace().join("data/kitchenware-photos");
-    let mut kitchen: Vec<_> = fs::read_dir(kitchen).unwrap().map(|entry| entry.unwrap().path()).collect();
-    kitchen.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
-    kitchen.sort();
+    let kitchen = kitchen_photos();
     let photos = [hat.as_ref(), text.as_ref(), kitchen[0].as_path()];
     let lines = trained.classify(&[&hat, kitchen[0].to_str().unwrap(), "--json"]).succeeded().stdout;
     let expected: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use end_to_end::{Photos, Ran, command, run_command, temporary, workspace, wrapped};
+use end_to_end::{Photos, Ran, command, python, run_command, temporary, workspace, wrapped};
 
 const MIB: u64 = 1 << 20;
 
@@ -21,12 +21,6 @@ _, status, usage = os.wait4(process, 0)
 print(usage.ru_maxrss, file=sys.stderr)
 sys.exit(os.waitstatus_to_exitcode(status))
 ";
-
-fn python() -> PathBuf {
-    let python = workspace().join("data/python/bin/python");
-    assert!(python.exists(), "run scripts/setup first: no {}", python.display());
-    python
-}
 
 /// Runs `extract DATASET --out CACHE --size 71 --threads 2` with more arguments. Returns its output and its peak memory
 /// in bytes.
@@ -137,7 +131,7 @@ fn the_memory_of_one_photo_can_be_limited() {
 
     let skipping = [&limited[..], &["--on-error", "skip"]].concat();
     let (ran, _) = extract(&photos.path(), &photos.sibling("cache"), &skipping);
-    assert!(ran.succeeded().stderr.contains("1 photos skipped"));
+    assert!(ran.succeeded().stderr.contains("1 photo skipped"));
     let skipped = fs::read_to_string(photos.sibling("cache").join("all/skipped.csv")).unwrap();
     assert!(skipped.contains("2000 x 1000 pixels may take"), "{skipped}");
 }

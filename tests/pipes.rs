@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use end_to_end::{Photos, Ran, command, extract, temporary};
+use end_to_end::{Photos, Ran, command, extract, start, temporary};
 use feature_cache::Split;
 
 use crate::caches::cache_of;
@@ -21,7 +21,7 @@ fn closed_pipe() -> Stdio {
 #[track_caller]
 fn ends_quietly<A: AsRef<OsStr>>(binary: &str, arguments: &[A]) {
     let mut command = command(binary);
-    let ran = wait_for(command.args(arguments).stdout(closed_pipe()).stderr(Stdio::piped())).succeeded();
+    let ran = start(command.args(arguments).stdout(closed_pipe()).stderr(Stdio::piped())).finish().succeeded();
     for complaint in ["panicked", "pipe", "error"] {
         assert!(!ran.stderr.contains(complaint), "{command:?}: {ran:#?}");
     }
@@ -31,12 +31,7 @@ fn ends_quietly<A: AsRef<OsStr>>(binary: &str, arguments: &[A]) {
 #[track_caller]
 fn succeeds_with_stderr_closed<A: AsRef<OsStr>>(binary: &str, arguments: &[A]) -> Ran {
     let mut command = command(binary);
-    wait_for(command.args(arguments).stdout(Stdio::piped()).stderr(closed_pipe())).succeeded()
-}
-
-/// Runs the command and waits for it.
-fn wait_for(command: &mut Command) -> Ran {
-    Ran::of(command.spawn().unwrap().wait_with_output().unwrap())
+    start(command.args(arguments).stdout(Stdio::piped()).stderr(closed_pipe())).finish().succeeded()
 }
 
 #[test]
@@ -97,7 +92,7 @@ fn errors_have_their_exit_code_without_a_reader() {
     for (binary, arguments) in [("extract", ["verify", cache.to_str().unwrap()]), ("head", ["inspect", "/nowhere"])] {
         let mut command = command(binary);
         command.args(arguments).stdout(closed_pipe()).stderr(closed_pipe());
-        assert_eq!(command.status().unwrap().code(), Some(1), "{command:?}");
+        assert_eq!(start(&mut command).finish().code, Some(1), "{command:?}");
     }
 }
 
@@ -109,5 +104,6 @@ fn a_full_disk_is_an_error() {
     cache_of(&cache, 2, &[(Split::Train, 2), (Split::Validation, 2)]);
     let mut command = command("head");
     command.arg("inspect").arg(&cache).stdout(File::options().write(true).open("/dev/full").unwrap());
-    wait_for(command.stderr(Stdio::piped())).failed_with("standard output: cannot be written: No space left on device");
+    let ran = start(command.stderr(Stdio::piped())).finish();
+    ran.failed_with("standard output: cannot be written: No space left on device");
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use end_to_end::{Photos, extract, run, run_command, workspace};
+use end_to_end::{Photos, extract, python, run_command, train};
 
 const SCRIPT: &str = r#"
 import csv, json, sys
@@ -36,12 +36,10 @@ print("as expected")
 
 #[test]
 fn numpy_and_safetensors_read_everything() {
-    let python = workspace().join("data/python/bin/python");
-    assert!(python.exists(), "run scripts/setup first: no {}", python.display());
     let photos = Photos::new(&["train/cat", "train/dog", "validation/dog"], 4);
     let (cache, out) = (photos.sibling("cache"), photos.sibling("run"));
     extract(&photos.path(), &cache, &["--views", "3", "--flip"]).succeeded();
-    run("head", ["train".as_ref(), cache.as_os_str(), "--out".as_ref(), out.as_os_str()]).succeeded();
-    let ran = run_command(Command::new(python).args(["-c", SCRIPT]).arg(&cache).arg(&out)).succeeded();
+    train(&cache, &out, &[]).succeeded();
+    let ran = run_command(Command::new(python()).args(["-c", SCRIPT]).arg(&cache).arg(&out)).succeeded();
     assert_eq!(ran.stdout, "as expected\n");
 }

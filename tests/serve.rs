@@ -5,14 +5,14 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use end_to_end::{command, lean_binary, run, temporary, workspace};
+use end_to_end::{Ran, Running, command, kitchen_folder, kitchen_photos, lean_command, run, start, temporary};
 use serde_json::{Value, json};
 use ureq::Agent;
 
@@ -23,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A running server on a port of its own; it is ended when dropped.
 pub struct Serving {
-    child: Child,
+    running: Running,
     /// `127.0.0.1:PORT`.
     pub address: String,
     log: PathBuf,
@@ -60,13 +60,13 @@ impl Serving {
         let log = run.with_extension("log");
         command.arg("serve").arg(run).args(["--port", "0"]).args(more);
         command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
-        let mut child = command.spawn().unwrap();
+        let mut running = start(&mut command);
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(running.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim_end().strip_suffix('/').and_then(|line| line.split_once(" on http://"));
         let Some((_, address)) = address else { panic!("{line:?}, {}", fs::read_to_string(&log).unwrap()) };
         let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT));
-        Self { child, address: address.to_owned(), log, agent: config.build().into() }
+        Self { running, address: address.to_owned(), log, agent: config.build().into() }
     }
 
     fn url(&self, path: &str) -> String {
@@ -102,21 +102,20 @@ impl Serving {
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill").args([name, &self.running.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
-    /// Stops the server with SIGTERM. Returns its exit status and its log.
-    pub fn stop(mut self) -> (ExitStatus, String) {
+    /// Stops the server with SIGTERM. Returns how it ended and its log.
+    pub fn stop(self) -> (Ran, String) {
         self.signal("-TERM");
-        (self.child.wait().unwrap(), fs::read_to_string(&self.log).unwrap())
+        self.wait()
     }
-}
 
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// Waits until the server has ended. Returns how it ended and its log.
+    fn wait(self) -> (Ran, String) {
+        let ended = self.running.finish();
+        (ended, fs::read_to_string(&self.log).unwrap())
     }
 }
 
@@ -174,8 +173,7 @@ fn answer_of(line: &Value) -> Value {
 #[test]
 fn answers_are_those_of_classify() {
     let trained = Trained::new();
-    let kitchen = workspace().join("data/kitchenware-photos");
-    let arguments = [trained.path(""), kitchen.to_str().unwrap().to_owned()];
+    let arguments = [trained.path(""), kitchen_folder().to_str().unwrap().to_owned()];
     let arguments = [&arguments[0], &arguments[1], "--json", "--top", "100"];
     let lines = trained.classify(&arguments).succeeded().stdout;
     let mut photos = Vec::new();
@@ -213,7 +211,7 @@ fn answers_are_those_of_classify() {
         }
     });
     let (ended, log) = serving.stop();
-    assert_eq!((ended.code(), log.as_str()), (Some(0), ""));
+    assert_eq!((ended.code, log.as_str()), (Some(0), ""));
 }
 
 #[test]
@@ -263,7 +261,7 @@ fn bad_requests_get_a_status_and_an_error() {
     let trained = Trained::new();
     let serving = Serving::start(&trained.run, &[]);
     let photo = fs::read(trained.path("hat/000.png")).unwrap();
-    let jpeg = fs::read(first_photo(&workspace().join("data/kitchenware-photos"))).unwrap();
+    let jpeg = fs::read(&kitchen_photos()[0]).unwrap();
     let large = vec![0; 20_000_001];
     let letters = vec![b'a'; 1_500_000];
     let long_header = [&b"--x\r\na: "[..], &letters].concat();
@@ -311,7 +309,7 @@ fn bad_requests_get_a_status_and_an_error() {
 
     // The log has a line for each request, without its content, and none for what is not HTTP.
     let (ended, log) = serving.stop();
-    assert_eq!(ended.code(), Some(0));
+    assert_eq!(ended.code, Some(0));
     assert_eq!(log.lines().count(), cases.len() + 5, "{log}");
     for line in log.lines() {
         let parts: Vec<&str> = line.split(' ').collect();
@@ -415,7 +413,7 @@ fn busy_response(serving: &Serving, photo: &[u8]) -> Option<Response> {
 #[test]
 fn accepted_requests_are_answered_when_the_server_is_stopped() {
     let trained = Trained::new();
-    let mut serving = Serving::start(&trained.run, &["--log", "off"]);
+    let serving = Serving::start(&trained.run, &["--log", "off"]);
     let photo = fs::read(trained.path("hat/000.png")).unwrap();
     let head = format!("POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", photo.len());
     let request = [head.as_bytes(), &photo].concat();
@@ -430,8 +428,8 @@ fn accepted_requests_are_answered_when_the_server_is_stopped() {
         serving.signal("-TERM");
     });
     assert!(answered.load(Ordering::Relaxed) >= 100, "a client has ended early");
-    assert_eq!(serving.child.wait().unwrap().code(), Some(0));
-    assert!(fs::read_to_string(&serving.log).unwrap().is_empty());
+    let (ended, log) = serving.wait();
+    assert_eq!((ended.code, log.as_str()), (Some(0), ""));
 }
 
 /// Sends the request again and again until the server accepts no connection. Counts the answers.
@@ -586,23 +584,13 @@ fn errors_before_the_server_starts_are_one_line() {
     run("classify", ["serve", nowhere.path().to_str().unwrap()]).failed_with("make one with: ");
 }
 
-/// The first photo in a folder, by name.
-fn first_photo(folder: &Path) -> PathBuf {
-    let mut photos: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    photos.retain(|path| path.extension().is_some_and(|extension| extension == "jpg"));
-    photos.sort();
-    photos.swap_remove(0)
-}
-
 /// The lean build gives the same answers, with icebox's own kernels.
 #[test]
 fn the_lean_build_serves_too() {
     let trained = Trained::new();
     let photo = trained.path("hat/000.png");
     let lines = trained.classify(&[&photo, "--json", "--top", "100", "--kernels", "own"]).succeeded().stdout;
-    let mut lean = Command::new(lean_binary("classify"));
-    lean.env_remove("ICEBOX_WEIGHTS");
-    let serving = Serving::start_command(lean, &trained.run, &[]);
+    let serving = Serving::start_command(lean_command("classify"), &trained.run, &[]);
     let found = serving.post("image/png", &fs::read(photo).unwrap()).json();
     assert_eq!(found, answer_of(&serde_json::from_str(&lines).unwrap()));
 }

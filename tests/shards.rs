@@ -143,11 +143,49 @@ fn shards_of_another_count_and_a_whole_cache_are_not_mixed() {
     merge(&cache).failed_with("holds shards I-of-2 and I-of-3; remove those that are not wanted");
 }
 
+/// A refused shard once left a folder because of which every later run over all photos failed.
+#[test]
+fn a_refused_shard_leaves_nothing() {
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let cache = photos.sibling("cache");
+    extract(&photos.path(), &cache, &[]).succeeded();
+    let bilinear = ["--interpolation", "bilinear"];
+    extract_shard(&photos, &cache, 0, 2, &bilinear).failed_with("its rows have another fingerprint");
+    assert!(!cache.join("shards").exists());
+    assert!(!photos.sibling(".cache.extract").exists());
+}
+
+#[test]
+fn a_folder_of_shards_without_any_row_is_no_obstacle() {
+    const JOURNAL_HEADER: usize = 50;
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let cache = photos.sibling("cache");
+    let working = cache.join("shards/.0-of-2.extract");
+    for (number, journal) in [None, Some(0), Some(JOURNAL_HEADER)].into_iter().enumerate() {
+        fs::create_dir_all(&working).unwrap();
+        fs::write(working.join("lock"), "").unwrap();
+        match journal {
+            None => fs::remove_dir_all(&working).unwrap(),
+            Some(length) => fs::write(working.join("rows"), vec![0u8; length]).unwrap(),
+        }
+        photos.add(&format!("cat/new{number}.png"), 9001 + number as u32);
+        extract(&photos.path(), &cache, &[]).succeeded();
+        assert!(!cache.join("shards").exists(), "{journal:?}");
+        assert_as_single(&photos, &cache, &[]);
+    }
+
+    // With a row it is a shard.
+    fs::create_dir_all(&working).unwrap();
+    fs::write(working.join("rows"), vec![0u8; JOURNAL_HEADER + 1]).unwrap();
+    extract(&photos.path(), &cache, &[]).failed_with("holds shards that are not merged");
+    assert!(working.join("rows").exists());
+}
+
 #[test]
 fn missing_failed_and_duplicate_shards_are_reported_and_not_merged() {
     let photos = Photos::new(&["cat", "dog"], 12);
     let cache = photos.sibling("cache");
-    merge(&cache).failed_with("no shards here");
+    merge(&cache).failed_with("no shards here; make them with: cargo extract DATASET --out ");
     for index in [0, 2] {
         extract_shard(&photos, &cache, index, 5, &[]).succeeded();
     }
@@ -181,8 +219,15 @@ fn missing_failed_and_duplicate_shards_are_reported_and_not_merged() {
     let mut damaged = bytes.clone();
     damaged[5000] ^= 1;
     fs::write(&features, &damaged).unwrap();
-    merge(&cache).failed_with("shards/2-of-5/all/features.npy: its bytes have changed");
+    let ran = merge(&cache).failed_with("shards/2-of-5/all/features.npy: its bytes have changed");
+    assert!(ran.stderr.contains("; extract this shard again with --shard I/N --replace"), "{ran:?}");
     fs::write(&features, &bytes).unwrap();
+    // A shard without a manifest: only an extraction of this shard helps.
+    let manifest = folder(&cache, 2, 5).join("manifest.json");
+    let bytes = fs::read(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    merge(&cache).failed_with("shards/2-of-5: no feature cache here; extract it with --shard I/N");
+    fs::write(&manifest, bytes).unwrap();
     // Unknown files are not removed.
     fs::write(cache.join("shards/notes.txt"), "mine").unwrap();
     merge(&cache).failed_with("shards/notes.txt: not part of a feature cache");
@@ -214,6 +259,26 @@ fn shards_that_do_not_belong_together_are_refused() {
     extract_shards(&photos, &cache, 2, &[]);
     merge(&cache).succeeded();
     assert_as_single(&photos, &cache, &[]);
+}
+
+/// The merge notes that rows were computed by different kernels, but not by those whose rows were replaced.
+#[test]
+fn a_shard_forgets_the_kernels_of_rows_that_it_does_not_keep() {
+    let photos = Photos::new(&["cat", "dog"], 2);
+    let cache = photos.sibling("cache");
+    let extract = |more: &[&str]| extract_shard(&photos, &cache, 0, 1, more).succeeded();
+    let kernels = || {
+        let record = fs::read(folder(&cache, 0, 1).with_extension("json")).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        record["kernels"].as_array().unwrap().len()
+    };
+    extract(&["--kernels", "own"]);
+    extract(&["--kernels", "libtorch", "--interpolation", "bilinear", "--replace"]);
+    assert_eq!(kernels(), 1);
+    photos.add("cat/new.png", 9001);
+    extract(&["--kernels", "own", "--interpolation", "bilinear"]);
+    assert_eq!(kernels(), 2);
+    assert_eq!(merge(&cache).succeeded().json()["kernels"].as_array().unwrap().len(), 2);
 }
 
 #[test]
@@ -277,6 +342,9 @@ fn a_photo_that_kills_every_process_is_found_and_left_out() {
     attempt(&["--on-error", "skip"]).succeeded();
     // Later runs do not try it again, unless they are asked to.
     attempt(&["--on-error", "skip"]).succeeded();
+    // Nor do runs that replace the cache by one with another fingerprint.
+    attempt(&["--on-error", "skip", "--replace", "--interpolation", "bilinear"]).succeeded();
+    attempt(&["--on-error", "skip", "--replace"]).succeeded();
     let skipped = fs::read_to_string(folder(&cache, 0, 1).join("all/skipped.csv")).unwrap();
     assert_eq!(skipped, "path,reason\ncat/deadly.png,ends every process that computes it\n");
     let index = fs::read_to_string(folder(&cache, 0, 1).join("all/index.csv")).unwrap();

@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use end_to_end::{Ran, command, contents, example, run, run_command, temporary};
+use end_to_end::{Ran, command, contents, example, run, run_command, start, temporary};
 use feature_cache::Split;
 use head::run::{Chosen, Run, RunError};
 use serde_json::{Value, json};
@@ -107,35 +108,36 @@ fn a_name_that_is_taken_during_the_training_is_followed_by_the_next() {
     let mut command = command("head");
     // More lines than a pipe holds: it waits in the middle of the training.
     command.args(["train", "mine", "--epochs", "5000"]).current_dir(&folder);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut running = start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let mut stdout = BufReader::new(running.child.stdout.take().unwrap());
     stdout.read_line(&mut String::new()).unwrap();
     let taken = folder.path().join("runs/mine-1");
     fs::create_dir_all(&taken).unwrap();
     fs::write(taken.join("config.json"), "").unwrap();
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).unwrap();
-    Ran::of(child.wait_with_output().unwrap()).succeeded();
+    running.finish().succeeded();
     assert!(rest.contains("saved to runs/mine-2: "), "{rest}");
     assert!(rest.contains(" report runs/mine-2, to look at the run"), "{rest}");
     assert_eq!(fs::read_dir(&taken).unwrap().count(), 1);
     Run::load(&folder.path().join("runs/mine-2")).unwrap();
 }
 
-/// Two sweeps that are started together have a folder each; with one --out, only one of them is made.
+/// Two sweeps that are started together have a folder each, whether or not one ends before the other begins; with one
+/// --out, only one of them is made.
 #[test]
-fn sweeps_that_run_together_have_a_folder_each() {
+fn sweeps_that_are_started_together_have_a_folder_each() {
     let folder = temporary();
     cache_of(&folder.path().join("mine"), 2, &[(Split::All, 30)]);
     let both = |out: &[&str]| {
         let sweeps = ["1", "2"].map(|seed| {
             let mut command = command("head");
-            // It trains long enough for the other to begin.
+            // It usually trains long enough for the other to begin.
             command.args(["sweep", "mine", "--learning-rates", "0.01", "--seeds", "1", "--epochs", "5000"]);
             command.args(["--seed", seed]).args(out).current_dir(&folder);
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
         });
-        sweeps.map(|sweep| Ran::of(sweep.wait_with_output().unwrap()))
+        sweeps.map(|sweep| sweep.finish())
     };
     let mut found = Vec::new();
     for (seed, swept) in ["1", "2"].iter().zip(both(&[])) {
@@ -322,7 +324,7 @@ fn heads_train_on_views_and_are_evaluated_on_photos() {
     assert_eq!(fs::read(out("none/head.safetensors")).unwrap(), fs::read(out("plain/head.safetensors")).unwrap());
     let few = train(&without, &["--views", "4"]);
     few.failed_with(
-        "without: has 0 augmented views of each photo, not 4; choose fewer with --views; extract --views N adds",
+        "without: has 0 augmented views of each photo, not 4; choose fewer with --views; cargo extract --views N adds",
     );
     train(&cache, &["--views", "5"]).failed_with("cache: has 4 augmented views of each photo, not 5; choose fewer");
 
@@ -367,6 +369,8 @@ fn training_ends_early_and_keeps_the_best_weights() {
     let cache = folder.path().join("cache");
     cache_of(&cache, 3, &[(Split::Train, 20), (Split::Validation, 10)]);
     let out = folder.path().join("run");
+    let ran = train(&cache, &["--monitor", "val_accuracy"]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("<--early-stopping <N>|--save-best>"), "{ran:?}");
     let options = ["--epochs", "200", "--learning-rate", "0.5", "--early-stopping", "2", "--monitor", "val_accuracy"];
     let ran = train(&cache, &[&["--out", out.to_str().unwrap()], &options[..]].concat()).succeeded();
     assert!(ran.stdout.contains("stopped early: no better epoch since "), "{ran:?}");
@@ -461,15 +465,28 @@ fn missing_and_damaged_runs_are_errors() {
     run("head", [OsStr::new("evaluate"), with_a_space.as_os_str()]).failed_with(&hint);
     run("head", ["sweep", cache.to_str().unwrap(), "--out", path, "--seeds", "99999999999"])
         .failed_with("4 combinations of settings with 99999999999 seeds: more than 100000 heads");
+    // Not a single combination is built.
+    let many = vec!["0.5"; 1000].join(",");
+    let lists = ["--learning-rates", &many, "--dropout", &many, "--weight-decay", &many, "--label-smoothing", &many];
+    run("head", [&["sweep", cache.to_str().unwrap(), "--out", path][..], &lists].concat())
+        .failed_with("1000000000000 combinations of settings with 3 seeds: more than 100000 heads");
     run("head", ["runs", folder.path().to_str().unwrap()])
         .failed_with("no runs here; make one with: cargo head train CACHE");
     train(&cache, &["--out", path]).succeeded();
+    let sweep = folder.path().join("sweep");
+    run("head", ["sweep", cache.to_str().unwrap(), "--out", sweep.to_str().unwrap(), "--seeds", "1"]).succeeded();
+    let hint = format!("no run here; choose one of the sweep's: cargo head runs {}", sweep.display());
+    run("head", ["evaluate", sweep.to_str().unwrap()]).failed_with(&hint);
     for (name, damage, message) in [
         ("head.safetensors", &b"nothing"[..], "head.safetensors: damaged: "),
         ("config.json", b"{}", "config.json: damaged: missing field"),
         ("calibration.json", b"{}", "calibration.json: damaged: missing field"),
         ("familiar.safetensors", b"nothing", "familiar.safetensors: damaged: "),
-        ("history.json", br#"{"loss":[1],"accuracy":[],"val_loss":[],"val_accuracy":[]}"#, "are not of one length"),
+        (
+            "history.json",
+            br#"{"loss":[1],"accuracy":[],"val_loss":[],"val_accuracy":[]}"#,
+            "are empty or not of one length",
+        ),
     ] {
         let file = out.join(name);
         let whole = fs::read(&file).unwrap();
@@ -540,7 +557,10 @@ fn a_report_is_one_page_with_every_number() {
     let path = out.to_str().unwrap();
     // A head that has hardly been trained makes mistakes.
     train(&cache, &["--out", path, "--epochs", "3", "--learning-rate", "1e-9"]).succeeded();
-    run("head", ["report", path, "--photos", photos.path().to_str().unwrap()]).succeeded();
+    let ran = run("head", ["report", path, "--photos", photos.path().join("train").to_str().unwrap()]).succeeded();
+    assert!(ran.stderr.contains("has none of the photos to show: is it the data set?"), "{ran:?}");
+    let ran = run("head", ["report", path, "--photos", photos.path().to_str().unwrap()]).succeeded();
+    assert_eq!(ran.stderr, "");
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert_eq!(page.matches("<path class=\"mark").count(), 4 * 3, "two lines in two charts, three epochs");
     assert_eq!(page.matches("<table class=\"heat\">").count(), 1);
@@ -573,6 +593,8 @@ fn a_report_is_one_page_with_every_number() {
     let page = fs::read_to_string(rates.join("report.html")).unwrap();
     assert!(page.contains("<th scope=\"col\">learning rate</th>") && !page.contains(column), "{page}");
     assert!(!page.contains("<td>all heads</td>"), "{page}");
+    run("head", ["report", rates.to_str().unwrap(), "--photos", "photos"])
+        .failed_with("a sweep's report shows no photos; report one of its runs, or omit --photos");
     run("head", ["report", photos.path().to_str().unwrap()]).failed_with("no run here");
 }
 
@@ -704,4 +726,59 @@ fn a_sweep_opens_as_a_run_with_its_best_settings() {
     let diverged = folder.path().join("diverged");
     swept(&diverged, "1e38");
     assert!(matches!(Chosen::open(&diverged), Err(RunError::NoBestRun(_))));
+}
+
+#[test]
+fn what_would_fail_at_the_end_fails_before_training() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 2, &[(Split::Train, 4), (Split::Validation, 2)]);
+    // No folder can be made below a file.
+    let out = cache.join("manifest.json/run");
+    let ran = train(&cache, &["--out", out.to_str().unwrap()]).failed_with("manifest.json/run: cannot be written");
+    assert_eq!(ran.stdout, "");
+
+    let empty_test = folder.path().join("empty test");
+    cache_of(&empty_test, 2, &[(Split::Train, 4), (Split::Validation, 2), (Split::Test, 0)]);
+    let ran = train(&empty_test, &["--out", folder.path().join("run").to_str().unwrap()]);
+    assert_eq!(ran.failed_with("empty test/test: has no rows").stdout, "");
+
+    let not_utf8 = folder.path().join(OsStr::from_bytes(b"cache \xff"));
+    fs::rename(&cache, &not_utf8).unwrap();
+    let ran = run("head", ["train".as_ref(), not_utf8.as_os_str()]);
+    assert_eq!(ran.failed_with("its path is not UTF-8, which config.json needs").stdout, "");
+}
+
+#[test]
+fn a_damaged_run_does_not_hide_the_others() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    cache_of(&cache, 2, &[(Split::Train, 4), (Split::Validation, 2)]);
+    let out = |name: &str| folder.path().join("runs").join(name);
+    train(&cache, &["--out", out("whole").to_str().unwrap()]).succeeded();
+    fs::create_dir(out("foreign")).unwrap();
+    fs::write(out("foreign/config.json"), "{}").unwrap();
+    let ran = run("head", ["runs", folder.path().join("runs").to_str().unwrap()]).succeeded();
+    assert!(ran.stdout.contains("runs/whole"), "{ran:?}");
+    assert!(ran.stderr.contains("foreign/config.json: damaged: missing field"), "{ran:?}");
+}
+
+/// Runs on a cache before and after it was extracted again differ in its digest.
+#[test]
+fn runs_on_a_changed_cache_are_told_apart() {
+    let folder = temporary();
+    let cache = folder.path().join("cache");
+    let out = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for (name, rows) in [("one", 4), ("two", 6)] {
+        let _ = fs::remove_dir_all(&cache);
+        cache_of(&cache, 2, &[(Split::Train, rows), (Split::Validation, 2)]);
+        train(&cache, &["--out", &out(name)]).succeeded();
+    }
+    let table = run("head", ["compare", &out("one"), &out("two")]).succeeded().stdout;
+    for name in ["one", "two"] {
+        let digest = json_of(Path::new(&out(name)).join("config.json").as_path())["cache_digest"].clone();
+        let digest = &digest.as_str().unwrap()[..8];
+        let line = table.lines().find(|line| line.contains(&format!("/{name} "))).unwrap();
+        assert!(line.split_whitespace().any(|cell| cell == digest), "{table}");
+    }
 }

@@ -50,7 +50,7 @@ pub struct Embedder {
     fingerprint: Fingerprint,
     workers: usize,
     pool: ThreadPool,
-    /// The memory that all [`ThreadEmbedder`]s together may take for decoding and resizing.
+    /// The memory that all [`ThreadEmbedder`]s together may take for opening, decoding and resizing.
     decode_memory: Arc<MemoryBudget>,
 }
 
@@ -118,8 +118,8 @@ impl Embedder {
         self.network.kernels()
     }
 
-    /// An embedder for one thread, with its own buffers for the network. All of them together decode and resize within
-    /// the memory that one photo may take.
+    /// An embedder for one thread, with its own buffers for the network. All of them together open, decode and resize
+    /// photos within the memory that one photo may take.
     pub fn for_thread(&self) -> ThreadEmbedder {
         ThreadEmbedder {
             network: self.network.clone_for_thread(),
@@ -186,7 +186,8 @@ impl ThreadEmbedder {
         let mut decoded = Vec::with_capacity(self.batch_size());
         let mut pixels = Vec::with_capacity(self.batch_size() * self.preprocess.input_len());
         for file in files {
-            decoded.push(self.decode(file.as_ref()).map(|picture| pixels.extend(picture)));
+            let resized = decode_within(&self.decode_memory, self.preprocess, file.as_ref());
+            decoded.push(resized.map(|picture| pixels.extend(picture)));
         }
         let computed = if pixels.is_empty() { Vec::new() } else { self.network.forward(&pixels)? };
         let mut computed = computed.chunks_exact(COLUMNS);
@@ -195,12 +196,12 @@ impl ThreadEmbedder {
         }
         Ok(())
     }
+}
 
-    /// The resized pixels of a picture file.
-    fn decode(&self, file: &[u8]) -> Result<Vec<u8>, PixelError> {
-        let needed = self.preprocess.memory(file)?;
-        self.decode_memory.run(needed, || decode_views(file, &[None], self.preprocess))
-    }
+/// The resized pixels of a picture file. It is opened and decoded while the memory for that is reserved.
+fn decode_within(memory: &MemoryBudget, preprocess: Preprocess, file: &[u8]) -> Result<Vec<u8>, PixelError> {
+    let needed = memory.run(preprocess.memory_to_open(file), || preprocess.memory(file))?;
+    memory.run(needed, || decode_views(file, &[None], preprocess))
 }
 
 /// Builds the network; on a GPU `Auto` halves the batch size until it fits.
@@ -230,7 +231,33 @@ fn largest_that_works<T, E>(max: usize, attempt: impl Fn(usize) -> Result<T, E>)
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
+
+    /// Photos were opened without a reservation, on each thread with all the memory that one photo may take.
+    #[test]
+    fn a_photo_is_opened_while_the_memory_for_that_is_reserved() {
+        let preprocess = EmbedSpec::default().preprocess(Limits::DEFAULT);
+        // A directory whose only entry has the offsets of a million strips, which the file does not have.
+        let entry = [&273u16.to_le_bytes()[..], &4u16.to_le_bytes(), &1_000_000u32.to_le_bytes(), &[0; 4]].concat();
+        let tiff = [&b"II*\0\x08\0\0\0\x01\0"[..], &entry, &[0; 4]].concat();
+        let opening = preprocess.memory_to_open(&tiff);
+        assert!(opening > 32_000_000, "{opening}");
+
+        let memory = MemoryBudget::new(opening);
+        let (sender, receiver) = mpsc::channel();
+        thread::scope(|scope| {
+            let (memory, tiff) = (&memory, &tiff);
+            memory.run(1, || {
+                scope.spawn(move || sender.send(decode_within(memory, preprocess, tiff)));
+                assert!(receiver.recv_timeout(Duration::from_millis(100)).is_err(), "it waits for the last byte");
+            });
+            assert!(receiver.recv().unwrap().is_err());
+        });
+    }
 
     #[test]
     fn a_batch_is_halved_until_it_fits() {

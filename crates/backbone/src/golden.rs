@@ -43,13 +43,14 @@ pub fn compare_with_keras(
 ) -> Result<KerasComparison, EmbedderError> {
     let spec = EmbedSpec { side: SIDE, precision, ..EmbedSpec::default() };
     let embedder = Embedder::new(&spec, weights, compute)?;
-    let mut distance = f64::NAN;
+    let mut distance = None;
     embedder.embed([picture()], &AtomicBool::new(false), |event| {
         if let Event::Row { row, .. } = event {
-            distance = distance_from_keras(row);
+            distance = Some(distance_from_keras(row));
         }
         ControlFlow::<()>::Continue(())
     })?;
+    let distance = distance.expect("the built-in picture is a whole BMP within the default limits");
     Ok(KerasComparison { distance, kernels: embedder.kernels() })
 }
 

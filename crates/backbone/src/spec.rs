@@ -79,8 +79,9 @@ impl EmbedSpec {
     /// The fingerprint of the rows that are computed with the weights of this digest on the device.
     ///
     /// The batch size, the number of threads and the order of the photos are not part of it: on the CPU rows do not
-    /// depend on them. Nor are the kernels, which change rows in f32 only by rounding; in bf16 they are two precisions.
-    /// GPU rows get their own fingerprint.
+    /// depend on them, except that libtorch's kernels round differently in batches of another size. Nor are the
+    /// kernels, which change rows in f32 only by rounding; in bf16 they are two precisions. GPU rows get their own
+    /// fingerprint.
     pub fn fingerprint(&self, weights: blake3::Hash, device: Device) -> Fingerprint {
         let color = match self.orientation {
             Orientation::Stored => COLOR,

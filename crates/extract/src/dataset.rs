@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use backbone::photo::has_photo_extension;
 use feature_cache::{ClassNames, Shard, Split};
@@ -145,7 +145,8 @@ impl Listing {
 impl Dataset {
     /// Lists the photos below `root`.
     ///
-    /// Hidden files are ignored. Symbolic links are followed as long as they stay within the data set.
+    /// Hidden files are ignored. Symbolic links are followed as long as they stay within the data set and do not lead
+    /// to a folder that they are in.
     ///
     /// # Errors
     /// When the folder is not a data set, or cannot be read.
@@ -159,7 +160,7 @@ impl Dataset {
     /// # Errors
     /// As [`Self::scan`].
     pub fn scan_shard(root: &Path, shard: Option<Shard>) -> Result<Self, DatasetError> {
-        let root = root.canonicalize().map_err(|cause| DatasetError::Io { path: root.to_owned(), cause })?;
+        let root = canonical_root(root)?;
         let mut ignored = Vec::new();
         let folders = split_folders(&root, &mut ignored)?;
         let training_folder = folders.get(&Split::Train).or_else(|| folders.get(&Split::All)).unwrap_or(&root);
@@ -173,6 +174,23 @@ impl Dataset {
             }
         }
         Ok(dataset)
+    }
+
+    /// Whether a scan of the data set at `root` would take a folder at `path` for a class or a split, or search it for
+    /// photos. Neither the folder nor those that it is in need exist yet.
+    ///
+    /// # Errors
+    /// When the data set's folder cannot be read, or its splits are not those of a data set.
+    pub fn would_scan(root: &Path, path: &Path) -> Result<bool, DatasetError> {
+        let root = canonical_root(root)?;
+        let Some(path) = resolve(path) else { return Ok(false) };
+        // A new folder with the name of a split would be that split.
+        let possible_splits = SPLIT_FOLDERS.map(|(name, _)| root.join(name));
+        if path == root || possible_splits.iter().any(|folder| is_scanned(folder, &path)) {
+            return Ok(true);
+        }
+        let mut folders = split_folders(&root, &mut Vec::new())?.into_values();
+        Ok(folders.any(|folder| folder.canonicalize().is_ok_and(|folder| is_scanned(&folder, &path))))
     }
 
     /// The number of photos.
@@ -223,6 +241,33 @@ impl Dataset {
         }
         Ok(photos)
     }
+}
+
+/// The data set's folder, with symbolic links resolved.
+fn canonical_root(root: &Path) -> Result<PathBuf, DatasetError> {
+    root.canonicalize().map_err(|cause| DatasetError::Io { path: root.to_owned(), cause })
+}
+
+/// The absolute path, with symbolic links resolved as far as it exists; `None` if no part of it does.
+fn resolve(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let (existing, mut resolved) = path.ancestors().find_map(|folder| Some((folder, folder.canonicalize().ok()?)))?;
+    for component in path.strip_prefix(existing).ok()?.components() {
+        if component == Component::ParentDir {
+            resolved.pop();
+        } else {
+            resolved.push(component);
+        }
+    }
+    Some(resolved)
+}
+
+/// Whether `path` is in the folder of a split and not hidden. A hidden path is scanned, too, if folders on the way to
+/// it do not exist yet: they would be classes without photos.
+fn is_scanned(folder: &Path, path: &Path) -> bool {
+    let Ok(below) = path.strip_prefix(folder) else { return false };
+    let visible: PathBuf = below.iter().take_while(|name| !is_hidden(name)).collect();
+    visible == below || !folder.join(visible).is_dir()
 }
 
 /// The folder of each split; the data set itself if there are none.
@@ -280,10 +325,9 @@ fn folders_in(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Result<
         if is_hidden(&entry.file_name()) || !entry.path().is_dir() {
             continue;
         }
-        if is_within(root, &entry.path()) {
-            names.push(entry.file_name());
-        } else {
-            ignored.push(link_to_outside(root, &entry.path()));
+        match why_not_followed(root, &entry.path()) {
+            None => names.push(entry.file_name()),
+            Some(reason) => ignored.push(Ignored { path: relative(root, &entry.path()), reason }),
         }
     }
     names.sort_unstable();
@@ -293,28 +337,28 @@ fn folders_in(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Result<
 /// The photos below a class's folder, relative to the data set, sorted bytewise.
 fn photos_below(folder: &Path, root: &Path, ignored: &mut Vec<Ignored>) -> Result<Vec<PathBuf>, DatasetError> {
     let mut photos = Vec::new();
-    let relative = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
     let mut walk = WalkDir::new(folder).min_depth(1).follow_links(true).into_iter();
     while let Some(entry) = walk.next() {
         match entry {
             Ok(entry) if is_hidden(entry.file_name()) => skip(&mut walk, &entry),
-            Ok(entry) if entry.path_is_symlink() && !is_within(root, entry.path()) => {
-                ignored.push(link_to_outside(root, entry.path()));
-                skip(&mut walk, &entry);
+            Ok(entry) => {
+                let reason = if entry.path_is_symlink() { why_not_followed(root, entry.path()) } else { None };
+                if let Some(reason) = reason {
+                    ignored.push(Ignored { path: relative(root, entry.path()), reason });
+                    skip(&mut walk, &entry);
+                } else if entry.file_type().is_file() && has_photo_extension(entry.path()) {
+                    photos.push(relative(root, entry.path()));
+                }
             }
-            Ok(entry) if entry.file_type().is_file() && has_photo_extension(entry.path()) => {
-                photos.push(relative(entry.path()));
-            }
-            Ok(_) => {}
             Err(error) => {
                 let path = error.path().unwrap_or(folder).to_owned();
                 if is_hidden(path.file_name().unwrap_or_default()) {
                     // The broken link that is Emacs's lock of a file, say.
                 } else if error.loop_ancestor().is_some() {
-                    ignored.push(Ignored { path: relative(&path), reason: "a symbolic link loop" });
+                    ignored.push(Ignored { path: relative(root, &path), reason: LINK_LOOP });
                 } else if has_photo_extension(&path) {
                     // A broken link, say: it has a photo's name, so it is reported with the photos that cannot be read.
-                    photos.push(relative(&path));
+                    photos.push(relative(root, &path));
                 } else {
                     return Err(DatasetError::Io { path, cause: error.into() });
                 }
@@ -332,14 +376,24 @@ fn skip(walk: &mut walkdir::IntoIter, entry: &DirEntry) {
     }
 }
 
-fn link_to_outside(root: &Path, path: &Path) -> Ignored {
-    let path = path.strip_prefix(root).unwrap_or(path).to_owned();
-    Ignored { path, reason: "a symbolic link to outside the data set" }
+/// Why a symbolic link is left out that leads to a folder that it is in.
+const LINK_LOOP: &str = "a symbolic link loop";
+
+/// Why a path in the data set, which may be a symbolic link, is left out; `None` if it is followed.
+fn why_not_followed(root: &Path, path: &Path) -> Option<&'static str> {
+    let Some(target) = path.canonicalize().ok().filter(|target| target.starts_with(root)) else {
+        return Some("a symbolic link to outside the data set");
+    };
+    // walkdir knows only the loops that begin in the class's folder: a link to a folder above it would lead to the
+    // photos of all classes.
+    let is_in_target = |folder: &Path| folder.canonicalize().is_ok_and(|folder| folder.starts_with(&target));
+    let is_loop = target.is_dir() && path.ancestors().skip(1).any(is_in_target);
+    is_loop.then_some(LINK_LOOP)
 }
 
-/// Whether a path, with symbolic links resolved, is within the data set.
-fn is_within(root: &Path, path: &Path) -> bool {
-    path.canonicalize().is_ok_and(|target| target.starts_with(root))
+/// The path relative to the data set.
+fn relative(root: &Path, path: &Path) -> PathBuf {
+    path.strip_prefix(root).unwrap_or(path).to_owned()
 }
 
 fn is_hidden(name: &OsStr) -> bool {
@@ -458,6 +512,60 @@ mod tests {
         let circle = ("cat/deep/circle", "a symbolic link loop");
         let in_cat = [("cat/outside", outside), ("cat/outside.jpg", outside)];
         assert_eq!(ignored, [&[("bird", outside), circle], &in_cat[..], &[("fish", outside)]].concat());
+    }
+
+    #[test]
+    fn a_link_to_a_folder_that_it_is_in_is_a_loop() {
+        let root = folder(&["cat/1.jpg", "cat/deep/2.jpg", "dog/1.jpg"]);
+        let link = |target: &str, name: &str| symlink(target, root.path().join(name)).unwrap();
+        link("..", "cat/up");
+        link("../..", "cat/deep/up");
+        link(".", "all");
+        link("../dog", "cat/dogs");
+        let dataset = Dataset::scan(root.path()).unwrap();
+        assert_eq!(dataset.classes.iter().collect::<Vec<_>>(), ["cat", "dog"]);
+        let paths: Vec<String> = listed(&dataset).into_iter().map(|(_, path, _)| path).collect();
+        assert_eq!(paths, ["cat/1.jpg", "cat/deep/2.jpg", "cat/dogs/1.jpg", "dog/1.jpg"]);
+        let mut ignored: Vec<_> = dataset.ignored.iter().map(|l| (l.path.to_str().unwrap(), l.reason)).collect();
+        ignored.sort_unstable();
+        assert_eq!(ignored, ["all", "cat/deep/up", "cat/up"].map(|path| (path, LINK_LOOP)));
+
+        // In a split, and through another folder's link.
+        let root = folder(&["train/cat/1.jpg", "train/dog/1.jpg", "data/bird/1.jpg"]);
+        let link = |target: &str, name: &str| symlink(target, root.path().join(name)).unwrap();
+        link("../data/bird", "train/bird");
+        link("../../train", "data/bird/up");
+        link("../..", "train/cat/up");
+        let dataset = Dataset::scan(root.path()).unwrap();
+        let paths: Vec<String> = listed(&dataset).into_iter().map(|(_, path, _)| path).collect();
+        assert_eq!(paths, ["train/bird/1.jpg", "train/cat/1.jpg", "train/dog/1.jpg"]);
+    }
+
+    #[test]
+    fn a_path_that_a_scan_would_find_is_recognised_before_it_exists() {
+        let outside = folder(&[]);
+        let would_scan =
+            |root: &tempfile::TempDir, path: &str| Dataset::would_scan(root.path(), &root.path().join(path)).unwrap();
+
+        let classes = folder(&["cat/1.jpg", "dog/1.jpg", ".caches/notes.txt"]);
+        symlink(outside.path(), classes.path().join("elsewhere")).unwrap();
+        symlink(classes.path(), outside.path().join("here")).unwrap();
+        for path in ["", "cache", "cat", "cat/cache", "new/cache", "new/../cache", "train", "new/.cache"] {
+            assert!(would_scan(&classes, path), "{path}");
+        }
+        for path in ["../cache", ".cache", ".caches/a/b", "cat/.cache", "elsewhere/cache", "new/../../cache"] {
+            assert!(!would_scan(&classes, path), "{path}");
+        }
+        assert!(Dataset::would_scan(classes.path(), &outside.path().join("here/cache")).unwrap());
+
+        let splits = folder(&["data/cat/1.jpg", "data/dog/1.jpg", "more/notes.txt"]);
+        symlink("data", splits.path().join("train")).unwrap();
+        for path in ["", "train", "train/cache", "data/cache", "train/cat/cache", "val", "val/cache", "val/.cache"] {
+            assert!(would_scan(&splits, path), "{path}");
+        }
+        for path in ["cache", "more/cache", "new/cache", ".cache", "train/.cache", "train/cat/.cache", "../cache"] {
+            assert!(!would_scan(&splits, path), "{path}");
+        }
     }
 
     #[test]

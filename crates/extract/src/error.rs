@@ -16,6 +16,14 @@ pub enum ExtractError {
     /// The folder is not a data set.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    /// The next scan of the data set would find the cache: as a class, a split, or in a folder of photos.
+    #[error("{}: is among the photos of the data set {}", cache.display(), dataset.display())]
+    CacheInDataset {
+        /// The cache.
+        cache: PathBuf,
+        /// The data set.
+        dataset: PathBuf,
+    },
     /// The weights could not be read.
     #[error(transparent)]
     Weights(#[from] WeightsError),

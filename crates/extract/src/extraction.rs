@@ -111,6 +111,8 @@ pub struct Summary {
     pub kernels: Option<String>,
     /// Time spent in each stage of the pipeline, summed over the threads.
     pub times: Times,
+    /// Wall time from the first photo to the last row, without reading weights, hashing and writing the cache.
+    pub computing: Duration,
     /// Wall time of the whole run.
     pub elapsed: Duration,
 }
@@ -125,6 +127,11 @@ impl Extraction {
         let start = Instant::now();
         // What this machine cannot compute is refused before any photo is read.
         self.compute.check(self.spec.precision)?;
+        // Before the scan, which would call a cache that is there already a class without photos.
+        if Dataset::would_scan(&self.dataset, &self.cache)? {
+            let (cache, dataset) = (self.cache.clone(), self.dataset.clone());
+            return Err(ExtractError::CacheInDataset { cache, dataset });
+        }
         let mut dataset = Dataset::scan_shard(&self.dataset, self.shard)?;
         let weights = Weights::load(&self.weights)?;
 
@@ -150,19 +157,11 @@ impl Extraction {
         let entries = inventory.entries();
         let before = previous.as_ref().map(|cache| self.contents_before(cache)).transpose()?;
         let changes = Changes::between(before.iter().flat_map(CacheContents::photos), photos_of(&entries));
-        // A shard's own cache has few photos: all of them may be gone.
-        let is_own_shard = |cache: &FeatureCache| self.shard.is_some() && cache.path() == writer.path();
-        if let Some(cache) = &previous
-            && !self.replace
-            && !is_own_shard(cache)
-        {
-            self.check_same_photos(cache, changes)?;
-        }
 
         // Photos that cannot be used, with the reason; more are found when the others are decoded.
         let mut broken = inventory.broken();
         let mut exceeded = inventory.exceeded();
-        let crashing = self.crashing_photos(&entries, &marker, previous.as_ref())?;
+        let crashing = self.crashing_photos(&entries, &writer, &marker, previous.as_ref());
         for photo in entries.values().flatten() {
             if crashing.contains(&photo.blake3) {
                 broken.insert(photo.path.clone(), CRASHING.to_owned());
@@ -170,23 +169,37 @@ impl Extraction {
         }
         let mut jobs = Job::find_missing(&entries, self.views.as_ref(), &RowSource::new(previous.as_ref(), &journal)?);
         jobs.retain(|job| !crashing.contains(&job.blake3));
+        let fails_already = self.on_error == OnError::Fail && !broken.is_empty();
+
+        // If none of the cache's photos can be read now, the list of broken ones says why. A shard's own cache has few
+        // photos: all of them may be gone.
+        let is_own_shard = |cache: &FeatureCache| self.shard.is_some() && cache.path() == writer.path();
+        if let Some(cache) = &previous
+            && !self.replace
+            && !fails_already
+            && !is_own_shard(cache)
+        {
+            self.check_same_photos(cache, changes)?;
+        }
+
+        // Rows of an earlier run of the shard that may be in the new cache, too.
+        let reuses_rows = journal.rows() > 0 || previous.as_ref().is_some_and(is_own_shard);
 
         // Missing rows go through the network into the journal, where they survive a crash.
         let mut outcome = Outcome::default();
         let mut kernels = None;
-        let fails_already = self.on_error == OnError::Fail && !broken.is_empty();
         if fails_already && crashing.is_empty() {
             // The other photos are only decoded, so that the error lists every broken one.
             self.find_broken(&mut outcome, &jobs, 0, &dataset.root, &marker, cancel);
         } else if !fails_already && !jobs.is_empty() {
             let embedder = Embedder::new(&spec, &weights, self.compute)?.with_limits(self.limits);
             kernels = Some(embedder.kernels());
-            self.write_record(&writer, dataset.listing, kernels.as_ref())?;
+            self.write_record(&writer, dataset.listing, kernels.as_ref(), reuses_rows)?;
             outcome = self.compute_rows(&jobs, &dataset.root, &embedder, &mut journal, &marker, cancel)?;
         } else {
             // Nothing is computed: no row is missing, or the run fails since a photo has crashed every process. Then
             // the others are not decoded either.
-            self.write_record(&writer, dataset.listing, None)?;
+            self.write_record(&writer, dataset.listing, None, reuses_rows)?;
         }
         broken.extend(all_paths_of_broken(&outcome.broken, &jobs, &entries));
         exceeded.extend(outcome.broken.iter().filter_map(|(_, reason)| reason.limit()));
@@ -231,6 +244,7 @@ impl Extraction {
             workers: self.compute.workers(),
             kernels,
             times: outcome.times,
+            computing: outcome.elapsed,
             elapsed: start.elapsed(),
         })
     }
@@ -313,21 +327,28 @@ impl Extraction {
     }
 
     /// The photos that are not tried, since they have crashed every process that computed them: the marker of
-    /// interrupted runs names them, or skipped.csv of the existing cache. With `rehash` all photos are tried.
+    /// interrupted runs names them, or skipped.csv of the existing cache, even if its rows are not reused; of a shard
+    /// that does not exist yet, of the whole cache. With `rehash` all photos are tried.
     fn crashing_photos(
         &self,
         entries: &BTreeMap<Split, Vec<IndexEntry>>,
+        writer: &CacheWriter,
         marker: &PhotoMarker,
         previous: Option<&FeatureCache>,
-    ) -> Result<HashSet<blake3::Hash>, ExtractError> {
+    ) -> HashSet<blake3::Hash> {
         if self.rehash {
-            return Ok(HashSet::new());
+            return HashSet::new();
         }
         let mut skipped_before: HashSet<blake3::Hash> = HashSet::new();
-        if let Some(cache) = previous {
+        let replaced = match previous {
+            Some(_) => None,
+            None => FeatureCache::open(writer.path()).or_else(|_| FeatureCache::open(&self.cache)).ok(),
+        };
+        if let Some(cache) = previous.or(replaced.as_ref()) {
             let mut paths = Vec::new();
             for (_, split) in cache.splits() {
-                for photo in split.skipped()? {
+                // A previous cache has been checked; what is damaged in one that is replaced is ignored.
+                for photo in split.skipped().unwrap_or_default() {
                     if photo.reason == CRASHING {
                         paths.push(photo.path);
                     }
@@ -345,19 +366,21 @@ impl Extraction {
                 crashing.insert(photo.blake3);
             }
         }
-        Ok(crashing)
+        crashing
     }
 
     /// Writes the shard's record: the state of the data set, and the kernels that compute its rows, if any are
-    /// computed. The kernels of earlier runs stay in it, since their rows may be reused. Without a shard, does nothing.
+    /// computed. If rows of earlier runs may be reused, the kernels of these runs stay in it. Without a shard, does
+    /// nothing.
     fn write_record(
         &self,
         writer: &CacheWriter,
         listing: Listing,
         kernels: Option<&String>,
+        reuses_rows: bool,
     ) -> Result<(), ExtractError> {
         let Some(shard) = self.shard else { return Ok(()) };
-        let before = shard.record(&self.cache).unwrap_or_default();
+        let before = shard.record(&self.cache).filter(|_| reuses_rows).unwrap_or_default();
         let mut record = ShardRecord { listing: listing.digest(), photos: listing.photos, kernels: before.kernels };
         record.kernels.extend(kernels.cloned());
         Ok(writer.write_record(&record)?)

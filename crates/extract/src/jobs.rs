@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use backbone::pixels::View;
 use backbone::{Embedder, EndReason, Event, NetworkError, Photo, PhotoError, Source, Times};
@@ -45,6 +46,8 @@ pub struct Outcome {
     pub batches: usize,
     /// Time spent in each stage of the pipeline.
     pub times: Times,
+    /// Wall time from the first photo to the last row.
+    pub elapsed: Duration,
 }
 
 /// Why running the jobs failed.
@@ -127,13 +130,14 @@ pub fn run(
     stop_at_broken: bool,
     cancel: &AtomicBool,
 ) -> Result<Outcome, JobError> {
+    let start = Instant::now();
     let progress = Progress::start("extracting", jobs.iter().map(|job| job.missing.len()).sum(), "rows");
     let rows = PendingRows { rows: Vec::new(), batch_size: embedder.batch_size(), journal, progress };
     let mut run = Run { jobs, root, embedder, rows, stop_at_broken, cancel, outcome: Outcome::default() };
     let result = run.run_all(marker);
     marker.end();
     result?;
-    Ok(run.outcome)
+    Ok(Outcome { elapsed: start.elapsed(), ..run.outcome })
 }
 
 /// The jobs while they are run.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use backbone::photo::read_photo;
+use backbone::pixels::Limits;
 use backbone::weights::WeightsError;
 use backbone::{
     Compute, EmbedSpec, Embedder, EmbedderError, Event, Kernels, NetworkError, Photo, PhotoError,
@@ -41,6 +42,15 @@ pub enum Discrepancy {
         /// The distance that rounding may cause.
         allowed: f64,
     },
+}
+
+impl Discrepancy {
+    /// The photo, relative to the data set.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Unreadable { path, .. } | Self::Changed(path) | Self::Row { path, .. } => path,
+        }
+    }
 }
 
 fn row_name(view: Option<usize>) -> String {
@@ -110,7 +120,7 @@ struct Sample<'a> {
 }
 
 /// Computes `count` evenly spread rows of the cache again, each with one of its views if it has any, and lists those
-/// that differ by more than rounding.
+/// that differ by more than rounding, and photos that cannot be used or have changed.
 ///
 /// # Errors
 /// When the weights are not the cache's, this machine or version cannot compute its rows or views, or the network
@@ -120,6 +130,7 @@ pub fn compare_rows(
     dataset: &Path,
     weights: &Path,
     kernels: Kernels,
+    limits: Limits,
     count: usize,
 ) -> Result<Vec<Discrepancy>, VerifyError> {
     let path = || cache.path().to_owned();
@@ -133,6 +144,7 @@ pub fn compare_rows(
     let embedder = Embedder::new(&spec, &weights, Compute { device, kernels, ..Compute::cpu() }).map_err(|cause| {
         VerifyError::CannotCompute { cache: path(), precision: cache.fingerprint().precision.clone(), cause }
     })?;
+    let embedder = embedder.with_limits(limits);
 
     let samples = samples(cache, dataset, count)?;
     let allowed = spec.precision.tolerance();
@@ -141,7 +153,11 @@ pub fn compare_rows(
     embedder.embed(photos, &AtomicBool::new(false), |event| {
         match event {
             Event::Failed { photo, error } => {
-                found.push(Discrepancy::Unreadable { path: samples[photo].path.clone(), reason: error });
+                let path = samples[photo].path.clone();
+                found.push(match error {
+                    PhotoError::Changed => Discrepancy::Changed(path),
+                    reason => Discrepancy::Unreadable { path, reason },
+                });
             }
             Event::Row { photo, view, row } => {
                 let sample = &samples[photo];
@@ -180,7 +196,7 @@ fn samples<'a>(cache: &'a FeatureCache, dataset: &Path, count: usize) -> Result<
             }
             let row = number - first_of_split;
             let entry: &IndexEntry = &index[row];
-            let photo = Photo::from_path(dataset.join(&entry.path));
+            let photo = Photo { blake3: Some(entry.blake3), ..Photo::from_path(dataset.join(&entry.path)) };
             let cached = split.row(row).expect("the row is within the split");
             let mut sample = Sample { path: entry.path.clone(), photo, view_numbers: vec![None], cached: vec![cached] };
             if let (Some(views), Some(cached)) = (&views, split.views_by_row().nth(row)) {

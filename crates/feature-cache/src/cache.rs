@@ -1,7 +1,6 @@
 //! Reading a cache.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -9,7 +8,7 @@ use std::time::SystemTime;
 use memmap2::{Mmap, UncheckedAdvice};
 use ndarray::ArrayView2;
 
-use crate::cache_folder::{CacheFolder, is_absent};
+use crate::cache_folder::CacheFolder;
 use crate::class_names::ClassNames;
 use crate::damage::{Damage, LineProblem};
 use crate::durable::FileDigest;
@@ -17,9 +16,8 @@ use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::hashes::Hashes;
 use crate::index::{IndexEntry, SkippedPhoto, read_index, read_skipped};
-use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, MANIFEST, Manifest, SKIPPED, SplitManifest, VIEWS};
+use crate::manifest::{FEATURES, HASHES, INDEX, LABELS, Manifest, SKIPPED, SplitManifest, VIEWS};
 use crate::npy::NpyLayout;
-use crate::shard::SHARDS;
 use crate::split::Split;
 use crate::table::Records;
 use crate::views::Views;
@@ -146,12 +144,12 @@ impl FeatureCache {
     /// Reads hashes.csv: the size and modification time that each photo had when it was hashed. Only the writer of the
     /// cache needs it.
     pub fn hashes(&self) -> Hashes {
-        Hashes::load(&self.path.join(HASHES))
+        CacheFolder::open(&self.path).map_or_else(|_| Hashes::default(), |folder| Hashes::load(&folder, HASHES))
     }
 
     /// hashes.csv, mapped, and when it was written; `None` if it is missing.
     pub(crate) fn map_hashes(&self) -> Option<(Mmap, SystemTime)> {
-        let file = File::open(self.path.join(HASHES)).ok()?;
+        let file = CacheFolder::open(&self.path).ok()?.open_file(Path::new(HASHES)).ok()?;
         let written = file.metadata().and_then(|metadata| metadata.modified()).ok()?;
         #[allow(unsafe_code)]
         // SAFETY: the file is never changed in place: it is replaced by a rename, and the map keeps the old file alive.
@@ -269,18 +267,12 @@ impl MappedFile {
     /// Maps the file `name` of the cache.
     ///
     /// # Errors
-    /// When it is missing, or its length is not the one in the manifest.
+    /// When it is missing or not a file, or its length is not the one in the manifest.
     fn open(cache: &CacheFolder, name: &Path, digest: &FileDigest) -> Result<Self, CacheError> {
-        let path = cache.path().join(name);
-        let damaged = |damage| Err(CacheError::Damaged { path: path.clone(), damage });
-        let file = match cache.open_file(name) {
-            Ok(file) => file,
-            Err(error) if is_absent(&error) => return damaged(Damage::Missing),
-            Err(error) => return Err(error).context("open", &path),
-        };
+        let (file, path) = (cache.open_file(name)?, cache.path().join(name));
         let found = file.metadata().context("read", &path)?.len();
         if found != digest.bytes {
-            return damaged(Damage::Length { expected: digest.bytes, found });
+            return Err(CacheError::Damaged { path, damage: Damage::Length { expected: digest.bytes, found } });
         }
         #[allow(unsafe_code)]
         // SAFETY: the files of a cache are written once, before the cache appears under its name, and never changed in
@@ -363,54 +355,4 @@ fn read_labels(file: &MappedFile, split_manifest: &SplitManifest, classes: usize
         }
     }
     Ok(labels)
-}
-
-/// What to do if a cache's folder holds shards that are not merged yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum UnmergedShards {
-    /// Fail: they would be lost.
-    Refuse,
-    /// Go on.
-    Allow,
-}
-
-/// Checks that a cache may be written at `path`: there is nothing yet, an empty folder, or a cache without foreign
-/// files.
-///
-/// # Errors
-/// [`CacheError::Foreign`] names the first file that would be lost. [`CacheError::Unmerged`] if there are shards and
-/// they are refused.
-pub(crate) fn check_replaceable(path: &Path, shards: UnmergedShards) -> Result<(), CacheError> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).context("open", path),
-    };
-    for entry in entries {
-        let entry = entry.context("read", path)?;
-        let name = entry.file_name();
-        let is_folder = entry.file_type().context("read", path)?.is_dir();
-        let is_split = is_folder && Split::EVERY.iter().any(|split| name == split.name());
-        let is_known_file = !is_folder && (name == MANIFEST || name == HASHES);
-        if is_split {
-            check_files(&entry.path(), &[FEATURES, VIEWS, LABELS, INDEX, SKIPPED])?;
-        } else if is_folder && name == SHARDS {
-            if shards == UnmergedShards::Refuse {
-                return Err(CacheError::Unmerged(path.to_owned()));
-            }
-        } else if !is_known_file {
-            return Err(CacheError::Foreign(entry.path()));
-        }
-    }
-    Ok(())
-}
-
-fn check_files(folder: &Path, known: &[&str]) -> Result<(), CacheError> {
-    for entry in fs::read_dir(folder).context("open", folder)? {
-        let entry = entry.context("read", folder)?;
-        if !known.iter().any(|&name| entry.file_name() == name) {
-            return Err(CacheError::Foreign(entry.path()));
-        }
-    }
-    Ok(())
 }

@@ -1,13 +1,14 @@
 //! The folder of a cache, held open while its files are opened.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Dir, Mode, OFlags, open, openat};
 use rustix::io::retry_on_intr;
 
+use crate::damage::Damage;
 use crate::error::{CacheError, IoContext};
 
 /// A handle of a cache's folder. Files that are opened through it are all of one cache: when a writer puts another
@@ -40,10 +41,37 @@ impl CacheFolder {
     /// Opens a file for reading; `name` is its path in the folder, as in `train/features.npy`.
     ///
     /// # Errors
-    /// Those of the operating system.
-    pub(crate) fn open_file(&self, name: &Path) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        Ok(retry_on_intr(|| openat(&self.handle, name, flags, Mode::empty()))?.into())
+    /// [`Damage::Missing`] if it is not there, [`Damage::NotA`] if it is not a file.
+    pub(crate) fn open_file(&self, name: &Path) -> Result<File, CacheError> {
+        let path = self.path.join(name);
+        // Without NONBLOCK a named pipe would block until another process opens it.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file: File = match retry_on_intr(|| openat(&self.handle, name, flags, Mode::empty())) {
+            Ok(file) => file.into(),
+            Err(error) if is_absent(&error.into()) => {
+                return Err(CacheError::Damaged { path, damage: Damage::Missing });
+            }
+            Err(error) => return Err(io::Error::from(error)).context("open", &path),
+        };
+        if !file.metadata().context("read", &path)?.is_file() {
+            return Err(CacheError::Damaged { path, damage: Damage::NotA("file") });
+        }
+        Ok(file)
+    }
+
+    /// The bytes of a file; `name` is its path in the folder.
+    ///
+    /// # Errors
+    /// As [`Self::open_file`], and [`Damage::TooLarge`] if it has more than `max` bytes.
+    pub(crate) fn read_file(&self, name: &Path, max: u64) -> Result<Vec<u8>, CacheError> {
+        let (file, path) = (self.open_file(name)?, self.path.join(name));
+        let found = file.metadata().context("read", &path)?.len();
+        if found > max {
+            return Err(CacheError::Damaged { path, damage: Damage::TooLarge { max, found } });
+        }
+        let mut bytes = Vec::new();
+        file.take(max).read_to_end(&mut bytes).context("read", &path)?;
+        Ok(bytes)
     }
 
     /// The sorted names in a folder; `name` is its path in this folder, `.` for this folder itself.

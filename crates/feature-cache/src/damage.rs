@@ -13,6 +13,9 @@ pub enum Damage {
     /// It is there, and the manifest does not know it.
     #[error("not in the manifest")]
     Unexpected,
+    /// Something else is there, such as a named pipe in place of a file.
+    #[error("not a {0}")]
+    NotA(&'static str),
     /// It is longer or shorter than the manifest says.
     #[error("expected {expected} bytes, found {found}")]
     Length {
@@ -21,12 +24,12 @@ pub enum Damage {
         /// What the file has.
         found: u64,
     },
-    /// A manifest that is longer than the longest that is read.
-    #[error("{found} bytes, more than the {max} that a manifest may have")]
+    /// A manifest or hashes.csv that is longer than the longest that is read.
+    #[error("{found} bytes, more than the {max} that are read")]
     TooLarge {
-        /// The length of the longest manifest that is read.
+        /// The length of the longest that is read.
         max: u64,
-        /// How many bytes were read before giving up; the file may be longer.
+        /// What the file has.
         found: u64,
     },
     /// Its bytes are not those that were written.

@@ -72,12 +72,12 @@ pub enum CacheError {
         found: usize,
     },
     /// Another process is writing the cache.
-    #[error("{}: being written by process {owner}", path.display())]
+    #[error("{}: being written by {}", path.display(), describe_owner(*owner))]
     Locked {
         /// The cache.
         path: PathBuf,
-        /// The writer's process id, or `unknown`.
-        owner: String,
+        /// The writer's process id. Writers of shards share the lock: it does not name them.
+        owner: Option<u32>,
     },
     /// The wait for the process that writes the cache was cancelled.
     #[error("{}: cancelled while another process was writing it", .0.display())]
@@ -85,6 +85,27 @@ pub enum CacheError {
     /// The folder holds a file that does not belong to a cache and would be lost.
     #[error("{}: not part of a feature cache", .0.display())]
     Foreign(PathBuf),
+    /// The path ends with `..` after a folder that does not exist.
+    #[error("{}: does not end with the name of a folder", .0.display())]
+    NoName(PathBuf),
+    /// The manifest of the new cache would be longer than the longest that is read.
+    #[error("{}: its classes would make a manifest of {bytes} bytes, more than the {max} that are read", path.display())]
+    ManifestTooLong {
+        /// The cache.
+        path: PathBuf,
+        /// How long the manifest would be.
+        bytes: u64,
+        /// The length of the longest that is read.
+        max: u64,
+    },
+    /// The path is a symbolic link, and what it leads to does not exist.
+    #[error("{}: a link to {}, which does not exist", path.display(), target.display())]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+        /// What it leads to.
+        target: PathBuf,
+    },
     /// The cache was replaced again and again while it was being opened or verified.
     #[error("{}: was replaced {tries} times while it was being read", path.display())]
     ReplacedTooOften {
@@ -109,9 +130,26 @@ pub enum CacheError {
     /// The row with this key holds NaN or an infinity.
     #[error("the row of photo or view {0} is not finite")]
     RowNotFinite(blake3::Hash),
+    /// A new row has another length than the journal's.
+    #[error("the row of photo or view {key} has {found} values, expected {expected}")]
+    NewRowLength {
+        /// The row's key.
+        key: blake3::Hash,
+        /// The length of the journal's rows.
+        expected: usize,
+        /// The length of the row.
+        found: usize,
+    },
     /// There is no row with this key.
     #[error("the row of photo or view {0} is missing")]
     RowMissing(blake3::Hash),
+}
+
+fn describe_owner(owner: Option<u32>) -> String {
+    match owner {
+        Some(process) => format!("process {process}"),
+        None => "another process, perhaps of one of its shards".to_owned(),
+    }
 }
 
 /// Adds the path and the action to an [`io::Error`].

@@ -10,11 +10,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::cache_folder::CacheFolder;
 use crate::damage::{Damage, LineProblem};
 use crate::table::{Records, parse, path_within, to_table};
 
 /// The columns of hashes.csv.
 pub(crate) const HASHES_COLUMNS: [&str; 4] = ["path", "bytes", "mtime_ns", "blake3"];
+/// A longer hashes.csv is not read, since it would be held in memory. With 130 bytes a photo this is enough for 60
+/// million photos, whose rows take half a terabyte.
+pub(crate) const HASHES_MAX_BYTES: u64 = 8 << 30;
 const CHECKSUM: &[u8] = b"# blake3 ";
 
 /// A photo modified this shortly before hashes.csv was written may have changed again within the same timestamp (git:
@@ -75,12 +79,12 @@ impl Hashes {
         self.photos.get(path).map(HashedPhoto::blake3)
     }
 
-    /// Reads the file at `path`; empty if missing or damaged.
-    pub(crate) fn load(path: &Path) -> Self {
-        let Ok(bytes) = fs::read(path) else { return Self::default() };
+    /// Reads the file with this name; empty if missing or damaged.
+    pub(crate) fn load(folder: &CacheFolder, name: &str) -> Self {
+        let Ok(bytes) = folder.read_file(Path::new(name), HASHES_MAX_BYTES) else { return Self::default() };
         let photos = read_hashes(&bytes).and_then(Iterator::collect);
         let Ok(photos) = photos else { return Self::default() };
-        let written_ns = fs::metadata(path).map_or(0, |metadata| mtime_ns(&metadata));
+        let written_ns = fs::metadata(folder.path().join(name)).map_or(0, |metadata| mtime_ns(&metadata));
         Self { photos, written_ns }
     }
 
@@ -153,7 +157,7 @@ mod tests {
             let metadata = fs::metadata(&photo).unwrap();
             let hashes = Hashes::new([("a.jpg".into(), HashedPhoto::new(&metadata, blake3::hash(b"picture")))]);
             fs::write(&table, hashes.to_bytes()).unwrap();
-            Hashes::load(&table)
+            Hashes::load(&CacheFolder::open(folder.path()).unwrap(), "hashes.csv")
         };
 
         set_age(60);

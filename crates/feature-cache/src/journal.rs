@@ -10,7 +10,7 @@
 //! content.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
@@ -18,17 +18,21 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
+use crate::regular_file::open_regular;
+
+/// The name of the journal in the working folder.
+pub(crate) const ROWS: &str = "rows";
 
 const MAGIC: &[u8] = b"icebox rows 1\n";
 const KEY_LEN: usize = blake3::OUT_LEN;
 const CHECKSUM_LEN: usize = 8;
+const HEADER_LEN: u64 = (MAGIC.len() + blake3::OUT_LEN + size_of::<u32>()) as u64;
 
 /// Finished rows on disk, by key: the photo's blake3, or a view's key.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
-    header_len: u64,
     columns: usize,
     /// Where the record of each key begins.
     records: HashMap<blake3::Hash, u64>,
@@ -40,9 +44,17 @@ impl Journal {
     /// Whether there is a journal at `path` whose rows have this fingerprint.
     pub(crate) fn is_of(path: &Path, fingerprint: &Fingerprint, columns: NonZeroUsize) -> Result<bool, CacheError> {
         let header = header(fingerprint, columns.get());
-        match File::open(path) {
+        match open_regular(OpenOptions::new().read(true), path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             file => Ok(first_bytes(&file.context("open", path)?, header.len(), path)? == header),
+        }
+    }
+
+    /// Whether the journal at `path` has a record, or a part of one, of any fingerprint.
+    pub(crate) fn has_records(path: &Path) -> Result<bool, CacheError> {
+        match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            metadata => Ok(metadata.context("read", path)?.len() > HEADER_LEN),
         }
     }
 
@@ -50,15 +62,13 @@ impl Journal {
     pub(crate) fn open(path: &Path, fingerprint: &Fingerprint, columns: NonZeroUsize) -> Result<Self, CacheError> {
         let columns = columns.get();
         let header = header(fingerprint, columns);
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let opened = open_regular(OpenOptions::new().read(true).write(true).create(true).truncate(false), path);
         let file = opened.context("open", path)?;
         if first_bytes(&file, header.len(), path)? != header {
             file.set_len(0).context("write", path)?;
             file.write_all_at(&header, 0).context("write", path)?;
         }
-        let header_len = header.len() as u64;
-        let mut journal =
-            Self { path: path.to_owned(), file, header_len, columns, records: HashMap::new(), end: header_len };
+        let mut journal = Self { path: path.to_owned(), file, columns, records: HashMap::new(), end: HEADER_LEN };
         journal.find_records()?;
         Ok(journal)
     }
@@ -92,11 +102,16 @@ impl Journal {
     /// Appends rows, each with its key, and syncs them to the disk.
     ///
     /// # Errors
-    /// When a row is not finite, or the file cannot be written: rows that were there before stay readable.
+    /// When a row has another length than the journal's or is not finite, or the file cannot be written: rows that were
+    /// there before stay readable.
     pub fn append<'a>(&mut self, rows: impl IntoIterator<Item = (blake3::Hash, &'a [f32])>) -> Result<(), CacheError> {
         let mut records = Vec::new();
         let mut offsets = Vec::new();
         for (key, row) in rows {
+            // A record of another length would end the journal when it is opened again.
+            if row.len() != self.columns {
+                return Err(CacheError::NewRowLength { key, expected: self.columns, found: row.len() });
+            }
             if row.iter().any(|value| !value.is_finite()) {
                 return Err(CacheError::RowNotFinite(key));
             }
@@ -118,7 +133,7 @@ impl Journal {
 
     /// Finds the complete records and truncates the file after them.
     fn find_records(&mut self) -> Result<(), CacheError> {
-        self.file.seek(SeekFrom::Start(self.header_len)).context("read", &self.path)?;
+        self.file.seek(SeekFrom::Start(HEADER_LEN)).context("read", &self.path)?;
         let file = BufReader::with_capacity(1 << 20, &self.file);
         for key in complete_records(file, self.columns).context("read", &self.path)? {
             self.records.insert(key, self.end);
@@ -173,7 +188,7 @@ fn checksum(content: &[u8]) -> [u8; CHECKSUM_LEN] {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::process::Command;
 
     use super::*;
     use crate::fingerprint::tests::fingerprint;
@@ -211,14 +226,13 @@ mod tests {
     fn truncated_anywhere_it_keeps_the_complete_records_and_can_be_continued() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows");
-        let journal = journal_of_two(&path);
-        let (header_len, end) = (journal.header_len, journal.end);
-        let record_len = (end - header_len) / 2;
+        let end = journal_of_two(&path).end;
+        let record_len = (end - HEADER_LEN) / 2;
         let whole = fs::read(&path).unwrap();
         for length in 0..=end {
             fs::write(&path, &whole[..length as usize]).unwrap();
             let mut journal = Journal::open(&path, &fingerprint(), COLUMNS).unwrap();
-            assert_eq!(journal.rows() as u64, length.saturating_sub(header_len) / record_len, "cut at {length}");
+            assert_eq!(journal.rows() as u64, length.saturating_sub(HEADER_LEN) / record_len, "cut at {length}");
             if !journal.contains(&key("b")) {
                 journal.append([(key("b"), &[4., 5., 6.][..])]).unwrap();
             }
@@ -232,9 +246,9 @@ mod tests {
     fn a_changed_byte_loses_its_record_and_those_after_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows");
-        let journal = journal_of_two(&path);
+        drop(journal_of_two(&path));
         let whole = fs::read(&path).unwrap();
-        let header_len = journal.header_len as usize;
+        let header_len = HEADER_LEN as usize;
         for position in header_len..whole.len() {
             let mut changed = whole.clone();
             changed[position] ^= 1;
@@ -255,14 +269,26 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows");
-        let journal = journal_of_two(&path);
+        drop(journal_of_two(&path));
         let whole = fs::read(&path).unwrap();
-        let records = &whole[journal.header_len as usize..];
+        let records = &whole[HEADER_LEN as usize..];
         let first = &records[..record_len(COLUMNS.get())];
         assert_eq!(complete_records(records, COLUMNS.get()).unwrap(), [key("a"), key("b")]);
         assert_eq!(complete_records(first, COLUMNS.get()).unwrap(), [key("a")]);
         let error = complete_records(first.chain(Fails), COLUMNS.get()).unwrap_err();
         assert_eq!(error.to_string(), "the disk fails");
+    }
+
+    #[test]
+    fn a_named_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows");
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let opened = Journal::open(&path, &fingerprint(), COLUMNS).map(drop);
+        for result in [opened, Journal::is_of(&path, &fingerprint(), COLUMNS).map(drop)] {
+            let error = result.unwrap_err().to_string();
+            assert!(error.ends_with("rows: cannot open: not a file"), "{error}");
+        }
     }
 
     #[test]
@@ -272,5 +298,14 @@ mod tests {
         let error = journal.append([(key("a"), &[1., f32::NAN, 3.][..])]).unwrap_err();
         assert!(matches!(error, CacheError::RowNotFinite(found) if found == key("a")));
         assert_eq!(journal.rows(), 0);
+    }
+
+    #[test]
+    fn a_row_of_another_length_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = journal_of_two(&folder.path().join("rows"));
+        let error = journal.append([(key("c"), &[7., 8.][..])]).unwrap_err().to_string();
+        assert!(error.ends_with("has 2 values, expected 3"), "{error}");
+        assert_eq!(journal.rows(), 2);
     }
 }

@@ -41,6 +41,7 @@
 //! This crate depends on neither torch nor an image decoder.
 
 mod atomic_write;
+mod regular_file;
 mod class_names;
 mod split;
 mod difference;
@@ -63,6 +64,7 @@ mod shard_state;
 mod journal;
 mod photo_marker;
 mod split_writer;
+mod replace;
 mod writer;
 mod merge;
 #[cfg(any(test, fuzzing))]

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::error::{CacheError, IoContext};
+use crate::regular_file::open_regular;
 
 const LOCK: &str = "lock";
 /// A process that waits for the lock tries again after this time.
@@ -39,12 +40,14 @@ pub(crate) enum Access {
 
 /// The right to write a cache, or to keep others from writing it, and the working folder next to it.
 ///
-/// It is an advisory lock on a file in that folder, which the operating system releases when the process ends.
+/// It is an advisory lock on a file in that folder, which the operating system releases when the process ends. When an
+/// exclusive lock is dropped, a working folder with nothing else in it is removed.
 #[derive(Debug)]
 pub(crate) struct WriterLock {
     folder: PathBuf,
+    access: Access,
     /// Held open: closing the file releases the lock.
-    _file: File,
+    file: File,
 }
 
 impl WriterLock {
@@ -54,7 +57,8 @@ impl WriterLock {
         let path = folder.join(LOCK);
         loop {
             fs::create_dir_all(&folder).context("create", &folder)?;
-            let mut file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path) {
+            let opened = open_regular(OpenOptions::new().read(true).write(true).create(true).truncate(false), &path);
+            let mut file = match opened {
                 // The previous writer removed its folder in between.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 opened => opened.context("open", &path)?,
@@ -67,8 +71,7 @@ impl WriterLock {
                     // A blocking lock call would go on waiting after a signal has set the flag.
                     WhenLocked::Wait(_) => thread::sleep(TIME_BETWEEN_TRIES),
                     WhenLocked::Fail => {
-                        let owner = read_owner(&mut file).unwrap_or_else(|| "unknown".to_owned());
-                        return Err(CacheError::Locked { path: cache.to_owned(), owner });
+                        return Err(CacheError::Locked { path: cache.to_owned(), owner: read_owner(&mut file) });
                     }
                 }
             }
@@ -76,7 +79,7 @@ impl WriterLock {
             // try again with a new one.
             if is_file_at(&file, &path) {
                 write_owner(&mut file, access).context("write", &path)?;
-                return Ok(Self { folder, _file: file });
+                return Ok(Self { folder, access, file });
             }
         }
     }
@@ -86,10 +89,24 @@ impl WriterLock {
         &self.folder
     }
 
-    /// Removes the working folder, unless something other than the lock file is left in it.
-    pub(crate) fn remove_folder(self) {
+    /// Makes a shared lock exclusive, unless another process shares it; returns whether it is exclusive now. If not, it
+    /// may be lost: this is only for a lock that is dropped next.
+    pub(crate) fn make_exclusive(&mut self) -> bool {
+        let is_exclusive = try_lock(&self.file, Access::Exclusive).unwrap_or(false);
+        if is_exclusive {
+            self.access = Access::Exclusive;
+        }
+        is_exclusive
+    }
+}
+
+impl Drop for WriterLock {
+    /// Removes the working folder, unless something other than the lock file is left in it, or the lock is shared.
+    fn drop(&mut self) {
+        let path = self.folder.join(LOCK);
+        let is_own = self.access == Access::Exclusive && is_file_at(&self.file, &path);
         let entries = fs::read_dir(&self.folder).map_or(0, |entries| entries.count());
-        if entries == 1 && fs::remove_file(self.folder.join(LOCK)).is_ok() {
+        if is_own && entries == 1 && fs::remove_file(&path).is_ok() {
             // Fails, as it should, if another writer has just created its lock here.
             let _ = fs::remove_dir(&self.folder);
         }
@@ -116,11 +133,10 @@ fn is_file_at(file: &File, path: &Path) -> bool {
     }
 }
 
-fn read_owner(file: &mut File) -> Option<String> {
+fn read_owner(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(20).read_to_string(&mut text).ok()?;
-    let owner: u32 = text.trim().parse().ok()?;
-    Some(owner.to_string())
+    text.trim().parse().ok()
 }
 
 /// Writes this process's id; a lock that is shared belongs to nobody.

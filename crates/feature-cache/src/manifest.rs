@@ -1,17 +1,16 @@
 //! manifest.json: what the cache holds, and the length and digest of each of its files.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache_folder::{CacheFolder, is_absent};
+use crate::cache_folder::CacheFolder;
 use crate::class_names::ClassNames;
 use crate::damage::Damage;
 use crate::durable::FileDigest;
-use crate::error::{CacheError, IoContext};
+use crate::error::CacheError;
 use crate::fingerprint::Fingerprint;
 use crate::npy::NpyLayout;
 use crate::split::Split;
@@ -26,8 +25,8 @@ pub(crate) const LABELS: &str = "labels.npy";
 pub(crate) const INDEX: &str = "index.csv";
 pub(crate) const SKIPPED: &str = "skipped.csv";
 
-/// Far more than any real manifest needs; a larger file is not read.
-const MAX_BYTES: u64 = 16 << 20;
+/// Far more than any real manifest needs; a longer one is neither written nor read.
+pub(crate) const MANIFEST_MAX_BYTES: u64 = 16 << 20;
 
 /// The manifest's content, as it stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,15 +111,13 @@ impl Manifest {
     /// # Errors
     /// If there is no manifest, it has another version, or a byte has changed.
     pub(crate) fn read(folder: &CacheFolder) -> Result<Self, CacheError> {
-        let path = folder.path().join(MANIFEST);
-        let file = match folder.open_file(Path::new(MANIFEST)) {
-            Ok(file) => file,
-            Err(error) if is_absent(&error) => return Err(CacheError::NotACache(folder.path().to_owned())),
-            Err(error) => return Err(error).context("open", &path),
+        let json = match folder.read_file(Path::new(MANIFEST), MANIFEST_MAX_BYTES) {
+            Err(CacheError::Damaged { damage: Damage::Missing, .. }) => {
+                return Err(CacheError::NotACache(folder.path().to_owned()));
+            }
+            json => json?,
         };
-        let mut json = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut json).context("read", &path)?;
-        Self::parse(&json).map_err(|problem| problem.of(path))
+        Self::parse(&json).map_err(|problem| problem.of(folder.path().join(MANIFEST)))
     }
 
     pub(crate) fn parse(json: &[u8]) -> Result<Self, ManifestProblem> {
@@ -128,8 +125,8 @@ impl Manifest {
         struct Versioned {
             format_version: u64,
         }
-        if json.len() as u64 > MAX_BYTES {
-            return Err(Damage::TooLarge { max: MAX_BYTES, found: json.len() as u64 }.into());
+        if json.len() as u64 > MANIFEST_MAX_BYTES {
+            return Err(Damage::TooLarge { max: MANIFEST_MAX_BYTES, found: json.len() as u64 }.into());
         }
         let Versioned { format_version } = serde_json::from_slice(json).map_err(Damage::Json)?;
         if format_version != FORMAT_VERSION {

@@ -17,6 +17,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{CacheError, IoContext};
+use crate::regular_file::open_regular;
 
 const LINE_LEN: usize = 2 * blake3::OUT_LEN + 3;
 
@@ -44,7 +45,7 @@ pub struct InterruptedPhoto {
 impl PhotoMarker {
     /// Opens the file, or creates it. What is not readable in it is ignored.
     pub(crate) fn open(path: &Path) -> Result<Self, CacheError> {
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let opened = open_regular(OpenOptions::new().read(true).write(true).create(true).truncate(false), path);
         let mut file = opened.context("open", path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).context("read", path)?;

@@ -9,13 +9,16 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs;
+use std::fs::OpenOptions;
+use std::io::BufReader;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::regular_file::open_regular;
 
 /// The folder of shards in a cache's folder.
 pub(crate) const SHARDS: &str = "shards";
@@ -109,12 +112,18 @@ impl Shard {
 
     /// The file with its [`ShardRecord`].
     pub fn record_file(self, cache: &Path) -> PathBuf {
-        self.folder(cache).with_extension("json")
+        Self::record_of_folder(&self.folder(cache))
+    }
+
+    /// The file with the [`ShardRecord`] of the shard in this folder.
+    pub(crate) fn record_of_folder(folder: &Path) -> PathBuf {
+        folder.with_extension("json")
     }
 
     /// Reads its record; `None` if there is none, or it is not readable.
     pub fn record(self, cache: &Path) -> Option<ShardRecord> {
-        serde_json::from_slice(&fs::read(self.record_file(cache)).ok()?).ok()
+        let file = open_regular(OpenOptions::new().read(true), &self.record_file(cache)).ok()?;
+        serde_json::from_reader(BufReader::new(file)).ok()
     }
 
     /// The shard whose folder has this name.

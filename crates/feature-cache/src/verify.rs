@@ -10,7 +10,7 @@ use crate::cache_folder::{CacheFolder, is_absent};
 use crate::damage::Damage;
 use crate::durable::FileDigest;
 use crate::error::{CacheError, IoContext};
-use crate::hashes::read_hashes;
+use crate::hashes::{HASHES_MAX_BYTES, read_hashes};
 use crate::index::IndexEntry;
 use crate::manifest::{FEATURES, HASHES, MANIFEST, Manifest, SplitManifest, VIEWS};
 use crate::shard::SHARDS;
@@ -63,15 +63,15 @@ fn verify_folder(folder: &CacheFolder) -> Result<Vec<Finding>, CacheError> {
             findings.check_rows(folder, &manifest, split, split_manifest)?;
         }
     }
-    let hashes = folder.path().join(HASHES);
-    match folder.open_file(HASHES.as_ref()) {
+    match folder.read_file(Path::new(HASHES), HASHES_MAX_BYTES) {
         // Only the next extraction needs it, and can do without.
-        Err(error) if is_absent(&error) => {}
-        file => {
-            let mut bytes = Vec::new();
-            file.and_then(|mut file| file.read_to_end(&mut bytes)).context("read", &hashes)?;
-            let read = read_hashes(&bytes).and_then(|mut photos| photos.try_for_each(|photo| photo.map(drop)));
-            findings.record(read.map_err(|damage| CacheError::Damaged { path: hashes, damage }))?;
+        Err(CacheError::Damaged { damage: Damage::Missing, .. }) => {}
+        bytes => {
+            let read = bytes.and_then(|bytes| {
+                let read = read_hashes(&bytes).and_then(|mut photos| photos.try_for_each(|photo| photo.map(drop)));
+                read.map_err(|damage| CacheError::Damaged { path: folder.path().join(HASHES), damage })
+            });
+            findings.record(read)?;
         }
     }
     findings.check_no_other_files(folder, &manifest)?;
@@ -178,7 +178,14 @@ impl Findings {
             let split = Split::EVERY.into_iter().find(|split| name == split.name());
             if let Some(split_manifest) = split.and_then(|split| manifest.splits.get(&split)) {
                 let split_path = path.join(&name);
-                for file in folder.names(name.as_ref()).context("read", &split_path)? {
+                let files = match folder.names(name.as_ref()) {
+                    Err(error) if is_absent(&error) => {
+                        self.list.push(Finding { file: split_path, damage: Damage::NotA("folder") });
+                        continue;
+                    }
+                    files => files.context("read", &split_path)?,
+                };
+                for file in files {
                     let is_known = split_manifest.files.iter().any(|(known, _)| known == file);
                     if !is_known {
                         self.list.push(Finding { file: split_path.join(file), damage: Damage::Unexpected });
@@ -201,10 +208,7 @@ fn first_not_finite<'a>(mut rows: impl Iterator<Item = &'a [f32]>) -> Option<usi
 fn check_digest(folder: &CacheFolder, name: &Path, expected: &FileDigest) -> Result<(), CacheError> {
     let path = folder.path().join(name);
     let damaged = |damage| Err(CacheError::Damaged { path: path.clone(), damage });
-    let file = match folder.open_file(name) {
-        Err(error) if is_absent(&error) => return damaged(Damage::Missing),
-        file => file.context("open", &path)?,
-    };
+    let file = folder.open_file(name)?;
     let found = file.metadata().context("read", &path)?.len();
     if found != expected.bytes {
         return damaged(Damage::Length { expected: expected.bytes, found });

@@ -2,15 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
-
 use crate::atomic_write::{Durability, sync_folder, write_then_rename};
-use crate::cache::{FeatureCache, UnmergedShards, check_replaceable};
+use crate::cache::FeatureCache;
 use crate::class_names::ClassNames;
 use crate::damage::Damage;
 use crate::durable::DurableFile;
@@ -18,10 +15,14 @@ use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::hashes::Hashes;
 use crate::index::{IndexEntry, SkippedPhoto};
-use crate::journal::Journal;
-use crate::lock::{Access, WhenLocked, WriterLock, working_folder};
-use crate::manifest::{HASHES, MANIFEST, Manifest, SplitManifest};
+use crate::journal::{Journal, ROWS};
+use crate::lock::{Access, WhenLocked, WriterLock};
+use crate::manifest::{HASHES, MANIFEST, MANIFEST_MAX_BYTES, Manifest, SplitManifest};
 use crate::photo_marker::PhotoMarker;
+use crate::replace::{
+    NEXT, OLD, UnmergedShards, check_replaceable, link_target, remove_cache, resolve, restore_or_remove_old, swap,
+    was_moved_away,
+};
 use crate::shard::{Shard, ShardRecord};
 use crate::shard_state::ShardState;
 use crate::split::Split;
@@ -30,22 +31,38 @@ use crate::views::Views;
 
 /// The only writer of a cache, from before the first row until the new cache is in place.
 ///
-/// It works in a hidden folder next to the cache, `.NAME.extract`, which it removes at the end.
+/// It works in a hidden folder next to the cache, `.NAME.extract`, which it removes at the end, or when it is dropped
+/// before it has opened the journal.
 #[derive(Debug)]
 pub struct CacheWriter {
     path: PathBuf,
     lock: WriterLock,
     /// Whether the cache's folder may hold shards: only a merge, which replaces them, allows that.
     shards: UnmergedShards,
-    /// Of a shard's writer: keeps others from writing the whole cache.
-    _cache_lock: Option<WriterLock>,
+    /// Of a shard's writer. Dropped after the shard's own lock.
+    _whole_cache: Option<SharedCache>,
 }
 
-/// Name in the working folder: the new cache while it is written. Where folders are exchanged, it then is the old
-/// cache.
-const NEXT: &str = "next";
-/// Name in the working folder: the cache that is being replaced, on file systems that cannot exchange folders.
-const OLD: &str = "old";
+/// The whole cache, while shards of it are written: the lock keeps others from writing it.
+#[derive(Debug)]
+struct SharedCache {
+    path: PathBuf,
+    lock: WriterLock,
+}
+
+impl Drop for SharedCache {
+    /// If there is no shard, since this one was refused, removes the empty folder of shards, the cache's folder if that
+    /// is empty, too, and the working folder. If there are shards, the merge will remove them.
+    fn drop(&mut self) {
+        let shards = Shard::all_folders(&self.path);
+        let has_shards = fs::read_dir(&shards).is_ok_and(|mut entries| entries.next().is_some());
+        if !has_shards && self.lock.make_exclusive() {
+            // Fails, as it should, if they hold anything.
+            let _ = fs::remove_dir(shards).and_then(|()| fs::remove_dir(&self.path));
+        }
+    }
+}
+
 /// Name in the working folder: a shard's new record.
 const RECORD: &str = "record";
 
@@ -176,7 +193,9 @@ impl CacheWriter {
         check_replaceable(&path, shards)?;
         let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
         restore_or_remove_old(&lock, &path)?;
-        Ok(Self { path, lock, shards, _cache_lock: None })
+        // A shard may have been written meanwhile, or moved back with the old cache.
+        check_replaceable(&path, shards)?;
+        Ok(Self { path, lock, shards, _whole_cache: None })
     }
 
     /// Moves the cache, with its shards, back to `path`, if a writer was killed between the two renames that replace a
@@ -185,10 +204,10 @@ impl CacheWriter {
     /// # Errors
     /// As [`Self::open`].
     pub fn restore(path: &Path) -> Result<(), CacheError> {
-        if path.exists() || !working_folder(path).join(OLD).exists() {
-            return Ok(());
+        if was_moved_away(&link_target(path).unwrap_or_else(|| path.to_owned())) {
+            Self::open_merge(path, WhenLocked::Fail)?;
         }
-        Self::open_merge(path, WhenLocked::Fail).map(drop)
+        Ok(())
     }
 
     /// Becomes the writer of one shard of the cache at `cache`. Other shards can be written at the same time, the cache
@@ -200,19 +219,18 @@ impl CacheWriter {
         let cache = resolve(cache)?;
         Self::restore(&cache)?;
         check_replaceable(&cache, UnmergedShards::Allow)?;
-        let cache_lock = WriterLock::acquire(&cache, Access::Shared, when_locked)?;
-        let folder = Shard::all_folders(&cache);
-        fs::create_dir_all(&folder).context("create", &folder)?;
+        let lock = WriterLock::acquire(&cache, Access::Shared, when_locked)?;
+        let whole_cache = SharedCache { path: cache.clone(), lock };
         for (found, _) in ShardState::list(&cache)? {
             if found.count() != shard.count() {
-                return Err(CacheError::OtherShards { path: folder, this: shard, found });
+                return Err(CacheError::OtherShards { path: Shard::all_folders(&cache), this: shard, found });
             }
         }
         let path = shard.folder(&cache);
         check_replaceable(&path, UnmergedShards::Refuse)?;
         let lock = WriterLock::acquire(&path, Access::Exclusive, when_locked)?;
         restore_or_remove_old(&lock, &path)?;
-        Ok(Self { path, lock, shards: UnmergedShards::Refuse, _cache_lock: Some(cache_lock) })
+        Ok(Self { path, lock, shards: UnmergedShards::Refuse, _whole_cache: Some(whole_cache) })
     }
 
     /// The cache's folder, with symbolic links resolved.
@@ -239,8 +257,9 @@ impl CacheWriter {
     /// Writes the new cache, replaces the old one by it in one step, and ends the run.
     ///
     /// # Errors
-    /// When a row is missing or a file cannot be written: the old cache and the journal stay as they are. When the old
-    /// cache or the journal cannot be removed afterwards: the new cache is in place.
+    /// When a row is missing, the classes make too long a manifest, or a file cannot be written: the old cache and the
+    /// journal stay as they are. When the old cache or the journal cannot be removed afterwards: the new cache is in
+    /// place.
     pub fn publish(
         self,
         contents: &CacheContents,
@@ -274,8 +293,13 @@ impl CacheWriter {
     pub(crate) fn replace_cache(self, next: &Path, manifest: Result<Manifest, Damage>) -> Result<(), CacheError> {
         // The manifest holds the digests of all other files, so it is written last.
         let path = next.join(MANIFEST);
-        let manifest = manifest.and_then(|manifest| manifest.to_json());
-        write_file(&path, &manifest.map_err(|damage| CacheError::Damaged { path: path.clone(), damage })?)?;
+        let json = manifest.and_then(|manifest| manifest.to_json());
+        let json = json.map_err(|damage| CacheError::Damaged { path: path.clone(), damage })?;
+        let (bytes, max) = (json.len() as u64, MANIFEST_MAX_BYTES);
+        if bytes > max {
+            return Err(CacheError::ManifestTooLong { path: self.path.clone(), bytes, max });
+        }
+        write_file(&path, &json)?;
         sync_folder(next).context("write", next)?;
 
         // Everything is on the disk: from here on readers see the new cache.
@@ -300,7 +324,7 @@ impl CacheWriter {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_record(&self, record: &ShardRecord) -> Result<(), CacheError> {
-        let (hidden, path) = (self.lock.folder().join(RECORD), self.path.with_extension("json"));
+        let (hidden, path) = (self.lock.folder().join(RECORD), Shard::record_of_folder(&self.path));
         let write = |file: &mut dyn Write| Ok(serde_json::to_writer_pretty(file, record)?);
         write_then_rename(&hidden, &path, Durability::Synced, write).context("replace", &path)
     }
@@ -327,12 +351,12 @@ impl CacheWriter {
         for replaced in [NEXT, OLD] {
             remove_cache(&folder.join(replaced))?;
         }
-        self.lock.remove_folder();
+        // Nothing but the lock is left in the working folder, which is removed with it.
         Ok(())
     }
 
     fn journal_path(&self) -> PathBuf {
-        self.lock.folder().join("rows")
+        self.lock.folder().join(ROWS)
     }
 
     fn marker_path(&self) -> PathBuf {
@@ -354,21 +378,6 @@ pub fn write_cache<'a>(
     let mut journal = writer.journal(&contents.fingerprint, columns)?;
     journal.append(rows)?;
     writer.publish(contents, columns, &Hashes::default(), &RowSource::new(None, &journal)?)
-}
-
-/// The cache's absolute path: symbolic links are followed, and its parent folder is created if necessary.
-fn resolve(path: &Path) -> Result<PathBuf, CacheError> {
-    if let Ok(existing) = path.canonicalize() {
-        return Ok(existing);
-    }
-    let absolute = std::path::absolute(path).context("find", path)?;
-    match (absolute.parent(), absolute.file_name()) {
-        (Some(parent), Some(name)) => {
-            fs::create_dir_all(parent).context("create", parent)?;
-            Ok(parent.canonicalize().context("find", parent)?.join(name))
-        }
-        _ => Err(CacheError::Foreign(absolute)),
-    }
 }
 
 /// Writes the folder of one split and returns its digests. `views` is given for training splits only. Only the rows of
@@ -406,63 +415,14 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     file.finish().map(drop)
 }
 
-/// Exchanges the folders `next` and `cache`; if there is no `cache` yet, renames `next` to it.
-fn swap(next: &Path, cache: &Path) -> Result<(), CacheError> {
-    let exchanged = renameat_with(CWD, next, CWD, cache, RenameFlags::EXCHANGE);
-    let swapped = match exchanged {
-        Ok(()) => Ok(()),
-        // There is no cache yet.
-        Err(Errno::NOENT) => fs::rename(next, cache),
-        // Some network file systems cannot exchange.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => swap_by_renames(next, cache),
-        Err(error) => Err(error.into()),
-    };
-    swapped.context("replace", cache)?;
-    cache.parent().map_or(Ok(()), |folder| sync_folder(folder).context("write", folder))
-}
-
-/// Moves the old cache, if there is one, into the working folder, then the new one into its place. Between the two
-/// there is no cache, but never half of one. If the process is killed there, the next writer moves the old cache back.
-fn swap_by_renames(next: &Path, cache: &Path) -> io::Result<()> {
-    match fs::rename(cache, next.with_file_name(OLD)) {
-        // There is no cache yet: some systems refuse an exchange before they look for the folders.
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        moved => moved?,
-    }
-    fs::rename(next, cache)
-}
-
-/// Moves the old cache back to `path`, or removes it if a cache is there: a run that was killed in [`swap_by_renames`],
-/// or just after it, has left it in the working folder.
-fn restore_or_remove_old(lock: &WriterLock, path: &Path) -> Result<(), CacheError> {
-    let old = lock.folder().join(OLD);
-    if old.exists() && !path.exists() {
-        fs::rename(&old, path).context("restore", path)?;
-    }
-    remove_cache(&old)
-}
-
-/// Removes the cache folder with its shards, if it exists. Fails and removes nothing if the folder holds a foreign
-/// file.
-fn remove_cache(folder: &Path) -> Result<(), CacheError> {
-    if !folder.exists() {
-        return Ok(());
-    }
-    check_replaceable(folder, UnmergedShards::Allow)?;
-    for (shard, state) in ShardState::list(folder)? {
-        match state {
-            ShardState::Finished => check_replaceable(&shard.folder(folder), UnmergedShards::Refuse)?,
-            // It has rows that no merged cache has.
-            ShardState::Unfinished => return Err(CacheError::Unmerged(folder.to_owned())),
-        }
-    }
-    fs::remove_dir_all(folder).context("remove", folder)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
     use crate::fingerprint::tests::fingerprint;
+    use crate::lock::working_folder;
+    use crate::replace::swap_by_renames;
 
     /// A cache of one photo whose row is this number.
     fn write(path: &Path, value: f32) {
@@ -516,9 +476,78 @@ mod tests {
         fs::create_dir(working_folder(&path)).unwrap();
         fs::rename(&path, working_folder(&path).join(OLD)).unwrap();
 
+        let whole = CacheWriter::open(&cache, WhenLocked::Fail);
+        assert!(matches!(whole, Err(CacheError::Unmerged(_))), "{whole:?}");
         CacheWriter::open_shard(&cache, shard, WhenLocked::Fail).unwrap().finish().unwrap();
         assert_eq!(value(&path), 1.0);
         assert!(!working_folder(&path).exists());
+    }
+
+    /// The link to the cache then leads nowhere, until the cache is moved back.
+    #[test]
+    fn a_kill_between_renames_loses_no_cache_behind_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, link) = (folder.path().join("cache"), folder.path().join("link"));
+        let working = working_folder(&cache);
+        symlink("cache", &link).unwrap();
+        for only_restore in [false, true] {
+            write(&cache, 1.0);
+            fs::create_dir(&working).unwrap();
+            fs::rename(&cache, working.join(OLD)).unwrap();
+            if only_restore {
+                CacheWriter::restore(&link).unwrap();
+            } else {
+                CacheWriter::open(&link, WhenLocked::Fail).unwrap();
+            }
+            assert_eq!(value(&cache), 1.0);
+            assert!(!working.exists());
+        }
+    }
+
+    #[test]
+    fn a_cache_is_locked_while_a_shard_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        let shard = Shard::new(0, NonZeroUsize::MIN).unwrap();
+        let writer = CacheWriter::open_shard(&cache, shard, WhenLocked::Fail).unwrap();
+        let error = CacheWriter::open(&cache, WhenLocked::Fail).unwrap_err().to_string();
+        assert!(error.ends_with("being written by another process, perhaps of one of its shards"), "{error}");
+        drop(writer);
+        assert!(!cache.exists() && !working_folder(&cache).exists(), "it has written nothing");
+        CacheWriter::open(&cache, WhenLocked::Fail).unwrap();
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, link) = (folder.path().join("cache"), folder.path().join("link"));
+        symlink("cache", &link).unwrap();
+        let error = CacheWriter::open(&link, WhenLocked::Fail).unwrap_err();
+        assert!(matches!(&error, CacheError::DanglingLink { target, .. } if target.ends_with("cache")), "{error}");
+        assert!(link.is_symlink() && !working_folder(&link).exists());
+
+        // When links were replaced, they were left here.
+        fs::create_dir(working_folder(&cache)).unwrap();
+        fs::rename(&link, working_folder(&cache).join(NEXT)).unwrap();
+        write(&cache, 1.0);
+        assert!(!working_folder(&cache).exists());
+    }
+
+    #[test]
+    fn a_manifest_that_is_too_long_to_be_read_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = folder.path().join("cache");
+        write(&cache, 1.0);
+        let names = (0..300_000).map(|number| format!("{number:060}")).collect();
+        let contents = CacheContents {
+            fingerprint: fingerprint(),
+            views: None,
+            classes: ClassNames::new(names).unwrap(),
+            splits: BTreeMap::new(),
+        };
+        let error = write_cache(&cache, &contents, NonZeroUsize::MIN, []).unwrap_err();
+        assert!(matches!(error, CacheError::ManifestTooLong { .. }), "{error}");
+        assert_eq!(value(&cache), 1.0);
     }
 
     #[test]

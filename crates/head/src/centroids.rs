@@ -119,16 +119,16 @@ impl Centroids {
         }
     }
 
-    /// The values, (centroids, columns) row-major.
+    /// The values, (centroids, columns) row-major, converted on the caller's core.
     pub fn to_f16(&self) -> Vec<f16> {
         let columns = self.columns();
         let mut values = vec![f16::ZERO; self.len() * columns];
-        values.par_chunks_exact_mut(columns).enumerate().for_each(|(centroid, row)| {
+        for (centroid, row) in values.chunks_exact_mut(columns.max(1)).enumerate() {
             for (values, strip) in row.chunks_mut(LANES).zip(self.0.vector(centroid)) {
                 // Exact, since the values are rounded to float16.
                 values.convert_from_f32_slice(&strip[..values.len()]);
             }
-        });
+        }
         values
     }
 

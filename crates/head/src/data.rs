@@ -152,7 +152,7 @@ pub fn check_view_count(cache: &FeatureCache, asked: usize) -> Result<(), DataEr
     for (split, cached) in cache.splits().filter(|(split, _)| split.is_training()) {
         let rows = Rows::from_cached(cached);
         let views: Vec<&[f32]> = rows.views.iter().map(|views| &views[..asked * cache.columns()]).collect();
-        if let Some(row) = rows.first_not_finite(&views) {
+        if let Some(row) = rows.first_not_finite(&views, rows.window()) {
             return Err(DataError::NotFinite { cache: name(), split, file: "views.npy", row });
         }
     }
@@ -160,6 +160,11 @@ pub fn check_view_count(cache: &FeatureCache, asked: usize) -> Result<(), DataEr
 }
 
 impl<'a> CheckedRows<'a> {
+    /// Whether the cache has a validation split, so that no training rows are held out.
+    pub fn has_validation(&self) -> bool {
+        self.validation.is_some()
+    }
+
     /// Reads the cache's training and validation rows.
     ///
     /// # Errors
@@ -227,7 +232,7 @@ impl<'a> Rows<'a> {
         let Some(cached) = cache.split(split) else { return Ok(None) };
         let name = || cache.path().display().to_string();
         let rows = Self::from_cached(cached);
-        if let Some(row) = rows.first_not_finite(&rows.features) {
+        if let Some(row) = rows.first_not_finite(&rows.features, WINDOW) {
             return Err(DataError::NotFinite { cache: name(), split, file: "features.npy", row });
         }
         if rows.labels.is_empty() { Err(DataError::Empty { cache: name(), split }) } else { Ok(Some(rows)) }
@@ -299,24 +304,23 @@ impl<'a> Rows<'a> {
         HoldOut { rest, held_out }
     }
 
-    /// Calls `on_window` with the features and labels of each [`WINDOW`] of rows in order, and releases the window's
-    /// memory before the next one is read.
+    /// Calls `on_window` with the features and labels of each window of rows in order, and releases the window's memory
+    /// before the next one is read. A window takes the memory of [`WINDOW`] rows.
     pub fn for_each_window(&self, mut on_window: impl FnMut(&[&'a [f32]], &[usize])) {
-        for (features, labels) in self.features.chunks(WINDOW).zip(self.labels.chunks(WINDOW)) {
+        // If these are a part of a split's rows, the operating system also pages in the rows between them.
+        let rows_in_file = self.mapped.map_or(self.len(), CachedSplit::rows);
+        let window = (WINDOW * self.len() / rows_in_file.max(1)).max(1);
+        for (features, labels) in self.features.chunks(window).zip(self.labels.chunks(window)) {
             on_window(features, labels);
-            self.release(WINDOW);
+            self.release(window);
         }
     }
 
     /// The most rows that are resident if views are read: as many as fit into the memory of [`WINDOW`] rows. All views
     /// of a row count, since the operating system pages in the neighbours of the view that is read.
     pub fn window(&self) -> usize {
-        self.rows_in_memory(self.columns() + length(&self.views))
-    }
-
-    /// How many rows of `values_per_row` numbers fit into the memory of [`WINDOW`] rows.
-    fn rows_in_memory(&self, values_per_row: usize) -> usize {
-        (WINDOW * self.columns() / values_per_row.max(1)).max(1)
+        let views_length = self.views.first().map_or(0, |views| views.len());
+        (WINDOW * self.columns() / (self.columns() + views_length).max(1)).max(1)
     }
 
     /// Releases the memory of the rows that were read, if there are more than a `window` of rows. Call it after each
@@ -336,9 +340,9 @@ impl<'a> Rows<'a> {
         Self { features, views, labels, mapped: Some(cached) }
     }
 
-    /// The first row with a value that is not finite. `rows` are features or views of these photos.
-    fn first_not_finite(&self, rows: &[&[f32]]) -> Option<usize> {
-        let window = self.rows_in_memory(length(rows));
+    /// The first row with a value that is not finite. `rows` are features or views of these photos, of which a `window`
+    /// is in memory at a time.
+    fn first_not_finite(&self, rows: &[&[f32]], window: usize) -> Option<usize> {
         for (k, in_window) in rows.chunks(window).enumerate() {
             let found = in_window.par_iter().position_first(|row| !all_finite(row));
             self.release(window);
@@ -361,11 +365,6 @@ fn all_finite(row: &[f32]) -> bool {
         }
         max_bits < f32::INFINITY.to_bits()
     })
-}
-
-/// The length of a row.
-fn length(rows: &[&[f32]]) -> usize {
-    rows.first().map_or(0, |row| row.len())
 }
 
 #[cfg(test)]

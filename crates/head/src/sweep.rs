@@ -39,6 +39,20 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// The number of combinations, each also with each of `view_counts` numbers of views; `usize::MAX` if there are
+    /// more.
+    pub fn combinations(&self, view_counts: usize) -> usize {
+        let counts = [
+            self.hidden.len(),
+            self.batch_sizes.len(),
+            self.dropout.len(),
+            self.weight_decay.len(),
+            self.label_smoothing.len(),
+            self.learning_rates.len(),
+        ];
+        counts.into_iter().fold(view_counts, usize::saturating_mul)
+    }
+
     /// Every combination, also with each of these numbers of views. The learning rate changes fastest.
     pub fn configs(&self, view_counts: &[usize]) -> Vec<HeadConfig> {
         let mut configs = Vec::new();
@@ -78,7 +92,7 @@ pub struct SeedData<'a> {
     /// The seed.
     pub seed: u64,
     /// Training and validation rows. A held-out part is drawn by the seed.
-    pub data: TrainValSplit<'a>,
+    pub data: &'a TrainValSplit<'a>,
 }
 
 /// Trains a head for each of the `configs` with each of the `seeds`, on all threads of the rayon pool. Calls `finished`
@@ -188,18 +202,12 @@ mod tests {
         let mut rows = Rows::new(features, (0..60).map(|k| k % 3).collect());
         rows.views = views.iter().map(|views| &views[..]).collect();
         let validation_origin = RowOrigin { split: Split::Validation, row_numbers: Vec::new() };
-        let seeds = [7, 8].map(|seed| SeedData {
-            seed,
-            data: TrainValSplit {
-                train: rows.clone(),
-                validation: rows.clone(),
-                validation_origin: validation_origin.clone(),
-                held_out: None,
-                classes: 3,
-            },
-        });
+        let (train, validation) = (rows.clone(), rows.clone());
+        let data = TrainValSplit { train, validation, validation_origin, held_out: None, classes: 3 };
+        let seeds = [7, 8].map(|seed| SeedData { seed, data: &data });
         let configs = grid().configs(&[0, 2]);
         assert_eq!(configs.len(), 96);
+        assert_eq!(grid().combinations(2), 96);
         let heads = sweep(&configs, &seeds, &AtomicBool::new(false), |_, trained| trained);
         assert_eq!(heads.len(), 192);
         for (id, trained) in heads {
@@ -222,7 +230,7 @@ mod tests {
         let validation_origin = RowOrigin { split: Split::Validation, row_numbers: Vec::new() };
         let (train, validation) = (Rows::default(), Rows::default());
         let data = TrainValSplit { train, validation, validation_origin, held_out: None, classes: 2 };
-        let seeds = [SeedData { seed: 1, data }];
+        let seeds = [SeedData { seed: 1, data: &data }];
         let heads = sweep(&grid().configs(&[0]), &seeds, &AtomicBool::new(true), |_, trained| trained);
         assert!(heads.is_empty());
     }

@@ -1,10 +1,11 @@
-//! Decodes any bytes as a photo, and resizes it with every interpolation: no crash, and no more memory than the limit.
+//! Decodes any bytes as a photo, and resizes it with every interpolation: no crash, no panic, and no more memory than
+//! the limit.
 
 #![no_main]
 
 mod memory;
 
-use backbone::pixels::{AugmentConfig, Interpolation, Limits, Orientation, Preprocess};
+use backbone::pixels::{AugmentConfig, Interpolation, Limits, Orientation, PixelError, Preprocess};
 use libfuzzer_sys::fuzz_target;
 
 use memory::peak_allocated;
@@ -27,6 +28,8 @@ fuzz_target!(|photo: &[u8]| {
     let (decoded, memory) = peak_allocated(|| preprocess.decode(photo));
     let claimed = if photo.starts_with(b"RIFF") { CLAIMED } else { 0 };
     assert!(memory as u64 <= LIMITS.max_bytes + claimed, "decoding took {memory} bytes: {decoded:?}");
+    // `decode` catches panics, so libfuzzer does not see them.
+    assert!(!matches!(decoded, Err(PixelError::Panicked { .. })), "{decoded:?}");
     let Ok(picture) = decoded else { return };
     assert!(u64::from(picture.width) * u64::from(picture.height) <= LIMITS.max_pixels);
 

@@ -6,8 +6,9 @@ use super::limits::PixelError;
 
 /// The pixels as RGB, (height, width, 3). Grey is repeated for the three channels and alpha is dropped, not composited.
 /// 16-bit values keep their high byte, except grey without alpha, which is clipped at 255, since Pillow converts it to
-/// "L" first (src/libImaging/Convert.c, `I16L_L`).
-pub(super) fn to_rgb(picture: DynamicImage) -> Result<Vec<u8>, PixelError> {
+/// "L" first (src/libImaging/Convert.c, `I16L_L`). `stored_as_grey` says that the alpha of a grey picture is not in the
+/// file: the decoder has made it of a transparent value.
+pub(super) fn to_rgb(picture: DynamicImage, stored_as_grey: bool) -> Result<Vec<u8>, PixelError> {
     let high = |value: u16| (value >> 8) as u8;
     let clipped = |value: u16| value.min(255) as u8;
     Ok(match picture {
@@ -16,6 +17,7 @@ pub(super) fn to_rgb(picture: DynamicImage) -> Result<Vec<u8>, PixelError> {
         DynamicImage::ImageLuma8(picture) => grey(picture.iter().copied()),
         DynamicImage::ImageLumaA8(picture) => grey(picture.iter().copied().step_by(2)),
         DynamicImage::ImageLuma16(picture) => grey(picture.iter().copied().map(clipped)),
+        DynamicImage::ImageLumaA16(picture) if stored_as_grey => grey(picture.iter().copied().step_by(2).map(clipped)),
         DynamicImage::ImageLumaA16(picture) => grey(picture.iter().copied().step_by(2).map(high)),
         DynamicImage::ImageRgb16(picture) => picture.iter().copied().map(high).collect(),
         DynamicImage::ImageRgba16(picture) => {

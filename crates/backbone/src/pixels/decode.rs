@@ -2,12 +2,13 @@
 
 use std::io::Cursor;
 
+use ::tiff::TiffError;
 use image::codecs::bmp::BmpDecoder;
 use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::tiff::TiffDecoder;
 use image::codecs::webp::WebPDecoder;
-use image::error::ImageError;
+use image::error::{ImageError, UnsupportedErrorKind};
 use image::metadata::Orientation as Turn;
 use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageResult};
 
@@ -36,8 +37,15 @@ pub(super) struct OpenedPhoto<'a> {
 
 /// The decoder of a photo: mozjpeg for JPEG, one of the image crate's for other formats.
 enum Decoder<'a> {
-    Jpeg { bytes: &'a [u8], min_side: Option<u32> },
-    Other(Box<dyn ImageDecoder + 'a>),
+    Jpeg {
+        bytes: &'a [u8],
+        min_side: Option<u32>,
+    },
+    Other {
+        decoder: Box<dyn ImageDecoder + 'a>,
+        /// Whether it is a PNG whose pixels are grey without alpha; one value may be transparent.
+        is_grey_png: bool,
+    },
 }
 
 /// A decoder that has read its header.
@@ -72,8 +80,7 @@ impl<'a> OpenedPhoto<'a> {
             let turn = match orientation {
                 Orientation::Stored => Turn::NoTransforms,
                 Orientation::Exif => {
-                    // The decoder keeps the metadata, and the parts of the EXIF block are copied into one.
-                    limits.check_bytes(header.width, header.height, 2 * bytes.len() as u64 + DECODER_OVERHEAD)?;
+                    limits.check_bytes(header.width, header.height, memory_to_open(bytes, limits, orientation))?;
                     jpeg::orientation(bytes)
                 }
             };
@@ -101,7 +108,8 @@ impl<'a> OpenedPhoto<'a> {
             (Orientation::Exif, ImageFormat::Tiff) => decoder.orientation().unwrap_or(Turn::NoTransforms),
             _ => Turn::NoTransforms,
         };
-        Ok(photo(width, height, turn, memory, Decoder::Other(decoder)))
+        let is_grey_png = format == ImageFormat::Png && png_is_grey(bytes);
+        Ok(photo(width, height, turn, memory, Decoder::Other { decoder, is_grey_png }))
     }
 
     /// Width and height of the picture that [`Self::decode`] gives.
@@ -125,9 +133,11 @@ impl<'a> OpenedPhoto<'a> {
     /// `ImageOps.exif_transpose`. Of an animation, decodes the first frame.
     ///
     /// JPEG, PNG, BMP, GIF, lossless WebP and TIFF give exactly Pillow's pixels, with these exceptions: lossy WebP
-    /// differs by a few grey levels (image-webp rounds differently from libwebp), CMYK TIFF by one. Errors are TIFF
-    /// with a palette or with JPEG compression, and a JPEG without its end-of-image marker, which Pillow accepts if
-    /// nothing else is missing.
+    /// differs by a few grey levels (image-webp rounds differently from libwebp), CMYK TIFF by one. Where a GIF's first
+    /// frame does not cover the screen, the pixels are black, and what exceeds the screen is cut off; Pillow fills with
+    /// the transparent colour, or else with the first of the palette, and enlarges the picture
+    /// (PIL/GifImagePlugin.py). Errors are TIFF with a palette or with JPEG compression, and a JPEG without its
+    /// end-of-image marker, which Pillow accepts if nothing else is missing.
     ///
     /// # Errors
     /// When the picture is damaged, or its kind is not supported.
@@ -135,10 +145,10 @@ impl<'a> OpenedPhoto<'a> {
         let Self { width, height, turn, format, limits, decoder, .. } = self;
         let picture = match decoder {
             Decoder::Jpeg { bytes, min_side } => jpeg::decode(bytes, min_side)?,
-            Decoder::Other(decoder) => {
+            Decoder::Other { decoder, is_grey_png } => {
                 let picture =
                     DynamicImage::from_decoder(decoder).map_err(|error| decoder_error(format, &error, limits))?;
-                RgbPicture { width, height, pixels: color::to_rgb(picture)? }
+                RgbPicture { width, height, pixels: color::to_rgb(picture, is_grey_png)? }
             }
         };
         let expected = 3 * u64::from(width) * u64::from(height);
@@ -150,6 +160,20 @@ impl<'a> OpenedPhoto<'a> {
         }
         Ok(if turn == Turn::NoTransforms { picture } else { picture.turned(turn) })
     }
+}
+
+/// The maximum memory of [`OpenedPhoto::open`] in bytes: some decoders keep metadata when they read a header.
+pub(super) fn memory_to_open(bytes: &[u8], limits: Limits, orientation: Orientation) -> u64 {
+    let metadata = match detect_format(bytes) {
+        // The decoder keeps the metadata, and the parts of the EXIF block are copied into one.
+        Ok(ImageFormat::Jpeg) if orientation == Orientation::Exif => 2 * bytes.len() as u64,
+        // Twice the file covers the extensions before the first frame.
+        Ok(ImageFormat::Gif) => 2 * bytes.len() as u64,
+        Ok(ImageFormat::Png) => png_allocation(bytes, limits),
+        Ok(ImageFormat::Tiff) => tiff::directory_memory(bytes),
+        _ => 0,
+    };
+    metadata.saturating_add(DECODER_OVERHEAD)
 }
 
 /// The format, from the first bytes of the content.
@@ -202,10 +226,9 @@ fn open_decoder(bytes: &[u8], format: ImageFormat, limits: Limits) -> Result<Ope
 /// Reads the header of a PNG. Its metadata has a limit of its own; the decoder holds a few rows at a time.
 fn open_png(bytes: &[u8], limits: Limits) -> Result<OpenDecoder<'_>, PixelError> {
     const ROWS: u64 = 12;
-    const MAX_BYTES_PER_PIXEL: u64 = 8;
     let metadata = limits.png_metadata();
     let (width, height) = png_size(bytes);
-    let allowed = allocation_limit(metadata + MAX_BYTES_PER_PIXEL * u64::from(width));
+    let allowed = allocation_limit(png_allocation(bytes, limits));
     let decoder = PngDecoder::with_limits(Cursor::new(bytes), allowed).map_err(|error| match error {
         // Pixels whose number of bytes needs more than 64 bits give the same error.
         ImageError::Limits(_) => {
@@ -217,11 +240,22 @@ fn open_png(bytes: &[u8], limits: Limits) -> Result<OpenDecoder<'_>, PixelError>
     Ok(OpenDecoder { decoder: Box::new(decoder), extra_memory: ROWS * row + metadata })
 }
 
+/// What the decoder of a PNG may allocate for its metadata and a row, in bytes.
+fn png_allocation(bytes: &[u8], limits: Limits) -> u64 {
+    const MAX_BYTES_PER_PIXEL: u64 = 8;
+    limits.png_metadata() + MAX_BYTES_PER_PIXEL * u64::from(png_size(bytes).0)
+}
+
 /// Width and height in a PNG's header; 0 where the file ends before them.
 fn png_size(bytes: &[u8]) -> (u32, u32) {
     let number = |start: usize| bytes.get(start..).and_then(|bytes| bytes.first_chunk());
     let [width, height] = [16, 20].map(|start| number(start).map_or(0, |&number| u32::from_be_bytes(number)));
     (width, height)
+}
+
+/// Whether a PNG's header has the color type of grey without alpha, 0.
+fn png_is_grey(bytes: &[u8]) -> bool {
+    bytes.get(25) == Some(&0)
 }
 
 /// Reads the header of a GIF. A frame is decoded to palette indices, then to RGBA. A frame that is narrower than the
@@ -239,11 +273,14 @@ fn open_gif(bytes: &[u8], limits: Limits) -> ImageResult<OpenDecoder<'_>> {
 
 /// Reads the directory of a TIFF. The picture is decoded to the decoder's buffer, then copied.
 fn open_tiff(bytes: &[u8], limits: Limits) -> Result<OpenDecoder<'_>, PixelError> {
-    let damaged = |problem: String| PixelError::Damaged { format: format_name(ImageFormat::Tiff), problem };
     if tiff::directory_memory(bytes) > limits.max_bytes {
         return Err(PixelError::TooMuchOtherMemory { limit: limits.max_bytes });
     }
-    let directory = tiff::directory(bytes).map_err(|error| damaged(error.to_string()))?;
+    let format = format_name(ImageFormat::Tiff);
+    let directory = tiff::directory(bytes).map_err(|error| match error {
+        TiffError::UnsupportedError(error) => PixelError::UnsupportedKind { format, problem: error.to_string() },
+        error => PixelError::Damaged { format, problem: error.to_string() },
+    })?;
     if directory.holds_jpeg {
         return Err(PixelError::Unsupported("is a TIFF with JPEG compression, which is not supported"));
     }
@@ -275,6 +312,13 @@ fn allocation_limit(bytes: u64) -> image::Limits {
 fn decoder_error(format: ImageFormat, error: &ImageError, limits: Limits) -> PixelError {
     match error {
         ImageError::Limits(_) => PixelError::TooMuchOtherMemory { limit: limits.max_bytes },
+        ImageError::Unsupported(error) => {
+            let problem = match error.kind() {
+                UnsupportedErrorKind::GenericFeature(feature) => feature,
+                _ => error.to_string(),
+            };
+            PixelError::UnsupportedKind { format: format_name(format), problem }
+        }
         _ => PixelError::Damaged { format: format_name(format), problem: error.to_string() },
     }
 }

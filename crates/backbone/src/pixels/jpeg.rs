@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use image::metadata::Orientation as Turn;
 use mozjpeg::{ColorSpace, Decompress, Marker};
@@ -11,6 +11,10 @@ use super::color;
 use super::exif::{EXIF_PREFIX, upright_turn};
 use super::limits::PixelError;
 use super::picture::RgbPicture;
+
+/// The maximum number of scans. Encoders write about ten; libjpeg-turbo's cjpeg writes at most 100. libjpeg walks
+/// over all blocks of the picture for each scan, even for one that has no data.
+const MAX_SCANS: usize = 200;
 
 /// The contents of a JPEG's header, and what follows from them for decoding.
 #[derive(Debug, Clone, Copy)]
@@ -31,9 +35,12 @@ pub(super) struct Header {
 /// stay at least `min_side`.
 ///
 /// # Errors
-/// When the header is damaged.
+/// When the header is damaged, or there are more than [`MAX_SCANS`] scans.
 pub(super) fn read_header(bytes: &[u8], min_side: Option<u32>) -> Result<Header, PixelError> {
     let several_scans = has_several_scans(bytes);
+    if several_scans && has_more_scans_than(MAX_SCANS, bytes) {
+        return Err(PixelError::TooManyScans { limit: MAX_SCANS });
+    }
     catch_fatal(bytes, |source| {
         let jpeg = Decompress::new_reader(source)?;
         let (width, height) = (jpeg.width() as u32, jpeg.height() as u32);
@@ -128,6 +135,8 @@ fn has_several_scans(bytes: &[u8]) -> bool {
             // A fill byte, and markers without a length.
             0xFF => rest = &rest[1..],
             0x01 | 0xD0..=0xD7 => rest = after,
+            // No markers: libjpeg searches for the next one.
+            0x00 | 0x02..=0xBF => return true,
             _ => {
                 let Some(length) = after.first_chunk().map(|&length| usize::from(u16::from_be_bytes(length))) else {
                     return true;
@@ -148,8 +157,33 @@ fn has_several_scans(bytes: &[u8]) -> bool {
     }
 }
 
+/// Whether libjpeg finds more than `max` scans.
+fn has_more_scans_than(max: usize, bytes: &[u8]) -> bool {
+    let mut scans = 0;
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    while let Some(place) = rest.iter().position(|&byte| byte == 0xFF) {
+        rest = &rest[place + 1..];
+        match rest {
+            // The end of the picture.
+            [0xD9, ..] => return false,
+            // Markers with a length, which counts itself.
+            &[marker @ (0xC0..=0xCF | 0xDA..=0xFE), high, low, ..] => {
+                scans += usize::from(marker == 0xDA);
+                if scans > max {
+                    return true;
+                }
+                let length = usize::from(u16::from_be_bytes([high, low])).max(2);
+                rest = rest.get(1 + length..).unwrap_or_default();
+            }
+            // Within a scan's data: a zero after the value 0xFF, restart markers; a fill byte; or no marker.
+            _ => {}
+        }
+    }
+    false
+}
+
 /// Runs the decoder on `bytes`. libjpeg reports a fatal error by a call that must not return; mozjpeg unwinds from it,
-/// without the panic hook, up to here.
+/// without the panic hook, up to here. A panic, which is a bug, goes on.
 fn catch_fatal<T>(bytes: &[u8], decode: impl FnOnce(WholeFile<'_>) -> io::Result<T>) -> Result<T, PixelError> {
     let ended = Cell::new(false);
     let source = WholeFile { rest: bytes, ended: &ended };
@@ -160,8 +194,12 @@ fn catch_fatal<T>(bytes: &[u8], decode: impl FnOnce(WholeFile<'_>) -> io::Result
         Ok(Ok(decoded)) => Ok(decoded),
         Ok(Err(error)) => Err(damaged(error.to_string())),
         Err(unwound) => {
-            let message = unwound.downcast_ref::<String>().map_or("unknown", String::as_str);
-            Err(damaged(message.trim_start_matches("libjpeg fatal error: ").to_owned()))
+            // mozjpeg's src/errormgr.rs, `unwind_error_exit`.
+            let message = unwound.downcast_ref::<String>().and_then(|text| text.strip_prefix("libjpeg fatal error: "));
+            match message {
+                Some(problem) => Err(damaged(problem.to_owned())),
+                None => resume_unwind(unwound),
+            }
         }
     }
 }
@@ -225,6 +263,38 @@ mod tests {
         for length in 0..scan {
             assert!(has_several_scans(&whole[..length]), "{length}");
         }
+    }
+
+    /// Such a panic was reported as a damaged JPEG.
+    #[test]
+    fn a_panic_is_not_taken_for_a_fatal_error_of_libjpeg() {
+        let bug = || catch_fatal(b"", |_| -> io::Result<()> { panic!("a bug") });
+        assert_eq!(catch_unwind(bug).unwrap_err().downcast_ref::<&str>(), Some(&"a bug"));
+        let error = catch_fatal(b"\xFF\xD8\xFF\x02", |source| Decompress::new_reader(source).map(drop)).unwrap_err();
+        assert!(matches!(error, PixelError::Damaged { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_jpeg_of_very_many_scans_is_refused() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pixels/progressive.jpg");
+        let whole = fs::read(file).unwrap();
+        let scans = whole.windows(2).filter(|marker| **marker == [0xFF, 0xDA]).count();
+        assert!(scans > 1 && has_more_scans_than(scans - 1, &whole) && !has_more_scans_than(scans, &whole), "{scans}");
+
+        // The last scan several times more, before the end of the picture.
+        let last = whole.windows(2).rposition(|marker| marker == [0xFF, 0xDA]).unwrap();
+        let (before_end, end) = whole.split_at(whole.len() - 2);
+        let repeated = |times: usize| [before_end, &before_end[last..].repeat(times), end].concat();
+        assert!(read_header(&repeated(MAX_SCANS - scans), None).is_ok());
+        let error = read_header(&repeated(MAX_SCANS - scans + 1), None).unwrap_err();
+        assert_eq!(error.to_string(), "is a JPEG of more than 200 scans");
+
+        // Not counted in the data of a segment, and after the end; counted after what is no marker.
+        let scan = b"\xFF\xDA\0\x08\x01\x01\0\0\x3F\0";
+        let in_segment = [&b"\xFF\xD8\xFF\xE1\0\x20"[..], &scan.repeat(3)].concat();
+        assert!(!has_more_scans_than(0, &in_segment));
+        assert!(!has_more_scans_than(0, &[&b"\xFF\xD8\xFF\xD9"[..], scan].concat()));
+        assert!(has_more_scans_than(2, &[&b"\xFF\xD8\xFF\x02\0\x20"[..], &scan.repeat(3)].concat()));
     }
 
     #[test]

@@ -62,6 +62,12 @@ pub enum PixelError {
         /// The maximum that is allowed, in bytes: a part of [`Limits::max_bytes`].
         limit: u64,
     },
+    /// A JPEG with more scans than any encoder writes. Each takes time for the whole picture.
+    #[error("is a JPEG of more than {limit} scans")]
+    TooManyScans {
+        /// The maximum number of scans.
+        limit: usize,
+    },
     /// A JPEG that ends before its end-of-image marker.
     #[error("is a truncated JPEG")]
     Truncated,
@@ -76,6 +82,14 @@ pub enum PixelError {
     /// A kind of picture that is not supported.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// A kind of a format that the decoder does not support, such as a TIFF with a palette.
+    #[error("is a {format} of a kind that is not supported: {problem}")]
+    UnsupportedKind {
+        /// The format.
+        format: &'static str,
+        /// The decoder's error.
+        problem: String,
+    },
     /// Decoding or resizing it panicked, which is a bug.
     #[error("makes the program panic: {problem}")]
     Panicked {

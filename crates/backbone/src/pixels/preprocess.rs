@@ -1,6 +1,6 @@
 //! From a photo's bytes to the network's input.
 
-use super::decode::{DECODER_OVERHEAD, OpenedPhoto};
+use super::decode::{DECODER_OVERHEAD, OpenedPhoto, memory_to_open};
 use super::guard::guarded;
 use super::interpolation::Interpolation;
 use super::limits::{Limits, PixelError};
@@ -39,15 +39,22 @@ impl Preprocess {
         guarded(|| self.open(photo).map(drop))
     }
 
-    /// The maximum memory of decoding and resizing a photo in bytes, from its header.
+    /// The maximum memory of opening, decoding and resizing a photo in bytes, from its header, for which the photo is
+    /// opened.
     ///
     /// # Errors
     /// As [`Self::check`].
     pub fn memory(&self, photo: &[u8]) -> Result<u64, PixelError> {
         guarded(|| {
-            let photo = self.open(photo)?;
-            Ok(photo.memory().max(self.memory_to_resize(&photo)))
+            let opened = self.open(photo)?;
+            Ok(opened.memory().max(self.memory_to_resize(&opened)).max(self.memory_to_open(photo)))
         })
+    }
+
+    /// The maximum memory of opening a photo in bytes: of [`Self::check`] and [`Self::memory`]. A photo that needs more
+    /// than the limit is refused before it takes any.
+    pub fn memory_to_open(&self, photo: &[u8]) -> u64 {
+        memory_to_open(photo, self.limits, self.orientation)
     }
 
     /// Decodes a photo.

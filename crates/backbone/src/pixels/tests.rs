@@ -54,7 +54,7 @@ fn every_kind_of_picture_gives_pillows_pixels() {
         assert!(worst <= tolerance, "{name}: off by {worst}");
         compared += 1;
     }
-    assert_eq!(compared, 44);
+    assert_eq!(compared, 45);
 }
 
 /// A GIF's screen may have no pixels although its frame has some; resizing such a picture panicked.
@@ -376,6 +376,20 @@ fn a_webp_frame_larger_than_its_canvas_is_an_error() {
     assert!(decode(&file, Limits::DEFAULT).is_err());
 }
 
+/// What fuzzing begins with, and all that it has found.
+#[test]
+fn no_seed_of_fuzzing_makes_the_program_panic() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/photos");
+    for entry in fs::read_dir(seeds).unwrap() {
+        let path = entry.unwrap().path();
+        let photo = fs::read(&path).unwrap();
+        for fast_decode in [false, true] {
+            let decoded = upright(Interpolation::Nearest, fast_decode).decode(&photo);
+            assert!(!matches!(decoded, Err(PixelError::Panicked { .. })), "{}: {decoded:?}", path.display());
+        }
+    }
+}
+
 #[test]
 fn jpegs_within_tiffs_are_refused() {
     let mut tiff = fs::read(fixtures().join("rgb.tif")).unwrap();
@@ -383,6 +397,16 @@ fn jpegs_within_tiffs_are_refused() {
     tiff[compression + 8] = 7;
     let error = decode(&tiff, Limits::DEFAULT).unwrap_err();
     assert_eq!(error.to_string(), "is a TIFF with JPEG compression, which is not supported");
+}
+
+/// Such a TIFF was reported as damaged.
+#[test]
+fn tiffs_with_a_palette_are_not_supported() {
+    let mut tiff = fs::read(fixtures().join("grey.tif")).unwrap();
+    let interpretation = tiff.windows(4).position(|bytes| bytes == [0x06, 0x01, 0x03, 0x00]).unwrap();
+    tiff[interpretation + 8] = 3;
+    let error = decode(&tiff, Limits::DEFAULT).unwrap_err().to_string();
+    assert!(error.starts_with("is a TIFF of a kind that is not supported: ") && error.contains("Palette"), "{error}");
 }
 
 #[test]

@@ -25,10 +25,10 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<WeightsCollector, Weight
 
 /// Reads the network's tensors from an open file.
 pub(super) fn network(path: &Path, file: &Hdf5File) -> Result<WeightsCollector, WeightsError> {
-    let collector = match keras2::layer_names(file) {
+    let collector = keras2::layer_names(file).and_then(|names| match names {
         Some((group, names)) => keras2::read(&group, &names),
         None => keras3::read(file),
-    };
+    });
     collector.map_err(|error| hdf5_error(path, &error))
 }
 

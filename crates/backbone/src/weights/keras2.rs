@@ -46,16 +46,26 @@ impl Tensor {
 }
 
 /// The group with the layers, and their names: at the root of a weights file, below `model_weights` in a whole model.
-/// `None` for a file of Keras 3's layout.
-pub(super) fn layer_names(file: &Hdf5File) -> Option<(Group, Vec<String>)> {
-    let root = file.root_group().ok()?;
-    let whole_model = root.group("model_weights").ok();
+/// `None` for a file of Keras 3's layout, which has no such attribute.
+///
+/// # Errors
+/// When the names are there and cannot be read, or are more than [`MAX_NAMES`].
+pub(super) fn layer_names(file: &Hdf5File) -> Result<Option<(Group, Vec<String>)>> {
+    const ATTRIBUTE: &str = "layer_names";
+    let root = file.root_group()?;
+    let whole_model = match root.group("model_weights") {
+        Ok(group) => Some(group),
+        Err(Error::GroupNotFound(_)) => None,
+        Err(error) => return Err(error),
+    };
     for group in [Some(root), whole_model].into_iter().flatten() {
-        if let Ok(names) = strings(&group, "layer_names") {
-            return Some((group, names));
+        match strings(&group, ATTRIBUTE) {
+            Ok(names) => return Ok(Some((group, names))),
+            Err(Error::AttributeNotFound(_)) => {}
+            Err(error) => return Err(error.with_context(ATTRIBUTE)),
         }
     }
-    None
+    Ok(None)
 }
 
 /// Reads the tensors of the network from the layers with these names in `group`.

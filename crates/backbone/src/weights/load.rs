@@ -7,8 +7,8 @@ use super::file::map;
 use super::{canonical, keras};
 
 impl Weights {
-    /// Reads the weights from a .safetensors file (by its name), or a Keras `.h5`, `.weights.h5` or `.keras` file
-    /// (recognised by content).
+    /// Reads the weights from a .safetensors file (by its name, in upper or lower case), or a Keras `.h5`, `.weights.h5`
+    /// or `.keras` file (recognised by content).
     ///
     /// # Errors
     /// When the file cannot be read, or its tensors are not those of Xception without its top.
@@ -21,7 +21,7 @@ impl Weights {
     /// # Errors
     /// As [`Self::load`].
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, WeightsError> {
-        let is_canonical = path.extension().is_some_and(|extension| extension == "safetensors");
+        let is_canonical = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
         let collector = if is_canonical {
             canonical::read(bytes).map_err(|problem| WeightsError::Format {
                 path: path.to_owned(),

@@ -130,7 +130,7 @@ impl KerasModel {
 
     /// The datasets of a layer's variables, in the layer's order.
     fn datasets(&self, layer: &LayerPath) -> Hdf5Result<Vec<Dataset>> {
-        match keras2::layer_names(&self.weights) {
+        match keras2::layer_names(&self.weights)? {
             Some((group, _)) => keras2::variables(&group, &layer.names),
             None => keras3::variables(&self.weights, &layer.numbered),
         }

@@ -148,6 +148,29 @@ fn tensors_of_another_shape_are_reported_in_each_format() {
     }
 }
 
+#[test]
+fn safetensors_are_recognised_by_their_name_in_any_case() {
+    for name in ["xception.safetensors", "XCEPTION.SAFETENSORS", "xception.SafeTensors"] {
+        let message = Weights::from_bytes(Path::new(name), &SMALL_FILES[3]).unwrap_err().to_string();
+        assert!(message.contains("block1_conv1.kernel (expected [3, 3, 3, 32], found [2, 3])"), "{message}");
+    }
+}
+
+/// Such a file was read in the layout of Keras 3, and every tensor was missing.
+#[test]
+fn layer_names_that_cannot_be_read_are_named() {
+    let many: Vec<String> = (0..1001).map(|k| format!("layer_{k}")).collect();
+    for (names, problem) in [
+        (AttrValue::StringArray(many), "layer_names: resource limit: 1001 names in an attribute"),
+        (AttrValue::F64(1.0), "layer_names: type mismatch: expected String array"),
+    ] {
+        let mut file = FileBuilder::new();
+        file.set_attr("layer_names", names);
+        let error = Weights::from_bytes(Path::new("notop.h5"), &file.finish().unwrap()).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
 proptest! {
     /// More cases: `PROPTEST_CASES=1000000 cargo test --release --package backbone mangled`.
     #[test]

@@ -93,9 +93,9 @@ fn picture_status(error: &AnswerError) -> StatusCode {
     match error {
         AnswerError::NotFinite(_) => StatusCode::INTERNAL_SERVER_ERROR,
         AnswerError::Photo(_) if error.limit().is_some() => StatusCode::PAYLOAD_TOO_LARGE,
-        AnswerError::Photo(PhotoError::Pixels(PixelError::NotAPicture | PixelError::Unsupported(_))) => {
-            StatusCode::UNSUPPORTED_MEDIA_TYPE
-        }
+        AnswerError::Photo(PhotoError::Pixels(
+            PixelError::NotAPicture | PixelError::Unsupported(_) | PixelError::UnsupportedKind { .. },
+        )) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         AnswerError::Photo(_) => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

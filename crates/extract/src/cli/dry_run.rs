@@ -1,5 +1,6 @@
 //! `extract DATASET --dry-run`: how many photos there are, and how long extraction would take.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -11,6 +12,8 @@ use extract::dataset::Dataset;
 use extract::extraction::Extraction;
 use stdio::output;
 
+use super::count::count;
+
 pub fn run(extraction: &Extraction) -> Result<ExitCode> {
     let dataset = Dataset::scan_shard(&extraction.dataset, extraction.shard)?;
     let mut rows = dataset.len();
@@ -19,10 +22,14 @@ pub fn run(extraction: &Extraction) -> Result<ExitCode> {
         let views = views.map_or(0, |views| views.manifest_views().count.get());
         rows += views * photos.len();
         let and_views = if views > 0 { format!(", {views} views of each") } else { String::new() };
-        output!("{split}: {} photos{and_views}", photos.len())?;
+        output!("{split}: {}{and_views}", count(photos.len(), "photo"))?;
+        let mut photos_of_class: BTreeMap<i64, usize> = BTreeMap::new();
+        for photo in photos {
+            *photos_of_class.entry(photo.label).or_default() += 1;
+        }
         for (class, label) in dataset.classes.iter().zip(0..) {
-            let count = photos.iter().filter(|photo| photo.label == label).count();
-            output!("  {count:>6}  {class}")?;
+            let photos = photos_of_class.get(&label).copied().unwrap_or_default();
+            output!("  {photos:>6}  {class}")?;
         }
     }
     for ignored in &dataset.ignored {

@@ -14,6 +14,7 @@ use feature_cache::Shard;
 use stdio::{OutputError, invocation, note, output, shell_word};
 
 use super::compute::ComputeArgs;
+use super::count::count;
 use super::dry_run;
 use super::shard;
 use super::views::ViewsArgs;
@@ -24,7 +25,7 @@ pub struct ExtractionArgs {
     /// Folder of photos, by class or by split and class
     #[arg(value_name = "DATASET", required = true)]
     dataset: Option<PathBuf>,
-    /// Cache to write or bring up to date
+    /// Cache to write or bring up to date, outside the folders of photos
     #[arg(long, value_name = "CACHE", required_unless_present = "dry_run")]
     out: Option<PathBuf>,
     /// Extract only shard I of N, counted from 0, into CACHE/shards/I-of-N: several machines can extract one data set.
@@ -129,8 +130,8 @@ fn warn(summary: &Summary) {
     const LISTED: usize = 5;
     if !summary.skipped.is_empty() {
         note!(
-            "warning: {} photos skipped, listed in skipped.csv and tried again next time{}:",
-            summary.skipped.len(),
+            "warning: {} skipped, listed in skipped.csv and tried again next time{}:",
+            count(summary.skipped.len(), "photo"),
             limits_hint(&summary.exceeded)
         );
         for photo in summary.skipped.iter().take(LISTED) {
@@ -143,10 +144,13 @@ fn warn(summary: &Summary) {
     for ignored in summary.ignored.iter().take(LISTED) {
         note!("note: {} ignored: {}", ignored.path.display(), ignored.reason);
     }
+    if summary.ignored.len() > LISTED {
+        note!("note: {} more ignored; --dry-run lists all", summary.ignored.len() - LISTED);
+    }
     if !summary.shared.is_empty() {
         note!(
-            "warning: {} photos are in more than one split, so accuracy there will be too high:",
-            summary.shared.len()
+            "warning: {} in more than one split, so accuracy there will be too high:",
+            count(summary.shared.len(), "photo")
         );
         for photo in summary.shared.iter().take(LISTED) {
             let paths: Vec<String> = photo.paths.iter().map(|(_, path)| path.display().to_string()).collect();
@@ -205,6 +209,7 @@ fn to_json(summary: &Summary) -> serde_json::Value {
             "waiting": summary.times.waiting.as_secs_f64(),
             "write": summary.times.write.as_secs_f64(),
         },
+        "computing_seconds": summary.computing.as_secs_f64(),
         "seconds": summary.elapsed.as_secs_f64(),
     })
 }

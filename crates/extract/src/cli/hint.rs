@@ -39,6 +39,9 @@ fn hint(error: &Error) -> Option<String> {
 
 fn extraction_hint(error: &ExtractError) -> Option<String> {
     match error {
+        ExtractError::CacheInDataset { .. } => {
+            Some("; choose an --out outside of it, and move the cache there if there is one".to_owned())
+        }
         ExtractError::Cache(error) => cache_hint(error),
         ExtractError::Compute(error) => Some(compute_hint(error)),
         ExtractError::Embedder(error) => embedder_hint(error),
@@ -75,8 +78,16 @@ fn verify_hint(error: &VerifyError) -> Option<String> {
 fn merge_hint(error: &MergeError) -> Option<String> {
     let hint = match error {
         MergeError::Cache(CacheError::Locked { .. }) => "; merge again when that process is done",
+        // The caches that a merge reads are shards.
+        MergeError::Cache(CacheError::NotACache(_)) => "; extract it with --shard I/N",
+        MergeError::Cache(CacheError::Damaged { .. } | CacheError::Version { .. }) => {
+            "; extract this shard again with --shard I/N --replace"
+        }
         MergeError::Cache(error) => return cache_hint(error),
-        MergeError::NoShards(_) => "; make them with extract DATASET --out CACHE --shard I/N",
+        MergeError::NoShards(path) => {
+            let (extract, cache) = (invocation("extract"), shell_word(path));
+            return Some(format!("; make them with: {extract} DATASET --out {cache} --shard I/N"));
+        }
         MergeError::Incomplete { .. } | MergeError::NoRecord { .. } => "\nextract them with --shard I/N",
         MergeError::SeveralCounts { .. } => "; remove those that are not wanted",
         MergeError::OtherDataSet { .. } | MergeError::OtherClasses { .. } => {
@@ -106,7 +117,10 @@ fn cache_hint(error: &CacheError) -> Option<String> {
         }
         CacheError::OtherFingerprint { .. } => "\nkeep it and choose another --out, or overwrite it with --replace",
         CacheError::OtherViews { .. } => {
-            "\nto train on fewer of them: head train --views N; to drop them and keep the rows: --replace"
+            let head = invocation("head");
+            return Some(format!(
+                "\nto train on fewer of them: {head} train --views N; to drop them and keep the rows: --replace"
+            ));
         }
         CacheError::Locked { .. } => "; wait for it with --wait",
         CacheError::WaitCancelled(_) => "; run the same command again",
@@ -118,6 +132,8 @@ fn cache_hint(error: &CacheError) -> Option<String> {
             ));
         }
         CacheError::OtherShards { .. } => "; merge those that are there, or remove their folder",
+        CacheError::NoName(_) => "; choose another --out",
+        CacheError::DanglingLink { .. } => "; create that folder, remove the link, or choose another --out",
         CacheError::Foreign(_) => "; move it away, or choose another --out",
         CacheError::ReplacedTooOften { .. } => "; run the command again when it is no longer being written",
         _ => return None,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use backbone::weights::{IMAGENET_DIGEST, Weights};
 use clap::Args;
-use command_line::default_weights;
+use command_line::{catch_file_size_signal, default_weights};
 use stdio::output;
 
 /// `extract import-weights FILE`.
@@ -22,6 +22,7 @@ pub struct ImportArgs {
 }
 
 pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
+    catch_file_size_signal()?;
     let weights = Weights::load(&args.file)?;
     let digest = weights.digest().to_hex();
     let imagenet = digest.as_str() == IMAGENET_DIGEST;

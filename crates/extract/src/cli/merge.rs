@@ -8,6 +8,8 @@ use command_line::catch_file_size_signal;
 use extract::merge::merge;
 use stdio::{invocation, note, output, shell_word};
 
+use super::count::count;
+
 /// `extract merge CACHE`.
 #[derive(Debug, Args)]
 pub struct MergeArgs {
@@ -22,7 +24,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<ExitCode> {
     catch_file_size_signal()?;
     let merged = merge(&args.cache)?;
     if merged.skipped > 0 {
-        note!("warning: {} photos were skipped, listed in skipped.csv", merged.skipped);
+        note!("warning: {} skipped, listed in skipped.csv", count(merged.skipped, "photo"));
     }
     if merged.kernels.len() > 1 {
         note!("note: rows were computed by different kernels, so equal photos may have rows that differ by rounding:");
@@ -45,7 +47,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<ExitCode> {
         )?;
         return Ok(ExitCode::SUCCESS);
     }
-    output!("merged   {} shards, {:.1} s", merged.shards, merged.elapsed.as_secs_f64())?;
+    output!("merged   {}, {:.1} s", count(merged.shards, "shard"), merged.elapsed.as_secs_f64())?;
     for (split, rows) in &merged.rows {
         output!("{split:<8} {rows} rows in {}", args.cache.join(split.name()).join("features.npy").display())?;
     }

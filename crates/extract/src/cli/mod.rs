@@ -1,5 +1,6 @@
 //! The command line: arguments, checked and turned into the library's types. The library does not know clap.
 
+mod count;
 mod compute;
 mod views;
 mod hint;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use shell_docs::ShellDocsArgs;
+use stdio::invocation;
 
 pub use self::hint::with_hint;
 
@@ -26,7 +28,7 @@ pub use self::hint::with_hint;
 /// With --views, rows of augmented views are cached as well: --views 8 --flip --crop 0.1 --brightness 0.1.
 #[derive(Debug, Parser)]
 #[command(version, long_version = command_line::long_version(), args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-#[command(after_help = "Then train on the cache: head train CACHE")]
+#[command(after_help = format!("Then train on the cache: {} train CACHE", invocation("head")))]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

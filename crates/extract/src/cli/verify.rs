@@ -1,14 +1,17 @@
 //! `extract verify CACHE`.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use command_line::{KernelsArg, WeightsArg};
-use extract::verify as check;
+use command_line::{KernelsArg, LimitsArgs, WeightsArg, limits_hint};
+use extract::verify::{self as check, Discrepancy};
 use feature_cache::{CacheContents, Damage, FeatureCache, photos_in_two_splits, verify};
 use stdio::output;
+
+use super::count::count;
 
 /// `extract verify CACHE`.
 #[derive(Debug, Args)]
@@ -25,6 +28,8 @@ pub struct VerifyArgs {
     kernels: KernelsArg,
     #[command(flatten)]
     weights: WeightsArg,
+    #[command(flatten)]
+    limits: LimitsArgs,
 }
 
 pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
@@ -37,7 +42,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         let all_unexpected = findings.iter().all(|finding| matches!(finding.damage, Damage::Unexpected));
         let advice =
             if all_unexpected { "move these files away" } else { "extract again with --replace to rebuild the cache" };
-        output!("{} problems found; {advice}", findings.len())?;
+        output!("{} found; {advice}", count(findings.len(), "problem"))?;
         return Ok(ExitCode::FAILURE);
     }
     let cache = FeatureCache::open(&args.cache)?;
@@ -46,28 +51,48 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         let paths: Vec<String> = photo.paths.iter().map(|(_, path)| path.display().to_string()).collect();
         output!("in more than one split: {}", paths.join(" = "))?;
     }
-    let mut wrong = Vec::new();
-    if let Some(dataset) = &args.against {
-        wrong.extend(check::compare_photos(&contents, dataset));
-        if let Some(rows) = args.sample {
-            wrong.extend(check::compare_rows(
-                &cache,
-                dataset,
-                &args.weights.weights,
-                args.kernels.kernels,
-                rows.get(),
-            )?);
+    if let Some(dataset) = &args.against
+        && !matches_data_set(args, &cache, &contents, dataset)?
+    {
+        return Ok(ExitCode::FAILURE);
+    }
+    let rows: usize = cache.splits().map(|(_, split)| split.rows()).sum();
+    let views =
+        cache.views().map_or_else(String::new, |views| format!(", {} views of each training photo", views.count));
+    output!("{}: {rows} rows{views}, all files intact", args.cache.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Compares the cache with the data set's photos, and a sample of its rows with the network's if that is asked for.
+/// Prints what differs; returns whether nothing does.
+fn matches_data_set(
+    args: &VerifyArgs,
+    cache: &FeatureCache,
+    contents: &CacheContents,
+    dataset: &Path,
+) -> anyhow::Result<bool> {
+    let mut wrong_photos = HashSet::new();
+    for wrong in check::compare_photos(contents, dataset) {
+        // Printed at once: that rows cannot be computed is an error.
+        output!("{wrong}")?;
+        wrong_photos.insert(wrong.path().to_owned());
+    }
+    let Some(rows) = args.sample else { return Ok(wrong_photos.is_empty()) };
+    let mut same = wrong_photos.is_empty();
+    let (weights, kernels, limits) = (&args.weights.weights, args.kernels.kernels, args.limits.limits());
+    for wrong in check::compare_rows(cache, dataset, weights, kernels, limits, rows.get())? {
+        if !wrong_photos.contains(wrong.path()) {
+            output!("{wrong}{}", hint(&wrong))?;
+            same = false;
         }
     }
-    for line in &wrong {
-        output!("{line}")?;
+    Ok(same)
+}
+
+/// How to raise the limit that a photo exceeds; empty if it exceeds none.
+fn hint(wrong: &Discrepancy) -> String {
+    match wrong {
+        Discrepancy::Unreadable { reason, .. } => limits_hint(&reason.limit().into_iter().collect()),
+        Discrepancy::Changed(_) | Discrepancy::Row { .. } => String::new(),
     }
-    if wrong.is_empty() {
-        let rows: usize = cache.splits().map(|(_, split)| split.rows()).sum();
-        let views =
-            cache.views().map_or_else(String::new, |views| format!(", {} views of each training photo", views.count));
-        output!("{}: {rows} rows{views}, all files intact", args.cache.display())?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    Ok(ExitCode::FAILURE)
 }

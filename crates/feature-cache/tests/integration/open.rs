@@ -3,12 +3,13 @@
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use end_to_end::sample_fingerprint;
 use feature_cache::{
-    CacheContents, CacheError, ClassNames, FeatureCache, IndexEntry, Split, SplitContents, verify, write_cache,
+    CacheContents, CacheError, ClassNames, FeatureCache, Hashes, IndexEntry, Split, SplitContents, verify, write_cache,
 };
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -101,6 +102,54 @@ fn a_cache_that_is_written_again_while_it_is_opened_is_the_old_or_the_new_one() 
             consistent_label(&FeatureCache::open(&path).unwrap());
         }
     });
+}
+
+/// What `verify` finds in the cache: files, relative to it, with what is wrong with them.
+fn findings(cache: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    for finding in verify(cache).unwrap() {
+        lines.push(format!("{}: {}", finding.file.strip_prefix(cache).unwrap().display(), finding.damage));
+    }
+    lines
+}
+
+/// An archive may have named pipes in place of files. Opening one would wait for ever.
+#[test]
+fn a_named_pipe_in_place_of_a_file_is_damage() {
+    let (_folder, [path, _]) = two_caches();
+    for name in ["manifest.json", "hashes.csv", "all/features.npy", "all/index.csv"] {
+        let (file, whole) = (path.join(name), path.with_extension("whole"));
+        fs::rename(&file, &whole).unwrap();
+        assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+        assert_eq!(findings(&path), [format!("{name}: not a file")]);
+        match FeatureCache::open(&path) {
+            // Only the next extraction needs it, and can do without.
+            Ok(cache) => assert_eq!((name, cache.hashes()), ("hashes.csv", Hashes::default())),
+            Err(error) => assert!(error.to_string().ends_with(&format!("{name}: not a file")), "{error}"),
+        }
+        fs::rename(&whole, &file).unwrap();
+    }
+    assert!(findings(&path).is_empty());
+}
+
+/// Verifying once failed there, and what it had found was lost.
+#[test]
+fn a_file_in_place_of_a_splits_folder_is_a_finding() {
+    let (_folder, [path, _]) = two_caches();
+    fs::remove_dir_all(path.join("all")).unwrap();
+    fs::write(path.join("all"), "").unwrap();
+    let expected =
+        ["all/features.npy: missing", "all/labels.npy: missing", "all/index.csv: missing", "all: not a folder"];
+    assert_eq!(findings(&path), expected);
+}
+
+#[test]
+fn a_table_of_hashes_that_is_too_long_is_not_read() {
+    let (_folder, [path, _]) = two_caches();
+    let table = fs::File::create(path.join("hashes.csv")).unwrap();
+    table.set_len((8 << 30) + 1).unwrap();
+    assert_eq!(findings(&path), ["hashes.csv: 8589934593 bytes, more than the 8589934592 that are read"]);
+    assert_eq!(FeatureCache::open(&path).unwrap().hashes(), Hashes::default());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use head::run::{Run, RunConfig, RunError, RunMetrics};
 use head::summary::{DifferingField, differing_fields, json_fields, significance_sentence, value_text};
 use head::text::table;
 use serde_json::{Map, Value, json};
-use stdio::{invocation, output};
+use stdio::{invocation, note, output};
 
 use super::default_paths::RUNS;
 
@@ -37,7 +37,9 @@ pub struct RunsArgs {
 /// How deep `runs` searches. Runs of a sweep are one level below the other runs.
 const MAX_DEPTH: usize = 4;
 /// Fields of config.json that are too long for the table; with --json they are listed.
-const NOT_IN_TABLE: [&str; 3] = ["cache_digest", "fingerprint", "class_indices"];
+const NOT_IN_TABLE: [&str; 2] = ["fingerprint", "class_indices"];
+/// The table shows this many characters of a cache's digest.
+const DIGEST_CHARACTERS: usize = 8;
 
 /// A run in the list, without its weights.
 struct ListedRun {
@@ -77,7 +79,11 @@ pub fn runs(args: &RunsArgs) -> anyhow::Result<()> {
 /// whose name starts with a dot are skipped, since they are not complete.
 fn find_runs(folder: &Path, depth: usize, found: &mut Vec<ListedRun>) -> anyhow::Result<()> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
-    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    let mut folders = Vec::new();
+    for entry in entries {
+        folders.push(entry.with_context(|| format!("{}: cannot be read", folder.display()))?.path());
+    }
+    folders.retain(|path| path.is_dir());
     folders.retain(|path| path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b".")));
     folders.sort();
     for path in folders {
@@ -85,7 +91,8 @@ fn find_runs(folder: &Path, depth: usize, found: &mut Vec<ListedRun>) -> anyhow:
             Ok(run) => found.push(run),
             Err(RunError::NotARun(_)) if depth > 0 => find_runs(&path, depth - 1, found)?,
             Err(RunError::NotARun(_)) => {}
-            Err(error) => return Err(error.into()),
+            // Another program's config.json, or a damaged run.
+            Err(error) => note!("warning: {error}; not listed"),
         }
     }
     Ok(())
@@ -124,7 +131,13 @@ fn print_runs(mut runs: Vec<ListedRun>, json: bool) -> anyhow::Result<()> {
             None => row.extend(vec!["-".to_owned(); 3]),
         }
         row.push(run.metrics.kept_epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string()));
-        row.extend(fields.iter().map(|field| value_text(&field.values[k])));
+        for field in &fields {
+            let mut text = value_text(&field.values[k]);
+            if field.name == "cache_digest" {
+                text = text.chars().take(DIGEST_CHARACTERS).collect();
+            }
+            row.push(text);
+        }
         rows.push(row);
     }
     output!("{}", table(&header, rows))?;

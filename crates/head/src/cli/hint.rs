@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Error, anyhow};
 use feature_cache::CacheError;
 use head::data::DataError;
-use head::run::{CacheMismatch, RunError};
+use head::run::{CacheMismatch, RunError, SweepFolder};
 use stdio::{invocation, shell_word};
 
 /// Adds a hint to the error, if there is one.
@@ -45,6 +45,12 @@ fn cache_hint(error: &CacheError) -> Option<String> {
 fn run_hint(error: &RunError) -> Option<String> {
     let hint = match error {
         RunError::Exists(_) => "; choose another --out",
+        RunError::NotARun(path) if SweepFolder::find(path).is_some() => {
+            return Some(format!("; choose one of the sweep's: {} runs {}", invocation("head"), shell_word(path)));
+        }
+        RunError::NotARun(path) if path.exists() => {
+            return Some(format!("; make one with: {} train CACHE", invocation("head")));
+        }
         RunError::NotARun(path) => {
             return Some(format!("; make one with: {} train CACHE --out {}", invocation("head"), shell_word(path)));
         }
@@ -70,8 +76,11 @@ fn data_hint(error: &DataError) -> Option<String> {
             return Some(format!("; check the cache with: {} verify {cache}", invocation("extract")));
         }
         DataError::TooManyViews { .. } => {
-            "; choose fewer with --views; extract --views N adds more, with the same --flip, --crop, --brightness and \
-             --seed"
+            return Some(format!(
+                "; choose fewer with --views; {} --views N adds more, with the same --flip, --crop, --brightness and \
+                 --seed",
+                invocation("extract")
+            ));
         }
         DataError::Empty { .. } | DataError::OneClass { .. } => return None,
         DataError::Fraction { .. } | DataError::TooFew { .. } => "; choose another --validation-split",

@@ -33,6 +33,7 @@ pub struct ReportArgs {
 pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let title = args.run.display().to_string();
     let html = if let Some(sweep) = SweepFolder::find(&args.run) {
+        ensure!(args.photos.is_none(), "a sweep's report shows no photos; report one of its runs, or omit --photos");
         sweep_page(&sweep.results()?, &title)
     } else {
         let run = Run::load(&args.run)?;
@@ -40,8 +41,16 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
             ensure!(photos.is_dir(), "{}: no such folder of photos", photos.display());
         }
         let gallery = gallery(&run, args)?;
-        if args.photos.is_none() && !(gallery.mistakes.is_empty() && gallery.unfamiliar.is_empty()) {
-            note!("note: photos are listed by their paths; --photos DATASET shows them");
+        let mistakes = gallery.mistakes.iter().map(|mistake| &mistake.path);
+        let mut listed = mistakes.chain(gallery.unfamiliar.iter().map(|photo| &photo.path)).peekable();
+        if listed.peek().is_some() {
+            match &args.photos {
+                None => note!("note: photos are listed by their paths; --photos DATASET shows them"),
+                Some(photos) if listed.all(|path| !photos.join(path).exists()) => {
+                    note!("note: {}: has none of the photos to show: is it the data set?", photos.display());
+                }
+                Some(_) => {}
+            }
         }
         run_page(&run, &title, &gallery)
     };

@@ -1,11 +1,12 @@
 //! Options that `train` and `sweep` share, and checks of arguments.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, ensure};
-use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgGroup, Args};
 use feature_cache::FeatureCache;
 use head::calibration::MIN_ROWS;
 use head::data::{DataError, TrainValSplit, check_view_count};
@@ -19,6 +20,7 @@ use stdio::note;
 
 /// Options that `train` and `sweep` share.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("keep_best").multiple(true))]
 pub struct SharedArgs {
     /// Number of passes over the training rows
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -34,13 +36,14 @@ pub struct SharedArgs {
     #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
     clip_norm: Option<f64>,
     /// Stop after N epochs without a better one, and keep the best weights [default: train all epochs]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", group = "keep_best")]
     early_stopping: Option<NonZeroUsize>,
     /// Keep the weights of the best epoch instead of the last
-    #[arg(long)]
+    #[arg(long, group = "keep_best")]
     save_best: bool,
-    /// What the best epoch is chosen by: the lowest val_loss or the highest val_accuracy
-    #[arg(long, default_value_t, value_parser = one_of::<Monitor>(Monitor::NAMES))]
+    /// What the best epoch is chosen by: the lowest val_loss or the highest val_accuracy; with --early-stopping or
+    /// --save-best
+    #[arg(long, default_value_t, requires = "keep_best", value_parser = one_of::<Monitor>(Monitor::NAMES))]
     monitor: Monitor,
     /// Fraction of each class to hold out for validation, if the cache has no validation split
     #[arg(long, value_name = "FRACTION", default_value_t = 0.2, allow_negative_numbers = true)]
@@ -118,6 +121,14 @@ pub fn check_weight_decay(value: f64) -> Result<Option<Positive>, OutOfRange> {
 /// Checks a number of epochs, rows or seeds; `name` is its option.
 pub fn check_count(name: &str, given: usize) -> anyhow::Result<NonZeroUsize> {
     NonZeroUsize::new(given).with_context(|| format!("{name} 0: must be 1 or more"))
+}
+
+/// Opens the cache to train on. A run's config.json names it, so its path must be UTF-8.
+pub fn open_to_train(path: &Path) -> anyhow::Result<FeatureCache> {
+    let cache = FeatureCache::open(path)?;
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    ensure!(absolute.to_str().is_some(), "{}: its path is not UTF-8, which config.json needs", path.display());
+    Ok(cache)
 }
 
 /// The number of views of each photo to train on, checked; by default all that the cache has.

@@ -30,11 +30,11 @@ use stdio::{OutputError, invocation, note, output, shell_word};
 use super::default_paths::Destination;
 use super::shared::{
     SharedArgs, Widths, check_count, check_hidden, check_learning_rate, check_weight_decay, note_few_rows, note_views,
-    view_count,
+    open_to_train, view_count,
 };
 
 /// The most heads, since each head is saved in its own folder.
-const MAX_HEADS: u64 = 100_000;
+const MAX_HEADS: usize = 100_000;
 
 /// `head sweep CACHE`.
 #[derive(Debug, Args)]
@@ -91,47 +91,48 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let grid = args.grid()?;
     let calibration = args.shared.calibration()?;
-    let cache = FeatureCache::open(&args.cache)?;
-    let configs = grid.configs(&args.view_counts(&cache)?);
-    let seed_count = check_count("--seeds", args.seeds)?.get() as u64;
-    let combinations = configs.len();
-    // Without `min` the product could overflow.
-    let head_count = combinations as u64 * seed_count.min(MAX_HEADS + 1);
+    let cache = open_to_train(&args.cache)?;
+    let view_counts = args.view_counts(&cache)?;
+    let combinations = grid.combinations(view_counts.len());
+    let seed_count = check_count("--seeds", args.seeds)?.get();
+    let head_count = combinations.saturating_mul(seed_count);
     ensure!(
         head_count <= MAX_HEADS,
         "{combinations} combinations of settings with {seed_count} seeds: more than {MAX_HEADS} heads"
     );
     let destination = Destination::new(args.out.as_deref(), &args.cache, "-sweep");
     destination.take(check_free)?;
+    let configs = grid.configs(&view_counts);
     // Every row is read and checked once, whatever the number of seeds and heads.
     let rows = CheckedRows::read(&cache)?;
     let test = Rows::from_split(&cache, Split::Test)?;
-    let mut seeds = Vec::new();
-    for k in 0..seed_count {
-        let seed = args.seed.wrapping_add(k);
-        seeds.push(SeedData { seed, data: rows.train_val_split(args.shared.validation_split, seed)? });
-    }
+    let seeds: Vec<u64> = (0..seed_count).map(|k| args.seed.wrapping_add(k as u64)).collect();
     // Without a held-out part all seeds have the same rows, and so the same centroids.
-    let mut centroids = Vec::new();
-    for SeedData { data, .. } in &seeds {
-        match centroids.first() {
-            Some(first) if data.held_out.is_none() => centroids.push(FittedCentroids::clone(first)),
-            _ => centroids.push(FittedCentroids::fit(data)),
-        }
+    let seeds_with_own_rows = if rows.has_validation() { &seeds[..1] } else { &seeds };
+    let mut splits = Vec::new();
+    for &seed in seeds_with_own_rows {
+        splits.push(rows.train_val_split(args.shared.validation_split, seed)?);
+    }
+    let centroids: Vec<FittedCentroids> = splits.iter().map(FittedCentroids::fit).collect();
+    // The index in `splits` and `centroids` for each seed.
+    let split_index = |seed_index: usize| seed_index.min(splits.len() - 1);
+    let mut seed_data = Vec::new();
+    for (k, &seed) in seeds.iter().enumerate() {
+        seed_data.push(SeedData { seed, data: &splits[split_index(k)] });
     }
     let folder = destination.take(SweepFolder::create)?;
-    let first_data = &seeds.first().expect("there is at least one seed").data;
+    let first_data = &splits[0];
     note_few_rows(first_data);
 
     // The first Ctrl-C lets the heads that are being trained finish, the second ends the program.
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register_conditional_shutdown(SIGINT, 1, Arc::clone(&stop))?;
     signal_hook::flag::register(SIGINT, Arc::clone(&stop))?;
-    let bar = ProgressBar::new(head_count).with_message("heads");
+    let bar = ProgressBar::new(head_count as u64).with_message("heads");
     let shared_centroids = SharedCentroids::default();
     // A head is saved as a run as soon as it is trained, unless it diverged.
     let finish = |id: HeadId, trained: Result<Trained, FitError>| -> Result<HeadResult, RunError> {
-        let SeedData { seed, data } = &seeds[id.seed_index];
+        let SeedData { seed, data } = seed_data[id.seed_index];
         let mut validation = None;
         if let Ok(trained) = trained {
             let inputs = RunInputs {
@@ -139,13 +140,13 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
                 data,
                 test: test.as_ref(),
                 config: &configs[id.config_index],
-                seed: *seed,
-                centroids: &centroids[id.seed_index],
+                seed,
+                centroids: &centroids[split_index(id.seed_index)],
                 calibration,
             };
             let run = Run::new(&inputs, trained);
             // The sweep fails with the first error, so no other heads begin.
-            run.save_sharing(&folder.run_path(id.config_index, *seed), &shared_centroids)
+            run.save_sharing(&folder.run_path(id.config_index, seed), &shared_centroids)
                 .inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             let metrics = run.metrics.validation();
             validation = metrics.map(|metrics| ValidationResult { loss: metrics.loss, accuracy: metrics.accuracy });
@@ -153,7 +154,7 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<()> {
         bar.inc(1);
         Ok(HeadResult { id, validation })
     };
-    let heads = sweep(&configs, &seeds, &stop, finish);
+    let heads = sweep(&configs, &seed_data, &stop, finish);
     bar.finish_and_clear();
     let heads: Vec<HeadResult> = heads.into_iter().map(|(_, result)| result).collect::<Result<_, _>>()?;
     ensure!(!heads.is_empty(), "stopped before the first head was trained");

@@ -5,13 +5,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
-use feature_cache::{FeatureCache, Split};
+use feature_cache::Split;
 use head::calibration::FittedCentroids;
 use head::data::{Rows, TrainValSplit};
 use head::fit::{FitData, HeadSpec, fit};
 use head::history::Epoch;
 use head::layers::Classifier;
-use head::run::{Run, RunInputs, check_free};
+use head::run::{Run, RunInputs, check_writable};
 use head::sampler::{EpochOrder, ViewSampler};
 use head::settings::{FitConfig, Fraction, HeadConfig};
 use head::tensorboard;
@@ -21,7 +21,7 @@ use stdio::{OutputError, invocation, note, output, shell_word};
 use super::default_paths::Destination;
 use super::shared::{
     SharedArgs, Widths, check_count, check_hidden, check_learning_rate, check_weight_decay, note_few_rows, note_views,
-    view_count,
+    open_to_train, view_count,
 };
 use super::sparkline;
 
@@ -74,11 +74,12 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let batch_size = check_count("--batch-size", args.batch_size)?;
     let fit_config = args.fit_config()?;
     let calibration = args.shared.calibration()?;
-    let cache = FeatureCache::open(&args.cache)?;
+    let cache = open_to_train(&args.cache)?;
     let config = HeadConfig { hidden, batch_size, view_count: view_count(&cache, args.views)?, fit: fit_config };
     let destination = Destination::new(args.out.as_deref(), &args.cache, "");
-    destination.take(check_free)?;
+    destination.take(check_writable)?;
     let data = TrainValSplit::from_cache(&cache, args.shared.validation_split, args.seed)?;
+    let test = Rows::from_split(&cache, Split::Test)?;
     if let Some(fraction) = data.held_out {
         note!(
             "no validation split in the cache: {} of {} rows held out (--validation-split {fraction}, by class)",
@@ -112,7 +113,6 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let trained = fit(head, fit_data, print)?;
     note_few_rows(&data);
     let kept_epoch = trained.kept_epoch;
-    let test = Rows::from_split(&cache, Split::Test)?;
     let centroids = FittedCentroids::fit(&data);
     let inputs = RunInputs {
         cache: &cache,
@@ -125,15 +125,16 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     };
     let run = Run::new(&inputs, trained);
     let out = destination.take(|path| run.save(path).map(|()| path.to_owned()))?;
-    if let Some(folder) = &args.tensorboard {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        tensorboard::write(folder, &run.history, now.as_secs_f64())
-            .with_context(|| format!("{}: cannot be written", folder.display()))?;
-    }
     if args.json {
         output!("{}", to_json(&run, &config, &out, start))?;
     } else {
         print_summary(&run, kept_epoch, epochs, &args.cache, &out, start)?;
+    }
+    // Last, so that an error does not hide where the run is.
+    if let Some(folder) = &args.tensorboard {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        tensorboard::write(folder, &run.history, now.as_secs_f64())
+            .with_context(|| format!("{}: cannot be written", folder.display()))?;
     }
     Ok(())
 }
@@ -154,14 +155,15 @@ impl TrainArgs {
 fn epoch_line(number: usize, epochs: usize, epoch: Epoch) -> String {
     let Epoch { loss, accuracy, val_loss, val_accuracy } = epoch;
     format!(
-        "Epoch {number}/{epochs} - loss: {loss:.4} - accuracy: {accuracy:.4} - val_loss: {val_loss:.4} - val_accuracy: {val_accuracy:.4}"
+        "Epoch {number}/{epochs} - loss: {loss:.4} - accuracy: {accuracy:.4} - val_loss: {val_loss:.4} - \
+         val_accuracy: {val_accuracy:.4}"
     )
 }
 
 fn to_json(run: &Run, config: &HeadConfig, out: &Path, start: Instant) -> serde_json::Value {
     let (last, best) = (run.history.epochs().last(), run.history.best_epoch());
     serde_json::json!({
-        "run": out,
+        "run": out.to_string_lossy(),
         "learning_rate": config.fit.learning_rate,
         "views": config.view_count,
         "loss": last.map(|epoch| epoch.loss),

@@ -2,6 +2,7 @@
 //! given.
 
 use std::io::Cursor;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -155,7 +156,9 @@ impl Gallery<'_> {
     /// A thumbnail above its caption. `alt` and `caption` are HTML.
     fn figure(&self, path: &Path, alt: &str, caption: &str) -> String {
         let mut html = "<figure>".to_owned();
-        if let Some(jpeg) = self.photos.and_then(|photos| photos.thumbnail(path)) {
+        // Decoders of damaged photos may panic.
+        let thumbnail = |photos: PhotoFolder<'_>| catch_unwind(|| photos.thumbnail(path)).unwrap_or_default();
+        if let Some(jpeg) = self.photos.and_then(thumbnail) {
             let jpeg = STANDARD.encode(jpeg);
             html += &format!("<img alt=\"{alt}\" src=\"data:image/jpeg;base64,{jpeg}\">");
         }

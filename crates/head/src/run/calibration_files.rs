@@ -32,7 +32,8 @@ struct FirstRun {
 
 impl SharedCentroids {
     /// Calls `save` to save a run at `path`, with the path of an earlier run that has the same centroids, if there is
-    /// one. While the first run is being saved, the others wait.
+    /// one. While the first run is being saved, the others wait: `save` must not use the rayon pool, whose thread could
+    /// begin with another head meanwhile, and wait for itself.
     pub(super) fn save(
         &self,
         centroids: &Arc<Centroids>,

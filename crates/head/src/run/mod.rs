@@ -39,6 +39,6 @@ pub use self::calibration_files::SharedCentroids;
 pub use self::config::{ImportedFrom, ModelFile, Origin, RunConfig, TrainedFrom};
 pub use self::error::{CacheMismatch, RunError};
 pub use self::imported::{ImportedHead, ImportedHeadError};
-pub use self::new_path::check_free;
+pub use self::new_path::{check_free, check_writable};
 pub use self::record::{Run, RunInputs, RunMetrics};
 pub use self::sweep_folder::{Chosen, SweepFolder};

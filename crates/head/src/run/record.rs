@@ -234,7 +234,7 @@ fn read_history(path: &Path) -> Result<History, RunError> {
     let epochs = history.loss.len();
     let others = [history.accuracy.len(), history.val_loss.len(), history.val_accuracy.len()];
     if others != [epochs; 3] || epochs == 0 {
-        return Err(damaged(path.to_owned(), "its lists are not of one length".to_owned()));
+        return Err(damaged(path.to_owned(), "its lists are empty or not of one length".to_owned()));
     }
     Ok(history)
 }
