@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use end_to_end::{
     Photos, Ran, command, contents, extract, extract_on_gpu, kitchen_folder, limited, note_skipped, run, run_command,
-    shared_folder, start, temporary, train, workspace,
+    shared_folder, start, temporary, train,
 };
 use feature_cache::{FeatureCache, Split};
 use head::layers::Classifier;
