@@ -360,6 +360,22 @@ fn slow_clients_get_an_error() {
     assert_eq!(logged, expected);
 }
 
+/// The body of a request to an unknown path would otherwise be taken for the next request's headers.
+#[test]
+fn a_refused_requests_body_is_read_before_the_answer() {
+    let trained = Trained::new();
+    let serving = Serving::start(&trained.run, &[]);
+    let mut stream = serving.connect();
+    stream.write_all(b"POST /nothing HTTP/1.1\r\nhost: x\r\ncontent-length: 7\r\n\r\n").unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(stream.read(&mut [0]).is_err(), "answered before the body");
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream.write_all(b"pictureGET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let answers = read_all(&mut stream);
+    let [not_found, ok] = ["HTTP/1.1 404 Not Found", "HTTP/1.1 200 OK"].map(|status| answers.find(status).unwrap());
+    assert!(not_found < ok, "{answers}");
+}
+
 /// The bodies of all requests may take 32 MB together. With more, the server is busy and answers when to retry.
 #[test]
 fn bodies_share_a_memory_budget() {

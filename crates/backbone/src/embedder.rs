@@ -17,7 +17,7 @@ use crate::spec::EmbedSpec;
 use crate::weights::Weights;
 use crate::xception::{COLUMNS, Xception};
 
-/// The batch size on a CPU: more are no faster, since each worker has a core to itself, and take more memory.
+/// The batch size on a CPU: larger batches are no faster, since each worker has a core to itself, and take more memory.
 const CPU_BATCH: usize = 8;
 
 /// Larger batches are no faster on any GPU.
@@ -60,7 +60,7 @@ pub enum EmbedderError {
     /// This machine or build cannot compute the precision on the device with the kernels.
     #[error(transparent)]
     Compute(#[from] ComputeError),
-    /// The network cannot be run: on a GPU, not even one picture fits into its memory.
+    /// The network cannot be run, because not even one picture fits into a GPU's memory, say.
     #[error(transparent)]
     Network(#[from] NetworkError),
     /// The operating system gives no threads.
@@ -155,7 +155,7 @@ pub struct ThreadEmbedder {
 }
 
 impl ThreadEmbedder {
-    /// Pictures per forward pass: as many photos at a time are fastest.
+    /// Pictures per forward pass: it is fastest to pass this many photos at a time.
     pub fn batch_size(&self) -> usize {
         self.network.batch_size()
     }
@@ -237,7 +237,7 @@ mod tests {
 
     use super::*;
 
-    /// Photos were opened without a reservation, on each thread with all the memory that one photo may take.
+    /// Once photos were opened without a reservation, on each thread with all the memory that one photo may take.
     #[test]
     fn a_photo_is_opened_while_the_memory_for_that_is_reserved() {
         let preprocess = EmbedSpec::default().preprocess(Limits::DEFAULT);

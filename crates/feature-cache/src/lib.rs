@@ -31,7 +31,7 @@
 //!   mirrored, lighter or darker, as [`Augmentation`] says. The same photo bytes, augmentation and number give the same
 //!   view, whatever the file is called and however many views there are; so more views can be added without changing
 //!   the others.
-//! - **Every byte is covered by a checksum.** The manifest holds the length and blake3 hash of each file but
+//! - **Every byte of a cache is covered by a checksum.** The manifest holds the length and blake3 hash of each file but
 //!   hashes.csv, which has its own checksum, and a checksum of itself. [`FeatureCache::open`] checks what is cheap
 //!   (lengths, headers, labels), [`verify`](fn@verify) everything.
 //! - **One writer, any number of readers.** The writer holds an advisory lock ([`CacheWriter`]), which the operating

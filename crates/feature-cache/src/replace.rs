@@ -69,8 +69,8 @@ pub(crate) fn was_moved_away(cache: &Path) -> bool {
 /// files.
 ///
 /// # Errors
-/// [`CacheError::Foreign`] names the first file that would be lost. [`CacheError::Unmerged`] if there are shards and
-/// they are refused.
+/// [`CacheError::Foreign`] names the first file that would be lost. [`CacheError::Unmerged`] if a shard has rows and
+/// shards are refused.
 pub(crate) fn check_replaceable(path: &Path, shards: UnmergedShards) -> Result<(), CacheError> {
     check_no_foreign_files(path)?;
     if shards == UnmergedShards::Refuse {
@@ -152,14 +152,18 @@ pub(crate) fn swap_by_renames(next: &Path, cache: &Path) -> io::Result<()> {
 /// or just after it, has left it in the working folder.
 pub(crate) fn restore_or_remove_old(lock: &WriterLock, path: &Path) -> Result<(), CacheError> {
     let old = lock.folder().join(OLD);
-    if old.exists() && !path.exists() {
-        fs::rename(&old, path).context("restore", path)?;
+    if old.exists() {
+        // An empty folder that was made meanwhile; any other stays.
+        let _ = fs::remove_dir(path);
+        if !path.exists() {
+            fs::rename(&old, path).context("restore", path)?;
+        }
     }
     remove_cache(&old)
 }
 
-/// Removes the cache folder with its shards, if it exists; of a link, the link. Fails and removes nothing if the folder
-/// holds a foreign file.
+/// Removes the cache folder with its shards, if it exists; of a symbolic link, only the link. Fails and removes nothing
+/// if the folder holds a foreign file, or a shard with rows that are not merged.
 pub(crate) fn remove_cache(folder: &Path) -> Result<(), CacheError> {
     if fs::symlink_metadata(folder).is_err() {
         return Ok(());

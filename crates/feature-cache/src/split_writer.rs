@@ -22,6 +22,7 @@ pub(crate) struct SplitWriter {
     index: TableFile<4>,
     /// Only if something was skipped.
     skipped: Option<TableFile<2>>,
+    /// Rows appended so far.
     rows: usize,
 }
 
@@ -73,7 +74,7 @@ impl SplitWriter {
         self.skipped.as_mut().expect("created above").put(photo.to_record())
     }
 
-    /// Syncs the files to the disk.
+    /// Syncs the files to the disk. Returns the split's entry in the manifest.
     pub(crate) fn finish(self) -> Result<SplitManifest, CacheError> {
         let files = SplitFiles {
             features: self.features.finish()?,

@@ -445,16 +445,21 @@ mod tests {
     /// On a file system that cannot exchange folders, killed after each of the steps.
     #[test]
     fn a_kill_between_renames_loses_no_cache_and_leaves_nothing() {
-        for (renames, expected) in [(0, 1.0), (1, 1.0), (2, 2.0)] {
+        for (steps, expected) in [(0, 1.0), (1, 1.0), (2, 1.0), (3, 2.0)] {
             let folder = tempfile::tempdir().unwrap();
             let (cache, working) = (folder.path().join("cache"), folder.path().join(".cache.extract"));
             let (next, old) = (working.join(NEXT), working.join(OLD));
             write(&cache, 1.0);
             fs::create_dir(&working).unwrap();
             write(&next, 2.0);
-            match renames {
+            match steps {
                 0 => {}
                 1 => fs::rename(&cache, &old).unwrap(),
+                2 => {
+                    fs::rename(&cache, &old).unwrap();
+                    // Somebody makes a folder where the cache was.
+                    fs::create_dir(&cache).unwrap();
+                }
                 _ => swap_by_renames(&next, &cache).unwrap(),
             }
 
@@ -462,7 +467,7 @@ mod tests {
             assert_eq!(value(&cache), expected);
             write(&cache, 3.0);
             assert_eq!(value(&cache), 3.0);
-            assert!(!working.exists(), "{renames}");
+            assert!(!working.exists(), "{steps}");
         }
     }
 

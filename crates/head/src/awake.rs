@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use rayon::Yield;
 
-/// A thread falls asleep when it has found no task for this long. A task that waits may run the loop meanwhile, and
-/// cannot go on before the loop ends: the limit keeps two threads from waiting for each other's tasks.
+/// A thread falls asleep when it has found no task for this long. While a task waits in `join`, its thread may begin the
+/// loop on top of it, and the task goes on only when the loop has ended. Without a limit, two such threads could wait for
+/// each other for ever.
 const MAX_IDLE: Duration = Duration::from_millis(1);
 /// The most threads that are kept awake; few steps are large enough for more.
 const MAX_AWAKE: usize = 8;

@@ -80,7 +80,8 @@ impl Centroids {
         }
 
         // If all rows fit into a window, they stay in memory.
-        let rows_at_once = if train.len() > WINDOW { ROWS_AT_ONCE } else { WINDOW };
+        let window = train.window(false);
+        let rows_at_once = if train.len() > window { ROWS_AT_ONCE } else { window };
         let mut by_class: Vec<Vec<f32>> = Vec::new();
         let mut remaining = &samples[..];
         while !remaining.is_empty() {
@@ -94,7 +95,7 @@ impl Centroids {
             }
             let (together, later) = remaining.split_at(class_count);
             by_class.par_extend(together.par_iter().map(|sample| sample.centroids(train)));
-            train.release(WINDOW);
+            train.release(window);
             remaining = later;
         }
         Self(Vectors::new(train.columns(), &by_class))

@@ -1,6 +1,6 @@
 //! The confusion matrix: how many rows of each class are predicted as each class.
 //!
-//! Only cells that are not zero are stored: there are at most as many as rows, where a dense matrix of 10,000 classes
+//! Only cells that are not zero are stored: there are at most as many as photos, where a dense matrix of 10,000 classes
 //! has 100 million. In JSON the matrix is a list of lists, by class and predicted class, up to [`MAX_DENSE`] classes;
 //! with more it is `{"classes": n, "cells": [[class, predicted class, rows], …]}`. Both forms can be read with any
 //! number of classes.
@@ -45,6 +45,16 @@ pub enum ConfusionError {
         class: usize,
         /// The predicted class.
         predicted: usize,
+    },
+    /// A list of numbers that does not have one for each class.
+    #[error("a confusion matrix of {classes} classes has {found} numbers for class {class}")]
+    NotSquare {
+        /// The number of classes.
+        classes: usize,
+        /// The class.
+        class: usize,
+        /// How many numbers its list has.
+        found: usize,
     },
     /// The number of rows overflows.
     #[error("a confusion matrix has more than {} rows of class {class} predicted as {predicted}", usize::MAX)]
@@ -117,9 +127,13 @@ impl TryFrom<Json> for Confusion {
         let mut confusion;
         match json {
             Json::Dense(matrix) => {
-                confusion = Self::new(matrix.len());
-                for (class, row) in matrix.iter().enumerate() {
-                    for (predicted, &rows) in row.iter().enumerate() {
+                let classes = matrix.len();
+                confusion = Self::new(classes);
+                for (class, counts) in matrix.iter().enumerate() {
+                    if counts.len() != classes {
+                        return Err(ConfusionError::NotSquare { classes, class, found: counts.len() });
+                    }
+                    for (predicted, &rows) in counts.iter().enumerate() {
                         confusion.add(Cell { class, predicted, rows })?;
                     }
                 }
@@ -189,7 +203,10 @@ mod tests {
     fn cells_outside_the_matrix_are_errors() {
         let read = |json: Value| serde_json::from_value::<Confusion>(json).map_err(|error| error.to_string());
         let beyond = "a confusion matrix of 2 classes has no cell for class 0 predicted as 2";
-        assert_eq!(read(json!([[0, 0, 1], [0, 0]])), Err(beyond.to_owned()));
+        for (list, found) in [(json!([0, 0, 1]), 3), (json!([5]), 1)] {
+            let error = format!("a confusion matrix of 2 classes has {found} numbers for class 0");
+            assert_eq!(read(json!([list, [0, 0]])), Err(error));
+        }
         assert_eq!(read(json!({"classes": 2, "cells": [[0, 2, 1]]})), Err(beyond.to_owned()));
         assert!(read(json!({"classes": 2})).is_err());
     }

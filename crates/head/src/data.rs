@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::simd::dispatch;
 
-/// The most rows without views that are resident: 256 MB of 2048 features.
+/// The most rows without views that are resident: 256 MiB of 2048 features.
 pub const WINDOW: usize = 1 << 15;
 
 /// Feature rows with their labels, borrowed from the cache's files.
@@ -152,7 +152,7 @@ pub fn check_view_count(cache: &FeatureCache, asked: usize) -> Result<(), DataEr
     for (split, cached) in cache.splits().filter(|(split, _)| split.is_training()) {
         let rows = Rows::from_cached(cached);
         let views: Vec<&[f32]> = rows.views.iter().map(|views| &views[..asked * cache.columns()]).collect();
-        if let Some(row) = rows.first_not_finite(&views, rows.window()) {
+        if let Some(row) = rows.first_not_finite(&views, rows.window(true)) {
             return Err(DataError::NotFinite { cache: name(), split, file: "views.npy", row });
         }
     }
@@ -232,7 +232,7 @@ impl<'a> Rows<'a> {
         let Some(cached) = cache.split(split) else { return Ok(None) };
         let name = || cache.path().display().to_string();
         let rows = Self::from_cached(cached);
-        if let Some(row) = rows.first_not_finite(&rows.features, WINDOW) {
+        if let Some(row) = rows.first_not_finite(&rows.features, rows.window(false)) {
             return Err(DataError::NotFinite { cache: name(), split, file: "features.npy", row });
         }
         if rows.labels.is_empty() { Err(DataError::Empty { cache: name(), split }) } else { Ok(Some(rows)) }
@@ -304,23 +304,24 @@ impl<'a> Rows<'a> {
         HoldOut { rest, held_out }
     }
 
-    /// Calls `on_window` with the features and labels of each window of rows in order, and releases the window's memory
-    /// before the next one is read. A window takes the memory of [`WINDOW`] rows.
+    /// Calls `on_window` with the features and labels of each [`Self::window`] of rows in order, and releases the window's
+    /// memory before the next one is read.
     pub fn for_each_window(&self, mut on_window: impl FnMut(&[&'a [f32]], &[usize])) {
-        // If these are a part of a split's rows, the operating system also pages in the rows between them.
-        let rows_in_file = self.mapped.map_or(self.len(), CachedSplit::rows);
-        let window = (WINDOW * self.len() / rows_in_file.max(1)).max(1);
+        let window = self.window(false);
         for (features, labels) in self.features.chunks(window).zip(self.labels.chunks(window)) {
             on_window(features, labels);
             self.release(window);
         }
     }
 
-    /// The most rows that are resident if views are read: as many as fit into the memory of [`WINDOW`] rows. All views
-    /// of a row count, since the operating system pages in the neighbours of the view that is read.
-    pub fn window(&self) -> usize {
-        let views_length = self.views.first().map_or(0, |views| views.len());
-        (WINDOW * self.columns() / (self.columns() + views_length).max(1)).max(1)
+    /// The most of these rows that are resident: as many as take the memory of [`WINDOW`] rows. If they are a part of a
+    /// split's rows, those between them count too, and if `views` are read, all views of a row, since the operating
+    /// system pages in the neighbours of what is read.
+    pub fn window(&self, views: bool) -> usize {
+        let rows_in_file = self.mapped.map_or(self.len(), CachedSplit::rows);
+        let of_these_rows = WINDOW * self.len() / rows_in_file.max(1);
+        let views_length = if views { self.views.first().map_or(0, |views| views.len()) } else { 0 };
+        (of_these_rows * self.columns() / (self.columns() + views_length).max(1)).max(1)
     }
 
     /// Releases the memory of the rows that were read, if there are more than a `window` of rows. Call it after each

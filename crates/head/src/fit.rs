@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::adam::Adam;
 use crate::awake::keep_threads_awake;
-use crate::data::{Rows, WINDOW};
+use crate::data::Rows;
 use crate::dropout::Dropout;
 use crate::history::{Epoch, History};
 use crate::kernels::Cores;
@@ -93,12 +93,12 @@ pub fn fit_together(heads: Vec<HeadSpec>, data: FitData<'_>) -> Vec<Result<Train
     trainers.into_iter().map(Trainer::finish).collect()
 }
 
-/// Trains each head until its last epoch, until it stops early or diverges. Calls `on_epoch` after each epoch of each
+/// Trains each head until its last epoch, or until it stops early or diverges. Calls `on_epoch` after each epoch of each
 /// head.
 fn train(trainers: &mut [Trainer], data: FitData<'_>, cores: Cores, mut on_epoch: impl FnMut(Epoch)) {
     let FitData { train, validation, order, mut view_sampler, batch_size } = data;
-    // Without a view sampler the window is `WINDOW`, so the order does not depend on whether the cache has views.
-    let window = if view_sampler.is_some() { train.window() } else { WINDOW };
+    // Only with a view sampler, so that otherwise the order does not depend on whether the cache has views.
+    let window = train.window(view_sampler.is_some());
     let mut sampler = RowSampler::new(order, train.len(), window);
     let (mut batch, mut next_batch) = (BatchRows::default(), BatchRows::default());
     while let Some(last) = trainers.iter().rposition(Trainer::is_active) {

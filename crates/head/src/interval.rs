@@ -36,7 +36,7 @@ pub fn mean_and_error(values: &[f64]) -> (f64, Option<f64>) {
 
 /// Whether two accuracies, each measured on this many photos, do not differ significantly: a two-sample z-test does not
 /// reject equality at the 5 % level. For accuracies on the same photos the test is conservative.
-pub fn not_significantly_different(one: f64, other: f64, photos: usize) -> bool {
+pub fn may_be_equal(one: f64, other: f64, photos: usize) -> bool {
     let variance = |rate: f64| rate * (1.0 - rate) / photos.max(1) as f64;
     (one - other).abs() <= Z * (variance(one) + variance(other)).sqrt()
 }
@@ -65,8 +65,8 @@ mod tests {
 
     #[test]
     fn small_differences_on_few_photos_are_not_significant() {
-        assert!(not_significantly_different(0.82, 0.80, 341));
-        assert!(!not_significantly_different(0.82, 0.70, 341));
-        assert!(!not_significantly_different(0.82, 0.80, 100_000));
+        assert!(may_be_equal(0.82, 0.80, 341));
+        assert!(!may_be_equal(0.82, 0.70, 341));
+        assert!(!may_be_equal(0.82, 0.80, 100_000));
     }
 }

@@ -16,8 +16,8 @@ use crate::simd::{LANES, Strip, dispatch, load, store};
 
 /// Strips in a group: 512 inputs. The forward pass sums each group separately, and gives each core whole groups.
 const GROUP_STRIPS: usize = 32;
-/// The least work that pays for another core, in products of two strips.
-const MIN_PRODUCTS: usize = 1 << 14;
+/// The least work that pays for another core, in multiply-adds of a strip.
+const MIN_MULTIPLY_ADDS: usize = 1 << 14;
 
 /// The cores that share the work of one step. The results are bit-identical.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +35,13 @@ impl Cores {
         if rayon::current_thread_index().is_none() { Self::All } else { Self::One }
     }
 
-    /// How many of `items` each core takes. An item costs this many products of two strips.
-    fn share(self, items: usize, products: usize) -> usize {
+    /// How many of `items` each core takes. An item costs `multiply_adds` of a strip.
+    fn share(self, items: usize, multiply_adds: usize) -> usize {
         match self {
             Self::One => items,
-            Self::All => items.div_ceil(rayon::current_num_threads()).max(MIN_PRODUCTS.div_ceil(products.max(1))),
+            Self::All => {
+                items.div_ceil(rayon::current_num_threads()).max(MIN_MULTIPLY_ADDS.div_ceil(multiply_adds.max(1)))
+            }
         }
     }
 }
@@ -95,7 +97,8 @@ impl WithSimd for MatmulTransposed<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // The block size: its sums, a vector of each row and one of the weights fit into the registers.
+        // The block size: its sums, a vector of each row and one of the weights fit into the registers, or nearly: on AVX2
+        // a strip takes two.
         if S::REGISTER_COUNT >= 32 {
             self.in_blocks::<S, 4>(simd, 5);
         } else {
@@ -243,7 +246,7 @@ impl<T: Sink> Backward<'_, T> {
         if strips.len() <= share {
             return dispatch(BackwardStrips { pass: self, strips });
         }
-        // Both halves are whole shares.
+        // The left half is whole shares.
         let half = strips.len().div_ceil(share) / 2 * share;
         let outputs = self.outputs_gradient.len() / self.rows.len();
         let (left_sink, right_sink) = self.sink.split_at(half * outputs);
@@ -300,11 +303,11 @@ impl<T: Sink> Backward<'_, T> {
         // First the gradient of the inputs, since the sink may update the weights.
         if let Some(InputsGradient { outputs_gradient, out }) = inputs_gradient {
             let weights = &sink.parameters()[done * outputs..][..C * outputs];
-            let columns = (0..outputs).map(|n| array::from_fn::<_, C, _>(|c| &weights[c * outputs + n]));
-            matmul(simd, columns, outputs_gradient, rows.len(), out, done * rows.len());
+            let strips = (0..outputs).map(|n| array::from_fn::<_, C, _>(|c| &weights[c * outputs + n]));
+            matmul(simd, strips, outputs_gradient, rows.len(), out, done * rows.len());
         }
-        let columns = rows.iter().map(|row| array::from_fn::<_, C, _>(|c| &row[strip + c]));
-        matmul(simd, columns, outputs_gradient, outputs, sink, done * outputs);
+        let strips = rows.iter().map(|row| array::from_fn::<_, C, _>(|c| &row[strip + c]));
+        matmul(simd, strips, outputs_gradient, outputs, sink, done * outputs);
         for row in *next_rows {
             for c in 0..C {
                 prefetch(row, (strip + c) * LANES);
@@ -343,7 +346,7 @@ fn matmul<'a, S: Simd, const C: usize>(
     }
 }
 
-/// Neighbouring columns of the factors of [`matmul`], from the first of `factors` on.
+/// Neighbouring columns of the factors of [`matmul`]. `factors` begins at the first of them.
 struct Panel<'a, I, const C: usize> {
     strips: I,
     factors: &'a [f32],

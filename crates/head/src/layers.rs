@@ -250,7 +250,8 @@ impl Classifier {
 
         // The rows are in the cache's file. They are copied if dropout changes them, or to pad them to whole strips.
         row_copies.clear();
-        let input_dropout = dropout.as_mut().filter(|_| last == 0);
+        let is_linear = last == 0;
+        let input_dropout = dropout.as_mut().filter(|_| is_linear);
         if input_dropout.is_some() || !self.inputs().is_multiple_of(LANES) {
             copy_rows(rows, row_copies);
         }
@@ -358,7 +359,8 @@ fn layer_inputs<'a>(rows: &[&'a [f32]], row_copies: &'a [Strip], previous_output
         None if row_copies.is_empty() => return as_strips(rows),
         None => row_copies,
     };
-    values.chunks_exact((values.len() / rows.len().max(1)).max(1)).collect()
+    let strips_per_row = values.len() / rows.len().max(1);
+    values.chunks_exact(strips_per_row.max(1)).collect()
 }
 
 /// Applies dropout to rows of this length, padded to whole strips.
@@ -368,8 +370,8 @@ fn apply_dropout(dropout: &mut Dropout, values: &mut [f32], length: usize) {
     }
 }
 
-/// The backward pass through ReLU and dropout: the gradient before them, (rows, outputs). `gradient` is the gradient
-/// after them, (strips, rows), `hidden` the layer's outputs after them, (rows, outputs) padded to whole strips.
+/// The backward pass through dropout and ReLU: the gradient of ReLU's input, (rows, outputs). `gradient` is that of
+/// dropout's output, (strips, rows), and `hidden` is dropout's output, (rows, outputs) padded to whole strips.
 fn activation_backward(gradient: &[Strip], hidden: &[f32], outputs: usize, dropout_scale: f32) -> Vec<f32> {
     let stride = strip_count(outputs) * LANES;
     let rows = hidden.len() / stride;
@@ -395,7 +397,10 @@ fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
 
 fn relu(values: &mut [f32]) {
     for value in values {
-        *value = value.max(0.0);
+        // Not `max`, which makes 0 of NaN: the loss of a head that diverges must not be finite.
+        if *value < 0.0 {
+            *value = 0.0;
+        }
     }
 }
 
@@ -412,6 +417,15 @@ mod tests {
         assert_eq!(layer.kernel(), kernel);
         let classifier = Classifier::from_layers(vec![layer]).unwrap();
         assert_eq!(classifier.logits(&[&[1.0, 10.0]]), [41.5, 52.5, 43.0]);
+    }
+
+    /// Otherwise a head that has diverged would have a finite loss.
+    #[test]
+    fn nan_in_a_hidden_layer_reaches_the_logits() {
+        let layers = [Dense::from_keras(1, &[1.0], &[0.0]), Dense::from_keras(1, &[2.0], &[3.0])];
+        let classifier = Classifier::from_layers(layers.map(Result::unwrap).to_vec()).unwrap();
+        assert_eq!(classifier.logits(&[&[-1.0], &[1.0]]), [3.0, 5.0]);
+        assert!(classifier.logits(&[&[f32::NAN]])[0].is_nan());
     }
 
     #[test]

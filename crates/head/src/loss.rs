@@ -73,8 +73,8 @@ impl WithSimd for LossAndGradient<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> f64 {
         let Self { loss: &CrossEntropy { classes, smoothing, ref weights }, logits, labels, gradient } = self;
         let rows = labels.len() as f32;
-        let label_target = 1.0 - smoothing;
-        let smoothed_target = smoothing / classes as f32;
+        let one_hot_part = 1.0 - smoothing;
+        let smoothed_part = smoothing / classes as f32;
         let mut total = 0.0;
         // A row is padded with -∞ to whole strips: exp(-∞) is 0, so the padding adds nothing to the sum.
         let mut padded = vec![[f32::NEG_INFINITY; LANES]; strip_count(classes)];
@@ -89,9 +89,10 @@ impl WithSimd for LossAndGradient<'_> {
                 max_logit = simd.max_f32s(max_logit, load::<S>(strip));
             }
             let max_logit = simd.reduce_max_f32s(max_logit);
-            let mut target_logit = label_target * (logits[label] - max_logit);
+            // A row's targets add up to 1, so that the maximum can be subtracted from all logits.
+            let mut target_logit = one_hot_part * (logits[label] - max_logit);
             if smoothing > 0.0 {
-                target_logit += smoothed_target * logits.iter().map(|value| value - max_logit).sum::<f32>();
+                target_logit += smoothed_part * logits.iter().map(|value| value - max_logit).sum::<f32>();
             }
 
             let mut sum = simd.splat_f32s(0.0);
@@ -104,19 +105,19 @@ impl WithSimd for LossAndGradient<'_> {
             total += f64::from(weight * (sum.ln() - target_logit));
 
             let scale = simd.splat_f32s(weight / (sum * rows));
-            let offset = simd.splat_f32s(-weight * smoothed_target / rows);
+            let offset = simd.splat_f32s(-weight * smoothed_part / rows);
             for strip in &mut padded {
                 *strip = store::<S>(simd.mul_add_f32s(load::<S>(strip), scale, offset));
             }
             gradient.copy_from_slice(&padded.as_flattened()[..classes]);
-            gradient[label] -= weight * label_target / rows;
+            gradient[label] -= weight * one_hot_part / rows;
             padded.as_flattened_mut()[classes..].fill(f32::NEG_INFINITY);
         }
         total
     }
 }
 
-/// `exp(x)` for x ≤ 0, with a relative error of at most 2.4e-7; 0 below the smallest normal number.
+/// `exp(x)` for x ≤ 0, with a relative error of at most 2.4e-7; 0 below -87.3, near the smallest normal number.
 ///
 /// `exp(x) = 2ⁿ exp(r)` with the integer n nearest to x / ln 2. The polynomial and the constants are those of Cephes'
 /// `expf` (Moshier 1992).

@@ -139,7 +139,8 @@ impl SplitMetrics {
     /// The classes by ascending F1.
     pub fn weakest_classes(&self) -> Vec<&ClassMetrics> {
         let mut classes: Vec<&ClassMetrics> = self.classes.iter().collect();
-        classes.sort_by(|a, b| a.f1.total_cmp(&b.f1));
+        // Without photos F1 is 0 and says nothing.
+        classes.sort_by(|a, b| (a.support == 0).cmp(&(b.support == 0)).then(a.f1.total_cmp(&b.f1)));
         classes
     }
 }

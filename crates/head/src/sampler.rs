@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Neighbouring rows that are read together if there are more than fit into memory: 2 MB of 2048 features.
+/// Neighbouring rows that are read together if there are more than fit into memory: 2 MiB of 2048 features.
 const BLOCK: usize = 256;
 
 /// The order of the training rows in each epoch.

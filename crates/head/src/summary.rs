@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::interval::{mean_and_error, not_significantly_different};
+use crate::interval::{may_be_equal, mean_and_error};
 use crate::settings::HeadConfig;
 use crate::sweep::HeadId;
 
@@ -152,7 +152,7 @@ pub fn significance_sentence(accuracies: &[f64], photos: usize) -> Option<String
     if others.is_empty() {
         return None;
     }
-    let like_best = others.iter().filter(|&&other| not_significantly_different(best, other, photos)).count();
+    let like_best = others.iter().filter(|&&other| may_be_equal(best, other, photos)).count();
     Some(if like_best == 0 {
         format!("the first is significantly better on {photos} validation photos")
     } else if like_best == others.len() {

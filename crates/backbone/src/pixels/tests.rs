@@ -78,8 +78,9 @@ fn every_interpolation_gives_pillows_pixels() {
         // The height loses more than twice as many pixels as the width, so Pillow 13 begins with the height.
         ("tall", &[15, 23, 64]),
         ("wide", &[15, 23, 64]),
-        // The height loses 80 pixels and the width 40; then 81 and 40.
+        // The height loses 80 pixels and the width 40, exactly twice as many: the width first.
         ("twice", &[20]),
+        // 81 and 40: the height first.
         ("taller", &[20]),
     ];
     for (name, sides) in resized {
@@ -146,7 +147,7 @@ fn photos_whose_exif_block_is_damaged_are_taken_as_stored() {
     let preprocess = upright(Interpolation::Nearest, false);
     for (name, mut photo) in turned_photos_with("_6.") {
         assert_ne!(preprocess.decode(&photo), decode(&photo, Limits::DEFAULT), "{name}");
-        // The byte order that the block begins with; a TIFF begins with it itself.
+        // The byte order that the block begins with. A TIFF has no separate block, and begins with it: it is left out.
         let is_byte_order = |bytes: &[u8]| bytes == b"II*\0" || bytes == b"MM\0*";
         let block = photo.windows(4).position(is_byte_order).unwrap();
         if block > 0 {
@@ -158,7 +159,7 @@ fn photos_whose_exif_block_is_damaged_are_taken_as_stored() {
 
 #[test]
 fn memory_for_turning_a_photo_by_90_degrees_is_counted() {
-    // A JPEG takes 3 bytes a pixel, one that is turned 6.
+    // Besides the decoder's 1 MiB, a JPEG takes 3 bytes a pixel, one that is turned 6; 5 are allowed.
     let limits = Limits { max_bytes: (1 << 20) + 5 * 600 * 400, ..Limits::DEFAULT };
     for (number, refused_by) in [(1, None), (3, None), (6, Some(Limit::Bytes))] {
         let mut photo = Vec::new();
@@ -219,10 +220,26 @@ fn a_picture_over_the_limit_is_refused_by_its_header() {
         let error = decode(&fs::read(fixtures().join(name)).unwrap(), limits).unwrap_err();
         assert_eq!(error, PixelError::TooManyPixels { width: 23, height: 17, limit: 390 }, "{name}");
     }
-    // A PNG that claims 65,535 x 65,535 pixels and ends there.
+    // A small PNG whose header claims 65,535 x 65,535 pixels, with the header's checksum.
     let mut bomb = fs::read(fixtures().join("rgb.png")).unwrap();
     bomb[16..24].copy_from_slice(&[0, 0, 255, 255, 0, 0, 255, 255]);
-    assert!(decode(&bomb, Limits::DEFAULT).is_err());
+    let checksum = crc32(&bomb[12..29]);
+    bomb[29..33].copy_from_slice(&checksum.to_be_bytes());
+    let error = decode(&bomb, Limits::DEFAULT).unwrap_err();
+    let limit = Limits::DEFAULT.max_pixels;
+    assert_eq!(error, PixelError::TooManyPixels { width: 65_535, height: 65_535, limit });
+}
+
+/// The checksum of a PNG's chunk (PNG specification, annex D).
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for &byte in bytes {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
+        }
+    }
+    !crc
 }
 
 /// Headers that claim much memory are errors before the decoder allocates it.
@@ -253,7 +270,7 @@ fn what_a_header_claims_is_counted() {
     ImageEncoder::write_image(encoder, &[0; 12], 2, 2, ExtendedColorType::Rgb8).unwrap();
     let error = refused("a PNG with much metadata", png.get_ref());
     assert_eq!(error.to_string(), "its metadata may take more memory than the limit of 524288 bytes");
-    // Over 32 MiB it is refused whatever the limits are, so raising them is not advised.
+    // Over 32 MiB it is refused whatever the limits are, so the error names none to raise.
     for max_bytes in [256 << 20, Limits::DEFAULT.max_bytes, u64::MAX] {
         let error = decode(png.get_ref(), Limits { max_bytes, ..limits }).unwrap_err();
         assert_eq!(error, PixelError::TooMuchMetadata { limit: 32 << 20 });
@@ -281,6 +298,7 @@ fn what_a_header_claims_is_counted() {
 
     // Ten million offsets of strips in a TIFF.
     let tiff = fixture("rgb.tif");
+    // An entry begins with the tag and a type below 13, each of 16 bits.
     let entry = |tag: u16| {
         let place = tiff.windows(4).position(|bytes| bytes[..2] == tag.to_le_bytes() && bytes[3] == 0 && bytes[2] < 13);
         place.unwrap_or_else(|| panic!("no tag {tag}"))
@@ -326,11 +344,13 @@ fn lossless_data(groups: u32) -> Vec<u8> {
 
 fn webp(lossless: &[u8]) -> Vec<u8> {
     let length = |bytes: usize| (bytes as u32).to_le_bytes();
-    let (file, chunk) = (length(lossless.len() + 12), length(lossless.len()));
-    [&b"RIFF"[..], &file, b"WEBPVP8L", &chunk, lossless, &[0][(lossless.len() % 2) ^ 1..]].concat()
+    // Chunks begin at even places.
+    let padding: &[u8] = if lossless.len() % 2 == 1 { &[0] } else { &[] };
+    let (file, chunk) = (length(12 + lossless.len() + padding.len()), length(lossless.len()));
+    [&b"RIFF"[..], &file, b"WEBPVP8L", &chunk, lossless, padding].concat()
 }
 
-/// Decoding this file took 3 GB before its prefix codes were counted.
+/// Until prefix codes were counted, decoding this file took 3 GB.
 #[test]
 fn the_prefix_codes_of_a_webp_are_counted_before_the_decoder_makes_tables_of_them() {
     let data = lossless_data(1 << 16);
@@ -340,7 +360,7 @@ fn the_prefix_codes_of_a_webp_are_counted_before_the_decoder_makes_tables_of_the
         PixelError::TooMuchMemory { width: 4, height: 4, needed, .. } => needed,
         error => panic!("{error}"),
     };
-    assert!((68 << 26..70 << 26).contains(&needed), "{needed}");
+    assert!(((68 << 10) << 16..(70 << 10) << 16).contains(&needed), "{needed}");
 
     let data = lossless_data(300);
     assert_eq!(decode(&webp(&data), Limits::DEFAULT).unwrap().pixels, [0; 3 * 16]);
@@ -393,6 +413,7 @@ fn no_seed_of_fuzzing_makes_the_program_panic() {
 #[test]
 fn jpegs_within_tiffs_are_refused() {
     let mut tiff = fs::read(fixtures().join("rgb.tif")).unwrap();
+    // The entry of tag 259, compression, a short integer.
     let compression = tiff.windows(4).position(|bytes| bytes == [0x03, 0x01, 0x03, 0x00]).unwrap();
     tiff[compression + 8] = 7;
     let error = decode(&tiff, Limits::DEFAULT).unwrap_err();
@@ -403,6 +424,7 @@ fn jpegs_within_tiffs_are_refused() {
 #[test]
 fn tiffs_with_a_palette_are_not_supported() {
     let mut tiff = fs::read(fixtures().join("grey.tif")).unwrap();
+    // The entry of tag 262, photometric interpretation, a short integer.
     let interpretation = tiff.windows(4).position(|bytes| bytes == [0x06, 0x01, 0x03, 0x00]).unwrap();
     tiff[interpretation + 8] = 3;
     let error = decode(&tiff, Limits::DEFAULT).unwrap_err().to_string();
@@ -421,12 +443,12 @@ proptest! {
     #[test]
     fn damaged_pictures_are_decoded_or_refused(
         which in 0usize..7,
-        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let names = ["rgb_420.jpg", "cmyk.jpg", "palette.png", "rgb.bmp", "palette.gif", "lossy.webp", "lzw.tiff"];
         let name = names[which];
         let mut bytes = fs::read(fixtures().join(name)).unwrap();
-        for (place, value) in flips {
+        for (place, value) in changes {
             let place = place.index(bytes.len());
             bytes[place] = value;
         }

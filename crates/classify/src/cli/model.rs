@@ -24,8 +24,8 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// The run's head on top of the network. Another precision than that of the training rows is noted, and so is another
-    /// kind of device.
+    /// The run's head on top of the network. Another precision than that of the training rows is noted; a GPU's ends
+    /// with "on CUDA".
     pub fn load(&self, chosen: &Chosen, limits: Limits) -> anyhow::Result<Model> {
         let Chosen { path, run } = chosen;
         let weights = weights_for(path, &self.weights)?;

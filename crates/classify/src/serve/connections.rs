@@ -37,7 +37,7 @@ const LAST_ACCEPTS: Duration = Duration::from_millis(50);
 /// sending one.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Then what was accepted must be answered within this time.
+/// After [`GRACE`], what was accepted must be answered within this time.
 const MAX_STOP_TIME: Duration = Duration::from_secs(23);
 
 /// Time until connections are accepted again, if the operating system has no more for the process.
@@ -130,13 +130,13 @@ async fn serve_connection(stream: TcpStream, router: Router, server: &ServerStat
     let end = tokio::select! {
         // In this order, so that a request that has arrived is not lost when the server stops.
         biased;
-        // Errors are those of clients that have gone, or were answered.
+        // An error means that the client has gone, or that hyper has answered it.
         _ = &mut connection => End::Done,
-        elapsed = timer.exceeds(MAX_HEADER_TIME) => End::HeadersTooSlow(elapsed),
+        elapsed = timer.until_too_slow(MAX_HEADER_TIME) => End::HeadersTooSlow(elapsed),
         () = async {
             drop(close.wait_for(|&close| close).await);
             // hyper would close a connection with incomplete headers, unless they are of its first request.
-            timer.headers_end().await;
+            timer.until_complete().await;
         } => End::Close,
     };
     match end {

@@ -43,8 +43,8 @@ impl HeaderTimer {
         self.set(Phase::Idle);
     }
 
-    /// Waits until headers have been incomplete for longer than `max`. Returns for how long they have been.
-    pub async fn exceeds(&self, max: Duration) -> Duration {
+    /// Waits until headers have been incomplete for longer than `max`. Returns how long they have been incomplete.
+    pub async fn until_too_slow(&self, max: Duration) -> Duration {
         loop {
             sleep(CHECK_EVERY).await;
             if let Phase::Headers(start) = self.phase() {
@@ -56,8 +56,8 @@ impl HeaderTimer {
         }
     }
 
-    /// Waits until no headers are incomplete.
-    pub async fn headers_end(&self) {
+    /// Waits for the rest of the headers that are being received, if any.
+    pub async fn until_complete(&self) {
         while let Phase::Headers(_) = self.phase() {
             sleep(CHECK_EVERY).await;
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_TYPE, EXPECT};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -113,12 +113,10 @@ pub enum PictureResult<'a> {
     )
 )]
 pub async fn predict(State(server): State<Arc<ServerState>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let mut incoming = Incoming::new(body);
-    let answered = answer(&server, &parts.headers, &mut incoming).await;
-    // With `Expect: 100-continue`, a client whose body was not asked for does not send it.
-    let sends_a_body = incoming.has_begun() || !parts.headers.contains_key(EXPECT);
-    if answered.is_err() && sends_a_body {
+    let headers = request.headers().clone();
+    let mut incoming = Incoming::new(request);
+    let answered = answer(&server, &headers, &mut incoming).await;
+    if answered.is_err() {
         incoming.discard().await;
     }
     answered.unwrap_or_else(IntoResponse::into_response)

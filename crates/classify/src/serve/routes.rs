@@ -19,6 +19,7 @@ use super::page;
 use super::predict::predict;
 use super::refusal::ErrorBody;
 use super::state::ServerState;
+use super::upload::Incoming;
 
 /// The paths that are counted separately; all others are counted as `other`.
 const PATHS: [&str; 9] =
@@ -53,12 +54,18 @@ pub fn router(state: HandlerState) -> Router {
         .with_state(state)
 }
 
-async fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, axum::Json(ErrorBody { error: "no such path".to_owned() })).into_response()
+async fn not_found(request: Request) -> Response {
+    refuse(request, StatusCode::NOT_FOUND, "no such path").await
 }
 
-async fn wrong_method() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(ErrorBody { error: "no such method here".to_owned() })).into_response()
+async fn wrong_method(request: Request) -> Response {
+    refuse(request, StatusCode::METHOD_NOT_ALLOWED, "no such method here").await
+}
+
+/// Refuses a request after its body, whose bytes would otherwise be taken for the next request's headers.
+async fn refuse(request: Request, status: StatusCode, error: &str) -> Response {
+    Incoming::new(request).discard().await;
+    (status, axum::Json(ErrorBody { error: error.to_owned() })).into_response()
 }
 
 /// Counts and logs a request. Once the server stops, the response is the last one of its connection.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::http::header::EXPECT;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use http_body_util::BodyExt;
@@ -17,10 +19,10 @@ pub const MAX_BODY: usize = 20_000_000;
 /// parsed and its base64 decoded, it takes up to three times what is counted.
 const MAX_HELD: usize = 32_000_000;
 
-/// How many bytes of a refused body are read and dropped, so that the client finishes sending and reads the answer.
+/// At most this many bytes of a refused body are read, so that the client finishes sending and reads the answer.
 const MAX_DISCARDED: usize = 100_000_000;
 
-/// The number of a form's bytes that may arrive before a part begins, with the part's headers: multer keeps them all, and
+/// The most bytes of a form that may arrive before a part or a piece of one is complete: multer keeps them all, and
 /// searches them again whenever more arrive.
 pub const MAX_BEFORE_PART: usize = 1_000_000;
 
@@ -129,6 +131,8 @@ impl AsRef<[u8]> for Upload {
 #[derive(Debug)]
 pub struct Incoming {
     body: Body,
+    /// Whether the client sends the body only when it is asked for it (`Expect: 100-continue`).
+    waits: bool,
     received: usize,
     deadline: Instant,
     /// No more bytes will be received: the body is complete, or has failed.
@@ -137,8 +141,9 @@ pub struct Incoming {
 
 impl Incoming {
     /// The body of a request whose headers have just arrived.
-    pub fn new(body: Body) -> Self {
-        Self { body, received: 0, deadline: Instant::now() + MAX_TIME, ended: false }
+    pub fn new(request: Request) -> Self {
+        let waits = request.headers().contains_key(EXPECT);
+        Self { body: request.into_body(), waits, received: 0, deadline: Instant::now() + MAX_TIME, ended: false }
     }
 
     /// The whole body.
@@ -158,13 +163,11 @@ impl Incoming {
         stream::unfold(self, |incoming| async move { incoming.chunk().await.map(|chunk| (chunk, incoming)) })
     }
 
-    /// Whether some of it has arrived.
-    pub fn has_begun(&self) -> bool {
-        self.received > 0
-    }
-
     /// Reads the rest and drops it: a client that is still sending would not see the answer.
     pub async fn discard(&mut self) {
+        if self.waits && self.received == 0 {
+            return;
+        }
         while !self.ended && self.received < MAX_DISCARDED {
             // A failure ends it.
             let _ = self.next().await;

@@ -2,7 +2,7 @@
 
 use super::html::{Page, figure, table};
 use crate::charts::{Mean, Series, Table, mean_chart};
-use crate::interval::not_significantly_different;
+use crate::interval::may_be_equal;
 use crate::markup::escape;
 use crate::settings::HeadConfig;
 use crate::summary::{ConfigResult, SweepResults, differing_fields, json_fields, significance_sentence, value_text};
@@ -106,7 +106,7 @@ fn all_settings(sweep: &SweepResults) -> String {
     for (k, result) in sweep.configs.iter().enumerate() {
         let differs_from_best = match (best, result.val_accuracy) {
             (Some(best), Some(accuracy)) if k > 0 => {
-                if not_significantly_different(best, accuracy, sweep.photos) {
+                if may_be_equal(best, accuracy, sweep.photos) {
                     "no"
                 } else {
                     "yes"

@@ -16,8 +16,8 @@ pub(super) enum PackedMatrix {
     Strassen(Strassen),
 }
 
-/// The smallest number of inputs and of outputs for which seven products of halves take less time than eight. Any value
-/// between 128 and 400 makes the network as fast.
+/// From this many inputs and outputs on, Strassen is used: seven products of halves in place of eight. Any value between
+/// 128 and 400 makes the network as fast.
 const MIN_STRASSEN: usize = 256;
 
 impl PackedMatrix {
