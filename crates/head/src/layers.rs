@@ -398,9 +398,7 @@ fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
 fn relu(values: &mut [f32]) {
     for value in values {
         // Not `max`, which makes 0 of NaN: the loss of a head that diverges must not be finite.
-        if *value < 0.0 {
-            *value = 0.0;
-        }
+        *value = if *value < 0.0 { 0.0 } else { *value };
     }
 }
 
