@@ -16,6 +16,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::atomic_write::sync_folder;
 use crate::error::{CacheError, IoContext};
 use crate::fingerprint::Fingerprint;
 use crate::regular_file::open_regular;
@@ -125,6 +126,12 @@ impl Journal {
         self.file.seek(SeekFrom::Start(self.end)).context("write", &self.path)?;
         self.file.write_all(&records).context("write", &self.path)?;
         self.file.sync_data().context("write", &self.path)?;
+        if self.records.is_empty() {
+            // The file and its folder may be new: their names must survive a power cut, too.
+            for folder in self.path.ancestors().skip(1).take(2) {
+                sync_folder(folder).context("write", folder)?;
+            }
+        }
         // After the sync, so that only rows that are on the disk are found.
         self.end += records.len() as u64;
         self.records.extend(offsets);
