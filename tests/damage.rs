@@ -61,7 +61,10 @@ fn missing_and_surplus_files_are_named() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.stdout.contains("all/labels.npy: missing"), "{ran:?}");
     assert!(ran.stdout.contains("all/notes.txt: not in the manifest"), "{ran:?}");
-    assert!(ran.stdout.contains("\n2 problems found; extract again"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("\n2 problems found; move the files away that are not in the manifest, and extract"),
+        "{ran:?}"
+    );
     fs::remove_file(cache.join("all/notes.txt")).unwrap();
     assert!(verify_cache(&photos, &[]).stdout.contains("\n1 problem found; extract again"));
 }

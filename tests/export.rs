@@ -53,7 +53,7 @@ fn check(model: &Path) -> Ran {
 }
 
 /// Makes photos of kinds that programs can easily read differently, and of sizes for which ONNX's Resize picks other
-/// pixels.
+/// pixels than Pillow.
 const MAKE_PHOTOS: &str = r#"
 import sys
 import numpy as np
@@ -86,7 +86,7 @@ exif[0x0112] = 6
 photo.save(f"{folder}/on_its_side.jpg", quality=90, exif=exif)
 "#;
 
-/// Prints a model's answers for photos; `pixels` is whether the pixels that it resizes are Pillow's.
+/// Prints a model's answers for photos; `pixels` is whether those that it has resized are Pillow's.
 const ANSWERS: &str = r#"
 import json, sys
 import numpy as np
@@ -135,7 +135,7 @@ struct Preparation {
     draft: bool,
 }
 
-const NEAREST_150: Preparation =
+const DEFAULT_PREPARATION: Preparation =
     Preparation { side: 150, input: "pixels", filter: "NEAREST", exif: false, draft: false };
 
 impl Preparation {
@@ -175,7 +175,7 @@ fn compare(classified: &[Value], answers: &Value) -> Distances {
         let unfamiliar = &expected["unfamiliar"];
         let [found, expected] = [&found["unfamiliarity"], &expected["unfamiliarity"]].map(number);
         distances.unfamiliarity = distances.unfamiliarity.max((found - expected).abs());
-        // The threshold is the score of one of these photos.
+        // The threshold may be, or be next to, the score of one of these photos.
         if (found - threshold).abs() > 1e-3 {
             assert_eq!(json!(found > threshold), *unfamiliar, "{path}");
         }
@@ -223,7 +223,7 @@ fn onnx_runtime_answers_as_classify_for_photos_of_any_size_and_kind() {
         assert!(checked["checker"].is_string(), "{checked}");
 
         let classified = classify(&run_folder, &[&kitchen_folder(), &odd], &[]);
-        let preparation = Preparation { side, ..NEAREST_150 };
+        let preparation = Preparation { side, ..DEFAULT_PREPARATION };
         let answers = preparation.answers(&mut Command::new(&python), &model, &paths(&classified));
         assert_near(&compare(&classified, &answers));
         let mut older = Command::new(&python);
@@ -232,7 +232,8 @@ fn onnx_runtime_answers_as_classify_for_photos_of_any_size_and_kind() {
         assert_near(&compare(&classified, &of_older));
         assert!(
             answers["onnxruntime"] == "1.32.0" && of_older["onnxruntime"] == "1.20.0",
-            "{}",
+            "{} and {}",
+            answers["onnxruntime"],
             of_older["onnxruntime"]
         );
     }
@@ -253,7 +254,7 @@ fn onnx_runtime_and_keras_answer_as_classify_for_the_clothing_photos() {
         export(&run_folder, &model, &[]).succeeded();
         let classified = classify(&run_folder, &[&photos], &[]);
         assert_eq!(classified.len(), 341);
-        let preparation = Preparation { side, ..NEAREST_150 };
+        let preparation = Preparation { side, ..DEFAULT_PREPARATION };
         let answers = preparation.answers(&mut Command::new(&python), &model, &paths(&classified));
         assert_near(&compare(&classified, &answers));
         let archive = folder.path().join(format!("{side}.keras"));
@@ -264,7 +265,8 @@ fn onnx_runtime_and_keras_answer_as_classify_for_the_clothing_photos() {
     }
 }
 
-/// With `--input keras` the program resizes photos, so any interpolation, decoding and orientation can be exported.
+/// With `--input keras` the user's program resizes photos, so any interpolation, decoding and orientation can be
+/// exported.
 #[test]
 fn a_model_for_prepared_pictures_answers_as_classify() {
     let Some(python) = peers_python() else { return };
@@ -272,7 +274,7 @@ fn a_model_for_prepared_pictures_answers_as_classify() {
     let odd = folder.path().join("odd");
     fs::create_dir(&odd).unwrap();
     run_command(Command::new(&python).args(["-c", MAKE_PHOTOS, text(&odd)])).succeeded();
-    let keras = Preparation { side: 71, input: "keras", ..NEAREST_150 };
+    let keras = Preparation { side: 71, input: "keras", ..DEFAULT_PREPARATION };
     let cases = [
         ("bilinear", &["--interpolation", "bilinear"][..], Preparation { filter: "BILINEAR", ..keras }),
         ("draft", &["--fast-decode", "--orientation", "exif"], Preparation { draft: true, exif: true, ..keras }),
@@ -282,7 +284,7 @@ fn a_model_for_prepared_pictures_answers_as_classify() {
         let run_folder = kitchen_run(&here, &[&SMALLEST_SIZE, options].concat());
         let model = here.join("model.onnx");
         let refused = export(&run_folder, &model, &[]);
-        refused.failed_with("; use --input keras, and prepare photos as the example does that is then printed");
+        refused.failed_with("; use --input keras, and prepare photos as in the Python example that is then printed");
         let exported = export(&run_folder, &model, &["--input", "keras", "--input-name", "input_1"]).succeeded();
         let draft = "photo.draft(\"RGB\", (71, 71))";
         assert_eq!(exported.stdout.contains(draft), name == "draft", "{exported:?}");
@@ -349,7 +351,7 @@ fn a_head_alone_answers_as_the_run() {
     let expected: Vec<String> =
         classified.iter().map(|line| format!("'{}'", line["class"].as_str().unwrap())).collect();
 
-    // Without weights: the head needs none.
+    // Without the network's weights: --head-only does not need them.
     let no_weights = ["--head-only", "--weights", "nowhere"];
     let exported = export(&run_folder, &path("head.onnx"), &no_weights).succeeded();
     let answer = run_example(&python, folder.path(), &exported);
@@ -473,15 +475,15 @@ fn a_model_with_other_answers_fails_the_check() {
     let golden = photos.sibling("other.golden.npz");
     let mixed = run("classify", ["check-export", text(&model), "--golden", text(&golden)]);
     mixed.failed_with("other.golden.npz: belongs to another model than");
-    // Changed expected answers are as wrong as changed answers.
+    // If the expected answers change, it fails as if the model's had.
     let golden = photos.sibling("model.golden.npz");
-    let change = |change: &str| {
-        let program = format!("{CHANGE_GOLDEN}\n{change}\nnp.savez(sys.argv[1], **arrays)");
+    let change = |statement: &str| {
+        let program = format!("{READ_GOLDEN}\n{statement}\nnp.savez(sys.argv[1], **arrays)");
         run_command(Command::new(&python).args(["-c", &program, text(&golden)])).succeeded();
     };
     change("arrays['logits'][3] += 0.5");
     check(&model).failed_with("model.onnx: its answers are not those of classify");
-    // Damage of the model, without and with its hash in the golden file.
+    // A damaged model: first the golden file has the intact model's hash, then the damaged one's.
     fs::write(&model, "no model").unwrap();
     check(&model).failed_with("model.golden.npz: belongs to another model than");
     let hash = blake3::hash(b"no model").to_hex();
@@ -490,7 +492,7 @@ fn a_model_with_other_answers_fails_the_check() {
     assert!(damaged.stderr.contains("Error: "), "Python's error: {damaged:?}");
     assert!(!damaged.stderr.contains("golden"), "{damaged:?}");
 
-    // Damage of the golden file, in its form and in an array.
+    // Damage of the golden file: in an array, then it is no archive at all.
     let intact = fs::read(&golden).unwrap();
     let name = b"input_0.npy";
     let at = intact.windows(name.len()).position(|window| window == name).unwrap();
@@ -503,7 +505,7 @@ fn a_model_with_other_answers_fails_the_check() {
 }
 
 /// Reads the arrays of a golden file.
-const CHANGE_GOLDEN: &str = r#"
+const READ_GOLDEN: &str = r#"
 import sys
 import numpy as np
 with np.load(sys.argv[1]) as golden:
@@ -530,7 +532,7 @@ fn a_run_in_bf16_is_exported_in_f32() {
     }
 }
 
-/// Every error is one line and leaves no files.
+/// No error leaves files.
 #[test]
 fn what_cannot_be_exported_is_refused() {
     let photos = Photos::new(&["hat", "shoe"], 6);

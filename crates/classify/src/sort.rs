@@ -131,14 +131,21 @@ impl Sorter {
 }
 
 impl Folder {
-    /// Makes the folder if it is not there, and lists its files without copies that were never finished.
+    /// Makes the folder if it is not there, and lists its files, except unfinished copies.
     fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         let mut by_length: HashMap<u64, Vec<File>> = HashMap::new();
         for entry in fs::read_dir(path)? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
-            if metadata.is_file() && !entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
+            if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
+                continue;
+            }
+            let metadata = match entry.metadata() {
+                // It has been removed meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
+            if metadata.is_file() {
                 by_length.entry(metadata.len()).or_default().push(File { path: entry.path(), hash: None });
             }
         }
@@ -167,7 +174,8 @@ impl Folder {
         let mut number = 1;
         let path = loop {
             let path = self.path.join(numbered(photo, number));
-            // Both fail if the name exists. They look and create in one atomic step, so no process comes in between.
+            // `copy` and `link` fail if the name is taken. Each looks and creates in one atomic step, so that no
+            // process comes in between.
             let written = match transfer {
                 Transfer::Copy => copy(photo, &path),
                 Transfer::HardLink => link(photo, &path),
@@ -175,6 +183,7 @@ impl Folder {
             match (written, transfer) {
                 (Ok(()), _) => break path,
                 (Err(cause), _) if cause.kind() == ErrorKind::AlreadyExists => number += 1,
+                // The error does not say which side failed: it is the photo's if that cannot be opened.
                 (Err(cause), _) if fs::File::open(photo).is_err() => return Err(unreadable(cause)),
                 (Err(cause), Transfer::Copy) => return Err(SortError::Io { path, cause }),
                 (Err(cause), Transfer::HardLink) => {
@@ -207,7 +216,7 @@ fn numbered(photo: &Path, number: usize) -> PathBuf {
 fn copy(photo: &Path, path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     if path.symlink_metadata().is_ok() {
-        // Found out before the photo is copied.
+        // Saves a copy that could not get its name.
         return Err(ErrorKind::AlreadyExists.into());
     }
     let copied = temporary_file(folder)?;

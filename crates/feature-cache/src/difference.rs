@@ -1,4 +1,4 @@
-//! Comparing descriptions of how rows were made, field by field, and a digest of one.
+//! Comparing descriptions of how rows were made, field by field, and the digest of a description.
 
 use serde_json::Value;
 
@@ -29,9 +29,9 @@ impl Difference {
     }
 
     /// One line per field: its name, then each value after the name of its side, as in `size  now: 150  cache: 299`.
-    pub fn table(differences: &[Self], this: &str, other: &str) -> String {
+    pub fn table(differences: &[Self], this_side: &str, other_side: &str) -> String {
         let width = differences.iter().map(|difference| difference.field.len()).max().unwrap_or(0);
-        let line = |d: &Self| format!("  {:width$}  {this}: {}  {other}: {}", d.field, d.this, d.other);
+        let line = |d: &Self| format!("  {:width$}  {this_side}: {}  {other_side}: {}", d.field, d.this, d.other);
         differences.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 }

@@ -1,4 +1,4 @@
-//! Collects the network's tensors from a file of any format, and the errors of such files.
+//! Collects the network's tensors from a weights file of any format; and the errors of weights files.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -65,7 +65,7 @@ pub enum WeightsError {
         tensor: String,
     },
     /// A whole model was expected, but the file has only weights, or was not written by Keras.
-    #[error("{}: no model: its configuration cannot be read: {problem}", path.display())]
+    #[error("{}: no readable model configuration: {problem}", path.display())]
     NoConfig {
         /// The file.
         path: PathBuf,
@@ -121,14 +121,14 @@ pub enum LayerProblem {
 pub struct Mismatch {
     /// Tensors of the network that the file does not have.
     pub missing: Vec<String>,
-    /// Tensors of the file that the network does not have.
+    /// Tensors of the file that the network does not have, or that come a second time.
     pub extra: Vec<String>,
     /// Tensors with another shape: name, expected, found.
     pub wrong_shape: Vec<(String, Vec<usize>, Vec<usize>)>,
 }
 
-/// The tensors that were found in a file so far, under the network's names; other tensors are listed under the file's
-/// names. Only the values of the network's tensors are read, which limits the memory.
+/// The tensors that were found in a file so far, under the network's names; other tensors, and those that
+/// come a second time, are listed. Only the values of the network's tensors are read, which limits the memory.
 #[derive(Debug)]
 pub(super) struct WeightsCollector {
     /// Names and shapes of the tensors that have not been found yet.
@@ -194,7 +194,7 @@ impl WeightsCollector {
     /// When tensors are missing, extra or of another shape, or a value is not finite.
     pub(super) fn into_weights(self, path: &Path) -> Result<Weights, WeightsError> {
         let Self { not_yet_found, values, extra, wrong_shape } = self;
-        // In the network's order, which that of the map is not.
+        // Listed in the network's order; the map is sorted by name.
         let mut missing: Vec<String> = tensors().into_iter().map(|spec| spec.name).collect();
         missing.retain(|name| not_yet_found.contains_key(name));
         let mismatch = Mismatch { missing, extra, wrong_shape };

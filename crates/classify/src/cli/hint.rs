@@ -74,7 +74,7 @@ fn export_hint(error: &ExportError) -> Option<String> {
         ExportError::Model(error) => return model_hint(error),
         ExportError::Embedder(error) => return embedder_hint(error),
         ExportError::Interpolation(_) | ExportError::FastDecode => {
-            "; use --input keras, and prepare photos as the example does that is then printed"
+            "; use --input keras, and prepare photos as in the Python example that is then printed"
         }
         ExportError::NoCalibration => "; leave unfamiliarity out of --outputs",
         ExportError::OutputTwice(_) => "; name it once in --outputs",

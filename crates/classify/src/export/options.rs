@@ -24,7 +24,7 @@ pub enum Part<'a> {
 /// What a model with the network takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PictureInput {
-    /// (N, H, W, 3) uint8 RGB, of any height and width. The model resizes it, with Pillow's pixels.
+    /// (N, H, W, 3) uint8 RGB, of any height and width. The model resizes them itself, to the pixels that Pillow gives.
     #[default]
     Pixels,
     /// (N, side, side, 3) float32 from -1 to 1, the result of Keras's `preprocess_input`.
@@ -44,13 +44,13 @@ impl PictureInput {
     }
 }
 
-/// How kernels are stored. The model computes in float32 in either case.
+/// How kernels and centroids are stored; biases always as float32. The model computes in float32 in either case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WeightFormat {
     /// As float32.
     #[default]
     F32,
-    /// As float16: half the size, rounded to three digits.
+    /// As float16: half the size, rounded to three digits, below 6e-5 to fewer.
     F16,
 }
 
@@ -134,7 +134,7 @@ pub struct OnnxOptions {
     pub input_name: Option<String>,
     /// The outputs in order. If there are none, the model has all outputs that the head supports.
     pub outputs: Vec<NamedOutput>,
-    /// How kernels are stored.
+    /// How kernels and centroids are stored.
     pub weights: WeightFormat,
 }
 

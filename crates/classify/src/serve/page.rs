@@ -5,8 +5,8 @@ use axum::http::header::{
 };
 use axum::response::IntoResponse;
 
-/// The content security policy: the page may use only its own style, script and requests, and show only pictures that
-/// were given to it.
+/// The content security policy: the page may use only its own style, script, icon and requests, and show only pictures
+/// that were given to it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src blob: data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -31,7 +31,7 @@ fn file(content_type: &'static str, text: &'static str) -> impl IntoResponse {
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
-        // The next version of the server has another page.
+        // A newer server may have another page, so browsers ask each time.
         (CACHE_CONTROL, "no-cache"),
     ];
     (headers, text)

@@ -66,7 +66,7 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Workers that wait for jobs.
+    /// Workers inside [`Queue::take`].
     idle: usize,
     closed: bool,
 }
@@ -105,8 +105,8 @@ impl Queue {
                 state = self.changed.wait(state).expect(NO_PANIC);
                 continue;
             };
-            // A larger batch takes less time per picture, so a worker waits for more jobs, unless another worker is
-            // idle: that one takes the later jobs, and this one starts at once.
+            // A larger batch takes less time per picture, so the last idle worker waits for more jobs. Any other takes
+            // its share and starts at once.
             let left = MAX_WAIT.saturating_sub(first.arrived.elapsed());
             if state.jobs.len() >= max || state.idle > 1 || state.closed || left.is_zero() {
                 break;

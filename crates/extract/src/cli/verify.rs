@@ -18,7 +18,8 @@ use super::count::count;
 pub struct VerifyArgs {
     /// Cache to check
     cache: PathBuf,
-    /// Also hash the photos of this data set and compare them with the index
+    /// Also hash the cache's photos in this data set and compare them with the index; photos that are new there are not
+    /// looked for
     #[arg(long, value_name = "DATASET")]
     against: Option<PathBuf>,
     /// Also recompute N rows spread over the cache, with one view of each, and compare (needs --against)
@@ -38,10 +39,15 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         output!("{}: {}", finding.file.display(), finding.damage)?;
     }
     if !findings.is_empty() {
-        // Files that are not the cache's would be in the way of a new one, too.
-        let all_unexpected = findings.iter().all(|finding| matches!(finding.damage, Damage::Unexpected));
-        let advice =
-            if all_unexpected { "move these files away" } else { "extract again with --replace to rebuild the cache" };
+        // --replace refuses a folder with files that are not the cache's.
+        let unexpected = findings.iter().filter(|finding| matches!(finding.damage, Damage::Unexpected)).count();
+        let advice = if unexpected == findings.len() {
+            "move these files away"
+        } else if unexpected > 0 {
+            "move the files away that are not in the manifest, and extract again with --replace to rebuild the cache"
+        } else {
+            "extract again with --replace to rebuild the cache"
+        };
         output!("{} found; {advice}", count(findings.len(), "problem"))?;
         return Ok(ExitCode::FAILURE);
     }
@@ -73,7 +79,7 @@ fn matches_data_set(
 ) -> anyhow::Result<bool> {
     let mut wrong_photos = HashSet::new();
     for wrong in check::compare_photos(contents, dataset) {
-        // Printed at once: that rows cannot be computed is an error.
+        // Printed before any row is computed: if `compare_rows` fails, these lines would be lost.
         output!("{wrong}")?;
         wrong_photos.insert(wrong.path().to_owned());
     }

@@ -37,7 +37,7 @@ pub enum Origin {
 pub struct TrainedFrom {
     /// The cache's folder. The path is absolute, so that the run can be evaluated from any folder.
     pub cache: PathBuf,
-    /// The cache's digest: equal for equal rows, labels and paths.
+    /// The cache's digest: equal for equal fingerprints, classes, rows, views, labels and paths.
     pub cache_digest: String,
     /// The head's settings, flattened into config.json.
     pub config: HeadConfig,
@@ -87,7 +87,7 @@ impl RunConfig {
 
 /// config.json of a trained head.
 #[derive(Serialize, Deserialize)]
-struct TrainedFile {
+struct TrainedJson {
     version: String,
     cache: PathBuf,
     cache_digest: String,
@@ -101,7 +101,7 @@ struct TrainedFile {
 
 /// config.json of an imported head.
 #[derive(Serialize, Deserialize)]
-struct ImportedFile {
+struct ImportedJson {
     version: String,
     imported_from: ModelFile,
     fingerprint: Fingerprint,
@@ -117,7 +117,7 @@ impl Serialize for RunConfig {
         let Self { version, fingerprint, class_indices, origin } = self.clone();
         match origin {
             Origin::Trained(TrainedFrom { cache, cache_digest, config, validation_split, seed }) => {
-                let file = TrainedFile {
+                let file = TrainedJson {
                     version,
                     cache,
                     cache_digest,
@@ -130,7 +130,7 @@ impl Serialize for RunConfig {
                 file.serialize(serializer)
             }
             Origin::Imported(ImportedFrom { model, hidden }) => {
-                let file = ImportedFile { version, imported_from: model, fingerprint, class_indices, hidden };
+                let file = ImportedJson { version, imported_from: model, fingerprint, class_indices, hidden };
                 file.serialize(serializer)
             }
         }
@@ -144,13 +144,13 @@ impl<'de> Deserialize<'de> for RunConfig {
         }
         let fields = Map::<String, Value>::deserialize(deserializer)?;
         if fields.contains_key(IMPORTED_FROM) {
-            let file: ImportedFile = parse(fields)?;
-            let ImportedFile { version, imported_from: model, fingerprint, class_indices, hidden } = file;
+            let file: ImportedJson = parse(fields)?;
+            let ImportedJson { version, imported_from: model, fingerprint, class_indices, hidden } = file;
             let origin = Origin::Imported(ImportedFrom { model, hidden });
             return Ok(Self { version, fingerprint, class_indices, origin });
         }
-        let file: TrainedFile = parse(fields)?;
-        let TrainedFile { version, cache, cache_digest, fingerprint, class_indices, config, validation_split, seed } =
+        let file: TrainedJson = parse(fields)?;
+        let TrainedJson { version, cache, cache_digest, fingerprint, class_indices, config, validation_split, seed } =
             file;
         let origin = Origin::Trained(TrainedFrom { cache, cache_digest, config, validation_split, seed });
         Ok(Self { version, fingerprint, class_indices, origin })
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::settings::{KeepWeights, Monitor};
 
-    /// Written by version 0.1.0.
+    // Files of version 0.1.0, which later versions must read.
     const WITH_DEFAULTS: &str = include_str!("../../tests/fixtures/config_defaults.json");
     const WITH_EVERY_OPTION: &str = include_str!("../../tests/fixtures/config_every_option.json");
     const IMPORTED: &str = include_str!("../../tests/fixtures/config_imported.json");
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!((config.hidden(), config.trained()), (&[3][..], None));
     }
 
-    /// Versions before views and options did not write these fields.
+    /// The first runs had no views and none of these settings.
     #[test]
     fn fields_of_later_versions_may_be_missing() {
         let mut value: Value = serde_json::from_str(WITH_DEFAULTS).unwrap();

@@ -8,7 +8,7 @@ use crate::export::error::ExportError;
 /// Adds the network's nodes. `input` is (N, side, side, 3) from -1 to 1; the result is (N, features).
 ///
 /// # Errors
-/// When a weight does not fit the graph's format.
+/// When a weight is too large for float16, if the graph stores that.
 pub(super) fn add_network(
     graph: &mut GraphBuilder,
     operations: &[Operation],
@@ -40,8 +40,8 @@ pub(super) fn add_network(
 
 fn add_conv2d(graph: &mut GraphBuilder, layer: &Conv2dParams, x: &Value) -> Result<Value, ExportError> {
     let name = format!("xception/{}", layer.name);
-    let sum = add_convolution(graph, &name, &layer.weights, layer.stride, x)?;
-    Ok(activate(graph, &name, layer.activation, sum))
+    let convolved = add_conv_node(graph, &name, &layer.weights, layer.stride, x)?;
+    Ok(activate(graph, &name, layer.activation, convolved))
 }
 
 fn add_separable_conv2d(
@@ -60,12 +60,12 @@ fn add_separable_conv2d(
     let padding = depthwise.side as i64 / 2;
     let attributes = [Attribute::Int("group", channels as i64), Attribute::Ints("pads", &[padding; 4])];
     let x = graph.node("Conv", &format!("{name}/depthwise"), &[&x, &kernel], &attributes);
-    let sum = add_convolution(graph, &name, pointwise, 1, &x)?;
-    Ok(activate(graph, &name, layer.activation, sum))
+    let convolved = add_conv_node(graph, &name, pointwise, 1, &x)?;
+    Ok(activate(graph, &name, layer.activation, convolved))
 }
 
-/// A convolution without padding.
-fn add_convolution(
+/// A Conv node with bias, without padding or activation.
+fn add_conv_node(
     graph: &mut GraphBuilder,
     name: &str,
     weights: &ConvWeights,
@@ -96,7 +96,8 @@ fn activate(graph: &mut GraphBuilder, name: &str, activation: Activation, x: Val
     }
 }
 
-/// Max pooling 3x3 with stride 2: an even side is padded only right and below, an odd one on all sides.
+/// Max pooling 3x3 with stride 2 and TensorFlow's padding "same": if `side`, the input's width, is even, a pixel right
+/// and below; if it is odd, one on each side.
 fn add_max_pool(graph: &mut GraphBuilder, name: &str, x: &Value, side: usize) -> Value {
     let before = (side % 2) as i64;
     let attributes = [
