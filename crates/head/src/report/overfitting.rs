@@ -23,9 +23,11 @@ pub(super) fn gap(train_accuracy: f64, validation: &SplitMetrics) -> String {
 /// A sentence on how the losses changed during training; `None` after one epoch.
 pub(super) fn trend(history: &History, kept_epoch: usize) -> Option<String> {
     let (epoch, best) = history.lowest_val_loss()?;
-    let [.., before, last] = history.val_loss[..] else { return None };
+    let (&last, earlier) = history.val_loss.split_last()?;
+    let best_before = earlier.iter().copied().reduce(f64::min)?;
     if last <= best * (1.0 + MIN_CHANGE) {
-        return Some(if last < before * (1.0 - MIN_CHANGE) {
+        // Compared with the epoch before alone, noise would look like a fall.
+        return Some(if last < best_before * (1.0 - MIN_CHANGE) {
             format!("Validation loss was still falling in the last epoch, to {last:.4}: more epochs can help.")
         } else {
             format!("Validation loss has settled at {last:.4}: more epochs would change little.")
@@ -66,6 +68,7 @@ mod tests {
         assert!(sentence(&[2.0, 1.0, 3.0], &[2.0, 1.0, 1.2], 3).contains("a lower learning rate"));
         assert!(sentence(&[2.0, 1.0, 0.5], &[2.0, 1.0, 0.8], 3).contains("more epochs can help"));
         assert!(sentence(&[2.0, 1.0, 0.9], &[2.0, 1.0, 1.005], 3).contains("settled"));
+        assert!(sentence(&[2.0, 1.0, 0.9, 0.8], &[2.0, 1.0, 1.05, 1.005], 4).contains("settled"));
         assert_eq!(sentence(&[2.0], &[2.0], 1), "");
     }
 }
