@@ -209,9 +209,8 @@ fn open_decoder(bytes: &[u8], format: ImageFormat, limits: Limits) -> Result<Ope
             let (width, height) = decoder.dimensions();
             // Reading the prefix codes takes time for every pixel that the header claims.
             limits.check_pixels(width, height)?;
-            let problem = "its prefix codes are damaged".to_owned();
             let extra_memory = webp::memory(bytes, width, height)
-                .ok_or(PixelError::Damaged { format: format_name(format), problem })?;
+                .map_err(|problem| PixelError::Damaged { format: format_name(format), problem: problem.to_owned() })?;
             Ok(OpenDecoder { decoder: Box::new(decoder), extra_memory })
         }
         _ => {

@@ -29,28 +29,43 @@ pub(super) fn orientation(bytes: &[u8]) -> Turn {
     upright_turn(exif, xmp)
 }
 
-/// The maximum memory of decoding in bytes, without the decoded picture of `width` x `height` pixels. `None` if the
-/// prefix codes of a lossless picture are damaged.
-pub(super) fn memory(bytes: &[u8], width: u32, height: u32) -> Option<u64> {
+/// The maximum memory of decoding in bytes, without the decoded picture of `width` x `height` pixels.
+///
+/// # Errors
+/// What is damaged: the prefix codes of a lossless picture, or the size of an animation's first frame.
+pub(super) fn memory(bytes: &[u8], width: u32, height: u32) -> Result<u64, &'static str> {
+    const DAMAGED_CODES: &str = "its prefix codes are damaged";
     let chunks = Chunks { rest: bytes.get(12..).unwrap_or_default() };
-    let mut memory = chunks.memory(width, height)?;
+    let mut memory = chunks.memory(width, height).ok_or(DAMAGED_CODES)?;
     // Only the first frame of an animation is decoded. Its header has its width and height minus 1, 24 bits each. The
     // decoder refuses a frame that is larger than the canvas.
     if let Some((header, rest)) = chunks.first(b"ANMF").and_then(<[u8]>::split_first_chunk::<16>) {
         let length = |place: usize| u32::from_le_bytes([header[place], header[place + 1], header[place + 2], 0]) + 1;
         let (frame_width, frame_height) = (length(6).min(width), length(9).min(height));
+        let frame = Chunks { rest };
+        // image-webp 0.2.4 does not compare the sizes, and panics.
+        let lossy_size = frame.first(b"VP8 ").and_then(lossy_size);
+        if lossy_size.is_some_and(|size| size != (frame_width, frame_height)) {
+            return Err("its first frame holds a picture of another size");
+        }
         memory += ANIMATION * u64::from(width) * u64::from(height);
-        memory += Chunks { rest }.memory(frame_width, frame_height)?;
+        memory += frame.memory(frame_width, frame_height).ok_or(DAMAGED_CODES)?;
     }
-    Some(memory)
+    Ok(memory)
+}
+
+/// Width and height in the header of a lossy picture; `None` if it ends before them.
+fn lossy_size(data: &[u8]) -> Option<(u32, u32)> {
+    let &[_, _, _, _, _, _, a, b, c, d] = data.first_chunk()?;
+    let length = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3FFF);
+    Some((length(a, b), length(c, d)))
 }
 
 /// The number of pixels of a lossy frame, in whole macroblocks, from the frame's own header: the decoder allocates
 /// memory for them before it compares them with the picture's size.
 fn frame_pixels(data: &[u8]) -> u64 {
-    let Some(&[_, _, _, _, _, _, a, b, c, d]) = data.first_chunk() else { return 0 };
-    let length = |low, high| u64::from(u16::from_le_bytes([low, high]) & 0x3FFF).next_multiple_of(16);
-    length(a, b) * length(c, d)
+    let (width, height) = lossy_size(data).unwrap_or_default();
+    u64::from(width).next_multiple_of(16) * u64::from(height).next_multiple_of(16)
 }
 
 struct Chunk<'a> {
