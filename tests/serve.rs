@@ -360,7 +360,7 @@ fn slow_clients_get_an_error() {
     assert_eq!(logged, expected);
 }
 
-/// The body of a request to an unknown path would otherwise be taken for the next request's headers.
+/// The body of a request to an unknown path would otherwise be read as the next request's headers.
 #[test]
 fn a_refused_requests_body_is_read_before_the_answer() {
     let trained = Trained::new();

@@ -183,7 +183,7 @@ impl Dataset {
     /// When the data set's folder cannot be read, or its splits are not those of a data set.
     pub fn would_scan(root: &Path, path: &Path) -> Result<bool, DatasetError> {
         let root = canonical_root(root)?;
-        let Some(path) = resolve(path) else { return Ok(false) };
+        let Some(path) = resolve(path).filter(|path| path.starts_with(&root)) else { return Ok(false) };
         // A new folder with the name of a split would be that split.
         let possible_splits = SPLIT_FOLDERS.map(|(name, _)| root.join(name));
         if path == root || possible_splits.iter().any(|folder| is_scanned(folder, &path)) {

@@ -1,7 +1,8 @@
 //! Feature rows with their labels, read from the cache, and their split into training and validation rows.
 //!
 //! Rows are read through a memory map. If there are more than [`WINDOW`], their pages are released after each window,
-//! so at most a window is resident. [`Rows::window`] is smaller with views, since a row's views are paged in together.
+//! so at most a window is resident. [`Rows::window`] is smaller for a part of a split's rows and with views, since what
+//! lies between and beside the rows is paged in, too.
 
 use feature_cache::{CachedSplit, FeatureCache, Split};
 use rand::SeedableRng;

@@ -33,8 +33,8 @@ pub struct RowSampler {
 }
 
 impl RowSampler {
-    /// For `row_count` rows, of which at most a `window` should be in memory ([`WINDOW`](crate::data::WINDOW) without
-    /// views).
+    /// For `row_count` rows, of which at most a `window` should be in memory
+    /// ([`Rows::window`](crate::data::Rows::window)).
     pub fn new(order: EpochOrder, row_count: usize, window: usize) -> Self {
         match order {
             EpochOrder::Fixed(row_numbers) => Self { row_numbers, random: None, window },

@@ -1,5 +1,7 @@
 //! Results as text: sentences and tables.
 
+use std::path::Path;
+
 use crate::metrics::SplitMetrics;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
@@ -14,6 +16,11 @@ pub fn accuracy_line(metrics: &SplitMetrics, what: &str) -> String {
 /// The name of a photo or class for a terminal: control characters are replaced by U+FFFD.
 pub fn shown(name: &str) -> String {
     name.replace(char::is_control, "\u{fffd}")
+}
+
+/// [`shown`] for a path; what is not UTF-8 in it is replaced too.
+pub fn shown_path(path: &Path) -> String {
+    shown(&path.to_string_lossy())
 }
 
 /// A table without lines; all columns except the first are right-aligned. [`shown`] is applied to each cell.

@@ -10,7 +10,7 @@ use classify::model::AnswerError;
 use classify::photos::NamedPhoto;
 use csv::{Terminator, WriterBuilder};
 use feature_cache::ClassNames;
-use head::text::{shown, table};
+use head::text::{shown, shown_path, table};
 use stdio::{note, output};
 
 /// Paths longer than this push the rest of their line to the right.
@@ -120,11 +120,6 @@ fn comparison_text(comparison: &Comparison) -> String {
         rows.push(columns.map(str::to_owned).to_vec());
     }
     format!("{text}\n\n{}", table(&["wrong", "folder", "class", "probability", ""], rows))
-}
-
-/// [`shown`] for a path; what is not UTF-8 in it is replaced too.
-pub fn shown_path(path: &Path) -> String {
-    shown(&path.to_string_lossy())
 }
 
 /// The columns of a photo's row in the table.

@@ -22,11 +22,11 @@ use command_line::{LimitsArgs, cancel_on_signals, limits_hint};
 use feature_cache::ClassNames;
 use head::prediction::Prediction;
 use head::run::Chosen;
-use head::text::shown;
+use head::text::{shown, shown_path};
 use stdio::{Progress, note};
 
 use super::model::ModelArgs;
-use super::output::{Format, Output, shown_path};
+use super::output::{Format, Output};
 
 /// Names standard input in place of a photo.
 const STDIN: &str = "-";

@@ -113,9 +113,9 @@ pub enum PictureResult<'a> {
     )
 )]
 pub async fn predict(State(server): State<Arc<ServerState>>, request: Request) -> Response {
-    let headers = request.headers().clone();
-    let mut incoming = Incoming::new(request);
-    let answered = answer(&server, &headers, &mut incoming).await;
+    let (parts, body) = request.into_parts();
+    let mut incoming = Incoming::new(&parts.headers, body);
+    let answered = answer(&server, &parts.headers, &mut incoming).await;
     if answered.is_err() {
         incoming.discard().await;
     }

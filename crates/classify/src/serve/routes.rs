@@ -62,9 +62,10 @@ async fn wrong_method(request: Request) -> Response {
     refuse(request, StatusCode::METHOD_NOT_ALLOWED, "no such method here").await
 }
 
-/// Refuses a request after its body, whose bytes would otherwise be taken for the next request's headers.
+/// Refuses a request after its body, whose bytes would otherwise be read as the next request's headers.
 async fn refuse(request: Request, status: StatusCode, error: &str) -> Response {
-    Incoming::new(request).discard().await;
+    let (parts, body) = request.into_parts();
+    Incoming::new(&parts.headers, body).discard().await;
     (status, axum::Json(ErrorBody { error: error.to_owned() })).into_response()
 }
 

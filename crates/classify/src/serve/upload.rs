@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::Request;
+use axum::http::HeaderMap;
 use axum::http::header::EXPECT;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
@@ -141,9 +141,9 @@ pub struct Incoming {
 
 impl Incoming {
     /// The body of a request whose headers have just arrived.
-    pub fn new(request: Request) -> Self {
-        let waits = request.headers().contains_key(EXPECT);
-        Self { body: request.into_body(), waits, received: 0, deadline: Instant::now() + MAX_TIME, ended: false }
+    pub fn new(headers: &HeaderMap, body: Body) -> Self {
+        let waits = headers.contains_key(EXPECT);
+        Self { body, waits, received: 0, deadline: Instant::now() + MAX_TIME, ended: false }
     }
 
     /// The whole body.

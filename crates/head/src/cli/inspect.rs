@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use feature_cache::{CachedSplit, FeatureCache, Split};
-use head::text::shown;
+use head::text::{shown, shown_path};
 use serde_json::{Map, Value, json};
 use stdio::output;
 
@@ -54,8 +54,7 @@ fn print_split(cache: &FeatureCache, split: Split, rows: &CachedSplit) -> anyhow
     for (row, entry) in rows.index()?.iter().enumerate().take(SHOWN_ROWS) {
         let values = rows.row(row).expect("the index has a line for each row").iter().take(SHOWN_VALUES);
         let values: Vec<String> = values.map(|value| format!("{value:.4}")).collect();
-        let path = shown(&entry.path.to_string_lossy());
-        output!("  row {row}: label {}, [{}, …]  {path}", entry.label, values.join(", "))?;
+        output!("  row {row}: label {}, [{}, …]  {}", entry.label, values.join(", "), shown_path(&entry.path))?;
     }
     Ok(())
 }
