@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use crate::settings::{ClassWeights, Fraction};
-use crate::simd::{LANES, dispatch, load, store, strip_count};
+use crate::simd::{LANES, Strip, dispatch, load, store, strip_count};
 
 /// The loss over rows of logits, in nats.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,17 +52,24 @@ impl CrossEntropy {
     /// (ln Σ_k exp(z_k) - Σ_k t_k z_k)`, and its gradient is `w (softmax(z) - t) / rows`. The largest logit is
     /// subtracted from all first, so that exp cannot overflow.
     pub fn loss_and_gradient(&self, logits: &[f32], labels: &[usize]) -> (f64, Vec<f32>) {
-        let mut gradient = vec![0.0; logits.len()];
-        let total = dispatch(LossAndGradient { loss: self, logits, labels, gradient: &mut gradient });
+        let mut padded_logits = Vec::with_capacity(logits.len() + LANES);
+        padded_logits.extend_from_slice(logits);
+        padded_logits.extend([0.0; LANES]);
+        let mut gradient = vec![0.0; logits.len() + LANES];
+        let total = dispatch(LossAndGradient { loss: self, logits: &padded_logits, labels, gradient: &mut gradient });
+        gradient.truncate(logits.len());
         (total / labels.len() as f64, gradient)
     }
 }
 
-/// Sums the rows' losses and writes their gradients into `gradient`, (rows, classes).
+/// Sums the rows' losses and writes their gradients. A row takes whole strips; those of its last strip's values that
+/// belong to the next row are ignored when they are read, and written before the next row is.
 struct LossAndGradient<'a> {
     loss: &'a CrossEntropy,
+    /// (rows, classes), then a strip of padding.
     logits: &'a [f32],
     labels: &'a [usize],
+    /// Output, as `logits`.
     gradient: &'a mut [f32],
 }
 
@@ -75,46 +82,61 @@ impl WithSimd for LossAndGradient<'_> {
         let rows = labels.len() as f32;
         let one_hot_part = 1.0 - smoothing;
         let smoothed_part = smoothing / classes as f32;
+        let minus_infinity = simd.splat_f32s(f32::NEG_INFINITY);
+        let last_start = (strip_count(classes) - 1) * LANES;
+        let in_last_strip = simd.mask_between_m32s(0, (classes - last_start) as u32).mask();
         let mut total = 0.0;
-        // A row is padded with -∞ to whole strips: exp(-∞) is 0, so the padding adds nothing to the sum.
-        let mut padded = vec![[f32::NEG_INFINITY; LANES]; strip_count(classes)];
-        for ((logits, gradient), &label) in
-            logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(labels)
-        {
+        for (row, &label) in labels.iter().enumerate() {
             let weight = weights.get(label).copied().unwrap_or(1.0);
-            padded.as_flattened_mut()[..classes].copy_from_slice(logits);
+            let (logits, gradient) = (&logits[row * classes..], &mut gradient[row * classes..]);
+            // Values beyond the row become -∞: exp(-∞) is 0, so they add nothing to the sum.
+            let logits_at = |start: usize| {
+                let values = load::<S>(strip_at(logits, start));
+                if start < last_start { values } else { simd.select_f32s(in_last_strip, values, minus_infinity) }
+            };
 
-            let mut max_logit = simd.splat_f32s(f32::NEG_INFINITY);
-            for strip in &padded {
-                max_logit = simd.max_f32s(max_logit, load::<S>(strip));
+            let mut max_logit = minus_infinity;
+            for start in (0..classes).step_by(LANES) {
+                max_logit = simd.max_f32s(max_logit, logits_at(start));
             }
             let max_logit = simd.reduce_max_f32s(max_logit);
             // A row's targets add up to 1, so that the maximum can be subtracted from all logits.
             let mut target_logit = one_hot_part * (logits[label] - max_logit);
             if smoothing > 0.0 {
-                target_logit += smoothed_part * logits.iter().map(|value| value - max_logit).sum::<f32>();
+                target_logit += smoothed_part * logits[..classes].iter().map(|value| value - max_logit).sum::<f32>();
             }
 
             let mut sum = simd.splat_f32s(0.0);
-            for strip in &mut padded {
-                let exp = exp_of_negative(simd, simd.sub_f32s(load::<S>(strip), simd.splat_f32s(max_logit)));
+            for start in (0..classes).step_by(LANES) {
+                let exp = exp_of_negative(simd, simd.sub_f32s(logits_at(start), simd.splat_f32s(max_logit)));
                 sum = simd.add_f32s(sum, exp);
-                *strip = store::<S>(exp);
+                *strip_at_mut(gradient, start) = store::<S>(exp);
             }
             let sum = simd.reduce_sum_f32s(sum);
             total += f64::from(weight * (sum.ln() - target_logit));
 
             let scale = simd.splat_f32s(weight / (sum * rows));
             let offset = simd.splat_f32s(-weight * smoothed_part / rows);
-            for strip in &mut padded {
+            for start in (0..classes).step_by(LANES) {
+                let strip = strip_at_mut(gradient, start);
                 *strip = store::<S>(simd.mul_add_f32s(load::<S>(strip), scale, offset));
             }
-            gradient.copy_from_slice(&padded.as_flattened()[..classes]);
             gradient[label] -= weight * one_hot_part / rows;
-            padded.as_flattened_mut()[classes..].fill(f32::NEG_INFINITY);
         }
         total
     }
+}
+
+/// The strip that begins at `start`.
+#[inline(always)]
+fn strip_at(values: &[f32], start: usize) -> &Strip {
+    values[start..].first_chunk().expect("a strip of padding follows the rows")
+}
+
+/// The strip that begins at `start`, mutable.
+#[inline(always)]
+fn strip_at_mut(values: &mut [f32], start: usize) -> &mut Strip {
+    values[start..].first_chunk_mut().expect("a strip of padding follows the rows")
 }
 
 /// `exp(x)` for x ≤ 0, with a relative error of at most 2.4e-7; 0 below -87.3, near the smallest normal number.
@@ -147,9 +169,15 @@ fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.select_f32s(is_too_small, simd.splat_f32s(0.0), simd.mul_f32s(polynomial, power))
 }
 
-/// How many rows have their largest logit at their label.
+/// How many rows have their label as [`argmax`].
 pub fn count_correct(logits: &[f32], labels: &[usize], classes: usize) -> usize {
-    logits.chunks_exact(classes).zip(labels).filter(|(row, label)| argmax(row) == **label).count()
+    let is_correct = |row: &[f32], label: usize| {
+        // Without branches: which logit is larger is hard to predict.
+        let larger = row.iter().filter(|&&logit| logit > row[label]).count();
+        let equal_before = row[..label].iter().filter(|&&logit| logit == row[label]).count();
+        larger + equal_before == 0
+    };
+    logits.chunks_exact(classes).zip(labels).filter(|&(row, &label)| is_correct(row, label)).count()
 }
 
 /// The index of the largest value, and the lowest index among equal ones, as numpy's argmax.
@@ -166,7 +194,6 @@ pub fn argmax(row: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::Strip;
 
     #[test]
     fn the_loss_is_the_negative_log_probability() {
