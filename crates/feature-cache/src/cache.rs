@@ -141,6 +141,13 @@ impl FeatureCache {
         self.splits.iter().map(|(&split, rows)| (split, rows))
     }
 
+    /// Releases the memory of the rows that were read so far ([`CachedSplit::release`]).
+    pub fn release(&self) {
+        for split in self.splits.values() {
+            split.release();
+        }
+    }
+
     /// Reads hashes.csv: the size and modification time that each photo had when it was hashed. Only the writer of the
     /// cache needs it.
     pub fn hashes(&self) -> Hashes {

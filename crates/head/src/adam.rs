@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-use crate::kernels::{Cores, Receive, Sink, send_all};
+use crate::kernels::{Receive, Sink, send_all};
 use crate::layers::{Batch, Classifier, LayerSinks};
 use crate::settings::Positive;
 use crate::simd::{Strip, load, store};
@@ -61,11 +61,11 @@ impl Adam {
     ///
     /// Each strip of parameters and moments is updated while its gradient is in registers. Only clipping computes all
     /// gradients first.
-    pub fn step(&mut self, cores: Cores, learning_rate: f32, classifier: &mut Classifier, batch: Batch<'_>) {
+    pub fn step(&mut self, learning_rate: f32, classifier: &mut Classifier, batch: Batch<'_>) {
         let Some(Clipping { limit, gradients }) = &mut self.clipping else {
-            return batch.backward(cores, self.state.sinks(learning_rate, classifier));
+            return batch.backward(self.state.sinks(learning_rate, classifier));
         };
-        classifier.gradients(cores, batch, gradients);
+        classifier.gradients(batch, gradients);
         clip(gradients, *limit);
         self.state.apply(learning_rate, classifier, gradients);
     }
@@ -170,6 +170,7 @@ fn clip(gradients: &mut Classifier, limit: f32) {
 mod tests {
     use super::*;
     use crate::layers::{Activations, Dense};
+    use crate::team::with_threads;
 
     fn positive(value: f64) -> Option<Positive> {
         Positive::new("number", value).ok()
@@ -218,7 +219,7 @@ mod tests {
     }
 
     /// Three steps of a classifier on one batch.
-    fn steps(hidden: &[usize], cores: Cores, clip_norm: Option<Positive>) -> Classifier {
+    fn steps(hidden: &[usize], clip_norm: Option<Positive>) -> Classifier {
         let features: Vec<f32> = (0..24 * 1500).map(|k| ((k * 13) % 31) as f32 / 15.0 - 1.0).collect();
         let rows: Vec<&[f32]> = features.chunks_exact(1500).collect();
         let mut classifier = Classifier::new(1500, hidden, 70, 1);
@@ -226,21 +227,21 @@ mod tests {
         let mut adam = Adam::new(&classifier, positive(0.01), clip_norm);
         let mut activations = Activations::default();
         for _ in 0..3 {
-            classifier.forward(cores, &rows, None, &mut activations);
+            classifier.forward(&rows, None, &mut activations);
             let batch =
                 Batch { rows: &rows, activations: &activations, logits_gradient: &logits_gradient, next_rows: &rows };
-            adam.step(cores, 0.1, &mut classifier, batch);
+            adam.step(0.1, &mut classifier, batch);
         }
         classifier
     }
 
     #[test]
-    fn steps_are_bit_identical_on_any_number_of_cores() {
+    fn steps_are_bit_identical_on_any_number_of_threads() {
         for hidden in [&[][..], &[90], &[600, 40]] {
-            let alone = steps(hidden, Cores::One, None);
-            for cores in [2, 3, 16] {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(cores).build().unwrap();
-                assert!(pool.install(|| steps(hidden, Cores::All, None)) == alone, "{hidden:?} {cores}");
+            let alone = steps(hidden, None);
+            for threads in [2, 3, 8] {
+                let shared = with_threads(threads, || steps(hidden, None));
+                assert!(shared == alone, "{hidden:?} on {threads} threads");
             }
         }
     }
@@ -248,7 +249,7 @@ mod tests {
     #[test]
     fn clipping_above_the_norm_changes_nothing() {
         for hidden in [&[][..], &[90]] {
-            assert!(steps(hidden, Cores::One, positive(1e9)) == steps(hidden, Cores::One, None), "{hidden:?}");
+            assert!(steps(hidden, positive(1e9)) == steps(hidden, None), "{hidden:?}");
         }
     }
 }

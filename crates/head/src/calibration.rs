@@ -7,17 +7,15 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::centroids::Centroids;
 use crate::data::{Rows, TrainValSplit};
 use crate::fit::for_each_batch;
-use crate::kernels::Cores;
 use crate::layers::Classifier;
 use crate::probability::energy;
 use crate::settings::{CalibrationConfig, Percentile, TemperatureMode};
-use crate::temperature;
+use crate::{team, temperature};
 
 /// With fewer validation rows than this the temperature is 1, and the threshold is the largest score of a validation
 /// row.
@@ -91,7 +89,7 @@ impl Calibration {
         let step = (validation.len() * classes).div_ceil(MAX_LOGITS).max(1);
         let mut energies = Vec::with_capacity(validation.len());
         let (mut sampled_logits, mut sampled_labels) = (Vec::new(), Vec::new());
-        for_each_batch(Cores::for_caller(), classifier, validation, |logits, labels| {
+        for_each_batch(classifier, validation, |logits, labels| {
             for (logits, &label) in logits.chunks_exact(classes).zip(labels) {
                 if energies.len().is_multiple_of(step) {
                     sampled_logits.extend_from_slice(logits);
@@ -134,13 +132,14 @@ impl Calibration {
         scores
     }
 
-    /// [`Calibration::scores`] with the head's logits, on all threads of the rayon pool. At most a window of rows is in
+    /// [`Calibration::scores`] with the head's logits, on all threads. At most a window of rows is in
     /// memory.
     pub fn par_scores(&self, classifier: &Classifier, rows: &Rows<'_>) -> Vec<f32> {
         let mut scores = Vec::with_capacity(rows.len());
         rows.for_each_window(|rows, _| {
-            let task = |rows: &[&[f32]]| self.scores(rows, &classifier.logits(rows));
-            scores.par_extend(rows.par_chunks(ROWS_PER_TASK).flat_map_iter(task));
+            let tasks = rows.chunks(ROWS_PER_TASK).collect();
+            let score = |rows: &[&[f32]]| self.scores(rows, &classifier.logits(rows));
+            scores.extend(team::with_helpers(|| team::map(tasks, score)).into_iter().flatten());
         });
         scores
     }

@@ -6,16 +6,16 @@
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use half::vec::HalfFloatVecExt;
+use half::vec::HalfBitsVecExt;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 
-use crate::cosine::{Vectors, inverse_length, unit};
+use crate::cosine::{Vectors, inverse_length};
 use crate::data::{Rows, WINDOW};
 use crate::loss::argmax;
-use crate::simd::{LANES, dispatch};
+use crate::simd::dispatch;
+use crate::team;
 
 /// The most centroids of a class.
 const MAX_PER_CLASS: usize = 20;
@@ -44,7 +44,12 @@ const BLOCK_FOR_ALL: usize = 32;
 
 /// The centroids: unit vectors whose components are rounded to float16.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Centroids(Vectors);
+pub struct Centroids {
+    /// (centroids, columns)
+    values: Vec<f16>,
+    /// The same in float32.
+    vectors: Vectors,
+}
 
 /// Why values are not centroids.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,7 +87,12 @@ impl Centroids {
         // If all rows fit into a window, they stay in memory.
         let window = train.window(false);
         let rows_at_once = if train.len() > window { ROWS_AT_ONCE } else { window };
-        let mut by_class: Vec<Vec<f32>> = Vec::new();
+        let columns = train.columns();
+        let max_count: usize = samples.iter().map(|sample| sample.initial.len()).sum();
+        // From u16: only memory for integers comes zeroed from the operating system, without being written.
+        let mut values: Vec<f16> = vec![0u16; max_count * columns].reinterpret_into();
+        let mut unused = &mut values[..];
+        let mut counts = Vec::with_capacity(samples.len());
         let mut remaining = &samples[..];
         while !remaining.is_empty() {
             // Take as many classes as fit into memory together, and at least one.
@@ -94,53 +104,69 @@ impl Centroids {
                 class_count += 1;
             }
             let (together, later) = remaining.split_at(class_count);
-            by_class.par_extend(together.par_iter().map(|sample| sample.centroids(train)));
+            let mut tasks = Vec::with_capacity(class_count);
+            for sample in together {
+                let place = unused.split_off_mut(..sample.initial.len() * columns);
+                tasks.push((sample, place.expect("there is a place for every centroid")));
+            }
+            counts.extend(team::with_helpers(|| team::map(tasks, |(sample, place)| sample.fit(train, place))));
             train.release(window);
             remaining = later;
         }
-        Self(Vectors::new(train.columns(), &by_class))
+
+        // If a class has fewer centroids than planned, those of the next class move up.
+        let (mut start, mut end) = (0, 0);
+        for (sample, count) in samples.iter().zip(counts) {
+            if start > end {
+                values.copy_within(start..start + count * columns, end);
+            }
+            start += sample.initial.len() * columns;
+            end += count * columns;
+        }
+        values.truncate(end);
+        team::with_helpers(|| Self::new(columns, values))
+    }
+
+    /// `values` is (centroids, columns) row-major.
+    fn new(columns: usize, values: Vec<f16>) -> Self {
+        let count = values.len() / columns.max(1);
+        let vectors = Vectors::from_fn(columns, count, |centroid, range, converted| {
+            values[centroid * columns..][range].convert_to_f32_slice(converted);
+        });
+        Self { values, vectors }
     }
 
     /// Centroids from their values, (centroids, columns) row-major.
     ///
     /// # Errors
     /// When the values are not whole rows, or the length of a row is not 1.
-    pub fn from_f16(columns: usize, values: &[f16]) -> Result<Self, CentroidsError> {
+    pub fn from_f16(columns: usize, values: Vec<f16>) -> Result<Self, CentroidsError> {
         if columns == 0 || !values.len().is_multiple_of(columns) {
             return Err(CentroidsError::Shape { columns, found: values.len() });
         }
         /// More than the error of rounding to float16.
         const TOLERANCE: f32 = 1e-2;
-        let values = values.to_f32_vec();
         // The inverse length of a row with a value that is not finite is 0.
-        let wrong = values.chunks_exact(columns).position(|row| (inverse_length(row) - 1.0).abs() > TOLERANCE);
-        match wrong {
+        let is_unit = |row: &[f16]| (inverse_length(&row.to_f32_vec()) - 1.0).abs() <= TOLERANCE;
+        match values.chunks_exact(columns).position(|row| !is_unit(row)) {
             Some(centroid) => Err(CentroidsError::NotUnit { centroid }),
-            None => Ok(Self(Vectors::new(columns, &[values]))),
+            None => Ok(Self::new(columns, values)),
         }
     }
 
-    /// The values, (centroids, columns) row-major, converted on the caller's core.
-    pub fn to_f16(&self) -> Vec<f16> {
-        let columns = self.columns();
-        let mut values = vec![f16::ZERO; self.len() * columns];
-        for (centroid, row) in values.chunks_exact_mut(columns.max(1)).enumerate() {
-            for (values, strip) in row.chunks_mut(LANES).zip(self.0.vector(centroid)) {
-                // Exact, since the values are rounded to float16.
-                values.convert_from_f32_slice(&strip[..values.len()]);
-            }
-        }
-        values
+    /// The values, (centroids, columns) row-major.
+    pub fn values(&self) -> &[f16] {
+        &self.values
     }
 
     /// The length of a row.
     pub fn columns(&self) -> usize {
-        self.0.columns()
+        self.vectors.columns()
     }
 
     /// The number of centroids.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.vectors.len()
     }
 
     /// Whether there are no centroids, because every training row is zero.
@@ -154,7 +180,7 @@ impl Centroids {
         let mut distances = Vec::with_capacity(rows.len());
         let mut products = Vec::new();
         for rows in rows.chunks(BLOCK_FOR_ALL) {
-            self.0.products(rows, &mut products);
+            self.vectors.products(rows, &mut products);
             for (k, row) in rows.iter().enumerate() {
                 let max_product = products[k * self.len()..][..self.len()].iter().copied().reduce(f32::max);
                 distances.push(1.0 - max_product.unwrap_or(0.0) * inverse_length(row));
@@ -163,11 +189,13 @@ impl Centroids {
         distances
     }
 
-    /// [`Centroids::distances`] on all threads of the rayon pool. At most a window of rows is in memory.
+    /// [`Centroids::distances`] on all threads. At most a window of rows is in memory.
     pub fn par_distances(&self, rows: &Rows<'_>) -> Vec<f32> {
         let mut distances = Vec::with_capacity(rows.len());
         rows.for_each_window(|rows, _| {
-            distances.par_extend(rows.par_chunks(BLOCK_FOR_ALL).flat_map_iter(|rows| self.distances(rows)));
+            let tasks = rows.chunks(BLOCK_FOR_ALL).collect();
+            let by_task = team::with_helpers(|| team::map(tasks, |rows| self.distances(rows)));
+            distances.extend(by_task.into_iter().flatten());
         });
         distances
     }
@@ -181,41 +209,34 @@ struct ClassSample {
 }
 
 impl ClassSample {
-    /// One iteration of k-means: the centroids, (centroids, columns), unit vectors rounded to float16.
-    fn centroids(&self, train: &Rows<'_>) -> Vec<f32> {
+    /// One iteration of k-means. Writes the centroids, unit vectors rounded to float16, to the start of `centroids`,
+    /// (initial centroids, columns), and returns their number.
+    fn fit(&self, train: &Rows<'_>, centroids: &mut [f16]) -> usize {
         let columns = train.columns();
         let rows: Vec<&[f32]> = self.row_numbers.iter().map(|&row| train.features[row]).collect();
-        let initial: Vec<Vec<f32>> = self.initial.iter().map(|&row| unit(train.features[row]).collect()).collect();
-        let initial = Vectors::new(columns, &initial);
-        let parts: Vec<Vec<f32>> = rows.par_chunks(ROWS_PER_TASK).map(|rows| assigned_sums(rows, &initial)).collect();
+        let initial = Vectors::units(&self.initial.iter().map(|&row| train.features[row]).collect::<Vec<_>>());
+        let parts: Vec<Vec<f32>> = rows.chunks(ROWS_PER_TASK).map(|rows| assigned_sums(rows, &initial)).collect();
 
         let mut parts = parts.into_iter();
         let mut sums = parts.next().unwrap_or_default();
         for part in parts {
             add_scaled(&mut sums, 1.0, &part);
         }
-        // Scale each sum to length 1, in place. Sums without rows are dropped: their initial centroid is a duplicate or
-        // zero.
-        let mut end = 0;
-        for start in (0..sums.len()).step_by(columns.max(1)) {
-            let scale = inverse_length(&sums[start..start + columns]);
+        // Each sum is scaled to length 1. Sums without rows are dropped: their initial centroid is a duplicate or zero.
+        let columns = columns.max(1);
+        let mut count = 0;
+        for sum in sums.chunks_exact_mut(columns) {
+            let scale = inverse_length(sum);
             if scale > 0.0 {
-                sums.copy_within(start..start + columns, end);
-                round_to_f16(&mut sums[end..end + columns], scale);
-                end += columns;
+                for value in &mut *sum {
+                    *value *= scale;
+                }
+                centroids[count * columns..][..columns].convert_from_f32_slice(sum);
+                count += 1;
             }
         }
-        sums.truncate(end);
-        sums
+        count
     }
-}
-
-/// Multiplies the values by the factor and rounds each to float16.
-fn round_to_f16(values: &mut [f32], factor: f32) {
-    for value in &mut *values {
-        *value *= factor;
-    }
-    Vec::<f16>::from_f32_slice(values).convert_to_f32_slice(values);
 }
 
 /// For each centroid, the sum of the unit vectors of the rows assigned to it, (centroids, columns).
@@ -284,11 +305,7 @@ mod tests {
 
     /// (centroids, columns) row-major.
     fn values_of(centroids: &Centroids) -> Vec<f32> {
-        centroids.to_f16().to_f32_vec()
-    }
-
-    fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+        centroids.values().to_f32_vec()
     }
 
     #[test]
@@ -333,8 +350,8 @@ mod tests {
                 *sum += value;
             }
         }
-        let centroids = sample.centroids(&rows);
-        assert_eq!(centroids.len(), 8 * COLUMNS);
+        let mut centroids = [f16::ZERO; 8 * COLUMNS];
+        assert_eq!(sample.fit(&rows, &mut centroids), 8);
         for (found, sum) in centroids.chunks_exact(COLUMNS).zip(&sums) {
             let length = sum.iter().map(|value| value * value).sum::<f64>().sqrt();
             for (found, value) in found.iter().zip(sum) {
@@ -376,9 +393,9 @@ mod tests {
             let distances = centroids.par_distances(&rows);
             (centroids, distances)
         };
-        let one = on_threads(1, measure);
-        assert_eq!(on_threads(2, measure), one);
-        assert_eq!(on_threads(5, measure), one);
+        let one = measure();
+        assert_eq!(team::with_threads(2, measure), one);
+        assert_eq!(team::with_threads(5, measure), one);
     }
 
     #[test]
@@ -387,24 +404,21 @@ mod tests {
         let centroids = Centroids::fit(&rows, 2);
         assert!(centroids.is_empty());
         assert_eq!(centroids.distances(&[&[1.0, 0.0, 0.0]]), [1.0]);
-        assert_eq!(Centroids::from_f16(3, &centroids.to_f16()), Ok(centroids));
+        assert_eq!(Centroids::from_f16(3, centroids.values().to_vec()), Ok(centroids));
     }
 
     #[test]
     fn centroids_survive_a_round_trip_and_other_values_are_errors() {
         let (values, labels) = values([40, 40, 40]);
         let centroids = Centroids::fit(&rows(&values, labels), 3);
-        let halves = centroids.to_f16();
-        assert_eq!(Centroids::from_f16(COLUMNS, &halves), Ok(centroids));
+        let halves = centroids.values().to_vec();
+        assert_eq!(Centroids::from_f16(COLUMNS, halves.clone()), Ok(centroids));
         for (place, value) in [(0, f16::NAN), (COLUMNS, f16::INFINITY), (COLUMNS + 1, f16::from_f32(3.0))] {
             let mut wrong = halves.clone();
             wrong[place] = value;
-            assert_eq!(
-                Centroids::from_f16(COLUMNS, &wrong),
-                Err(CentroidsError::NotUnit { centroid: place / COLUMNS })
-            );
+            assert_eq!(Centroids::from_f16(COLUMNS, wrong), Err(CentroidsError::NotUnit { centroid: place / COLUMNS }));
         }
         let shape = CentroidsError::Shape { columns: COLUMNS, found: COLUMNS + 1 };
-        assert_eq!(Centroids::from_f16(COLUMNS, &halves[..COLUMNS + 1]), Err(shape));
+        assert_eq!(Centroids::from_f16(COLUMNS, halves[..COLUMNS + 1].to_vec()), Err(shape));
     }
 }

@@ -1,9 +1,15 @@
 //! Cosine similarity: unit vectors, and the dot products of rows with many vectors.
 
-use rayon::prelude::*;
+use std::ops::Range;
 
-use crate::kernels::{Cores, matmul_transposed};
-use crate::simd::{LANES, Strip, as_strips, copy_rows, dispatch, strip_count};
+use pulp::{Simd, WithSimd};
+
+use crate::kernels::matmul_transposed;
+use crate::simd::{LANES, Strip, as_strips, copy_rows, dispatch, load, strip_count};
+use crate::team;
+
+/// Strips of each vector that a thread fills at a time.
+const STRIPS_PER_TASK: usize = 8;
 
 /// A matrix of vectors, stored for products with rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,24 +21,34 @@ pub(crate) struct Vectors {
 }
 
 impl Vectors {
-    /// The vectors of all parts, one after the other. Each part is (vectors, columns) row-major.
-    pub fn new(columns: usize, parts: &[impl AsRef<[f32]>]) -> Self {
-        let length = columns.max(1);
-        let vectors: Vec<&[f32]> = parts.iter().flat_map(|part| part.as_ref().chunks_exact(length)).collect();
-        let count = vectors.len();
+    /// `count` vectors of `columns` values. `fill(vector, range, values)` writes the values of a vector that are in this
+    /// range of columns.
+    pub fn from_fn(columns: usize, count: usize, fill: impl Fn(usize, Range<usize>, &mut [f32]) + Sync) -> Self {
+        const VALUES_PER_TASK: usize = STRIPS_PER_TASK * LANES;
         let mut strips = vec![[0.0; LANES]; strip_count(columns) * count];
-        strips.par_chunks_exact_mut(count.max(1)).enumerate().for_each(|(number, strips)| {
-            for (strip, vector) in strips.iter_mut().zip(&vectors) {
-                let values = &vector[number * LANES..columns.min((number + 1) * LANES)];
-                strip[..values.len()].copy_from_slice(values);
+        let tasks = strips.chunks_mut((STRIPS_PER_TASK * count).max(1)).enumerate().collect();
+        team::for_each(team::threads(), tasks, |(task, strips): (usize, &mut [Strip])| {
+            let range = task * VALUES_PER_TASK..columns.min((task + 1) * VALUES_PER_TASK);
+            let mut values = [0.0; VALUES_PER_TASK];
+            for vector in 0..count {
+                fill(vector, range.clone(), &mut values[..range.len()]);
+                for (strips, strip) in strips.chunks_exact_mut(count).zip(values.as_chunks().0) {
+                    strips[vector] = *strip;
+                }
             }
         });
         Self { strips, count, columns }
     }
 
-    /// The strips of vector number `vector`, whose last one may be padded.
-    pub fn vector(&self, vector: usize) -> impl Iterator<Item = &Strip> {
-        (0..strip_count(self.columns)).map(move |strip| &self.strips[strip * self.count + vector])
+    /// These rows, scaled to length 1. A row of zeros stays as it is.
+    pub fn units(rows: &[&[f32]]) -> Self {
+        let scales: Vec<f32> = rows.iter().map(|row| inverse_length(row)).collect();
+        let columns = rows.first().map_or(0, |row| row.len());
+        Self::from_fn(columns, rows.len(), |row, range, values| {
+            for (unit, value) in values.iter_mut().zip(&rows[row][range]) {
+                *unit = value * scales[row];
+            }
+        })
     }
 
     /// The number of vectors.
@@ -45,35 +61,47 @@ impl Vectors {
         self.columns
     }
 
-    /// Computes the dot product of each row and each vector, (rows, vectors), on the caller's core.
+    /// Computes the dot product of each row and each vector, (rows, vectors).
     pub fn products(&self, rows: &[&[f32]], products: &mut Vec<f32>) {
         if self.columns.is_multiple_of(LANES) {
-            return matmul_transposed(Cores::One, &as_strips(rows), &self.strips, self.count, products);
+            return matmul_transposed(&as_strips(rows), &self.strips, self.count, products);
         }
         let mut copies = Vec::new();
         copy_rows(rows, &mut copies);
         let rows: Vec<&[Strip]> = copies.chunks_exact(strip_count(self.columns)).collect();
-        matmul_transposed(Cores::One, &rows, &self.strips, self.count, products);
+        matmul_transposed(&rows, &self.strips, self.count, products);
     }
 }
 
 /// 1 / the row's Euclidean length; 0 for a row of zeros, whose similarity to any row is then 0.
 pub(crate) fn inverse_length(row: &[f32]) -> f32 {
-    let squares = dispatch(|| {
-        let mut squares = [0.0; LANES];
-        for values in row.chunks(LANES) {
-            for (square, value) in squares.iter_mut().zip(values) {
-                *square += value * value;
-            }
-        }
-        squares
-    });
-    let length = squares.iter().sum::<f32>().sqrt();
+    let length = dispatch(SumOfSquares { row }).sqrt();
     if length > 0.0 { 1.0 / length } else { 0.0 }
 }
 
-/// The row scaled to length 1.
-pub(crate) fn unit(row: &[f32]) -> impl Iterator<Item = f32> {
-    let scale = inverse_length(row);
-    row.iter().map(move |value| value * scale)
+/// The sum of a row's squares.
+struct SumOfSquares<'a> {
+    row: &'a [f32],
+}
+
+impl WithSimd for SumOfSquares<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let (strips, rest) = self.row.as_chunks();
+        let mut last = [0.0; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        // Several sums, so that an addition need not wait for the one before.
+        let mut sums = [simd.splat_f32s(0.0); 4];
+        for strips in strips.chunks(sums.len()) {
+            for (sum, strip) in sums.iter_mut().zip(strips) {
+                let values = load::<S>(strip);
+                *sum = simd.mul_add_f32s(values, values, *sum);
+            }
+        }
+        let last = load::<S>(&last);
+        let total = simd.add_f32s(simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3]));
+        simd.reduce_sum_f32s(simd.mul_add_f32s(last, last, total))
+    }
 }

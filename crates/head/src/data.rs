@@ -8,12 +8,14 @@ use feature_cache::{CachedSplit, FeatureCache, Split};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 
 use crate::simd::dispatch;
+use crate::team;
 
 /// The most rows without views that are resident: 256 MiB of 2048 features.
 pub const WINDOW: usize = 1 << 15;
+/// Rows that a thread checks at a time.
+const ROWS_PER_TASK: usize = 64;
 
 /// Feature rows with their labels, borrowed from the cache's files.
 #[derive(Debug, Clone, Default)]
@@ -346,10 +348,13 @@ impl<'a> Rows<'a> {
     /// is in memory at a time.
     fn first_not_finite(&self, rows: &[&[f32]], window: usize) -> Option<usize> {
         for (k, in_window) in rows.chunks(window).enumerate() {
-            let found = in_window.par_iter().position_first(|row| !all_finite(row));
+            let tasks = in_window.chunks(ROWS_PER_TASK).collect();
+            let found = team::with_helpers(|| team::map(tasks, |rows| rows.iter().position(|row| !all_finite(row))));
             self.release(window);
-            if let Some(position) = found {
-                return Some(k * window + position);
+            for (task, position) in found.into_iter().enumerate() {
+                if let Some(position) = position {
+                    return Some(k * window + task * ROWS_PER_TASK + position);
+                }
             }
         }
         None

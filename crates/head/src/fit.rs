@@ -2,24 +2,21 @@
 
 use std::num::NonZeroUsize;
 
-use rayon::prelude::*;
-
 use crate::adam::Adam;
-use crate::awake::keep_threads_awake;
 use crate::data::Rows;
 use crate::dropout::Dropout;
 use crate::history::{Epoch, History};
-use crate::kernels::Cores;
 use crate::layers::{Activations, Batch, Classifier};
 use crate::loss::{CrossEntropy, count_correct};
 use crate::sampler::{EpochOrder, RowSampler, ViewSampler};
 use crate::schedule::Progress;
 use crate::settings::{FitConfig, KeepWeights, Monitor};
+use crate::team;
 
 /// Batch size for evaluation.
-const EVALUATION_BATCH: usize = 64;
-/// How many batches for each core have their logits in memory at the same time.
-const BATCHES_PER_CORE: usize = 4;
+const EVALUATION_BATCH: usize = 32;
+/// How many batches for each thread have their logits in memory at the same time.
+const BATCHES_PER_THREAD: usize = 8;
 
 /// What [`fit`] reads: rows, and how they are batched; with PyTorch a Dataset plus a DataLoader's settings. Heads that
 /// train together share it.
@@ -70,41 +67,37 @@ pub enum FitError {
     },
 }
 
-/// Trains one head, each step on all threads of the rayon pool, and calls `on_epoch` after each epoch.
+/// Trains one head, each step on all threads, and calls `on_epoch` after each epoch.
 ///
 /// As in Keras, training loss and accuracy are means over the epoch's batches, weighted by size, each measured before
 /// its optimizer step.
 ///
 /// # Errors
 /// When the loss is no longer finite.
-pub fn fit(head: HeadSpec, data: FitData<'_>, on_epoch: impl FnMut(Epoch) + Send) -> Result<Trained, FitError> {
+pub fn fit(head: HeadSpec, data: FitData<'_>, on_epoch: impl FnMut(Epoch)) -> Result<Trained, FitError> {
     let mut trainer = Trainer::new(head, &data);
     let trainers = std::slice::from_mut(&mut trainer);
-    // `scope` moves the loop into the pool: from outside, every matrix product would have to wake the pool's threads.
-    rayon::scope(|_| train(trainers, data, Cores::All, on_epoch));
+    team::with_helpers(|| train(trainers, data, on_epoch));
     trainer.finish()
 }
 
-/// Trains heads together on the caller's core, so that each batch is read from memory once for all of them. Each result
+/// Trains heads together, so that each batch is read from memory once for all of them. Each result
 /// is bit-identical to that of [`fit`] for the head alone.
 pub fn fit_together(heads: Vec<HeadSpec>, data: FitData<'_>) -> Vec<Result<Trained, FitError>> {
     let mut trainers: Vec<Trainer> = heads.into_iter().map(|head| Trainer::new(head, &data)).collect();
-    train(&mut trainers, data, Cores::One, |_| {});
+    train(&mut trainers, data, |_| {});
     trainers.into_iter().map(Trainer::finish).collect()
 }
 
 /// Trains each head until its last epoch, or until it stops early or diverges. Calls `on_epoch` after each epoch of each
 /// head.
-fn train(trainers: &mut [Trainer], data: FitData<'_>, cores: Cores, mut on_epoch: impl FnMut(Epoch)) {
+fn train(trainers: &mut [Trainer], data: FitData<'_>, mut on_epoch: impl FnMut(Epoch)) {
     let FitData { train, validation, order, mut view_sampler, batch_size } = data;
     // Only with a view sampler, so that otherwise the order does not depend on whether the cache has views.
     let window = train.window(view_sampler.is_some());
     let mut sampler = RowSampler::new(order, train.len(), window);
     let (mut batch, mut next_batch) = (BatchRows::default(), BatchRows::default());
     while let Some(last) = trainers.iter().rposition(Trainer::is_active) {
-        if cores == Cores::All {
-            keep_threads_awake();
-        }
         let mut rows_done = 0;
         let mut batches = sampler.next_epoch().chunks(batch_size.get());
         next_batch.read(batches.next(), train, &mut view_sampler);
@@ -122,13 +115,13 @@ fn train(trainers: &mut [Trainer], data: FitData<'_>, cores: Cores, mut on_epoch
             for (k, trainer) in trainers.iter_mut().enumerate().filter(|(_, trainer)| trainer.is_active()) {
                 // Only the last head prefetches the next batch: the others still need this one in the cache.
                 let next_rows = if k == last { &next_batch.rows[..] } else { &[] };
-                trainer.train_step(cores, &batch, next_rows);
+                trainer.train_step(&batch, next_rows);
             }
         }
         // The last rows, which may be less than a window.
         train.release(window);
         for trainer in trainers.iter_mut().filter(|trainer| trainer.is_active()) {
-            if let Some(epoch) = trainer.end_epoch(cores, train.len(), validation) {
+            if let Some(epoch) = trainer.end_epoch(train.len(), validation) {
                 on_epoch(epoch);
             }
         }
@@ -157,39 +150,47 @@ impl<'a> BatchRows<'a> {
 }
 
 /// Mean loss and accuracy over the rows.
-pub fn evaluate(cores: Cores, classifier: &Classifier, loss: &CrossEntropy, rows: &Rows<'_>) -> (f64, f64) {
+pub fn evaluate(classifier: &Classifier, loss: &CrossEntropy, rows: &Rows<'_>) -> (f64, f64) {
     let (mut total_loss, mut total_correct) = (0.0, 0);
-    for_each_batch(cores, classifier, rows, |logits, labels| {
-        total_loss += loss.loss_and_gradient(logits, labels).0 * labels.len() as f64;
-        total_correct += count_correct(logits, labels, loss.classes());
+    let evaluate_batch = |logits: &[f32], labels: &[usize]| {
+        let loss_of_batch = loss.loss_and_gradient(logits, labels).0 * labels.len() as f64;
+        (loss_of_batch, count_correct(logits, labels, loss.classes()))
+    };
+    map_batches(classifier, rows, evaluate_batch, |(loss, correct)| {
+        total_loss += loss;
+        total_correct += correct;
     });
     let count = rows.len() as f64;
     (total_loss / count, total_correct as f64 / count)
 }
 
-/// Calls `on_batch` with the logits, (rows, classes), and the labels of each batch of rows in order. At most a window
-/// of rows is in memory.
-pub fn for_each_batch(
-    cores: Cores,
+/// Calls `work` with the logits, (rows, classes), and the labels of each batch of rows, on all threads, and then
+/// `on_result` with the results in order. At most a window of rows is in memory.
+pub fn map_batches<R: Send>(
     classifier: &Classifier,
     rows: &Rows<'_>,
-    mut on_batch: impl FnMut(&[f32], &[usize]),
+    work: impl Fn(&[f32], &[usize]) -> R + Sync,
+    mut on_result: impl FnMut(R),
 ) {
-    let rows_at_once = match cores {
-        Cores::One => EVALUATION_BATCH,
-        Cores::All => EVALUATION_BATCH * BATCHES_PER_CORE * rayon::current_num_threads(),
-    };
-    rows.for_each_window(|features, labels| {
-        for (features, labels) in features.chunks(rows_at_once).zip(labels.chunks(rows_at_once)) {
-            let logits: Vec<Vec<f32>> = match cores {
-                Cores::One => vec![classifier.logits(features)],
-                Cores::All => features.par_chunks(EVALUATION_BATCH).map(|rows| classifier.logits(rows)).collect(),
-            };
-            for (logits, labels) in logits.iter().zip(labels.chunks(EVALUATION_BATCH)) {
-                on_batch(logits, labels);
+    team::with_helpers(|| {
+        let rows_at_once = EVALUATION_BATCH * BATCHES_PER_THREAD * team::threads();
+        rows.for_each_window(|features, labels| {
+            for (features, labels) in features.chunks(rows_at_once).zip(labels.chunks(rows_at_once)) {
+                let batches = features.chunks(EVALUATION_BATCH).zip(labels.chunks(EVALUATION_BATCH)).collect();
+                let results = team::map(batches, |(features, labels): (&[&[f32]], &[usize])| {
+                    work(&classifier.logits(features), labels)
+                });
+                results.into_iter().for_each(&mut on_result);
             }
-        }
+        });
     });
+}
+
+/// Calls `on_batch` with the logits, (rows, classes), and the labels of each batch of rows in order. At most a window of
+/// rows is in memory.
+pub fn for_each_batch(classifier: &Classifier, rows: &Rows<'_>, mut on_batch: impl FnMut(&[f32], &[usize])) {
+    let keep = |logits: &[f32], labels: &[usize]| (logits.to_vec(), labels.to_vec());
+    map_batches(classifier, rows, keep, |(logits, labels)| on_batch(&logits, &labels));
 }
 
 /// A head in training.
@@ -255,23 +256,23 @@ impl Trainer {
     }
 
     /// One step of Adam on a batch. The backward pass prefetches `next_rows`.
-    fn train_step(&mut self, cores: Cores, batch: &BatchRows<'_>, next_rows: &[&[f32]]) {
+    fn train_step(&mut self, batch: &BatchRows<'_>, next_rows: &[&[f32]]) {
         let BatchRows { rows, labels } = batch;
-        self.classifier.forward(cores, rows, self.dropout.as_mut(), &mut self.activations);
+        self.classifier.forward(rows, self.dropout.as_mut(), &mut self.activations);
         let logits = self.activations.logits();
         let (loss, logits_gradient) = self.loss.loss_and_gradient(logits, labels);
         self.total_loss += loss * labels.len() as f64;
         self.total_correct += count_correct(logits, labels, self.loss.classes());
         let learning_rate = self.config.learning_rate.get() * self.config.schedule.factor(self.progress);
         let batch = Batch { rows, activations: &self.activations, logits_gradient: &logits_gradient, next_rows };
-        self.adam.step(cores, learning_rate as f32, &mut self.classifier, batch);
+        self.adam.step(learning_rate as f32, &mut self.classifier, batch);
         self.progress.step += 1;
     }
 
     /// Evaluates the head on the validation rows and adds the epoch to the history; `None` if a loss is no longer
     /// finite.
-    fn end_epoch(&mut self, cores: Cores, row_count: usize, validation: &Rows<'_>) -> Option<Epoch> {
-        let (val_loss, val_accuracy) = evaluate(cores, &self.classifier, &self.validation_loss, validation);
+    fn end_epoch(&mut self, row_count: usize, validation: &Rows<'_>) -> Option<Epoch> {
+        let (val_loss, val_accuracy) = evaluate(&self.classifier, &self.validation_loss, validation);
         let (loss, accuracy) = (self.total_loss / row_count as f64, self.total_correct as f64 / row_count as f64);
         (self.total_loss, self.total_correct) = (0.0, 0);
         let number = self.history.loss.len() + 1;
@@ -391,7 +392,7 @@ mod tests {
         for monitor in [Monitor::ValLoss, Monitor::ValAccuracy] {
             let best = train(KeepWeights::Best { monitor, patience: None });
             assert_eq!(best.history, all_epochs.history);
-            let (val_loss, val_accuracy) = evaluate(Cores::One, &best.classifier, &CrossEntropy::new(2), &few);
+            let (val_loss, val_accuracy) = evaluate(&best.classifier, &CrossEntropy::new(2), &few);
             let kept = best.kept_epoch - 1;
             assert_eq!((val_loss, val_accuracy), (best.history.val_loss[kept], best.history.val_accuracy[kept]));
             assert!(best.history.val_loss.iter().all(|&loss| monitor != Monitor::ValLoss || loss >= val_loss));

@@ -10,65 +10,32 @@ use std::array;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 use crate::simd::{LANES, Strip, dispatch, load, store};
+use crate::team;
 
-/// Strips in a group: 512 inputs. The forward pass sums each group separately, and gives each core whole groups.
+/// Strips in a group: 512 inputs. The forward pass sums each group separately, and gives each thread whole groups.
 const GROUP_STRIPS: usize = 32;
-/// The least work that pays for another core, in multiply-adds of a strip.
-const MIN_MULTIPLY_ADDS: usize = 1 << 14;
-
-/// The cores that share the work of one step. The results are bit-identical.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cores {
-    /// The caller's own, for callers that train one head on each core.
-    One,
-    /// All threads of the rayon pool, including the caller's.
-    All,
-}
-
-impl Cores {
-    /// `All` for a caller outside the pool, `One` for a thread of the pool, since the other threads have work of their
-    /// own.
-    pub fn for_caller() -> Self {
-        if rayon::current_thread_index().is_none() { Self::All } else { Self::One }
-    }
-
-    /// How many of `items` each core takes. An item costs `multiply_adds` of a strip.
-    fn share(self, items: usize, multiply_adds: usize) -> usize {
-        match self {
-            Self::One => items,
-            Self::All => {
-                items.div_ceil(rayon::current_num_threads()).max(MIN_MULTIPLY_ADDS.div_ceil(multiply_adds.max(1)))
-            }
-        }
-    }
-}
+/// The least work that pays for another thread, in multiply-adds of a strip.
+const MIN_MULTIPLY_ADDS: usize = 1 << 13;
 
 /// `sums = rows · weightsᵀ`, (rows, outputs): `sums[r][n]` is the dot product of row r and the weights of output n.
 /// `rows` is (rows, strips), `weights` (strips, outputs).
 ///
 /// Each group of 512 inputs is summed separately, in 16 lanes that are then added pairwise. The groups are added from
 /// the first to the last.
-pub fn matmul_transposed(cores: Cores, rows: &[&[Strip]], weights: &[Strip], outputs: usize, sums: &mut Vec<f32>) {
+pub fn matmul_transposed(rows: &[&[Strip]], weights: &[Strip], outputs: usize, sums: &mut Vec<f32>) {
     let results = rows.len() * outputs;
     if results == 0 {
         return sums.clear();
     }
-    let groups = weights.len().div_ceil(GROUP_STRIPS * outputs);
-    sums.resize(groups * results, 0.0);
-    let sum_group = |group: usize, sums: &mut [f32]| {
-        let weights = &weights[group * GROUP_STRIPS * outputs..weights.len().min((group + 1) * GROUP_STRIPS * outputs)];
+    let weights: Vec<&[Strip]> = weights.chunks(GROUP_STRIPS * outputs).collect();
+    sums.resize(weights.len() * results, 0.0);
+    let groups: Vec<_> = weights.into_iter().zip(sums.chunks_exact_mut(results)).enumerate().collect();
+    let threads = threads_for(groups.len() * GROUP_STRIPS * results);
+    team::for_each(threads, groups, |(group, (weights, sums))| {
         dispatch(MatmulTransposed { rows, first_strip: group * GROUP_STRIPS, weights, outputs, sums });
-    };
-    let share = cores.share(groups, GROUP_STRIPS * results);
-    if share >= groups {
-        sums.chunks_exact_mut(results).enumerate().for_each(|(group, sums)| sum_group(group, sums));
-    } else {
-        let by_group = sums.par_chunks_exact_mut(results).enumerate().with_min_len(share);
-        by_group.for_each(|(group, sums)| sum_group(group, sums));
-    }
+    });
 
     let (total, others) = sums.split_at_mut(results);
     for group in others.chunks_exact(results) {
@@ -77,6 +44,11 @@ pub fn matmul_transposed(cores: Cores, rows: &[&[Strip]], weights: &[Strip], out
         }
     }
     sums.truncate(results);
+}
+
+/// How many threads this much work pays for, in multiply-adds of a strip.
+fn threads_for(multiply_adds: usize) -> usize {
+    (multiply_adds / MIN_MULTIPLY_ADDS).clamp(1, team::threads())
 }
 
 /// The product for one group of strips.
@@ -116,16 +88,20 @@ impl MatmulTransposed<'_> {
         let width = even_width(outputs, max_outputs);
         for start in (0..rows.len()).step_by(R) {
             // If fewer than `R` rows are left, the last one is repeated.
-            let block = array::from_fn(|r| &rows[rows.len().min(start + r + 1) - 1][first_strip..first_strip + count]);
+            let block_at = |start: usize| -> [&[Strip]; R] {
+                array::from_fn(|r| &rows[rows.len().min(start + r + 1) - 1][first_strip..first_strip + count])
+            };
+            let (block, next_block) = (block_at(start), block_at(start + R));
             let sums = &mut sums[start * outputs..];
             for n in (0..outputs).step_by(width) {
                 let (weights, sums) = (&weights[n..], &mut sums[n..]);
+                let next_rows = if n == 0 { &next_block[..] } else { &[] };
                 match width.min(outputs - n) {
-                    1 => block_product::<S, R, 1>(simd, block, weights, outputs, sums),
-                    2 => block_product::<S, R, 2>(simd, block, weights, outputs, sums),
-                    3 => block_product::<S, R, 3>(simd, block, weights, outputs, sums),
-                    4 => block_product::<S, R, 4>(simd, block, weights, outputs, sums),
-                    _ => block_product::<S, R, 5>(simd, block, weights, outputs, sums),
+                    1 => block_product::<S, R, 1>(simd, block, weights, outputs, sums, next_rows),
+                    2 => block_product::<S, R, 2>(simd, block, weights, outputs, sums, next_rows),
+                    3 => block_product::<S, R, 3>(simd, block, weights, outputs, sums, next_rows),
+                    4 => block_product::<S, R, 4>(simd, block, weights, outputs, sums, next_rows),
+                    _ => block_product::<S, R, 5>(simd, block, weights, outputs, sums, next_rows),
                 }
             }
         }
@@ -133,7 +109,7 @@ impl MatmulTransposed<'_> {
 }
 
 /// The dot products of `R` rows and the weights of `N` outputs. Row r's go to the first `N` sums of row r in `sums`,
-/// (rows, outputs).
+/// (rows, outputs). The pass prefetches `next_rows`.
 #[inline(always)]
 fn block_product<S: Simd, const R: usize, const N: usize>(
     simd: S,
@@ -141,6 +117,7 @@ fn block_product<S: Simd, const R: usize, const N: usize>(
     weights: &[Strip],
     outputs: usize,
     sums: &mut [f32],
+    next_rows: &[&[Strip]],
 ) {
     let count = rows[0].len();
     let rows = rows.map(|row| &row[..count]);
@@ -148,6 +125,9 @@ fn block_product<S: Simd, const R: usize, const N: usize>(
     for (k, weights) in weights.chunks(outputs).enumerate().take(count) {
         let weights: &[Strip; N] = weights.first_chunk().expect("each strip has weights for N more outputs");
         let row = rows.map(|row| load::<S>(&row[k]));
+        for row in next_rows {
+            prefetch(row.as_flattened(), k * LANES);
+        }
         for n in 0..N {
             let weight = load::<S>(&weights[n]);
             for r in 0..R {
@@ -233,37 +213,34 @@ pub(crate) struct InputsGradient<'a> {
     pub out: &'a mut [Strip],
 }
 
-impl<T: Sink> Backward<'_, T> {
-    /// Runs the pass. Each core takes neighbouring strips of the inputs.
-    pub fn run(self, cores: Cores) {
-        let strips = self.rows.first().map_or(0, |row| row.len());
-        let share = cores.share(strips, self.outputs_gradient.len());
-        self.run_strips(0..strips, share);
+impl<'a> InputsGradient<'a> {
+    /// That of the first inputs, whose output is `strips` long, and that of the others.
+    fn split_at(self, strips: usize) -> (Self, Self) {
+        let Self { outputs_gradient, out } = self;
+        let (out, other_out) = out.split_at_mut(strips);
+        (Self { outputs_gradient, out }, Self { outputs_gradient, out: other_out })
     }
+}
 
-    /// Runs the pass for these strips of the inputs, `share` of them on each core.
-    fn run_strips(self, strips: Range<usize>, share: usize) {
-        if strips.len() <= share {
-            return dispatch(BackwardStrips { pass: self, strips });
+impl<T: Sink> Backward<'_, T> {
+    /// Runs the pass. Each thread takes neighbouring strips of the inputs.
+    pub fn run(self) {
+        let Self { rows, outputs_gradient, mut sink, mut inputs_gradient, next_rows } = self;
+        let strips = rows.first().map_or(0, |row| row.len());
+        let outputs = outputs_gradient.len() / rows.len().max(1);
+        let threads = threads_for(strips * outputs_gradient.len());
+        let share = strips.div_ceil(threads).max(1);
+        let mut parts = Vec::with_capacity(threads);
+        for start in (0..strips).step_by(share) {
+            let strips = start..strips.min(start + share);
+            let (part_sink, other_sink) = sink.split_at(strips.len() * outputs);
+            let (part_inputs, other_inputs) =
+                inputs_gradient.map(|inputs| inputs.split_at(strips.len() * rows.len())).unzip();
+            let pass = Backward { rows, outputs_gradient, sink: part_sink, inputs_gradient: part_inputs, next_rows };
+            parts.push(BackwardStrips { pass, strips });
+            (sink, inputs_gradient) = (other_sink, other_inputs);
         }
-        // The left half is whole shares.
-        let half = strips.len().div_ceil(share) / 2 * share;
-        let outputs = self.outputs_gradient.len() / self.rows.len();
-        let (left_sink, right_sink) = self.sink.split_at(half * outputs);
-        let (left_inputs, right_inputs) = match self.inputs_gradient {
-            Some(InputsGradient { outputs_gradient, out }) => {
-                let (left, right) = out.split_at_mut(half * self.rows.len());
-                (
-                    Some(InputsGradient { outputs_gradient, out: left }),
-                    Some(InputsGradient { outputs_gradient, out: right }),
-                )
-            }
-            None => (None, None),
-        };
-        let left = Backward { sink: left_sink, inputs_gradient: left_inputs, ..self };
-        let right = Backward { sink: right_sink, inputs_gradient: right_inputs, ..self };
-        let middle = strips.start + half;
-        rayon::join(|| left.run_strips(strips.start..middle, share), || right.run_strips(middle..strips.end, share));
+        team::for_each(threads, parts, dispatch);
     }
 }
 
@@ -306,13 +283,16 @@ impl<T: Sink> Backward<'_, T> {
             let strips = (0..outputs).map(|n| array::from_fn::<_, C, _>(|c| &weights[c * outputs + n]));
             matmul(simd, strips, outputs_gradient, rows.len(), out, done * rows.len());
         }
-        let strips = rows.iter().map(|row| array::from_fn::<_, C, _>(|c| &row[strip + c]));
-        matmul(simd, strips, outputs_gradient, outputs, sink, done * outputs);
-        for row in *next_rows {
-            for c in 0..C {
-                prefetch(row, (strip + c) * LANES);
+        let strips = rows.iter().enumerate().map(|(k, row)| {
+            // One row at a time: a burst of prefetches would delay the loads after it.
+            if let Some(next_row) = next_rows.get(k) {
+                for c in 0..C {
+                    prefetch(next_row, (strip + c) * LANES);
+                }
             }
-        }
+            array::from_fn::<_, C, _>(|c| &row[strip + c])
+        });
+        matmul(simd, strips, outputs_gradient, outputs, sink, done * outputs);
     }
 }
 
@@ -422,6 +402,7 @@ impl<T: Sink> WithSimd for SendAll<'_, T> {
 mod tests {
     use super::*;
     use crate::simd::{copy_rows, strip_count};
+    use crate::team::with_threads;
 
     fn values(count: usize, seed: usize) -> Vec<f32> {
         (0..count).map(|k| ((k * 37 + seed * 101) % 29) as f32 / 7.0 - 2.0).collect()
@@ -497,12 +478,9 @@ mod tests {
             Results { sums, gradients, inputs_gradient }
         }
 
-        fn run_on(&self, cores: Cores) -> Results {
+        fn run(&self) -> Results {
             let outputs = self.shape.1;
-            self.compute(
-                |rows, weights, sums| matmul_transposed(cores, rows, weights, outputs, sums),
-                |pass| pass.run(cores),
-            )
+            self.compute(|rows, weights, sums| matmul_transposed(rows, weights, outputs, sums), |pass| pass.run())
         }
     }
 
@@ -525,7 +503,7 @@ mod tests {
         for shape in SHAPES {
             let case = Case::new(shape);
             let (rows, outputs, inputs) = shape;
-            let Results { sums, gradients, inputs_gradient } = case.run_on(Cores::One);
+            let Results { sums, gradients, inputs_gradient } = case.run();
             let near = |found: f32, exact: f64| (f64::from(found) - exact).abs() < 1e-5 * (inputs * outputs) as f64;
             let product = |a: f32, b: f32| f64::from(a) * f64::from(b);
             for r in 0..rows {
@@ -550,13 +528,13 @@ mod tests {
     }
 
     #[test]
-    fn results_are_bit_identical_on_any_number_of_cores() {
+    fn results_are_bit_identical_on_any_number_of_threads() {
         for shape in SHAPES {
             let case = Case::new(shape);
-            let alone = case.run_on(Cores::One);
-            for cores in [2, 3, 16] {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(cores).build().unwrap();
-                assert!(pool.install(|| case.run_on(Cores::All)) == alone, "{shape:?} on {cores} cores");
+            let alone = case.run();
+            for threads in [2, 3, 8] {
+                let shared = with_threads(threads, || case.run());
+                assert!(shared == alone, "{shape:?} on {threads} threads");
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use crate::cosine::{Vectors, inverse_length, unit};
+use crate::cosine::{Vectors, inverse_length};
 use crate::data::Rows;
 
 /// Neighbours that vote.
@@ -40,8 +40,7 @@ fn add_neighbours(
     inverse_lengths: &[f32],
     train_labels: &[usize],
 ) {
-    let units: Vec<f32> = rows.iter().flat_map(|row| unit(row)).collect();
-    let units = Vectors::new(rows.first().map_or(0, |row| row.len()), &[units]);
+    let units = Vectors::units(rows);
     let mut similarities = Vec::new();
     for start in (0..train_rows.len()).step_by(TRAIN_BLOCK) {
         let block = start..train_rows.len().min(start + TRAIN_BLOCK);

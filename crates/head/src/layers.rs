@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::dropout::Dropout;
-use crate::kernels::{Backward, Cores, InputsGradient, Sink, StoreGradients, matmul_transposed, send_all};
+use crate::kernels::{Backward, InputsGradient, Sink, StoreGradients, matmul_transposed, send_all};
 use crate::simd::{LANES, Strip, as_strips, copy_rows, strip_count};
 
 /// A dense layer: `outputs = weights · inputs + bias`.
@@ -175,8 +175,8 @@ impl Dense {
     }
 
     /// Computes the outputs without activation function, (rows, outputs). Rows of `out` are `stride` values apart.
-    fn forward(&self, cores: Cores, rows: &[&[Strip]], stride: usize, sums: &mut Vec<f32>, out: &mut Vec<f32>) {
-        matmul_transposed(cores, rows, &self.weights, self.outputs, sums);
+    fn forward(&self, rows: &[&[Strip]], stride: usize, sums: &mut Vec<f32>, out: &mut Vec<f32>) {
+        matmul_transposed(rows, &self.weights, self.outputs, sums);
         out.resize(rows.len() * stride, 0.0);
         for (row, sums) in out.chunks_exact_mut(stride).zip(sums.chunks_exact(self.outputs)) {
             for ((value, sum), bias) in row.iter_mut().zip(sums).zip(self.bias()) {
@@ -227,22 +227,16 @@ impl Classifier {
         self.layers.last().map_or(0, Dense::outputs)
     }
 
-    /// The logits of these rows, (rows, classes) row-major, computed on the caller's core.
+    /// The logits of these rows, (rows, classes) row-major.
     pub fn logits(&self, rows: &[&[f32]]) -> Vec<f32> {
         let mut activations = Activations::default();
-        self.forward(Cores::One, rows, None, &mut activations);
+        self.forward(rows, None, &mut activations);
         activations.outputs.pop().unwrap_or_default()
     }
 
     /// The forward pass; [`Activations::logits`] are the logits. Dropout, if any, is applied to the outputs of each
     /// hidden layer; in a linear head, to the input rows.
-    pub fn forward(
-        &self,
-        cores: Cores,
-        rows: &[&[f32]],
-        mut dropout: Option<&mut Dropout>,
-        activations: &mut Activations,
-    ) {
+    pub fn forward(&self, rows: &[&[f32]], mut dropout: Option<&mut Dropout>, activations: &mut Activations) {
         let Activations { row_copies, outputs, sums, dropout_scale } = activations;
         *dropout_scale = dropout.as_ref().map_or(1.0, |dropout| dropout.scale());
         outputs.resize_with(self.layers.len(), Vec::new);
@@ -264,10 +258,10 @@ impl Classifier {
             let inputs = layer_inputs(rows, row_copies, previous_outputs);
             let output = &mut later_outputs[0];
             if k == last {
-                layer.forward(cores, &inputs, layer.outputs, sums, output);
+                layer.forward(&inputs, layer.outputs, sums, output);
                 return;
             }
-            layer.forward(cores, &inputs, strip_count(layer.outputs) * LANES, sums, output);
+            layer.forward(&inputs, strip_count(layer.outputs) * LANES, sums, output);
             relu(output);
             if let Some(dropout) = &mut dropout {
                 apply_dropout(dropout, output, layer.outputs);
@@ -276,7 +270,7 @@ impl Classifier {
     }
 
     /// Computes the gradients of all parameters for a batch into `gradients`, a classifier of the same shape.
-    pub fn gradients(&self, cores: Cores, batch: Batch<'_>, gradients: &mut Self) {
+    pub fn gradients(&self, batch: Batch<'_>, gradients: &mut Self) {
         let mut sinks = Vec::new();
         for (layer, gradient) in self.layers.iter().zip(&mut gradients.layers) {
             sinks.push(LayerSinks {
@@ -286,7 +280,7 @@ impl Classifier {
                 outputs: layer.outputs,
             });
         }
-        batch.backward(cores, sinks);
+        batch.backward(sinks);
     }
 
     /// A classifier of the same shape whose parameters are all 0.
@@ -315,7 +309,7 @@ impl Activations {
 impl Batch<'_> {
     /// The backward pass, from the last layer to the first: passes the gradients of each layer's parameters to its
     /// sinks.
-    pub(crate) fn backward<T: Sink>(self, cores: Cores, layers: Vec<LayerSinks<T>>) {
+    pub(crate) fn backward<T: Sink>(self, layers: Vec<LayerSinks<T>>) {
         let Batch { rows, activations, logits_gradient, next_rows } = self;
         let mut outputs_gradient = logits_gradient.to_vec();
         for (k, layer) in layers.into_iter().enumerate().rev() {
@@ -339,13 +333,13 @@ impl Batch<'_> {
                 inputs_gradient: None,
                 next_rows,
             };
-            let Some(hidden) = previous_outputs.last() else { return pass.run(cores) };
+            let Some(hidden) = previous_outputs.last() else { return pass.run() };
 
             // The inputs are the outputs of the previous layer, so their gradient is needed for its pass.
             let by_output = transposed(&outputs_gradient, outputs);
             let mut out = vec![[0.0; LANES]; hidden.len() / LANES];
             let inputs_gradient = InputsGradient { outputs_gradient: &by_output, out: &mut out };
-            Backward { inputs_gradient: Some(inputs_gradient), next_rows: &[], ..pass }.run(cores);
+            Backward { inputs_gradient: Some(inputs_gradient), next_rows: &[], ..pass }.run();
             outputs_gradient = activation_backward(&out, hidden, layer.inputs, activations.dropout_scale);
         }
     }
@@ -464,7 +458,7 @@ mod tests {
                 let dropout = Dropout::new(Fraction::new("dropout", rate).unwrap(), 9);
                 let forward = |classifier: &Classifier| {
                     let mut activations = Activations::default();
-                    classifier.forward(Cores::One, &rows, dropout.clone().as_mut(), &mut activations);
+                    classifier.forward(&rows, dropout.clone().as_mut(), &mut activations);
                     activations
                 };
                 let activations = forward(&classifier);
@@ -472,7 +466,7 @@ mod tests {
                 let mut gradients = classifier.zeros_like();
                 let batch =
                     Batch { rows: &rows, activations: &activations, logits_gradient: &logits_gradient, next_rows: &[] };
-                classifier.gradients(Cores::One, batch, &mut gradients);
+                classifier.gradients(batch, &mut gradients);
 
                 let gradients: Vec<Vec<f32>> = gradients.parameters().map(<[f32]>::to_vec).collect();
                 for (tensor, gradient) in gradients.iter().enumerate() {

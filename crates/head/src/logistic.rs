@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use rayon::prelude::*;
 
 use crate::data::Rows;
-use crate::kernels::Cores;
 use crate::layers::{Activations, Batch, Classifier};
 use crate::loss::CrossEntropy;
 
@@ -101,12 +100,12 @@ fn objective(point: &Classifier, train: &Rows<'_>) -> (f64, Vec<f64>) {
     // The cross-entropy: each thread takes a block of rows, then the blocks are added in order.
     let block_gradient = |(features, labels): (&[&[f32]], &[usize])| {
         let mut activations = Activations::default();
-        point.forward(Cores::One, features, None, &mut activations);
+        point.forward(features, None, &mut activations);
         let (mean_loss, logits_gradient) = loss.loss_and_gradient(activations.logits(), labels);
         let mut gradients = point.zeros_like();
         let batch =
             Batch { rows: features, activations: &activations, logits_gradient: &logits_gradient, next_rows: &[] };
-        point.gradients(Cores::One, batch, &mut gradients);
+        point.gradients(batch, &mut gradients);
         (labels.len() as f64 / rows, mean_loss, gradients)
     };
     let rows_at_once = BLOCK * rayon::current_num_threads();

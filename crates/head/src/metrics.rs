@@ -5,9 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::confusion::{Cell, Confusion};
 use crate::data::Rows;
-use crate::fit::for_each_batch;
+use crate::fit::map_batches;
 use crate::interval::{Interval, wilson};
-use crate::kernels::Cores;
 use crate::layers::Classifier;
 use crate::loss::{CrossEntropy, argmax};
 use crate::probability::confidence;
@@ -61,7 +60,6 @@ pub struct ClassMetrics {
 pub struct MetricsBuilder<'a> {
     names: &'a ClassNames,
     temperature: Option<f32>,
-    cross_entropy: CrossEntropy,
     rows: usize,
     total_loss: f64,
     correct: usize,
@@ -78,7 +76,6 @@ impl<'a> MetricsBuilder<'a> {
         Self {
             names,
             temperature,
-            cross_entropy: CrossEntropy::new(names.len()),
             rows: 0,
             total_loss: 0.0,
             correct: 0,
@@ -91,20 +88,21 @@ impl<'a> MetricsBuilder<'a> {
 
     /// Adds rows: their logits, (rows, classes) row-major, and their labels, which are indices of the names.
     pub fn add(&mut self, logits: &[f32], labels: &[usize]) {
-        self.rows += labels.len();
-        self.total_loss += self.cross_entropy.loss_and_gradient(logits, labels).0 * labels.len() as f64;
-        for (logits, &label) in logits.chunks_exact(self.names.len()).zip(labels) {
-            let predicted = argmax(logits);
+        self.add_batch(BatchScores::new(logits, labels, self.temperature));
+    }
+
+    fn add_batch(&mut self, batch: BatchScores) {
+        self.rows += batch.rows.len();
+        self.total_loss += batch.total_loss;
+        for row in batch.rows {
+            let RowScores { label, predicted, rank, confidence, confidence_with_temperature } = row;
             let cell = Cell { class: label, predicted, rows: 1 };
             self.confusion.add(cell).expect("labels and logits are those of the classes");
             self.correct += usize::from(predicted == label);
-            // Among equal logits the lower index ranks first, as in argmax.
-            let ranked_before = |k: usize| logits[k] > logits[label] || (logits[k] == logits[label] && k < label);
-            let rank = (0..logits.len()).filter(|&k| ranked_before(k)).count();
             self.in_top_3 += usize::from(rank < 3);
-            self.bins.add(confidence(logits, 1.0), predicted == label);
-            if let Some(temperature) = self.temperature {
-                self.bins_with_temperature.add(confidence(logits, temperature), predicted == label);
+            self.bins.add(confidence, predicted == label);
+            if let Some(confidence) = confidence_with_temperature {
+                self.bins_with_temperature.add(confidence, predicted == label);
             }
         }
     }
@@ -128,11 +126,48 @@ impl<'a> MetricsBuilder<'a> {
     }
 }
 
+/// What [`MetricsBuilder`] needs to know about a batch.
+struct BatchScores {
+    /// The summed cross-entropy.
+    total_loss: f64,
+    rows: Vec<RowScores>,
+}
+
+struct RowScores {
+    label: usize,
+    predicted: usize,
+    /// How many classes have larger logits than the label.
+    rank: usize,
+    confidence: f64,
+    confidence_with_temperature: Option<f64>,
+}
+
+impl BatchScores {
+    /// `logits` is (rows, classes) row-major.
+    fn new(logits: &[f32], labels: &[usize], temperature: Option<f32>) -> Self {
+        let classes = logits.len() / labels.len().max(1);
+        let total_loss = CrossEntropy::new(classes).loss_and_gradient(logits, labels).0 * labels.len() as f64;
+        let score = |(logits, &label): (&[f32], &usize)| {
+            // Among equal logits the lower index ranks first, as in argmax.
+            let ranked_before = |k: usize| logits[k] > logits[label] || (logits[k] == logits[label] && k < label);
+            RowScores {
+                label,
+                predicted: argmax(logits),
+                rank: (0..logits.len()).filter(|&k| ranked_before(k)).count(),
+                confidence: confidence(logits, 1.0),
+                confidence_with_temperature: temperature.map(|temperature| confidence(logits, temperature)),
+            }
+        };
+        Self { total_loss, rows: logits.chunks_exact(classes.max(1)).zip(labels).map(score).collect() }
+    }
+}
+
 impl SplitMetrics {
     /// Evaluates the classifier on the rows, whose labels are indices of `names`.
     pub fn measure(classifier: &Classifier, rows: &Rows<'_>, names: &ClassNames, temperature: Option<f32>) -> Self {
         let mut builder = MetricsBuilder::new(names, temperature);
-        for_each_batch(Cores::for_caller(), classifier, rows, |logits, labels| builder.add(logits, labels));
+        let score = |logits: &[f32], labels: &[usize]| BatchScores::new(logits, labels, temperature);
+        map_batches(classifier, rows, score, |batch| builder.add_batch(batch));
         builder.finish()
     }
 

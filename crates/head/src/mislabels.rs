@@ -13,7 +13,6 @@ use rayon::prelude::*;
 
 use crate::data::Rows;
 use crate::fit::{FitData, FitError, HeadSpec, fit_together, for_each_batch};
-use crate::kernels::Cores;
 use crate::layers::Classifier;
 use crate::loss::argmax;
 use crate::sampler::EpochOrder;
@@ -75,7 +74,7 @@ pub fn predict_out_of_fold(
         let trained = trained.expect("a result for each head")?;
 
         let mut predictions = Vec::with_capacity(inside.len());
-        for_each_batch(Cores::One, &trained.classifier, &held_out, |logits, labels| {
+        for_each_batch(&trained.classifier, &held_out, |logits, labels| {
             for (logits, &label) in logits.chunks_exact(classes).zip(labels) {
                 let row = inside[predictions.len()];
                 predictions.push(OutOfFoldPrediction::new(row, label, logits));

@@ -109,7 +109,7 @@ impl Predictor {
         predictions
     }
 
-    /// The [`Prediction::unfamiliarity`] of each row, computed on all threads of the rayon pool; `None` for a head
+    /// The [`Prediction::unfamiliarity`] of each row, computed on all threads; `None` for a head
     /// without calibration. At most a window of rows is in memory.
     pub fn unfamiliarity(&self, rows: &Rows<'_>) -> Option<Vec<f32>> {
         Some(self.calibration.as_ref()?.par_scores(&self.classifier, rows))

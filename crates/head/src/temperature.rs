@@ -1,6 +1,6 @@
 //! Temperature scaling: the temperature at which a head's confidence matches its accuracy (Guo et al. 2017).
 
-use rayon::prelude::*;
+use crate::team;
 
 /// The lowest temperature that is fitted.
 pub const MIN: f32 = 0.25;
@@ -63,11 +63,8 @@ impl Derivatives {
     /// The derivatives at this inverse temperature; `logits` is (rows, classes) row-major.
     fn at(inverse: f64, logits: &[f32], labels: &[usize]) -> Self {
         let classes = logits.len() / labels.len().max(1);
-        let parts: Vec<Self> = logits
-            .par_chunks((ROWS_PER_TASK * classes).max(1))
-            .zip(labels.par_chunks(ROWS_PER_TASK))
-            .map(|(logits, labels)| Self::sum_rows(inverse, logits, labels, classes))
-            .collect();
+        let tasks = logits.chunks((ROWS_PER_TASK * classes).max(1)).zip(labels.chunks(ROWS_PER_TASK)).collect();
+        let parts = team::map(tasks, |(logits, labels)| Self::sum_rows(inverse, logits, labels, classes));
         let mut sum = Self::default();
         for part in parts {
             sum.first += part.first;
@@ -156,10 +153,7 @@ mod tests {
     #[test]
     fn results_are_bit_identical_on_any_number_of_threads() {
         let (logits, labels) = rows(2.0);
-        let on = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| fit(&logits, &labels))
-        };
+        let on = |threads: usize| team::with_threads(threads, || fit(&logits, &labels));
         assert_eq!(on(1).to_bits(), on(2).to_bits());
         assert_eq!(on(1).to_bits(), on(3).to_bits());
     }

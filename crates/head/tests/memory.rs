@@ -15,6 +15,7 @@ use head::mislabels::{CrossValidation, predict_out_of_fold};
 use head::prediction::Predictor;
 use head::report::mistakes;
 use head::settings::{FitConfig, Positive};
+use head::team;
 use head::{knn, logistic};
 use peak_alloc::PeakAlloc;
 
@@ -35,7 +36,7 @@ fn within<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> T {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
-    let result = pool.install(work);
+    let result = pool.install(|| team::with_threads(2, work));
     let peak = MEMORY.peak_usage() - before;
     assert!(peak < bytes, "{:.1} MB, more than {:.1}", peak as f64 / MB as f64, bytes as f64 / MB as f64);
     result

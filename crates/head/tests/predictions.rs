@@ -17,6 +17,7 @@ use head::metrics::SplitMetrics;
 use head::prediction::{Prediction, Predictor};
 use head::sampler::EpochOrder;
 use head::settings::{CalibrationConfig, FitConfig, Positive, TemperatureMode};
+use head::team;
 use ndarray::{Array1, Array2};
 use ndarray_npy::ReadNpyExt;
 
@@ -145,8 +146,7 @@ fn a_prediction_depends_only_on_the_row() {
     let data = train_val_split(train.rows(), validation.rows());
     let classifier = trained(&data, 0.01);
     let predictor = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
+        team::with_threads(threads, || {
             let fitted = FittedCentroids::fit(&data);
             let calibration = Calibration::fit(&classifier, &data.validation, &fitted, &CalibrationConfig::default());
             Predictor::from_parts(names(), classifier.clone(), Some(calibration))

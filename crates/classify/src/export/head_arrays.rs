@@ -23,7 +23,7 @@ fn write(predictor: &Predictor) -> ZipResult<Vec<u8>> {
     npz.texts("class_names", &predictor.classes().iter().collect::<Vec<_>>())?;
     if let Some(calibration) = predictor.calibration() {
         let (constants, centroids) = (calibration.constants, &calibration.centroids);
-        let values: Vec<f32> = centroids.to_f16().into_iter().map(f32::from).collect();
+        let values: Vec<f32> = centroids.values().iter().map(|&value| f32::from(value)).collect();
         npz.float32("threshold", &[], &[constants.threshold])?;
         npz.float32("centroids", &[centroids.len(), centroids.columns()], &values)?;
         for (name, Spread { mean, deviation }) in [("energy", constants.energy), ("distance", constants.distance)] {

@@ -11,7 +11,6 @@ use feature_cache::{FeatureCache, Split};
 use head::calibration::FittedCentroids;
 use head::data::{CheckedRows, DataError, Rows, TrainValSplit};
 use head::fit::{FitError, Trained, evaluate};
-use head::kernels::Cores;
 use head::loss::CrossEntropy;
 use head::run::{Run, RunError, RunInputs, SharedCentroids, SweepFolder, check_free};
 use head::settings::{Fraction, OutOfRange};
@@ -233,7 +232,7 @@ impl Baselines {
         let loss = CrossEntropy::new(data.classes);
         Self {
             nearest_neighbours: knn::accuracy(&data.train, &data.validation),
-            logistic_regression: evaluate(Cores::for_caller(), &logistic, &loss, &data.validation).1,
+            logistic_regression: evaluate(&logistic, &loss, &data.validation).1,
         }
     }
 }

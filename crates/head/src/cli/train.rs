@@ -14,6 +14,7 @@ use head::layers::Classifier;
 use head::run::{Run, RunInputs, check_writable};
 use head::sampler::{EpochOrder, ViewSampler};
 use head::settings::{FitConfig, Fraction, HeadConfig};
+use head::team;
 use head::tensorboard;
 use head::text::accuracy_line;
 use stdio::{OutputError, invocation, note, output, shell_word};
@@ -69,6 +70,11 @@ pub struct TrainArgs {
 }
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
+    // The helpers stay for the whole command, so that its loops need not start threads of their own.
+    team::with_helpers(|| train_and_save(args))
+}
+
+fn train_and_save(args: &TrainArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let hidden = check_hidden(args.hidden.iter().flat_map(|Widths(widths)| widths).copied().collect())?;
     let batch_size = check_count("--batch-size", args.batch_size)?;
@@ -124,7 +130,10 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         calibration,
     };
     let run = Run::new(&inputs, trained);
-    let out = destination.take(|path| run.save(path).map(|()| path.to_owned()))?;
+    // It takes a while to unmap the rows, so that is done while the run is saved.
+    let (out, ()) =
+        team::join(|| destination.take(|path| run.save(path).map(|()| path.to_owned())), || cache.release());
+    let out = out?;
     if args.json {
         output!("{}", to_json(&run, &config, &out, start))?;
     } else {

@@ -11,7 +11,6 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::data::Rows;
 use crate::fit::for_each_batch;
-use crate::kernels::Cores;
 use crate::loss::argmax;
 use crate::markup::escape;
 use crate::prediction::Predictor;
@@ -80,7 +79,7 @@ pub fn mistakes(predictor: &Predictor, rows: &Rows<'_>, count: usize, path: impl
     let (classifier, temperature) = (predictor.classifier(), predictor.temperature());
     let mut found = Vec::new();
     let mut row = 0;
-    for_each_batch(Cores::for_caller(), classifier, rows, |logits, labels| {
+    for_each_batch(classifier, rows, |logits, labels| {
         for (logits, &label) in logits.chunks_exact(classifier.classes()).zip(labels) {
             let predicted = argmax(logits);
             if predicted != label {

@@ -87,8 +87,7 @@ pub(super) fn read_calibration(folder: &Path, inputs: usize) -> Result<Option<Ca
 }
 
 fn to_bytes(centroids: &Centroids) -> Result<Vec<u8>, SafeTensorError> {
-    let values = centroids.to_f16();
-    let bytes = bytemuck::cast_slice(values.reinterpret_cast());
+    let bytes = bytemuck::cast_slice(centroids.values().reinterpret_cast());
     let tensor = TensorView::new(Dtype::F16, vec![centroids.len(), centroids.columns()], bytes)?;
     safetensors::serialize([(CENTROIDS, tensor)], None)
 }
@@ -109,7 +108,7 @@ fn from_bytes(bytes: &[u8], inputs: usize) -> Result<Centroids, String> {
     }
     let (values, _) = tensor.data().as_chunks();
     let values: Vec<f16> = values.iter().map(|&value| f16::from_le_bytes(value)).collect();
-    Centroids::from_f16(inputs, &values).map_err(|error| error.to_string())
+    Centroids::from_f16(inputs, values).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ fn add_energy(graph: &mut GraphBuilder, logits: &Value) -> Value {
 fn add_distance(graph: &mut GraphBuilder, calibration: &Calibration, features: &Value) -> Result<Value, ExportError> {
     let centroids = &calibration.centroids;
     let columns = centroids.columns();
-    let values: Vec<f32> = centroids.to_f16().into_iter().map(f32::from).collect();
+    let values: Vec<f32> = centroids.values().iter().map(|&value| f32::from(value)).collect();
     // Without centroids every row is at distance 1, as from a centroid of zeros.
     let values = if values.is_empty() { vec![0.0; columns] } else { values };
     let shape = [values.len() / columns, columns];
