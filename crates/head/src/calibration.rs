@@ -132,8 +132,7 @@ impl Calibration {
         scores
     }
 
-    /// [`Calibration::scores`] with the head's logits, on all threads. At most a window of rows is in
-    /// memory.
+    /// [`Calibration::scores`] with the head's logits, on all threads. At most a window of rows is in memory.
     pub fn par_scores(&self, classifier: &Classifier, rows: &Rows<'_>) -> Vec<f32> {
         let mut scores = Vec::with_capacity(rows.len());
         rows.for_each_window(|rows, _| {

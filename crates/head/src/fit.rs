@@ -81,8 +81,8 @@ pub fn fit(head: HeadSpec, data: FitData<'_>, on_epoch: impl FnMut(Epoch)) -> Re
     trainer.finish()
 }
 
-/// Trains heads together, so that each batch is read from memory once for all of them. Each result
-/// is bit-identical to that of [`fit`] for the head alone.
+/// Trains heads together, so that each batch is read from memory once for all of them. Each result is bit-identical to
+/// that of [`fit`] for the head alone.
 pub fn fit_together(heads: Vec<HeadSpec>, data: FitData<'_>) -> Vec<Result<Trained, FitError>> {
     let mut trainers: Vec<Trainer> = heads.into_iter().map(|head| Trainer::new(head, &data)).collect();
     train(&mut trainers, data, |_| {});

@@ -60,6 +60,7 @@ pub struct ClassMetrics {
 pub struct MetricsBuilder<'a> {
     names: &'a ClassNames,
     temperature: Option<f32>,
+    cross_entropy: CrossEntropy,
     rows: usize,
     total_loss: f64,
     correct: usize,
@@ -76,6 +77,7 @@ impl<'a> MetricsBuilder<'a> {
         Self {
             names,
             temperature,
+            cross_entropy: CrossEntropy::new(names.len()),
             rows: 0,
             total_loss: 0.0,
             correct: 0,
@@ -88,10 +90,10 @@ impl<'a> MetricsBuilder<'a> {
 
     /// Adds rows: their logits, (rows, classes) row-major, and their labels, which are indices of the names.
     pub fn add(&mut self, logits: &[f32], labels: &[usize]) {
-        self.add_batch(BatchScores::new(logits, labels, self.temperature));
+        self.add_scores(BatchScores::new(&self.cross_entropy, self.temperature, logits, labels));
     }
 
-    fn add_batch(&mut self, batch: BatchScores) {
+    fn add_scores(&mut self, batch: BatchScores) {
         self.rows += batch.rows.len();
         self.total_loss += batch.total_loss;
         for row in batch.rows {
@@ -126,7 +128,7 @@ impl<'a> MetricsBuilder<'a> {
     }
 }
 
-/// What [`MetricsBuilder`] needs to know about a batch.
+/// What [`MetricsBuilder`] adds up of a batch: all that takes time to compute, so that threads compute it.
 struct BatchScores {
     /// The summed cross-entropy.
     total_loss: f64,
@@ -136,7 +138,7 @@ struct BatchScores {
 struct RowScores {
     label: usize,
     predicted: usize,
-    /// How many classes have larger logits than the label.
+    /// How many classes rank before the label.
     rank: usize,
     confidence: f64,
     confidence_with_temperature: Option<f64>,
@@ -144,9 +146,8 @@ struct RowScores {
 
 impl BatchScores {
     /// `logits` is (rows, classes) row-major.
-    fn new(logits: &[f32], labels: &[usize], temperature: Option<f32>) -> Self {
-        let classes = logits.len() / labels.len().max(1);
-        let total_loss = CrossEntropy::new(classes).loss_and_gradient(logits, labels).0 * labels.len() as f64;
+    fn new(cross_entropy: &CrossEntropy, temperature: Option<f32>, logits: &[f32], labels: &[usize]) -> Self {
+        let total_loss = cross_entropy.loss_and_gradient(logits, labels).0 * labels.len() as f64;
         let score = |(logits, &label): (&[f32], &usize)| {
             // Among equal logits the lower index ranks first, as in argmax.
             let ranked_before = |k: usize| logits[k] > logits[label] || (logits[k] == logits[label] && k < label);
@@ -158,7 +159,7 @@ impl BatchScores {
                 confidence_with_temperature: temperature.map(|temperature| confidence(logits, temperature)),
             }
         };
-        Self { total_loss, rows: logits.chunks_exact(classes.max(1)).zip(labels).map(score).collect() }
+        Self { total_loss, rows: logits.chunks_exact(cross_entropy.classes()).zip(labels).map(score).collect() }
     }
 }
 
@@ -166,8 +167,9 @@ impl SplitMetrics {
     /// Evaluates the classifier on the rows, whose labels are indices of `names`.
     pub fn measure(classifier: &Classifier, rows: &Rows<'_>, names: &ClassNames, temperature: Option<f32>) -> Self {
         let mut builder = MetricsBuilder::new(names, temperature);
-        let score = |logits: &[f32], labels: &[usize]| BatchScores::new(logits, labels, temperature);
-        map_batches(classifier, rows, score, |batch| builder.add_batch(batch));
+        let cross_entropy = builder.cross_entropy.clone();
+        let score = |logits: &[f32], labels: &[usize]| BatchScores::new(&cross_entropy, temperature, logits, labels);
+        map_batches(classifier, rows, score, |batch| builder.add_scores(batch));
         builder.finish()
     }
 
