@@ -15,7 +15,7 @@ use crate::fit::for_each_batch;
 use crate::layers::Classifier;
 use crate::probability::energy;
 use crate::settings::{CalibrationConfig, Percentile, TemperatureMode};
-use crate::{team, temperature};
+use crate::temperature;
 
 /// With fewer validation rows than this the temperature is 1, and the threshold is the largest score of a validation
 /// row.
@@ -122,7 +122,7 @@ impl Calibration {
     }
 
     /// The score of each row, given the rows' logits, (rows, classes) row-major: the higher, the more unlike the
-    /// training rows. Computed on the caller's core. A row's score does not depend on the other rows.
+    /// training rows. A row's score does not depend on the other rows.
     pub fn scores(&self, rows: &[&[f32]], logits: &[f32]) -> Vec<f32> {
         let classes = (logits.len() / rows.len().max(1)).max(1);
         let mut scores = self.centroids.distances(rows);
@@ -134,13 +134,7 @@ impl Calibration {
 
     /// [`Calibration::scores`] with the head's logits, on all threads. At most a window of rows is in memory.
     pub fn par_scores(&self, classifier: &Classifier, rows: &Rows<'_>) -> Vec<f32> {
-        let mut scores = Vec::with_capacity(rows.len());
-        rows.for_each_window(|rows, _| {
-            let tasks = rows.chunks(ROWS_PER_TASK).collect();
-            let score = |rows: &[&[f32]]| self.scores(rows, &classifier.logits(rows));
-            scores.extend(team::with_helpers(|| team::map(tasks, score)).into_iter().flatten());
-        });
-        scores
+        rows.map_blocks(ROWS_PER_TASK, |rows| self.scores(rows, &classifier.logits(rows)))
     }
 
     /// Whether a row with this score is unfamiliar.

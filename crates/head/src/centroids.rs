@@ -4,6 +4,8 @@
 //! and a row is assigned to the centroid with the highest cosine similarity. The initial centroids are randomly drawn
 //! rows; one iteration separates unfamiliar photos as well as many do.
 
+use std::ops::Range;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use half::vec::HalfBitsVecExt;
@@ -34,9 +36,6 @@ const ROWS_AT_ONCE: usize = WINDOW / 16;
 /// have the same centroids. The seed matters little: with 23 of 24 other seeds, 14 to 16 of 18 kitchen photos are
 /// unfamiliar to a head for clothing, and 13 with the last one.
 const SEED: u64 = 1;
-/// Rows that a thread takes at a time. The sums are added in order, so the number of threads does not change the
-/// result.
-const ROWS_PER_TASK: usize = 512;
 /// Rows that are compared with the centroids of a class at a time: rows and centroids fit into the second-level cache.
 const BLOCK_PER_CLASS: usize = 16;
 /// Rows that are compared with all centroids at a time: the rows fit into the second-level cache, the centroids do not.
@@ -47,7 +46,7 @@ const BLOCK_FOR_ALL: usize = 32;
 pub struct Centroids {
     /// (centroids, columns)
     values: Vec<f16>,
-    /// The same in float32.
+    /// The same in float32, by strips, for products.
     vectors: Vectors,
 }
 
@@ -89,7 +88,7 @@ impl Centroids {
         let rows_at_once = if train.len() > window { ROWS_AT_ONCE } else { window };
         let columns = train.columns();
         let max_count: usize = samples.iter().map(|sample| sample.initial.len()).sum();
-        // From u16: only memory for integers comes zeroed from the operating system, without being written.
+        // As u16: for f16, `vec!` would write the zeros itself.
         let mut values: Vec<f16> = vec![0u16; max_count * columns].reinterpret_into();
         let mut unused = &mut values[..];
         let mut counts = Vec::with_capacity(samples.len());
@@ -114,7 +113,7 @@ impl Centroids {
             remaining = later;
         }
 
-        // If a class has fewer centroids than planned, those of the next class move up.
+        // Close the gaps that dropped centroids have left.
         let (mut start, mut end) = (0, 0);
         for (sample, count) in samples.iter().zip(counts) {
             if start > end {
@@ -124,15 +123,16 @@ impl Centroids {
             end += count * columns;
         }
         values.truncate(end);
-        team::with_helpers(|| Self::new(columns, values))
+        Self::new(columns, values)
     }
 
     /// `values` is (centroids, columns) row-major.
     fn new(columns: usize, values: Vec<f16>) -> Self {
         let count = values.len() / columns.max(1);
-        let vectors = Vectors::from_fn(columns, count, |centroid, range, converted| {
+        let fill = |centroid: usize, range: Range<usize>, converted: &mut [f32]| {
             values[centroid * columns..][range].convert_to_f32_slice(converted);
-        });
+        };
+        let vectors = team::with_helpers(|| Vectors::from_fn(columns, count, fill));
         Self { values, vectors }
     }
 
@@ -174,7 +174,7 @@ impl Centroids {
         self.len() == 0
     }
 
-    /// The cosine distance of each row to its nearest centroid, from 0 to 2, computed on the caller's core; 1 for a row
+    /// The cosine distance of each row to its nearest centroid, from 0 to 2; 1 for a row
     /// of zeros. A row's distance does not depend on the other rows.
     pub fn distances(&self, rows: &[&[f32]]) -> Vec<f32> {
         let mut distances = Vec::with_capacity(rows.len());
@@ -191,13 +191,7 @@ impl Centroids {
 
     /// [`Centroids::distances`] on all threads. At most a window of rows is in memory.
     pub fn par_distances(&self, rows: &Rows<'_>) -> Vec<f32> {
-        let mut distances = Vec::with_capacity(rows.len());
-        rows.for_each_window(|rows, _| {
-            let tasks = rows.chunks(BLOCK_FOR_ALL).collect();
-            let by_task = team::with_helpers(|| team::map(tasks, |rows| self.distances(rows)));
-            distances.extend(by_task.into_iter().flatten());
-        });
-        distances
+        rows.map_blocks(BLOCK_FOR_ALL, |rows| self.distances(rows))
     }
 }
 
@@ -215,13 +209,7 @@ impl ClassSample {
         let columns = train.columns();
         let rows: Vec<&[f32]> = self.row_numbers.iter().map(|&row| train.features[row]).collect();
         let initial = Vectors::units(&self.initial.iter().map(|&row| train.features[row]).collect::<Vec<_>>());
-        let parts: Vec<Vec<f32>> = rows.chunks(ROWS_PER_TASK).map(|rows| assigned_sums(rows, &initial)).collect();
-
-        let mut parts = parts.into_iter();
-        let mut sums = parts.next().unwrap_or_default();
-        for part in parts {
-            add_scaled(&mut sums, 1.0, &part);
-        }
+        let mut sums = assigned_sums(&rows, &initial);
         // Each sum is scaled to length 1. Sums without rows are dropped: their initial centroid is a duplicate or zero.
         let columns = columns.max(1);
         let mut count = 0;
@@ -393,9 +381,26 @@ mod tests {
             let distances = centroids.par_distances(&rows);
             (centroids, distances)
         };
-        let one = measure();
+        let one = team::with_threads(1, measure);
         assert_eq!(team::with_threads(2, measure), one);
         assert_eq!(team::with_threads(5, measure), one);
+    }
+
+    #[test]
+    fn dropped_centroids_leave_no_gap() {
+        let (values, labels) = values([10, 0, 30]);
+        let mut features: Vec<&[f32]> = values.chunks_exact(COLUMNS).collect();
+        // Equal rows: of the two centroids of class 0, one has no rows.
+        let first = features[0];
+        features[..10].fill(first);
+        let centroids = Centroids::fit(&Rows::new(features, labels), 3);
+        let values = values_of(&centroids);
+        assert_eq!(centroids.len(), 1 + 6);
+        for (k, centroid) in values.chunks_exact(COLUMNS).enumerate() {
+            assert!((inverse_length(centroid) - 1.0).abs() < 1e-3, "{k}");
+            // The rows of class 0 are near the direction of column 0, those of class 2 of columns 8 and 10.
+            assert_eq!([8, 10].contains(&argmax(centroid)), k > 0, "{k}");
+        }
     }
 
     #[test]

@@ -105,3 +105,47 @@ impl WithSimd for SumOfSquares<'_> {
         simd.reduce_sum_f32s(simd.mul_add_f32s(last, last, total))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(length: usize, seed: usize) -> Vec<f32> {
+        (0..length).map(|k| ((k * 37 + seed * 11) % 29) as f32 / 7.0 - 2.0).collect()
+    }
+
+    #[test]
+    fn lengths_agree_with_float64_and_with_vectors_of_any_length() {
+        for length in [0, 1, 15, 16, 17, 64, 65, 200] {
+            let row = row(length, 1);
+            let exact = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+            let expected = if exact > 0.0 { 1.0 / exact } else { 0.0 };
+            assert!((f64::from(inverse_length(&row)) - expected).abs() <= 1e-6 * expected, "{length}");
+            let squares = dispatch(SumOfSquares { row: &row });
+            assert_eq!(SumOfSquares { row: &row }.with_simd(pulp::Scalar512b), squares);
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                assert_eq!(SumOfSquares { row: &row }.with_simd(pulp::x86::V3_512b(simd)), squares);
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_cosines_for_any_number_of_columns() {
+        // A thread fills 128 columns at a time.
+        for columns in [1, 16, 127, 128, 129, 300] {
+            let rows: Vec<Vec<f32>> = (0..5).map(|seed| row(columns, seed + 1)).collect();
+            let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
+            let mut products = Vec::new();
+            Vectors::units(&rows).products(&rows, &mut products);
+            for a in 0..5 {
+                for b in 0..5 {
+                    let dot: f64 = rows[a].iter().zip(rows[b]).map(|(x, y)| f64::from(x * y)).sum();
+                    let expected = dot * f64::from(inverse_length(rows[b]));
+                    let found = f64::from(products[a * 5 + b]);
+                    assert!((found - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{columns} {a} {b}");
+                }
+            }
+        }
+    }
+}

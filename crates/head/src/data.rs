@@ -317,6 +317,17 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// The results of `work` for all rows, in order, computed on all threads. `work` gets at most `block` rows at a time.
+    /// At most a window of rows is in memory.
+    pub fn map_blocks(&self, block: usize, work: impl Fn(&[&[f32]]) -> Vec<f32> + Sync) -> Vec<f32> {
+        let mut results = Vec::with_capacity(self.len());
+        self.for_each_window(|rows, _| {
+            let blocks = rows.chunks(block).collect();
+            results.extend(team::with_helpers(|| team::map(blocks, &work)).into_iter().flatten());
+        });
+        results
+    }
+
     /// The most of these rows that are resident: as many as take the memory of [`WINDOW`] rows. If they are a part of a
     /// split's rows, those between them count too, and if `views` are read, all views of a row, since the operating
     /// system pages in the neighbours of what is read.
@@ -379,6 +390,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_first_row_that_is_not_finite_is_found() {
+        let count = 2 * ROWS_PER_TASK + 10;
+        for (bad, window) in
+            [(vec![0], 1000), (vec![63], 1000), (vec![64, 100], 1000), (vec![count - 1], 50), (vec![], 7)]
+        {
+            let mut values = vec![[1.0f32, -1.0]; count];
+            for &row in &bad {
+                values[row][row % 2] = if row % 3 == 0 { f32::NAN } else { f32::INFINITY };
+            }
+            let rows = Rows::new(values.iter().map(|row| &row[..]).collect(), vec![0; count]);
+            assert_eq!(rows.first_not_finite(&rows.features, window), bad.first().copied(), "{bad:?}");
+        }
+    }
 
     proptest! {
         #[test]

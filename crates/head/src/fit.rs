@@ -15,7 +15,7 @@ use crate::team;
 
 /// Batch size for evaluation.
 const EVALUATION_BATCH: usize = 32;
-/// How many batches for each thread have their logits in memory at the same time.
+/// How many batches for each thread are evaluated before their results are passed on.
 const BATCHES_PER_THREAD: usize = 8;
 
 /// What [`fit`] reads: rows, and how they are batched; with PyTorch a Dataset plus a DataLoader's settings. Heads that
@@ -85,7 +85,7 @@ pub fn fit(head: HeadSpec, data: FitData<'_>, on_epoch: impl FnMut(Epoch)) -> Re
 /// that of [`fit`] for the head alone.
 pub fn fit_together(heads: Vec<HeadSpec>, data: FitData<'_>) -> Vec<Result<Trained, FitError>> {
     let mut trainers: Vec<Trainer> = heads.into_iter().map(|head| Trainer::new(head, &data)).collect();
-    train(&mut trainers, data, |_| {});
+    team::with_helpers(|| train(&mut trainers, data, |_| {}));
     trainers.into_iter().map(Trainer::finish).collect()
 }
 
@@ -152,9 +152,9 @@ impl<'a> BatchRows<'a> {
 /// Mean loss and accuracy over the rows.
 pub fn evaluate(classifier: &Classifier, loss: &CrossEntropy, rows: &Rows<'_>) -> (f64, f64) {
     let (mut total_loss, mut total_correct) = (0.0, 0);
-    let evaluate_batch = |logits: &[f32], labels: &[usize]| {
-        let loss_of_batch = loss.loss_and_gradient(logits, labels).0 * labels.len() as f64;
-        (loss_of_batch, count_correct(logits, labels, loss.classes()))
+    let evaluate_batch = |logits: Vec<f32>, labels: &[usize]| {
+        let loss_of_batch = loss.loss_and_gradient(&logits, labels).0 * labels.len() as f64;
+        (loss_of_batch, count_correct(&logits, labels, loss.classes()))
     };
     map_batches(classifier, rows, evaluate_batch, |(loss, correct)| {
         total_loss += loss;
@@ -169,16 +169,20 @@ pub fn evaluate(classifier: &Classifier, loss: &CrossEntropy, rows: &Rows<'_>) -
 pub fn map_batches<R: Send>(
     classifier: &Classifier,
     rows: &Rows<'_>,
-    work: impl Fn(&[f32], &[usize]) -> R + Sync,
+    work: impl Fn(Vec<f32>, &[usize]) -> R + Sync,
     mut on_result: impl FnMut(R),
 ) {
     team::with_helpers(|| {
-        let rows_at_once = EVALUATION_BATCH * BATCHES_PER_THREAD * team::threads();
+        let batches_at_once = match team::threads() {
+            1 => 1,
+            threads => BATCHES_PER_THREAD * threads,
+        };
+        let rows_at_once = EVALUATION_BATCH * batches_at_once;
         rows.for_each_window(|features, labels| {
             for (features, labels) in features.chunks(rows_at_once).zip(labels.chunks(rows_at_once)) {
                 let batches = features.chunks(EVALUATION_BATCH).zip(labels.chunks(EVALUATION_BATCH)).collect();
                 let results = team::map(batches, |(features, labels): (&[&[f32]], &[usize])| {
-                    work(&classifier.logits(features), labels)
+                    work(classifier.logits(features), labels)
                 });
                 results.into_iter().for_each(&mut on_result);
             }
@@ -189,7 +193,7 @@ pub fn map_batches<R: Send>(
 /// Calls `on_batch` with the logits, (rows, classes), and the labels of each batch of rows in order. At most a window of
 /// rows is in memory.
 pub fn for_each_batch(classifier: &Classifier, rows: &Rows<'_>, mut on_batch: impl FnMut(&[f32], &[usize])) {
-    let keep = |logits: &[f32], labels: &[usize]| (logits.to_vec(), labels.to_vec());
+    let keep = |logits: Vec<f32>, labels: &[usize]| (logits, labels.to_vec());
     map_batches(classifier, rows, keep, |(logits, labels)| on_batch(&logits, &labels));
 }
 
@@ -331,6 +335,20 @@ mod tests {
     fn data<'a>(train: &'a Rows<'a>, validation: &'a Rows<'a>, seed: u64) -> FitData<'a> {
         let batch_size = NonZeroUsize::new(8).unwrap();
         FitData { train, validation, order: EpochOrder::Shuffled { seed }, view_sampler: None, batch_size }
+    }
+
+    #[test]
+    fn evaluation_is_bit_identical_on_any_number_of_threads() {
+        let values = values(2 * EVALUATION_BATCH * BATCHES_PER_THREAD * 3 + 5);
+        let rows = rows(&values);
+        let classifier = Classifier::new(2, &[], 2, 7);
+        let evaluate = || evaluate(&classifier, &CrossEntropy::new(2), &rows);
+        let alone = team::with_threads(1, evaluate);
+        assert_eq!(team::with_threads(3, evaluate), alone);
+
+        let mut logits = Vec::new();
+        team::with_threads(3, || for_each_batch(&classifier, &rows, |batch, _| logits.extend_from_slice(batch)));
+        assert_eq!(logits, classifier.logits(&rows.features));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! transposed weights ([`matmul_transposed`]). The backward pass (`Backward`) multiplies the transposed gradient of
 //! the outputs by the rows; the gradient of a strip of weights stays in registers until a `Sink` has received it.
 //! Every sum is added in a fixed order, so the results are bit-identical on every x86-64 processor with AVX2 and on any
-//! number of cores.
+//! number of threads.
 
 use std::array;
 use std::ops::Range;
@@ -46,7 +46,7 @@ pub fn matmul_transposed(rows: &[&[Strip]], weights: &[Strip], outputs: usize, s
     sums.truncate(results);
 }
 
-/// How many threads this much work pays for, in multiply-adds of a strip.
+/// How many threads are worth their start for this many multiply-adds of a strip.
 fn threads_for(multiply_adds: usize) -> usize {
     (multiply_adds / MIN_MULTIPLY_ADDS).clamp(1, team::threads())
 }
@@ -92,10 +92,11 @@ impl MatmulTransposed<'_> {
                 array::from_fn(|r| &rows[rows.len().min(start + r + 1) - 1][first_strip..first_strip + count])
             };
             let (block, next_block) = (block_at(start), block_at(start + R));
+            let is_last = start + R >= rows.len();
             let sums = &mut sums[start * outputs..];
             for n in (0..outputs).step_by(width) {
                 let (weights, sums) = (&weights[n..], &mut sums[n..]);
-                let next_rows = if n == 0 { &next_block[..] } else { &[] };
+                let next_rows = if n == 0 && !is_last { &next_block[..] } else { &[] };
                 match width.min(outputs - n) {
                     1 => block_product::<S, R, 1>(simd, block, weights, outputs, sums, next_rows),
                     2 => block_product::<S, R, 2>(simd, block, weights, outputs, sums, next_rows),
@@ -109,7 +110,7 @@ impl MatmulTransposed<'_> {
 }
 
 /// The dot products of `R` rows and the weights of `N` outputs. Row r's go to the first `N` sums of row r in `sums`,
-/// (rows, outputs). The pass prefetches `next_rows`.
+/// (rows, outputs). Also prefetches `next_rows`.
 #[inline(always)]
 fn block_product<S: Simd, const R: usize, const N: usize>(
     simd: S,
@@ -201,7 +202,7 @@ pub(crate) struct Backward<'a, T> {
     pub sink: T,
     /// The gradient of the inputs; `None` if it is not needed.
     pub inputs_gradient: Option<InputsGradient<'a>>,
-    /// The rows that are read after this pass. The pass prefetches them.
+    /// The rows that are read after this pass. The pass prefetches as many of them as it has rows.
     pub next_rows: &'a [&'a [f32]],
 }
 
@@ -214,7 +215,7 @@ pub(crate) struct InputsGradient<'a> {
 }
 
 impl<'a> InputsGradient<'a> {
-    /// That of the first inputs, whose output is `strips` long, and that of the others.
+    /// Splits `out` after `strips` strips.
     fn split_at(self, strips: usize) -> (Self, Self) {
         let Self { outputs_gradient, out } = self;
         let (out, other_out) = out.split_at_mut(strips);
@@ -272,7 +273,7 @@ impl<T: Sink> WithSimd for BackwardStrips<'_, T> {
 }
 
 impl<T: Sink> Backward<'_, T> {
-    /// Runs the pass for `C` strips of the inputs, from number `strip` on; `done` strips of this core come before them.
+    /// Runs the pass for `C` strips of the inputs, from number `strip` on; `done` strips of this thread come before them.
     #[inline(always)]
     fn run_block<S: Simd, const C: usize>(&mut self, simd: S, strip: usize, done: usize) {
         let Self { rows, outputs_gradient, sink, inputs_gradient, next_rows } = self;
@@ -281,23 +282,24 @@ impl<T: Sink> Backward<'_, T> {
         if let Some(InputsGradient { outputs_gradient, out }) = inputs_gradient {
             let weights = &sink.parameters()[done * outputs..][..C * outputs];
             let strips = (0..outputs).map(|n| array::from_fn::<_, C, _>(|c| &weights[c * outputs + n]));
-            matmul(simd, strips, outputs_gradient, rows.len(), out, done * rows.len());
+            matmul(simd, strips, outputs_gradient, rows.len(), out, done * rows.len(), |_| {});
         }
-        let strips = rows.iter().enumerate().map(|(k, row)| {
-            // One row at a time: a burst of prefetches would delay the loads after it.
+        let strips = rows.iter().map(|row| array::from_fn::<_, C, _>(|c| &row[strip + c]));
+        // One row at a time: a burst of prefetches would delay the loads after it.
+        let prefetch_next = |k: usize| {
             if let Some(next_row) = next_rows.get(k) {
                 for c in 0..C {
                     prefetch(next_row, (strip + c) * LANES);
                 }
             }
-            array::from_fn::<_, C, _>(|c| &row[strip + c])
-        });
-        matmul(simd, strips, outputs_gradient, outputs, sink, done * outputs);
+        };
+        matmul(simd, strips, outputs_gradient, outputs, sink, done * outputs, prefetch_next);
     }
 }
 
 /// `factorsᵀ · strips`: `Σ_i factors[i][n] strips[i][c]` for each of the `count` columns n of the factors and each of
-/// the `C` strips c. The receiver gets the results as (C, count), numbered from `first_result` on.
+/// the `C` strips c. The receiver gets the results as (C, count), numbered from `first_result` on. Meanwhile `prefetch`
+/// is called once for each i.
 #[inline(always)]
 fn matmul<'a, S: Simd, const C: usize>(
     simd: S,
@@ -306,22 +308,28 @@ fn matmul<'a, S: Simd, const C: usize>(
     count: usize,
     receiver: &mut impl Receive,
     first_result: usize,
+    prefetch: impl Fn(usize),
 ) {
     let width = even_width(count, if S::REGISTER_COUNT >= 32 { 10 } else { 5 });
     for start in (0..count).step_by(width) {
         let first_result = first_result + start;
         let panel = Panel { strips: strips.clone(), factors: &factors[start..], count, first_result };
+        let prefetch = |k| {
+            if start == 0 {
+                prefetch(k);
+            }
+        };
         match width.min(count - start) {
-            1 => panel.matmul::<S, 1>(simd, receiver),
-            2 => panel.matmul::<S, 2>(simd, receiver),
-            3 => panel.matmul::<S, 3>(simd, receiver),
-            4 => panel.matmul::<S, 4>(simd, receiver),
-            5 => panel.matmul::<S, 5>(simd, receiver),
-            6 => panel.matmul::<S, 6>(simd, receiver),
-            7 => panel.matmul::<S, 7>(simd, receiver),
-            8 => panel.matmul::<S, 8>(simd, receiver),
-            9 => panel.matmul::<S, 9>(simd, receiver),
-            _ => panel.matmul::<S, 10>(simd, receiver),
+            1 => panel.matmul::<S, 1>(simd, receiver, prefetch),
+            2 => panel.matmul::<S, 2>(simd, receiver, prefetch),
+            3 => panel.matmul::<S, 3>(simd, receiver, prefetch),
+            4 => panel.matmul::<S, 4>(simd, receiver, prefetch),
+            5 => panel.matmul::<S, 5>(simd, receiver, prefetch),
+            6 => panel.matmul::<S, 6>(simd, receiver, prefetch),
+            7 => panel.matmul::<S, 7>(simd, receiver, prefetch),
+            8 => panel.matmul::<S, 8>(simd, receiver, prefetch),
+            9 => panel.matmul::<S, 9>(simd, receiver, prefetch),
+            _ => panel.matmul::<S, 10>(simd, receiver, prefetch),
         }
     }
 }
@@ -338,9 +346,10 @@ impl<'a, I: Iterator<Item = [&'a Strip; C]>, const C: usize> Panel<'_, I, C> {
     /// The product for `N` columns. Its sums stay in registers.
     #[allow(clippy::needless_range_loop, reason = "index loops over the registers, as in the other kernels")]
     #[inline(always)]
-    fn matmul<S: Simd, const N: usize>(self, simd: S, receiver: &mut impl Receive) {
+    fn matmul<S: Simd, const N: usize>(self, simd: S, receiver: &mut impl Receive, prefetch: impl Fn(usize)) {
         let mut sums = [[simd.splat_f32s(0.0); N]; C];
-        for (strips, factors) in self.strips.zip(self.factors.chunks(self.count)) {
+        for (k, (strips, factors)) in self.strips.zip(self.factors.chunks(self.count)).enumerate() {
+            prefetch(k);
             let strips = strips.map(load::<S>);
             let factors: &[f32; N] = factors.first_chunk().expect("each strip has N more factors");
             for n in 0..N {
@@ -533,8 +542,12 @@ mod tests {
             let case = Case::new(shape);
             let alone = case.run();
             for threads in [2, 3, 8] {
-                let shared = with_threads(threads, || case.run());
-                assert!(shared == alone, "{shape:?} on {threads} threads");
+                with_threads(threads, || {
+                    // Often enough that helpers take part.
+                    for _ in 0..50 {
+                        assert!(case.run() == alone, "{shape:?} on {threads} threads");
+                    }
+                });
             }
         }
     }

@@ -51,7 +51,11 @@ impl CrossEntropy {
     /// With the target `t = (1 - s) onehot(label) + s / classes` and the weight `w` of its class, a row's loss is `w
     /// (ln Σ_k exp(z_k) - Σ_k t_k z_k)`, and its gradient is `w (softmax(z) - t) / rows`. The largest logit is
     /// subtracted from all first, so that exp cannot overflow.
+    ///
+    /// # Panics
+    /// When the lengths do not fit together, or a label is not less than the number of classes.
     pub fn loss_and_gradient(&self, logits: &[f32], labels: &[usize]) -> (f64, Vec<f32>) {
+        assert_eq!(logits.len(), labels.len() * self.classes, "each label needs a row of logits");
         let mut padded_logits = Vec::with_capacity(logits.len() + LANES);
         padded_logits.extend_from_slice(logits);
         padded_logits.extend([0.0; LANES]);
@@ -62,8 +66,8 @@ impl CrossEntropy {
     }
 }
 
-/// Sums the rows' losses and writes their gradients. A row takes whole strips; those of its last strip's values that
-/// belong to the next row are ignored when they are read, and written before the next row is.
+/// Sums the rows' losses and writes their gradients. Rows are processed in whole strips. The last strip of a row reaches
+/// into the next row: what it reads there is ignored, and what it writes there is overwritten.
 struct LossAndGradient<'a> {
     loss: &'a CrossEntropy,
     /// (rows, classes), then a strip of padding.
@@ -83,7 +87,7 @@ impl WithSimd for LossAndGradient<'_> {
         let one_hot_part = 1.0 - smoothing;
         let smoothed_part = smoothing / classes as f32;
         let minus_infinity = simd.splat_f32s(f32::NEG_INFINITY);
-        let last_start = (strip_count(classes) - 1) * LANES;
+        let last_start = strip_count(classes).saturating_sub(1) * LANES;
         let in_last_strip = simd.mask_between_m32s(0, (classes - last_start) as u32).mask();
         let mut total = 0.0;
         for (row, &label) in labels.iter().enumerate() {
@@ -101,7 +105,7 @@ impl WithSimd for LossAndGradient<'_> {
             }
             let max_logit = simd.reduce_max_f32s(max_logit);
             // A row's targets add up to 1, so that the maximum can be subtracted from all logits.
-            let mut target_logit = one_hot_part * (logits[label] - max_logit);
+            let mut target_logit = one_hot_part * (logits[..classes][label] - max_logit);
             if smoothing > 0.0 {
                 target_logit += smoothed_part * logits[..classes].iter().map(|value| value - max_logit).sum::<f32>();
             }
@@ -121,7 +125,7 @@ impl WithSimd for LossAndGradient<'_> {
                 let strip = strip_at_mut(gradient, start);
                 *strip = store::<S>(simd.mul_add_f32s(load::<S>(strip), scale, offset));
             }
-            gradient[label] -= weight * one_hot_part / rows;
+            gradient[..classes][label] -= weight * one_hot_part / rows;
         }
         total
     }
@@ -169,13 +173,13 @@ fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.select_f32s(is_too_small, simd.splat_f32s(0.0), simd.mul_f32s(polynomial, power))
 }
 
-/// How many rows have their label as [`argmax`].
+/// The number of rows whose largest logit is their label's; ties as in [`argmax`]. A row with a NaN is wrong.
 pub fn count_correct(logits: &[f32], labels: &[usize], classes: usize) -> usize {
     let is_correct = |row: &[f32], label: usize| {
-        // Without branches: which logit is larger is hard to predict.
-        let larger = row.iter().filter(|&&logit| logit > row[label]).count();
-        let equal_before = row[..label].iter().filter(|&&logit| logit == row[label]).count();
-        larger + equal_before == 0
+        // Counting has no branches; the processor could not predict which logit is larger.
+        let less = row[..label].iter().filter(|&&logit| logit < row[label]).count();
+        let at_most = row[label..].iter().filter(|&&logit| logit <= row[label]).count();
+        less + at_most == row.len()
     };
     logits.chunks_exact(classes).zip(labels).filter(|&(row, &label)| is_correct(row, label)).count()
 }
@@ -263,6 +267,51 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_any_number_of_classes_agree_with_float64_and_with_vectors_of_any_length() {
+        const ROWS: usize = 3;
+        for classes in [1, 2, 15, 16, 17, 40] {
+            let labels: Vec<usize> = (0..ROWS).map(|row| row * 7 % classes).collect();
+            let logits: Vec<f32> = (0..ROWS * classes).map(|k| ((k * 37) % 23) as f32 / 3.0 - 2.0).collect();
+            let smoothing = Fraction::new("label smoothing", 0.2).unwrap();
+            let loss = CrossEntropy::smoothed(classes, smoothing).weighted(ClassWeights::Balanced, &labels);
+            let (mean, gradient) = loss.loss_and_gradient(&logits, &labels);
+            let mut total = 0.0;
+            for (row, &label) in labels.iter().enumerate() {
+                let weight = f64::from(loss.weights[label]);
+                let logits: Vec<f64> = logits[row * classes..][..classes].iter().map(|&z| f64::from(z)).collect();
+                let sum: f64 = logits.iter().map(|z| z.exp()).sum();
+                for (class, z) in logits.iter().enumerate() {
+                    let target = 0.2 / classes as f64 + if class == label { 0.8 } else { 0.0 };
+                    total -= weight * target * (z - sum.ln());
+                    let exact = weight * (z.exp() / sum - target) / ROWS as f64;
+                    let found = f64::from(gradient[row * classes + class]);
+                    assert!((found - exact).abs() < 1e-6, "{classes} {row} {class}: {found} and {exact}");
+                }
+            }
+            assert!((mean - total / ROWS as f64).abs() < 1e-5, "{classes}: {mean}");
+
+            let padded: Vec<f32> = logits.iter().copied().chain([7.0; LANES]).collect();
+            let mut found = vec![0.0; padded.len()];
+            let mut check = |run: &dyn Fn(LossAndGradient<'_>) -> f64| {
+                let total =
+                    run(LossAndGradient { loss: &loss, logits: &padded, labels: &labels, gradient: &mut found });
+                assert_eq!((total / ROWS as f64, &found[..logits.len()]), (mean, &gradient[..]), "{classes}");
+            };
+            check(&|work| work.with_simd(pulp::Scalar512b));
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                check(&|work| work.with_simd(pulp::x86::V3_512b(simd)));
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "index out of bounds: the len is 2 but the index is 2")]
+    fn a_label_beyond_the_classes_is_not_read_from_the_next_row() {
+        CrossEntropy::new(2).loss_and_gradient(&[0.0; 4], &[2, 0]);
+    }
+
+    #[test]
     fn balanced_weights_match_scikit_learn() {
         let loss = CrossEntropy::new(3).weighted(ClassWeights::Balanced, &[0, 0, 0, 1, 1, 2]);
         assert_eq!(loss.weights, [6.0 / 9.0, 1.0, 2.0]);
@@ -273,5 +322,6 @@ mod tests {
         assert_eq!(argmax(&[0.0, 1.0, 1.0]), 1);
         assert_eq!(count_correct(&[1.0, 1.0, 0.0, 2.0], &[0, 1], 2), 2);
         assert_eq!(count_correct(&[1.0, 1.0], &[1], 2), 0);
+        assert_eq!(count_correct(&[f32::NAN, 1.0, 2.0, 3.0, f32::NAN, 1.0], &[2, 0], 3), 0);
     }
 }

@@ -90,14 +90,14 @@ impl<'a> MetricsBuilder<'a> {
 
     /// Adds rows: their logits, (rows, classes) row-major, and their labels, which are indices of the names.
     pub fn add(&mut self, logits: &[f32], labels: &[usize]) {
-        self.add_scores(BatchScores::new(&self.cross_entropy, self.temperature, logits, labels));
+        self.add_batch(BatchMetrics::new(&self.cross_entropy, self.temperature, logits, labels));
     }
 
-    fn add_scores(&mut self, batch: BatchScores) {
+    fn add_batch(&mut self, batch: BatchMetrics) {
         self.rows += batch.rows.len();
         self.total_loss += batch.total_loss;
         for row in batch.rows {
-            let RowScores { label, predicted, rank, confidence, confidence_with_temperature } = row;
+            let RowMetrics { label, predicted, rank, confidence, confidence_with_temperature } = row;
             let cell = Cell { class: label, predicted, rows: 1 };
             self.confusion.add(cell).expect("labels and logits are those of the classes");
             self.correct += usize::from(predicted == label);
@@ -128,14 +128,15 @@ impl<'a> MetricsBuilder<'a> {
     }
 }
 
-/// What [`MetricsBuilder`] adds up of a batch: all that takes time to compute, so that threads compute it.
-struct BatchScores {
+/// What [`MetricsBuilder`] adds for a batch. Computed on all threads.
+struct BatchMetrics {
     /// The summed cross-entropy.
     total_loss: f64,
-    rows: Vec<RowScores>,
+    rows: Vec<RowMetrics>,
 }
 
-struct RowScores {
+/// What [`MetricsBuilder`] adds for a row.
+struct RowMetrics {
     label: usize,
     predicted: usize,
     /// How many classes rank before the label.
@@ -144,14 +145,14 @@ struct RowScores {
     confidence_with_temperature: Option<f64>,
 }
 
-impl BatchScores {
+impl BatchMetrics {
     /// `logits` is (rows, classes) row-major.
     fn new(cross_entropy: &CrossEntropy, temperature: Option<f32>, logits: &[f32], labels: &[usize]) -> Self {
         let total_loss = cross_entropy.loss_and_gradient(logits, labels).0 * labels.len() as f64;
-        let score = |(logits, &label): (&[f32], &usize)| {
+        let measure = |(logits, &label): (&[f32], &usize)| {
             // Among equal logits the lower index ranks first, as in argmax.
             let ranked_before = |k: usize| logits[k] > logits[label] || (logits[k] == logits[label] && k < label);
-            RowScores {
+            RowMetrics {
                 label,
                 predicted: argmax(logits),
                 rank: (0..logits.len()).filter(|&k| ranked_before(k)).count(),
@@ -159,7 +160,7 @@ impl BatchScores {
                 confidence_with_temperature: temperature.map(|temperature| confidence(logits, temperature)),
             }
         };
-        Self { total_loss, rows: logits.chunks_exact(cross_entropy.classes()).zip(labels).map(score).collect() }
+        Self { total_loss, rows: logits.chunks_exact(cross_entropy.classes()).zip(labels).map(measure).collect() }
     }
 }
 
@@ -168,8 +169,9 @@ impl SplitMetrics {
     pub fn measure(classifier: &Classifier, rows: &Rows<'_>, names: &ClassNames, temperature: Option<f32>) -> Self {
         let mut builder = MetricsBuilder::new(names, temperature);
         let cross_entropy = builder.cross_entropy.clone();
-        let score = |logits: &[f32], labels: &[usize]| BatchScores::new(&cross_entropy, temperature, logits, labels);
-        map_batches(classifier, rows, score, |batch| builder.add_scores(batch));
+        let measure =
+            |logits: Vec<f32>, labels: &[usize]| BatchMetrics::new(&cross_entropy, temperature, &logits, labels);
+        map_batches(classifier, rows, measure, |batch| builder.add_batch(batch));
         builder.finish()
     }
 

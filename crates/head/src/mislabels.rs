@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::data::Rows;
-use crate::fit::{FitData, FitError, HeadSpec, fit_together, for_each_batch};
+use crate::fit::{FitData, FitError, HeadSpec, fit, for_each_batch};
 use crate::layers::Classifier;
 use crate::loss::argmax;
 use crate::sampler::EpochOrder;
@@ -69,9 +69,7 @@ pub fn predict_out_of_fold(
         let classifier = Classifier::new(train.columns(), &[], classes, seed);
         let order = EpochOrder::Shuffled { seed };
         let data = FitData { train: &train, validation: &held_out, order, view_sampler: None, batch_size };
-        // `fit_together` with one head, since the folds already use all cores.
-        let trained = fit_together(vec![HeadSpec { classifier, config, seed }], data).pop();
-        let trained = trained.expect("a result for each head")?;
+        let trained = fit(HeadSpec { classifier, config, seed }, data, |_| {})?;
 
         let mut predictions = Vec::with_capacity(inside.len());
         for_each_batch(&trained.classifier, &held_out, |logits, labels| {

@@ -81,7 +81,7 @@ impl Predictor {
         self.calibration.as_ref()
     }
 
-    /// The predictions for these rows, in order, computed on the caller's core. A row's prediction is bit-identical
+    /// The predictions for these rows, in order. A row's prediction is bit-identical
     /// whatever the other rows are.
     ///
     /// # Panics
@@ -109,8 +109,8 @@ impl Predictor {
         predictions
     }
 
-    /// The [`Prediction::unfamiliarity`] of each row, computed on all threads; `None` for a head
-    /// without calibration. At most a window of rows is in memory.
+    /// The [`Prediction::unfamiliarity`] of each row, computed on all threads; `None` for a head without calibration. At
+    /// most a window of rows is in memory.
     pub fn unfamiliarity(&self, rows: &Rows<'_>) -> Option<Vec<f32>> {
         Some(self.calibration.as_ref()?.par_scores(&self.classifier, rows))
     }

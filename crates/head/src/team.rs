@@ -1,50 +1,53 @@
-//! A team: the caller's thread and helpers that share its short tasks.
+//! A team: the caller's thread, the leader, and helpers that share its short tasks.
 //!
 //! The parallel parts of a training step take some 10 µs each. rayon takes several µs to hand a task to another thread,
-//! and much longer if it has to wake the thread first. Helpers look for tasks all the time, so that one begins within a
-//! fraction of a microsecond. Longer tasks, such as the heads of a sweep, are left to rayon.
+//! and much longer if it has to wake the thread first. Helpers keep looking for tasks, so that a task begins within a
+//! fraction of a microsecond; after a millisecond without tasks they sleep. Longer tasks, such as the heads of a sweep,
+//! are left to rayon. The tasks of a team must not wait for rayon, whose threads may all be waiting for their teams.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use std::{env, hint, mem, thread};
 
-/// The most threads of a team; few loops are long enough for more.
-const MAX_THREADS: usize = 16;
-/// How often a thread looks in vain, each time with a pause of some 20 ns, before it lets other threads run meanwhile.
-const LOOKS_BEFORE_YIELD: u32 = 5_000;
-/// How often it looks in vain before it sleeps between two looks.
-const LOOKS_BEFORE_SLEEP: u32 = 10_000;
+/// The most threads of a team.
+const MAX_THREADS: usize = 64;
+/// Looks in vain, with a pause of some 20 ns after each, before a thread lets others run between two looks.
+const LOOKS_BEFORE_YIELD: u32 = 500;
+/// Looks in vain before it sleeps between two looks.
+const LOOKS_BEFORE_SLEEP: u32 = 2_500;
 /// How long it sleeps.
 const SLEEP: Duration = Duration::from_micros(100);
 
-/// Runs `work` with helpers: the loops in it ([`for_each`], [`map`]) use as many threads as rayon would. Within `work`,
-/// further calls use the same helpers. The tasks of a team and of rayon get none, since the other threads have tasks of
-/// their own.
+/// Runs `work` with helpers: the loops in it ([`for_each`], [`map`]) use as many threads as rayon does by default.
+/// Within `work`, further calls use the same helpers. Tasks of a team and of rayon run without helpers, since the other
+/// threads have tasks of their own.
 pub fn with_helpers<R>(work: impl FnOnce() -> R) -> R {
     let is_free = ROLE.with_borrow(|role| matches!(role, Role::Free)) && rayon::current_thread_index().is_none();
-    if is_free { with_threads(rayon_threads(), work) } else { work() }
+    if is_free { with_threads(default_threads(), work) } else { work() }
 }
 
-/// Runs `work` in a team of this many threads, at most 16.
+/// Runs `work` in a team of this many threads, at most 64.
 pub fn with_threads<R>(threads: usize, work: impl FnOnce() -> R) -> R {
     let team = Arc::new(Team::new(threads.clamp(1, MAX_THREADS)));
     thread::scope(|scope| {
+        let _end = Finally { team: &team, job: Job::End };
         for number in 1..team.threads {
             let team = &team;
             // If the system allows no more threads, the team does with those that it has.
             let _ = thread::Builder::new().spawn_scoped(scope, move || team.help(number));
         }
-        let _end = Finally { team: &team, job: Job::End };
         let _role = Role::Leader(Arc::clone(&team)).take();
         work()
     })
 }
 
-/// How many threads rayon uses. Asking rayon would start them.
-fn rayon_threads() -> usize {
+/// How many threads rayon uses by default. `rayon::current_num_threads` would start them.
+fn default_threads() -> usize {
     let setting = env::var("RAYON_NUM_THREADS").ok().and_then(|threads| threads.parse().ok());
     let setting = setting.filter(|&threads| threads > 0);
     setting.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZeroUsize::get))
@@ -55,15 +58,16 @@ pub fn threads() -> usize {
     ROLE.with_borrow(|role| if let Role::Leader(team) = role { team.threads } else { 1 })
 }
 
-/// Calls `work` with each item, on up to `threads` threads, and returns when all calls have returned. A thread begins
-/// with its own part of the list, so that its caches still hold what it used for the same part of an earlier list.
+/// Calls `work` with each item, on up to `threads` threads of the team, and returns when all calls have returned. A
+/// thread begins with its own part of the list, so that its caches still hold what it used for the same part of an
+/// earlier list.
 pub fn for_each<T: Send>(threads: usize, items: Vec<T>, work: impl Fn(T) + Sync) {
-    let team = ROLE.with_borrow(|role| if let Role::Leader(team) = role { Some(Arc::clone(team)) } else { None });
-    let Some(team) = team.filter(|_| threads > 1 && items.len() > 1) else {
+    let is_leader = ROLE.with_borrow(|role| matches!(role, Role::Leader(_)));
+    if !is_leader || threads < 2 || items.len() < 2 {
         return items.into_iter().for_each(work);
-    };
+    }
     let items: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
-    team.run(threads, &|number| {
+    let work_as = |number: usize| {
         let (others, own) = items.split_at(number * items.len() / threads);
         for item in own.iter().chain(others) {
             // In a statement of its own, so that the lock is released before the work begins.
@@ -72,10 +76,14 @@ pub fn for_each<T: Send>(threads: usize, items: Vec<T>, work: impl Fn(T) + Sync)
                 work(item);
             }
         }
-    });
+    };
+    let FormerRole(role) = &Role::Worker.take();
+    if let Role::Leader(team) = role {
+        team.run(threads, &work_as);
+    }
 }
 
-/// The results of `work` for each item, in order, computed on all threads.
+/// The results of `work` for each item, in order, computed on all threads of the team.
 pub fn map<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
     let tasks = items.into_iter().zip(&mut results).collect();
@@ -102,7 +110,7 @@ enum Role {
     Free,
     /// It shares its loops with this team.
     Leader(Arc<Team>),
-    /// It works on a task.
+    /// It works for a team.
     Worker,
 }
 
@@ -126,8 +134,10 @@ impl Drop for FormerRole {
 struct Team {
     threads: usize,
     job: RwLock<Job>,
-    /// How often `job` was replaced. Helpers look at this number, since reading it is faster than locking.
-    replaced: AtomicUsize,
+    /// The number of jobs so far, changed with `job`. Helpers look at it, since reading it is faster than locking.
+    jobs: AtomicUsize,
+    /// The panic of a task that a helper worked on.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -142,34 +152,42 @@ enum Job {
 
 impl Team {
     fn new(threads: usize) -> Self {
-        Self { threads, job: RwLock::new(Job::Wait), replaced: AtomicUsize::new(0) }
+        Self { threads, job: RwLock::new(Job::Wait), jobs: AtomicUsize::new(0), panic: Mutex::new(None) }
     }
 
     /// Calls `work(0)`; meanwhile each helper number k below `threads` calls `work(k)`, unless it is too late for that.
-    /// Returns when all calls have returned.
+    /// Returns when all calls have returned, or panics if one of them did.
     fn run(&self, threads: usize, work: &(dyn Fn(usize) + Sync)) {
-        // SAFETY: helpers call `work` only while they hold the read lock of the job. Before this function returns or
-        // unwinds, `Finally` takes the write lock to replace the job. By then all calls have returned, and no other
-        // thread has the reference.
+        // SAFETY: helpers read and call `work` only while they hold the read lock of the job. Before this function returns
+        // or unwinds, `Finally` takes the write lock to replace the job. By then all calls have returned, and no helper
+        // can find `work` any more.
         #[allow(unsafe_code)]
         let work = unsafe { mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(work) };
-        let _wait = Finally { team: self, job: Job::Wait };
-        let _role = Role::Worker.take();
-        self.replace(Job::Run { threads, work });
-        work(0);
+        {
+            let _wait = Finally { team: self, job: Job::Wait };
+            self.replace(Job::Run { threads, work });
+            work(0);
+        }
+        let panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
     }
 
-    /// Replaces the job as soon as no helper works on it.
+    /// Replaces the job as soon as no helper holds its lock.
     fn replace(&self, job: Job) {
         let mut looks = Looks::default();
         loop {
             if let Ok(mut current) = self.job.try_write() {
                 *current = job;
-                break;
+                // Nobody needs to notice that there is nothing to do.
+                if !matches!(job, Job::Wait) {
+                    self.jobs.fetch_add(1, Ordering::Release);
+                }
+                return;
             }
             looks.pause();
         }
-        self.replaced.fetch_add(1, Ordering::Release);
     }
 
     /// Works on one job after the other, as helper number `number`.
@@ -178,14 +196,15 @@ impl Team {
         let mut looks = Looks::default();
         let mut seen = 0;
         loop {
-            let replaced = self.replaced.load(Ordering::Acquire);
-            if replaced != seen
+            if self.jobs.load(Ordering::Acquire) != seen
                 && let Ok(job) = self.job.try_read()
             {
-                seen = replaced;
+                seen = self.jobs.load(Ordering::Acquire);
                 match *job {
                     Job::Run { threads, work } if number < threads => {
-                        work(number);
+                        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(number))) {
+                            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+                        }
                         looks = Looks::default();
                     }
                     Job::Run { .. } | Job::Wait => {}
@@ -197,7 +216,7 @@ impl Team {
     }
 }
 
-/// Replaces the team's job when it is dropped, be it by a panic.
+/// Replaces the team's job when it is dropped, also when a panic unwinds.
 struct Finally<'a> {
     team: &'a Team,
     job: Job,
@@ -209,12 +228,12 @@ impl Drop for Finally<'_> {
     }
 }
 
-/// Counts how often a thread has looked in vain for a change.
+/// The number of times that a thread has looked in vain.
 #[derive(Default)]
 struct Looks(u32);
 
 impl Looks {
-    /// Pauses before the next look; the longer, the more often the thread has looked.
+    /// Pauses before the next look: the more looks, the longer.
     fn pause(&mut self) {
         self.0 = self.0.saturating_add(1);
         match self.0 {
@@ -227,9 +246,6 @@ impl Looks {
 
 #[cfg(test)]
 mod tests {
-    use std::panic;
-    use std::sync::Barrier;
-
     use super::*;
 
     fn squares(count: usize) -> Vec<usize> {
@@ -256,20 +272,27 @@ mod tests {
     fn helpers_that_have_fallen_asleep_still_help() {
         with_threads(2, || {
             thread::sleep(100 * SLEEP);
-            // Each task waits for the other one, so two threads are needed.
-            let barrier = Barrier::new(2);
-            for_each(2, vec![(), ()], |()| _ = barrier.wait());
+            let names = map(vec![(); 2], |()| {
+                thread::sleep(100 * SLEEP);
+                thread::current().id()
+            });
+            assert_ne!(names[0], names[1]);
         });
     }
 
     #[test]
-    fn tasks_and_threads_of_rayon_have_no_helpers() {
+    fn tasks_run_without_helpers() {
         let inside = with_threads(3, || map(vec![(); 9], |()| (threads(), with_helpers(threads), squares(3))));
         assert_eq!(inside, vec![(1, 1, vec![0, 1, 4]); 9]);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         assert_eq!(pool.install(|| with_helpers(threads)), 1);
+    }
+
+    #[test]
+    fn a_leader_keeps_its_helpers() {
         assert_eq!(threads(), 1);
         assert_eq!(with_threads(3, || with_helpers(threads)), 3);
+        assert_eq!(threads(), 1);
     }
 
     #[test]
@@ -288,11 +311,20 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_task_reaches_the_caller() {
-        for panicking in 0..8 {
-            let work = || for_each(2, (0..8).collect(), |number: usize| assert_ne!(number, panicking));
-            assert!(panic::catch_unwind(|| with_threads(2, work)).is_err());
+    fn a_panic_in_a_task_reaches_the_leader_at_once() {
+        for panicking in [0, 1] {
+            let work = || {
+                // The thread that works on a task sleeps, so that the other one takes the other task.
+                let task = |number: usize| {
+                    thread::sleep(10 * SLEEP);
+                    assert_ne!(number, panicking, "this task panics");
+                };
+                let result = catch_unwind(AssertUnwindSafe(|| for_each(2, vec![0, 1], task)));
+                let panic = result.expect_err("a task has panicked");
+                assert!(panic.downcast_ref::<String>().is_some_and(|text| text.contains("this task panics")));
+                squares(3)
+            };
+            assert_eq!(with_threads(2, work), [0, 1, 4], "the team works on after a panic");
         }
-        assert_eq!(with_threads(2, || squares(3)), [0, 1, 4]);
     }
 }

@@ -23,6 +23,10 @@ const ROWS_PER_TASK: usize = 64;
 /// Newton's method finds the zero of the first derivative; a step that would leave the interval around it is replaced
 /// by bisection.
 pub fn fit(logits: &[f32], labels: &[usize]) -> f32 {
+    team::with_helpers(|| newton(logits, labels))
+}
+
+fn newton(logits: &[f32], labels: &[usize]) -> f32 {
     let (mut low, mut high) = (1.0 / f64::from(MAX), 1.0 / f64::from(MIN));
     // If the minimum is outside the interval, the nearer end is the best allowed value.
     if Derivatives::at(low, logits, labels).first > 0.0 {

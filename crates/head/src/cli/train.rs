@@ -130,7 +130,7 @@ fn train_and_save(args: &TrainArgs) -> anyhow::Result<()> {
         calibration,
     };
     let run = Run::new(&inputs, trained);
-    // It takes a while to unmap the rows, so that is done while the run is saved.
+    // Unmapping the rows takes a while, so do it while the run is saved.
     let (out, ()) =
         team::join(|| destination.take(|path| run.save(path).map(|()| path.to_owned())), || cache.release());
     let out = out?;
