@@ -83,47 +83,7 @@ impl Centroids {
             samples.push(ClassSample { row_numbers, initial });
         }
 
-        // If all rows fit into a window, they stay in memory.
-        let window = train.window(false);
-        let rows_at_once = if train.len() > window { ROWS_AT_ONCE } else { window };
-        let columns = train.columns();
-        let max_count: usize = samples.iter().map(|sample| sample.initial.len()).sum();
-        // As u16: for f16, `vec!` would write the zeros itself.
-        let mut values: Vec<f16> = vec![0u16; max_count * columns].reinterpret_into();
-        let mut unused = &mut values[..];
-        let mut counts = Vec::with_capacity(samples.len());
-        let mut remaining = &samples[..];
-        while !remaining.is_empty() {
-            // Take as many classes as fit into memory together, and at least one.
-            let (mut class_count, mut row_count) = (0, 0);
-            while class_count < remaining.len()
-                && (class_count == 0 || row_count + remaining[class_count].row_numbers.len() <= rows_at_once)
-            {
-                row_count += remaining[class_count].row_numbers.len();
-                class_count += 1;
-            }
-            let (together, later) = remaining.split_at(class_count);
-            let mut tasks = Vec::with_capacity(class_count);
-            for sample in together {
-                let place = unused.split_off_mut(..sample.initial.len() * columns);
-                tasks.push((sample, place.expect("there is a place for every centroid")));
-            }
-            counts.extend(team::with_helpers(|| team::map(tasks, |(sample, place)| sample.fit(train, place))));
-            train.release(window);
-            remaining = later;
-        }
-
-        // Close the gaps that dropped centroids have left.
-        let (mut start, mut end) = (0, 0);
-        for (sample, count) in samples.iter().zip(counts) {
-            if start > end {
-                values.copy_within(start..start + count * columns, end);
-            }
-            start += sample.initial.len() * columns;
-            end += count * columns;
-        }
-        values.truncate(end);
-        Self::new(columns, values)
+        team::with_helpers(|| Self::new(train.columns(), fit_classes(train, &samples)))
     }
 
     /// `values` is (centroids, columns) row-major.
@@ -132,7 +92,7 @@ impl Centroids {
         let fill = |centroid: usize, range: Range<usize>, converted: &mut [f32]| {
             values[centroid * columns..][range].convert_to_f32_slice(converted);
         };
-        let vectors = team::with_helpers(|| Vectors::from_fn(columns, count, fill));
+        let vectors = Vectors::from_fn(columns, count, fill);
         Self { values, vectors }
     }
 
@@ -150,7 +110,7 @@ impl Centroids {
         let is_unit = |row: &[f16]| (inverse_length(&row.to_f32_vec()) - 1.0).abs() <= TOLERANCE;
         match values.chunks_exact(columns).position(|row| !is_unit(row)) {
             Some(centroid) => Err(CentroidsError::NotUnit { centroid }),
-            None => Ok(Self::new(columns, values)),
+            None => Ok(team::with_helpers(|| Self::new(columns, values))),
         }
     }
 
@@ -174,8 +134,8 @@ impl Centroids {
         self.len() == 0
     }
 
-    /// The cosine distance of each row to its nearest centroid, from 0 to 2; 1 for a row
-    /// of zeros. A row's distance does not depend on the other rows.
+    /// The cosine distance of each row to its nearest centroid, from 0 to 2; 1 for a row of zeros. A row's distance does
+    /// not depend on the other rows.
     pub fn distances(&self, rows: &[&[f32]]) -> Vec<f32> {
         let mut distances = Vec::with_capacity(rows.len());
         let mut products = Vec::new();
@@ -193,6 +153,51 @@ impl Centroids {
     pub fn par_distances(&self, rows: &Rows<'_>) -> Vec<f32> {
         rows.map_blocks(BLOCK_FOR_ALL, |rows| self.distances(rows))
     }
+}
+
+/// The centroids of all classes, (centroids, columns). At most a window of rows is in memory.
+fn fit_classes(train: &Rows<'_>, samples: &[ClassSample]) -> Vec<f16> {
+    // If all rows fit into a window, they stay in memory.
+    let window = train.window(false);
+    let rows_at_once = if train.len() > window { ROWS_AT_ONCE } else { window };
+    let columns = train.columns();
+    let max_count: usize = samples.iter().map(|sample| sample.initial.len()).sum();
+    // As u16: for f16, `vec!` would write the zeros itself.
+    let mut values: Vec<f16> = vec![0u16; max_count * columns].reinterpret_into();
+    let mut unused = &mut values[..];
+    let mut counts = Vec::with_capacity(samples.len());
+    let mut remaining = samples;
+    while !remaining.is_empty() {
+        // Take as many classes as fit into memory together, and at least one.
+        let (mut class_count, mut row_count) = (0, 0);
+        while class_count < remaining.len()
+            && (class_count == 0 || row_count + remaining[class_count].row_numbers.len() <= rows_at_once)
+        {
+            row_count += remaining[class_count].row_numbers.len();
+            class_count += 1;
+        }
+        let (together, later) = remaining.split_at(class_count);
+        let mut tasks = Vec::with_capacity(class_count);
+        for sample in together {
+            let place = unused.split_off_mut(..sample.initial.len() * columns);
+            tasks.push((sample, place.expect("there is a place for every centroid")));
+        }
+        counts.extend(team::map(tasks, |(sample, place)| sample.fit(train, place)));
+        train.release(window);
+        remaining = later;
+    }
+
+    // Close the gaps that dropped centroids have left.
+    let (mut start, mut end) = (0, 0);
+    for (sample, count) in samples.iter().zip(counts) {
+        if start > end {
+            values.copy_within(start..start + count * columns, end);
+        }
+        start += sample.initial.len() * columns;
+        end += count * columns;
+    }
+    values.truncate(end);
+    values
 }
 
 /// The rows of one class that its centroids are fitted to, by row number.

@@ -321,9 +321,10 @@ impl<'a> Rows<'a> {
     /// At most a window of rows is in memory.
     pub fn map_blocks(&self, block: usize, work: impl Fn(&[&[f32]]) -> Vec<f32> + Sync) -> Vec<f32> {
         let mut results = Vec::with_capacity(self.len());
-        self.for_each_window(|rows, _| {
-            let blocks = rows.chunks(block).collect();
-            results.extend(team::with_helpers(|| team::map(blocks, &work)).into_iter().flatten());
+        team::with_helpers(|| {
+            self.for_each_window(|rows, _| {
+                results.extend(team::map(rows.chunks(block).collect(), &work).into_iter().flatten());
+            });
         });
         results
     }

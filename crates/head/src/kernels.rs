@@ -88,21 +88,18 @@ impl MatmulTransposed<'_> {
         let width = even_width(outputs, max_outputs);
         for start in (0..rows.len()).step_by(R) {
             // If fewer than `R` rows are left, the last one is repeated.
-            let block_at = |start: usize| -> [&[Strip]; R] {
-                array::from_fn(|r| &rows[rows.len().min(start + r + 1) - 1][first_strip..first_strip + count])
-            };
-            let (block, next_block) = (block_at(start), block_at(start + R));
-            let is_last = start + R >= rows.len();
+            let block = array::from_fn(|r| &rows[rows.len().min(start + r + 1) - 1][first_strip..first_strip + count]);
+            let next_block = &rows[rows.len().min(start + R)..rows.len().min(start + 2 * R)];
             let sums = &mut sums[start * outputs..];
             for n in (0..outputs).step_by(width) {
                 let (weights, sums) = (&weights[n..], &mut sums[n..]);
-                let next_rows = if n == 0 && !is_last { &next_block[..] } else { &[] };
+                let next_rows = if n == 0 { next_block } else { &[] };
                 match width.min(outputs - n) {
-                    1 => block_product::<S, R, 1>(simd, block, weights, outputs, sums, next_rows),
-                    2 => block_product::<S, R, 2>(simd, block, weights, outputs, sums, next_rows),
-                    3 => block_product::<S, R, 3>(simd, block, weights, outputs, sums, next_rows),
-                    4 => block_product::<S, R, 4>(simd, block, weights, outputs, sums, next_rows),
-                    _ => block_product::<S, R, 5>(simd, block, weights, outputs, sums, next_rows),
+                    1 => block_product::<S, R, 1>(simd, block, weights, outputs, sums, next_rows, first_strip),
+                    2 => block_product::<S, R, 2>(simd, block, weights, outputs, sums, next_rows, first_strip),
+                    3 => block_product::<S, R, 3>(simd, block, weights, outputs, sums, next_rows, first_strip),
+                    4 => block_product::<S, R, 4>(simd, block, weights, outputs, sums, next_rows, first_strip),
+                    _ => block_product::<S, R, 5>(simd, block, weights, outputs, sums, next_rows, first_strip),
                 }
             }
         }
@@ -110,7 +107,7 @@ impl MatmulTransposed<'_> {
 }
 
 /// The dot products of `R` rows and the weights of `N` outputs. Row r's go to the first `N` sums of row r in `sums`,
-/// (rows, outputs). Also prefetches `next_rows`.
+/// (rows, outputs). Also prefetches the strips of `next_rows` from `first_strip` on, as many as each of `rows` has.
 #[inline(always)]
 fn block_product<S: Simd, const R: usize, const N: usize>(
     simd: S,
@@ -119,6 +116,7 @@ fn block_product<S: Simd, const R: usize, const N: usize>(
     outputs: usize,
     sums: &mut [f32],
     next_rows: &[&[Strip]],
+    first_strip: usize,
 ) {
     let count = rows[0].len();
     let rows = rows.map(|row| &row[..count]);
@@ -127,7 +125,7 @@ fn block_product<S: Simd, const R: usize, const N: usize>(
         let weights: &[Strip; N] = weights.first_chunk().expect("each strip has weights for N more outputs");
         let row = rows.map(|row| load::<S>(&row[k]));
         for row in next_rows {
-            prefetch(row.as_flattened(), k * LANES);
+            prefetch(row.as_flattened(), (first_strip + k) * LANES);
         }
         for n in 0..N {
             let weight = load::<S>(&weights[n]);

@@ -81,8 +81,7 @@ impl Predictor {
         self.calibration.as_ref()
     }
 
-    /// The predictions for these rows, in order. A row's prediction is bit-identical
-    /// whatever the other rows are.
+    /// The predictions for these rows, in order. A row's prediction is bit-identical whatever the other rows are.
     ///
     /// # Panics
     /// When the length of a row is not [`Predictor::inputs`].

@@ -1,5 +1,6 @@
 //! A head alone as numpy arrays, for programs that multiply matrices themselves.
 
+use half::slice::HalfFloatSliceExt;
 use head::calibration::Spread;
 use head::prediction::Predictor;
 use zip::result::ZipResult;
@@ -23,7 +24,7 @@ fn write(predictor: &Predictor) -> ZipResult<Vec<u8>> {
     npz.texts("class_names", &predictor.classes().iter().collect::<Vec<_>>())?;
     if let Some(calibration) = predictor.calibration() {
         let (constants, centroids) = (calibration.constants, &calibration.centroids);
-        let values: Vec<f32> = centroids.values().iter().map(|&value| f32::from(value)).collect();
+        let values = centroids.values().to_f32_vec();
         npz.float32("threshold", &[], &[constants.threshold])?;
         npz.float32("centroids", &[centroids.len(), centroids.columns()], &values)?;
         for (name, Spread { mean, deviation }) in [("energy", constants.energy), ("distance", constants.distance)] {

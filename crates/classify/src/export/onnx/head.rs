@@ -1,5 +1,6 @@
 //! The head as nodes: from features to logits, probabilities and the score of unfamiliarity.
 
+use half::slice::HalfFloatSliceExt;
 use head::calibration::{Calibration, Spread};
 use head::prediction::Predictor;
 
@@ -81,7 +82,7 @@ fn add_energy(graph: &mut GraphBuilder, logits: &Value) -> Value {
 fn add_distance(graph: &mut GraphBuilder, calibration: &Calibration, features: &Value) -> Result<Value, ExportError> {
     let centroids = &calibration.centroids;
     let columns = centroids.columns();
-    let values: Vec<f32> = centroids.values().iter().map(|&value| f32::from(value)).collect();
+    let values = centroids.values().to_f32_vec();
     // Without centroids every row is at distance 1, as from a centroid of zeros.
     let values = if values.is_empty() { vec![0.0; columns] } else { values };
     let shape = [values.len() / columns, columns];
