@@ -3,7 +3,7 @@
 use pulp::Simd;
 
 use crate::kernels::{Receive, Sink, send_all};
-use crate::layers::{Batch, Classifier, LayerSinks};
+use crate::layers::{Batch, Classifier, FirstProduct, LayerSinks};
 use crate::settings::Positive;
 use crate::simd::{Strip, load, store};
 
@@ -61,13 +61,17 @@ impl Adam {
     ///
     /// Each strip of parameters and moments is updated while its gradient is in registers. Only clipping computes all
     /// gradients first.
-    pub fn step(&mut self, learning_rate: f32, classifier: &mut Classifier, batch: Batch<'_>) {
+    ///
+    /// If several threads share the step, the result is the product with which the forward pass of the batch's next rows
+    /// begins.
+    pub fn step(&mut self, learning_rate: f32, classifier: &mut Classifier, batch: Batch<'_>) -> Option<FirstProduct> {
         let Some(Clipping { limit, gradients }) = &mut self.clipping else {
-            return batch.backward(self.state.sinks(learning_rate, classifier));
+            return batch.backward(self.state.sinks(learning_rate, classifier), true);
         };
         classifier.gradients(batch, gradients);
         clip(gradients, *limit);
         self.state.apply(learning_rate, classifier, gradients);
+        None
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A layer stores its weights by strips of its inputs, (strips, outputs). The forward pass multiplies the rows by the
 //! transposed weights ([`matmul_transposed`]). The backward pass (`Backward`) multiplies the transposed gradient of
-//! the outputs by the rows; the gradient of a strip of weights stays in registers until a `Sink` has received it.
+//! the outputs by the rows; the gradient of a strip of weights stays in registers until a `Sink` has received it. A
+//! thread that has updated its weights can begin the forward pass of the next rows with them.
 //! Every sum is added in a fixed order, so the results are bit-identical on every x86-64 processor with AVX2 and on any
 //! number of threads.
 
@@ -36,7 +37,11 @@ pub fn matmul_transposed(rows: &[&[Strip]], weights: &[Strip], outputs: usize, s
     team::for_each(threads, groups, |(group, (weights, sums))| {
         dispatch(MatmulTransposed { rows, first_strip: group * GROUP_STRIPS, weights, outputs, sums });
     });
+    add_groups(sums, results);
+}
 
+/// Replaces the sums of all groups, (groups, results), by their totals.
+pub(crate) fn add_groups(sums: &mut Vec<f32>, results: usize) {
     let (total, others) = sums.split_at_mut(results);
     for group in others.chunks_exact(results) {
         for (total, sum) in total.iter_mut().zip(group) {
@@ -201,7 +206,9 @@ pub(crate) struct Backward<'a, T> {
     /// The gradient of the inputs; `None` if it is not needed.
     pub inputs_gradient: Option<InputsGradient<'a>>,
     /// The rows that are read after this pass. The pass prefetches as many of them as it has rows.
-    pub next_rows: &'a [&'a [f32]],
+    pub next_rows: &'a [&'a [Strip]],
+    /// Whether the pass also multiplies the next rows by the weights, after the sink has updated them.
+    pub multiplies_next: bool,
 }
 
 /// The gradient of a layer's inputs, and what it is computed from.
@@ -223,23 +230,40 @@ impl<'a> InputsGradient<'a> {
 
 impl<T: Sink> Backward<'_, T> {
     /// Runs the pass. Each thread takes neighbouring strips of the inputs.
-    pub fn run(self) {
-        let Self { rows, outputs_gradient, mut sink, mut inputs_gradient, next_rows } = self;
+    ///
+    /// Returns the product of the next rows and the updated weights, (groups, next rows, outputs), for [`add_groups`].
+    /// Computing it here saves the threads from waiting for each other between two passes. `None` if it is not wanted,
+    /// or there is only one thread, or a thread's strips are not whole groups.
+    pub fn run(self) -> Option<Vec<f32>> {
+        let Self { rows, outputs_gradient, mut sink, mut inputs_gradient, next_rows, multiplies_next } = self;
         let strips = rows.first().map_or(0, |row| row.len());
         let outputs = outputs_gradient.len() / rows.len().max(1);
         let threads = threads_for(strips * outputs_gradient.len());
         let share = strips.div_ceil(threads).max(1);
+        let multiplies_next =
+            multiplies_next && !next_rows.is_empty() && threads > 1 && share.is_multiple_of(GROUP_STRIPS);
+        let results = next_rows.len() * outputs;
+        let mut next_sums = multiplies_next.then(|| vec![0.0; strips.div_ceil(GROUP_STRIPS) * results]);
+        let mut part_sums = next_sums.iter_mut().flat_map(|sums| sums.chunks_mut(share / GROUP_STRIPS * results));
         let mut parts = Vec::with_capacity(threads);
         for start in (0..strips).step_by(share) {
             let strips = start..strips.min(start + share);
             let (part_sink, other_sink) = sink.split_at(strips.len() * outputs);
             let (part_inputs, other_inputs) =
                 inputs_gradient.map(|inputs| inputs.split_at(strips.len() * rows.len())).unzip();
-            let pass = Backward { rows, outputs_gradient, sink: part_sink, inputs_gradient: part_inputs, next_rows };
-            parts.push(BackwardStrips { pass, strips });
+            let pass = Backward {
+                sink: part_sink,
+                inputs_gradient: part_inputs,
+                rows,
+                outputs_gradient,
+                next_rows,
+                multiplies_next,
+            };
+            parts.push(BackwardStrips { pass, strips, next_sums: part_sums.next().unwrap_or_default() });
             (sink, inputs_gradient) = (other_sink, other_inputs);
         }
         team::for_each(threads, parts, dispatch);
+        next_sums
     }
 }
 
@@ -247,6 +271,8 @@ impl<T: Sink> Backward<'_, T> {
 struct BackwardStrips<'a, T> {
     pass: Backward<'a, T>,
     strips: Range<usize>,
+    /// Output: the product of the next rows, (groups, next rows, outputs); empty if it is not wanted.
+    next_sums: &'a mut [f32],
 }
 
 impl<T: Sink> WithSimd for BackwardStrips<'_, T> {
@@ -254,18 +280,29 @@ impl<T: Sink> WithSimd for BackwardStrips<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { mut pass, strips } = self;
-        let mut done = 0;
-        // With two strips at a time each factor is used twice. Their sums need more than 16 registers.
-        if S::REGISTER_COUNT >= 32 {
-            while done + 2 <= strips.len() {
-                pass.run_block::<S, 2>(simd, strips.start + done, done);
-                done += 2;
+        let Self { mut pass, strips, next_sums } = self;
+        let outputs = pass.outputs_gradient.len() / pass.rows.len();
+        let rows = pass.next_rows;
+        let mut next_sums = next_sums.chunks_exact_mut((rows.len() * outputs).max(1));
+        for start in (0..strips.len()).step_by(GROUP_STRIPS) {
+            let end = strips.len().min(start + GROUP_STRIPS);
+            let mut done = start;
+            // With two strips at a time each factor is used twice. Their sums need more than 16 registers.
+            if S::REGISTER_COUNT >= 32 {
+                while done + 2 <= end {
+                    pass.run_block::<S, 2>(simd, strips.start + done, done);
+                    done += 2;
+                }
             }
-        }
-        while done < strips.len() {
-            pass.run_block::<S, 1>(simd, strips.start + done, done);
-            done += 1;
+            while done < end {
+                pass.run_block::<S, 1>(simd, strips.start + done, done);
+                done += 1;
+            }
+            // Now, while the group's weights are in the cache.
+            if let Some(sums) = next_sums.next() {
+                let weights = &pass.sink.parameters()[start * outputs..end * outputs];
+                MatmulTransposed { rows, first_strip: strips.start + start, weights, outputs, sums }.with_simd(simd);
+            }
         }
     }
 }
@@ -274,7 +311,7 @@ impl<T: Sink> Backward<'_, T> {
     /// Runs the pass for `C` strips of the inputs, from number `strip` on; `done` strips of this thread come before them.
     #[inline(always)]
     fn run_block<S: Simd, const C: usize>(&mut self, simd: S, strip: usize, done: usize) {
-        let Self { rows, outputs_gradient, sink, inputs_gradient, next_rows } = self;
+        let Self { rows, outputs_gradient, sink, inputs_gradient, next_rows, .. } = self;
         let outputs = outputs_gradient.len() / rows.len();
         // First the gradient of the inputs, since the sink may update the weights.
         if let Some(InputsGradient { outputs_gradient, out }) = inputs_gradient {
@@ -287,7 +324,7 @@ impl<T: Sink> Backward<'_, T> {
         let prefetch_next = |k: usize| {
             if let Some(next_row) = next_rows.get(k) {
                 for c in 0..C {
-                    prefetch(next_row, (strip + c) * LANES);
+                    prefetch(next_row.as_flattened(), (strip + c) * LANES);
                 }
             }
         };
@@ -480,14 +517,15 @@ mod tests {
                 outputs_gradient: &self.outputs_gradient,
                 sink: StoreGradients { parameters: &weights, gradients: &mut gradients },
                 inputs_gradient: Some(InputsGradient { outputs_gradient: &by_output, out: &mut inputs_gradient }),
-                next_rows: &slices,
+                next_rows: &strip_rows,
+                multiplies_next: false,
             });
             Results { sums, gradients, inputs_gradient }
         }
 
         fn run(&self) -> Results {
             let outputs = self.shape.1;
-            self.compute(|rows, weights, sums| matmul_transposed(rows, weights, outputs, sums), |pass| pass.run())
+            self.compute(|rows, weights, sums| matmul_transposed(rows, weights, outputs, sums), |pass| _ = pass.run())
         }
     }
 
@@ -501,7 +539,9 @@ mod tests {
                 sums.resize(rows * outputs, f32::NAN);
                 MatmulTransposed { rows: strip_rows, first_strip: 0, weights, outputs, sums }.with_simd(simd);
             };
-            self.compute(forward, |pass| BackwardStrips { pass, strips: 0..strip_count(inputs) }.with_simd(simd))
+            self.compute(forward, |pass| {
+                BackwardStrips { pass, strips: 0..strip_count(inputs), next_sums: &mut [] }.with_simd(simd);
+            })
         }
     }
 
@@ -547,6 +587,43 @@ mod tests {
                     }
                 });
             }
+        }
+    }
+
+    #[test]
+    fn next_rows_are_multiplied_where_each_thread_has_whole_groups() {
+        let (rows, outputs) = (32, 10);
+        for (threads, inputs, is_expected) in
+            [(1, 1024, false), (2, 1024, true), (3, 2048, false), (2, 1536, false), (3, 1536, true), (4, 2048, true)]
+        {
+            let case = Case::new((rows, outputs, inputs));
+            let weights = by_strip(&case.weights, inputs);
+            let next_values = values(5 * inputs, 9);
+            let strips = |values: &[f32]| values.as_chunks().0.to_vec();
+            let (row_strips, next_strips) = (strips(&case.rows), strips(&next_values));
+            let next_rows: Vec<&[Strip]> = next_strips.chunks_exact(inputs / LANES).collect();
+            let found = with_threads(threads, || {
+                let mut gradients = vec![[0.0; LANES]; weights.len()];
+                let pass = Backward {
+                    rows: &row_strips.chunks_exact(inputs / LANES).collect::<Vec<_>>(),
+                    outputs_gradient: &case.outputs_gradient,
+                    sink: StoreGradients { parameters: &weights, gradients: &mut gradients },
+                    inputs_gradient: None,
+                    next_rows: &next_rows,
+                    multiplies_next: true,
+                };
+                pass.run()
+            });
+            let expected = is_expected.then(|| {
+                let mut sums = Vec::new();
+                matmul_transposed(&next_rows, &weights, outputs, &mut sums);
+                sums
+            });
+            let found = found.map(|mut sums| {
+                add_groups(&mut sums, next_rows.len() * outputs);
+                sums
+            });
+            assert!(found == expected, "{threads} threads, {inputs} inputs");
         }
     }
 

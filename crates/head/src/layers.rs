@@ -1,10 +1,12 @@
 //! Dense layers, and the classifier: dense layers with ReLU between them.
 
+use std::borrow::Cow;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::dropout::Dropout;
-use crate::kernels::{Backward, InputsGradient, Sink, StoreGradients, matmul_transposed, send_all};
+use crate::kernels::{Backward, InputsGradient, Sink, StoreGradients, add_groups, matmul_transposed, send_all};
 use crate::simd::{LANES, Strip, as_strips, copy_rows, strip_count};
 
 /// A dense layer: `outputs = weights · inputs + bias`.
@@ -51,6 +53,15 @@ pub struct Batch<'a> {
     pub logits_gradient: &'a [f32],
     /// The rows that are read next; the backward pass prefetches them. May be empty.
     pub next_rows: &'a [&'a [f32]],
+}
+
+/// The product of a batch's rows and the first layer's weights, with which its forward pass begins.
+#[derive(Debug)]
+pub struct FirstProduct {
+    /// The number of rows.
+    rows: usize,
+    /// (groups, rows, outputs), for [`add_groups`].
+    sums: Vec<f32>,
 }
 
 /// The sinks for the gradients of a layer's parameters.
@@ -174,10 +185,15 @@ impl Dense {
         reordered
     }
 
-    /// Computes the outputs without activation function, (rows, outputs). Rows of `out` are `stride` values apart.
-    fn forward(&self, rows: &[&[Strip]], stride: usize, sums: &mut Vec<f32>, out: &mut Vec<f32>) {
+    /// Computes the product of the rows and the weights, (rows, outputs).
+    fn multiply(&self, rows: &[&[Strip]], sums: &mut Vec<f32>) {
         matmul_transposed(rows, &self.weights, self.outputs, sums);
-        out.resize(rows.len() * stride, 0.0);
+    }
+
+    /// Computes the outputs without activation function from the product, (rows, outputs). Rows of `out` are `stride`
+    /// values apart.
+    fn add_bias(&self, sums: &[f32], stride: usize, out: &mut Vec<f32>) {
+        out.resize(sums.len() / self.outputs * stride, 0.0);
         for (row, sums) in out.chunks_exact_mut(stride).zip(sums.chunks_exact(self.outputs)) {
             for ((value, sum), bias) in row.iter_mut().zip(sums).zip(self.bias()) {
                 *value = sum + bias;
@@ -237,14 +253,10 @@ impl Classifier {
     /// The forward pass; [`Activations::logits`] are the logits. Dropout, if any, is applied to the outputs of each
     /// hidden layer; in a linear head, to the input rows.
     pub fn forward(&self, rows: &[&[f32]], mut dropout: Option<&mut Dropout>, activations: &mut Activations) {
-        let Activations { row_copies, outputs, sums, dropout_scale } = activations;
-        *dropout_scale = dropout.as_ref().map_or(1.0, |dropout| dropout.scale());
-        outputs.resize_with(self.layers.len(), Vec::new);
-        let last = self.layers.len() - 1;
-
+        let Activations { row_copies, sums, .. } = activations;
         // The rows are in the cache's file. They are copied if dropout changes them, or to pad them to whole strips.
         row_copies.clear();
-        let is_linear = last == 0;
+        let is_linear = self.layers.len() == 1;
         let input_dropout = dropout.as_mut().filter(|_| is_linear);
         if input_dropout.is_some() || !self.inputs().is_multiple_of(LANES) {
             copy_rows(rows, row_copies);
@@ -252,16 +264,34 @@ impl Classifier {
         if let Some(dropout) = input_dropout {
             apply_dropout(dropout, row_copies.as_flattened_mut(), self.inputs());
         }
+        self.layers[0].multiply(&first_inputs(rows, row_copies, self.inputs()), sums);
+        self.finish_forward(dropout, activations);
+    }
 
+    /// [`Classifier::forward`] of the product's rows.
+    pub fn forward_from(&self, product: FirstProduct, dropout: Option<&mut Dropout>, activations: &mut Activations) {
+        activations.row_copies.clear();
+        activations.sums = product.sums;
+        add_groups(&mut activations.sums, product.rows * self.layers[0].outputs);
+        self.finish_forward(dropout, activations);
+    }
+
+    /// The forward pass after the first layer's product, which is in `activations.sums`.
+    fn finish_forward(&self, mut dropout: Option<&mut Dropout>, activations: &mut Activations) {
+        let Activations { outputs, sums, dropout_scale, .. } = activations;
+        *dropout_scale = dropout.as_ref().map_or(1.0, |dropout| dropout.scale());
+        outputs.resize_with(self.layers.len(), Vec::new);
+        let last = self.layers.len() - 1;
         for (k, layer) in self.layers.iter().enumerate() {
             let (previous_outputs, later_outputs) = outputs.split_at_mut(k);
-            let inputs = layer_inputs(rows, row_copies, previous_outputs);
+            if let Some(hidden) = previous_outputs.last() {
+                layer.multiply(&padded_rows(hidden.as_chunks().0, layer.inputs), sums);
+            }
             let output = &mut later_outputs[0];
             if k == last {
-                layer.forward(&inputs, layer.outputs, sums, output);
-                return;
+                return layer.add_bias(sums, layer.outputs, output);
             }
-            layer.forward(&inputs, strip_count(layer.outputs) * LANES, sums, output);
+            layer.add_bias(sums, strip_count(layer.outputs) * LANES, output);
             relu(output);
             if let Some(dropout) = &mut dropout {
                 apply_dropout(dropout, output, layer.outputs);
@@ -280,7 +310,7 @@ impl Classifier {
                 outputs: layer.outputs,
             });
         }
-        batch.backward(sinks);
+        batch.backward(sinks, false);
     }
 
     /// A classifier of the same shape whose parameters are all 0.
@@ -308,10 +338,11 @@ impl Activations {
 
 impl Batch<'_> {
     /// The backward pass, from the last layer to the first: passes the gradients of each layer's parameters to its
-    /// sinks.
-    pub(crate) fn backward<T: Sink>(self, layers: Vec<LayerSinks<T>>) {
+    /// sinks. If they update the parameters (`is_update`), the first layer's pass may also return the product of the
+    /// next rows.
+    pub(crate) fn backward<T: Sink>(self, layers: Vec<LayerSinks<T>>, is_update: bool) -> Option<FirstProduct> {
         let Batch { rows, activations, logits_gradient, next_rows } = self;
-        let mut outputs_gradient = logits_gradient.to_vec();
+        let mut outputs_gradient = Cow::Borrowed(logits_gradient);
         for (k, layer) in layers.into_iter().enumerate().rev() {
             let outputs = layer.outputs;
 
@@ -325,36 +356,45 @@ impl Batch<'_> {
             send_all(layer.bias, &bias_gradient);
 
             let previous_outputs = &activations.outputs[..k];
-            let inputs = layer_inputs(rows, &activations.row_copies, previous_outputs);
-            let pass = Backward {
-                rows: &inputs,
-                outputs_gradient: &outputs_gradient,
-                sink: layer.weights,
-                inputs_gradient: None,
-                next_rows,
+            let Some(hidden) = previous_outputs.last() else {
+                let pass = Backward {
+                    rows: &first_inputs(rows, &activations.row_copies, layer.inputs),
+                    outputs_gradient: &outputs_gradient,
+                    sink: layer.weights,
+                    inputs_gradient: None,
+                    next_rows: &as_strips(next_rows),
+                    // Rows that need copies are multiplied once they are copied.
+                    multiplies_next: is_update && activations.row_copies.is_empty(),
+                };
+                return pass.run().map(|sums| FirstProduct { rows: next_rows.len(), sums });
             };
-            let Some(hidden) = previous_outputs.last() else { return pass.run() };
 
             // The inputs are the outputs of the previous layer, so their gradient is needed for its pass.
             let by_output = transposed(&outputs_gradient, outputs);
             let mut out = vec![[0.0; LANES]; hidden.len() / LANES];
-            let inputs_gradient = InputsGradient { outputs_gradient: &by_output, out: &mut out };
-            Backward { inputs_gradient: Some(inputs_gradient), next_rows: &[], ..pass }.run();
-            outputs_gradient = activation_backward(&out, hidden, layer.inputs, activations.dropout_scale);
+            let pass = Backward {
+                rows: &padded_rows(hidden.as_chunks().0, layer.inputs),
+                outputs_gradient: &outputs_gradient,
+                sink: layer.weights,
+                inputs_gradient: Some(InputsGradient { outputs_gradient: &by_output, out: &mut out }),
+                next_rows: &[],
+                multiplies_next: false,
+            };
+            pass.run();
+            outputs_gradient = activation_backward(&out, hidden, layer.inputs, activations.dropout_scale).into();
         }
+        None
     }
 }
 
-/// The inputs of a layer, (rows, strips): the outputs of the previous layer; for the first layer the copies of the rows
-/// or, if there are none, the rows.
-fn layer_inputs<'a>(rows: &[&'a [f32]], row_copies: &'a [Strip], previous_outputs: &'a [Vec<f32>]) -> Vec<&'a [Strip]> {
-    let values = match previous_outputs.last() {
-        Some(hidden) => hidden.as_chunks().0,
-        None if row_copies.is_empty() => return as_strips(rows),
-        None => row_copies,
-    };
-    let strips_per_row = values.len() / rows.len().max(1);
-    values.chunks_exact(strips_per_row.max(1)).collect()
+/// The inputs of the first layer, (rows, strips): the copies of the rows or, if there are none, the rows.
+fn first_inputs<'a>(rows: &[&'a [f32]], row_copies: &'a [Strip], length: usize) -> Vec<&'a [Strip]> {
+    if row_copies.is_empty() { as_strips(rows) } else { padded_rows(row_copies, length) }
+}
+
+/// Rows of this length, padded to whole strips, (rows, strips).
+fn padded_rows(values: &[Strip], length: usize) -> Vec<&[Strip]> {
+    values.chunks_exact(strip_count(length).max(1)).collect()
 }
 
 /// Applies dropout to rows of this length, padded to whole strips.
@@ -462,7 +502,7 @@ mod tests {
                     activations
                 };
                 let activations = forward(&classifier);
-                let (_, logits_gradient) = loss.loss_and_gradient(activations.logits(), &labels);
+                let logits_gradient = loss.measure(activations.logits(), &labels).gradient;
                 let mut gradients = classifier.zeros_like();
                 let batch =
                     Batch { rows: &rows, activations: &activations, logits_gradient: &logits_gradient, next_rows: &[] };
@@ -473,7 +513,7 @@ mod tests {
                     for (k, gradient) in gradient.iter().enumerate() {
                         let mut loss_at = |offset: f32| {
                             *classifier.parameters_mut().nth(tensor).unwrap().get_mut(k).unwrap() += offset;
-                            let at = loss.loss_and_gradient(forward(&classifier).logits(), &labels).0;
+                            let at = loss.measure(forward(&classifier).logits(), &labels).total / labels.len() as f64;
                             *classifier.parameters_mut().nth(tensor).unwrap().get_mut(k).unwrap() -= offset;
                             at
                         };

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::data::Rows;
 use crate::layers::{Activations, Batch, Classifier};
-use crate::loss::CrossEntropy;
+use crate::loss::{BatchLoss, CrossEntropy};
 
 /// Inverse strength of the penalty.
 const C: f64 = 1.0;
@@ -101,20 +101,20 @@ fn objective(point: &Classifier, train: &Rows<'_>) -> (f64, Vec<f64>) {
     let block_gradient = |(features, labels): (&[&[f32]], &[usize])| {
         let mut activations = Activations::default();
         point.forward(features, None, &mut activations);
-        let (mean_loss, logits_gradient) = loss.loss_and_gradient(activations.logits(), labels);
+        let BatchLoss { total: block_loss, gradient: logits_gradient, .. } = loss.measure(activations.logits(), labels);
         let mut gradients = point.zeros_like();
         let batch =
             Batch { rows: features, activations: &activations, logits_gradient: &logits_gradient, next_rows: &[] };
         point.gradients(batch, &mut gradients);
-        (labels.len() as f64 / rows, mean_loss, gradients)
+        (labels.len() as f64 / rows, block_loss / rows, gradients)
     };
     let rows_at_once = BLOCK * rayon::current_num_threads();
     train.for_each_window(|features, labels| {
         for (features, labels) in features.chunks(rows_at_once).zip(labels.chunks(rows_at_once)) {
             let blocks: Vec<(f64, f64, Classifier)> =
                 features.par_chunks(BLOCK).zip(labels.par_chunks(BLOCK)).map(block_gradient).collect();
-            for (share, mean_loss, gradients) in blocks {
-                total += share * mean_loss;
+            for (share, block_loss, gradients) in blocks {
+                total += block_loss;
                 for (sum, &component) in gradient.iter_mut().zip(gradients.parameters().flatten()) {
                     *sum += share * f64::from(component);
                 }

@@ -45,8 +45,7 @@ impl CrossEntropy {
         self.classes
     }
 
-    /// The mean loss over a batch of logits, (rows, classes) row-major, and its gradient with respect to the logits, of
-    /// the same shape.
+    /// The loss of a batch of logits, (rows, classes) row-major.
     ///
     /// With the target `t = (1 - s) onehot(label) + s / classes` and the weight `w` of its class, a row's loss is `w
     /// (ln Σ_k exp(z_k) - Σ_k t_k z_k)`, and its gradient is `w (softmax(z) - t) / rows`. The largest logit is
@@ -54,21 +53,34 @@ impl CrossEntropy {
     ///
     /// # Panics
     /// When the lengths do not fit together, or a label is not less than the number of classes.
-    pub fn loss_and_gradient(&self, logits: &[f32], labels: &[usize]) -> (f64, Vec<f32>) {
+    pub fn measure(&self, logits: &[f32], labels: &[usize]) -> BatchLoss {
         assert_eq!(logits.len(), labels.len() * self.classes, "each label needs a row of logits");
         let mut padded_logits = Vec::with_capacity(logits.len() + LANES);
         padded_logits.extend_from_slice(logits);
         padded_logits.extend([0.0; LANES]);
         let mut gradient = vec![0.0; logits.len() + LANES];
-        let total = dispatch(LossAndGradient { loss: self, logits: &padded_logits, labels, gradient: &mut gradient });
+        let (total, correct) =
+            dispatch(Measure { loss: self, logits: &padded_logits, labels, gradient: &mut gradient });
         gradient.truncate(logits.len());
-        (total / labels.len() as f64, gradient)
+        BatchLoss { total, correct, gradient }
     }
 }
 
-/// Sums the rows' losses and writes their gradients. Rows are processed in whole strips. The last strip of a row reaches
-/// into the next row: what it reads there is ignored, and what it writes there is overwritten.
-struct LossAndGradient<'a> {
+/// The loss of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchLoss {
+    /// The sum of the rows' losses.
+    pub total: f64,
+    /// The number of rows whose largest logit is their label's; ties as in [`argmax`]. A row with a NaN is wrong.
+    pub correct: usize,
+    /// The gradient of the mean loss with respect to the logits, (rows, classes).
+    pub gradient: Vec<f32>,
+}
+
+/// Computes the sum of the losses and the number of correct rows, and writes the gradients. Rows are processed in whole
+/// strips. The last strip of a row reaches into the next row: what it reads there is ignored, and what it writes there
+/// is overwritten.
+struct Measure<'a> {
     loss: &'a CrossEntropy,
     /// (rows, classes), then a strip of padding.
     logits: &'a [f32],
@@ -77,11 +89,11 @@ struct LossAndGradient<'a> {
     gradient: &'a mut [f32],
 }
 
-impl WithSimd for LossAndGradient<'_> {
-    type Output = f64;
+impl WithSimd for Measure<'_> {
+    type Output = (f64, usize);
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+    fn with_simd<S: Simd>(self, simd: S) -> (f64, usize) {
         let Self { loss: &CrossEntropy { classes, smoothing, ref weights }, logits, labels, gradient } = self;
         let rows = labels.len() as f32;
         let one_hot_part = 1.0 - smoothing;
@@ -89,46 +101,107 @@ impl WithSimd for LossAndGradient<'_> {
         let minus_infinity = simd.splat_f32s(f32::NEG_INFINITY);
         let last_start = strip_count(classes).saturating_sub(1) * LANES;
         let in_last_strip = simd.mask_between_m32s(0, (classes - last_start) as u32).mask();
-        let mut total = 0.0;
-        for (row, &label) in labels.iter().enumerate() {
-            let weight = weights.get(label).copied().unwrap_or(1.0);
-            let (logits, gradient) = (&logits[row * classes..], &mut gradient[row * classes..]);
-            // Values beyond the row become -∞: exp(-∞) is 0, so they add nothing to the sum.
-            let logits_at = |start: usize| {
-                let values = load::<S>(strip_at(logits, start));
-                if start < last_start { values } else { simd.select_f32s(in_last_strip, values, minus_infinity) }
-            };
+        let weight_of = |label: usize| weights.get(label).copied().unwrap_or(1.0);
 
-            let mut max_logit = minus_infinity;
-            for start in (0..classes).step_by(LANES) {
-                max_logit = simd.max_f32s(max_logit, logits_at(start));
-            }
-            let max_logit = simd.reduce_max_f32s(max_logit);
-            // A row's targets add up to 1, so that the maximum can be subtracted from all logits.
-            let mut target_logit = one_hot_part * (logits[..classes][label] - max_logit);
-            if smoothing > 0.0 {
-                target_logit += smoothed_part * logits[..classes].iter().map(|value| value - max_logit).sum::<f32>();
-            }
+        let (mut total, mut correct) = (0.0, 0);
+        for (chunk, labels) in labels.chunks(LANES).enumerate() {
+            let (mut sums, mut target_logits) = ([1.0; LANES], [0.0; LANES]);
+            for (k, &label) in labels.iter().enumerate() {
+                let weight = weight_of(label);
+                let start_of_row = (chunk * LANES + k) * classes;
+                let (logits, gradient) = (&logits[start_of_row..], &mut gradient[start_of_row..]);
+                // Values beyond the row become -∞: exp(-∞) is 0, so they add nothing to the sum.
+                let logits_at = |start: usize| {
+                    let values = load::<S>(strip_at(logits, start));
+                    if start < last_start { values } else { simd.select_f32s(in_last_strip, values, minus_infinity) }
+                };
 
-            let mut sum = simd.splat_f32s(0.0);
-            for start in (0..classes).step_by(LANES) {
-                let exp = exp_of_negative(simd, simd.sub_f32s(logits_at(start), simd.splat_f32s(max_logit)));
-                sum = simd.add_f32s(sum, exp);
-                *strip_at_mut(gradient, start) = store::<S>(exp);
-            }
-            let sum = simd.reduce_sum_f32s(sum);
-            total += f64::from(weight * (sum.ln() - target_logit));
+                let (mut max_logit, mut max_before_label) = (minus_infinity, minus_infinity);
+                for start in (0..classes).step_by(LANES) {
+                    let logits = logits_at(start);
+                    max_logit = simd.max_f32s(max_logit, logits);
+                    let count_before = label.saturating_sub(start).min(LANES);
+                    let is_before = simd.mask_between_m32s(0, count_before as u32).mask();
+                    max_before_label =
+                        simd.max_f32s(max_before_label, simd.select_f32s(is_before, logits, minus_infinity));
+                }
+                let max_logit = simd.reduce_max_f32s(max_logit);
+                let max_before_label = simd.reduce_max_f32s(max_before_label);
+                let max_logits = simd.splat_f32s(max_logit);
+                // A row's targets add up to 1, so that the maximum can be subtracted from all logits.
+                target_logits[k] = one_hot_part * (logits[..classes][label] - max_logit);
+                if smoothing > 0.0 {
+                    target_logits[k] +=
+                        smoothed_part * logits[..classes].iter().map(|value| value - max_logit).sum::<f32>();
+                }
 
-            let scale = simd.splat_f32s(weight / (sum * rows));
-            let offset = simd.splat_f32s(-weight * smoothed_part / rows);
-            for start in (0..classes).step_by(LANES) {
-                let strip = strip_at_mut(gradient, start);
-                *strip = store::<S>(simd.mul_add_f32s(load::<S>(strip), scale, offset));
+                let mut sum = simd.splat_f32s(0.0);
+                for start in (0..classes).step_by(LANES) {
+                    let exp = exp_of_negative(simd, simd.sub_f32s(logits_at(start), max_logits));
+                    sum = simd.add_f32s(sum, exp);
+                    *strip_at_mut(gradient, start) = store::<S>(exp);
+                }
+                let sum = simd.reduce_sum_f32s(sum);
+                sums[k] = sum;
+                let is_correct = (logits[label] == max_logit) & (max_before_label < max_logit) & !sum.is_nan();
+                correct += usize::from(is_correct);
+
+                let scale = simd.splat_f32s(weight / (sum * rows));
+                let offset = simd.splat_f32s(-weight * smoothed_part / rows);
+                for start in (0..classes).step_by(LANES) {
+                    let strip = strip_at_mut(gradient, start);
+                    *strip = store::<S>(simd.mul_add_f32s(load::<S>(strip), scale, offset));
+                }
+                gradient[label] -= weight * one_hot_part / rows;
             }
-            gradient[..classes][label] -= weight * one_hot_part / rows;
+            let logs = store::<S>(ln(simd, load::<S>(&sums)));
+            for (k, &label) in labels.iter().enumerate() {
+                total += f64::from(weight_of(label) * (logs[k] - target_logits[k]));
+            }
         }
-        total
+        (total, correct)
     }
+}
+
+/// The natural logarithm of x ≥ 1.
+///
+/// `ln(x) = e ln 2 + ln(m)` with m from √½ to √2. The polynomial and the constants are those of Cephes' `logf`
+/// (Moshier 1992).
+#[inline(always)]
+fn ln<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    /// The bits of √½.
+    const SQRT_HALF: u32 = 0x3f35_04f3;
+    /// 2²³: the bits of 2²³ + e are those of 2²³, plus e.
+    const TWO_23: f32 = 8_388_608.0;
+    let bits: S::u32s = pulp::cast(x);
+    let mantissa_bits = simd.splat_u32s(23);
+    let exponent = simd.wrapping_dyn_shr_u32s(simd.sub_u32s(bits, simd.splat_u32s(SQRT_HALF)), mantissa_bits);
+    let m: S::f32s = pulp::cast(simd.sub_u32s(bits, simd.wrapping_dyn_shl_u32s(exponent, mantissa_bits)));
+    let e: S::f32s = pulp::cast(simd.add_u32s(exponent, simd.splat_u32s(TWO_23.to_bits())));
+    let e = simd.sub_f32s(e, simd.splat_f32s(TWO_23));
+
+    let r = simd.sub_f32s(m, simd.splat_f32s(1.0));
+    let square = simd.mul_f32s(r, r);
+    let mut polynomial = simd.splat_f32s(7.037_683_6e-2);
+    for coefficient in [
+        -0.115_146_1,
+        0.116_769_99,
+        -0.124_201_41,
+        0.142_493_23,
+        -0.166_680_58,
+        0.200_007_15,
+        -0.249_999_94,
+        0.333_333_3,
+    ] {
+        polynomial = simd.mul_add_f32s(polynomial, r, simd.splat_f32s(coefficient));
+    }
+    let mut result = simd.mul_f32s(simd.mul_f32s(polynomial, r), square);
+    result = simd.mul_add_f32s(e, simd.splat_f32s(-2.121_944_4e-4), result);
+    result = simd.mul_add_f32s(square, simd.splat_f32s(-0.5), result);
+    result = simd.add_f32s(result, r);
+    result = simd.mul_add_f32s(e, simd.splat_f32s(0.693_359_4), result);
+    // NaN stays NaN: x - x is 0 otherwise.
+    simd.add_f32s(result, simd.sub_f32s(x, x))
 }
 
 /// The strip that begins at `start`.
@@ -173,17 +246,6 @@ fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.select_f32s(is_too_small, simd.splat_f32s(0.0), simd.mul_f32s(polynomial, power))
 }
 
-/// The number of rows whose largest logit is their label's; ties as in [`argmax`]. A row with a NaN is wrong.
-pub fn count_correct(logits: &[f32], labels: &[usize], classes: usize) -> usize {
-    let is_correct = |row: &[f32], label: usize| {
-        // Counting has no branches; the processor could not predict which logit is larger.
-        let less = row[..label].iter().filter(|&&logit| logit < row[label]).count();
-        let at_most = row[label..].iter().filter(|&&logit| logit <= row[label]).count();
-        less + at_most == row.len()
-    };
-    logits.chunks_exact(classes).zip(labels).filter(|&(row, &label)| is_correct(row, label)).count()
-}
-
 /// The index of the largest value, and the lowest index among equal ones, as numpy's argmax.
 pub fn argmax(row: &[f32]) -> usize {
     let mut best = 0;
@@ -201,9 +263,9 @@ mod tests {
 
     #[test]
     fn the_loss_is_the_negative_log_probability() {
-        let (loss, gradient) = CrossEntropy::new(3).loss_and_gradient(&[1.0, 2.0, 3.0, 0.0, 0.0, 0.0], &[2, 0]);
+        let BatchLoss { total, gradient, .. } = CrossEntropy::new(3).measure(&[1.0, 2.0, 3.0, 0.0, 0.0, 0.0], &[2, 0]);
         let first = -(3f64.exp() / (1f64.exp() + 2f64.exp() + 3f64.exp())).ln();
-        assert!((loss - (first + 3f64.ln()) / 2.0).abs() < 1e-7);
+        assert!((total - (first + 3f64.ln())).abs() < 2e-7);
         for row in gradient.chunks_exact(3) {
             assert!(row.iter().sum::<f32>().abs() < 1e-7);
         }
@@ -239,9 +301,9 @@ mod tests {
 
     #[test]
     fn huge_logits_do_not_overflow() {
-        let (loss, gradient) = CrossEntropy::new(2).loss_and_gradient(&[1e30, -1e30], &[0]);
-        assert_eq!(loss, 0.0);
-        assert!(gradient.iter().all(|value| value.is_finite()));
+        let batch = CrossEntropy::new(2).measure(&[1e30, -1e30], &[0]);
+        assert_eq!((batch.total, batch.correct), (0.0, 1));
+        assert!(batch.gradient.iter().all(|value| value.is_finite()));
     }
 
     #[test]
@@ -252,12 +314,12 @@ mod tests {
             for weights in [ClassWeights::None, ClassWeights::Balanced] {
                 let smoothing = Fraction::new("label smoothing", smoothing).unwrap();
                 let loss = CrossEntropy::smoothed(3, smoothing).weighted(weights, &labels);
-                let (_, gradient) = loss.loss_and_gradient(&logits, &labels);
+                let gradient = loss.measure(&logits, &labels).gradient;
                 for k in 0..logits.len() {
                     let at = |offset: f32| {
                         let mut logits = logits.clone();
                         logits[k] += offset;
-                        loss.loss_and_gradient(&logits, &labels).0
+                        loss.measure(&logits, &labels).total / labels.len() as f64
                     };
                     let difference = (at(1e-2) - at(-1e-2)) / 2e-2;
                     assert!((difference - f64::from(gradient[k])).abs() < 1e-5, "{loss:?} {k}");
@@ -268,13 +330,14 @@ mod tests {
 
     #[test]
     fn rows_of_any_number_of_classes_agree_with_float64_and_with_vectors_of_any_length() {
-        const ROWS: usize = 3;
+        // More than a strip of them.
+        const ROWS: usize = 19;
         for classes in [1, 2, 15, 16, 17, 40] {
             let labels: Vec<usize> = (0..ROWS).map(|row| row * 7 % classes).collect();
             let logits: Vec<f32> = (0..ROWS * classes).map(|k| ((k * 37) % 23) as f32 / 3.0 - 2.0).collect();
             let smoothing = Fraction::new("label smoothing", 0.2).unwrap();
             let loss = CrossEntropy::smoothed(classes, smoothing).weighted(ClassWeights::Balanced, &labels);
-            let (mean, gradient) = loss.loss_and_gradient(&logits, &labels);
+            let batch = loss.measure(&logits, &labels);
             let mut total = 0.0;
             for (row, &label) in labels.iter().enumerate() {
                 let weight = f64::from(loss.weights[label]);
@@ -284,18 +347,22 @@ mod tests {
                     let target = 0.2 / classes as f64 + if class == label { 0.8 } else { 0.0 };
                     total -= weight * target * (z - sum.ln());
                     let exact = weight * (z.exp() / sum - target) / ROWS as f64;
-                    let found = f64::from(gradient[row * classes + class]);
+                    let found = f64::from(batch.gradient[row * classes + class]);
                     assert!((found - exact).abs() < 1e-6, "{classes} {row} {class}: {found} and {exact}");
                 }
             }
-            assert!((mean - total / ROWS as f64).abs() < 1e-5, "{classes}: {mean}");
+            assert!((batch.total - total).abs() < 1e-5 * ROWS as f64, "{classes}: {}", batch.total);
+            let is_correct = |(row, &label): (&[f32], &usize)| argmax(row) == label;
+            let correct = logits.chunks_exact(classes).zip(&labels).filter(|&pair| is_correct(pair)).count();
+            assert_eq!(batch.correct, correct, "{classes}");
 
             let padded: Vec<f32> = logits.iter().copied().chain([7.0; LANES]).collect();
-            let mut found = vec![0.0; padded.len()];
-            let mut check = |run: &dyn Fn(LossAndGradient<'_>) -> f64| {
-                let total =
-                    run(LossAndGradient { loss: &loss, logits: &padded, labels: &labels, gradient: &mut found });
-                assert_eq!((total / ROWS as f64, &found[..logits.len()]), (mean, &gradient[..]), "{classes}");
+            let mut gradient = vec![0.0; padded.len()];
+            let mut check = |run: &dyn Fn(Measure<'_>) -> (f64, usize)| {
+                let (total, correct) =
+                    run(Measure { loss: &loss, logits: &padded, labels: &labels, gradient: &mut gradient });
+                let found = BatchLoss { total, correct, gradient: gradient[..logits.len()].to_vec() };
+                assert_eq!(found, batch, "{classes}");
             };
             check(&|work| work.with_simd(pulp::Scalar512b));
             #[cfg(target_arch = "x86_64")]
@@ -308,7 +375,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "index out of bounds: the len is 2 but the index is 2")]
     fn a_label_beyond_the_classes_is_not_read_from_the_next_row() {
-        CrossEntropy::new(2).loss_and_gradient(&[0.0; 4], &[2, 0]);
+        CrossEntropy::new(2).measure(&[0.0; 4], &[2, 0]);
     }
 
     #[test]
@@ -318,10 +385,44 @@ mod tests {
     }
 
     #[test]
-    fn argmax_is_the_first_of_equal_logits() {
+    fn the_first_of_equal_logits_counts_and_nan_is_wrong() {
         assert_eq!(argmax(&[0.0, 1.0, 1.0]), 1);
-        assert_eq!(count_correct(&[1.0, 1.0, 0.0, 2.0], &[0, 1], 2), 2);
-        assert_eq!(count_correct(&[1.0, 1.0], &[1], 2), 0);
-        assert_eq!(count_correct(&[f32::NAN, 1.0, 2.0, 3.0, f32::NAN, 1.0], &[2, 0], 3), 0);
+        let correct = |logits: &[f32], labels: &[usize]| {
+            CrossEntropy::new(logits.len() / labels.len()).measure(logits, labels).correct
+        };
+        assert_eq!(correct(&[1.0, 1.0, 0.0, 2.0], &[0, 1]), 2);
+        assert_eq!(correct(&[1.0, 1.0], &[1]), 0);
+        let mut wide = [0.0; 40];
+        (wide[3], wide[33]) = (1.0, 1.0);
+        assert_eq!((correct(&wide, &[3]), correct(&wide, &[33])), (1, 0));
+        assert_eq!(correct(&[f32::NAN, 1.0, 2.0, 3.0, f32::NAN, 1.0], &[2, 0]), 0);
+        assert!(CrossEntropy::new(2).measure(&[f32::NAN, 1.0], &[1]).total.is_nan());
+    }
+
+    #[test]
+    fn logarithms_are_accurate_and_bit_identical_with_vectors_of_any_length() {
+        struct Ln(Strip);
+        impl WithSimd for Ln {
+            type Output = Strip;
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) -> Strip {
+                store::<S>(ln(simd, load::<S>(&self.0)))
+            }
+        }
+        for k in 0..30_000 {
+            let x = 1.0005f32.powi(k);
+            let found = dispatch(Ln([x; LANES]));
+            let exact = f64::from(x).ln();
+            assert!((f64::from(found[0]) - exact).abs() <= 1.2e-7 * exact, "{x}: {} and {exact}", found[0]);
+            assert_eq!(Ln([x; LANES]).with_simd(pulp::Scalar512b), found);
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                assert_eq!(Ln([x; LANES]).with_simd(pulp::x86::V3_512b(simd)), found);
+            }
+        }
+        for x in [f32::NAN, f32::INFINITY] {
+            assert!(dispatch(Ln([x; LANES])).iter().all(|value| value.is_nan()), "{x}");
+        }
     }
 }

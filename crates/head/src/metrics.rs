@@ -148,7 +148,7 @@ struct RowMetrics {
 impl BatchMetrics {
     /// `logits` is (rows, classes) row-major.
     fn new(cross_entropy: &CrossEntropy, temperature: Option<f32>, logits: &[f32], labels: &[usize]) -> Self {
-        let total_loss = cross_entropy.loss_and_gradient(logits, labels).0 * labels.len() as f64;
+        let total_loss = cross_entropy.measure(logits, labels).total;
         let measure = |(logits, &label): (&[f32], &usize)| {
             // Among equal logits the lower index ranks first, as in argmax.
             let ranked_before = |k: usize| logits[k] > logits[label] || (logits[k] == logits[label] && k < label);

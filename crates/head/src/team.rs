@@ -9,10 +9,10 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{env, hint, mem, thread};
+use std::{env, hint, mem, ptr, thread};
 
 /// The most threads of a team.
 const MAX_THREADS: usize = 64;
@@ -35,8 +35,8 @@ pub fn with_helpers<R>(work: impl FnOnce() -> R) -> R {
 pub fn with_threads<R>(threads: usize, work: impl FnOnce() -> R) -> R {
     let team = Arc::new(Team::new(threads.clamp(1, MAX_THREADS)));
     thread::scope(|scope| {
-        let _end = Finally { team: &team, job: Job::End };
-        for number in 1..team.threads {
+        let _end = EndOfTeam(&team);
+        for number in 1..team.threads() {
             let team = &team;
             // If the system allows no more threads, the team does with those that it has.
             let _ = thread::Builder::new().spawn_scoped(scope, move || team.help(number));
@@ -55,7 +55,7 @@ fn default_threads() -> usize {
 
 /// How many threads share the caller's loops: 1 without helpers.
 pub fn threads() -> usize {
-    ROLE.with_borrow(|role| if let Role::Leader(team) = role { team.threads } else { 1 })
+    ROLE.with_borrow(|role| if let Role::Leader(team) = role { team.threads() } else { 1 })
 }
 
 /// Calls `work` with each item, on up to `threads` threads of the team, and returns when all calls have returned. A
@@ -132,41 +132,49 @@ impl Drop for FormerRole {
 
 /// What the threads of a team share.
 struct Team {
-    threads: usize,
-    job: RwLock<Job>,
-    /// The number of jobs so far, changed with `job`. Helpers look at it, since reading it is faster than locking.
-    jobs: AtomicUsize,
+    /// Helper number k has the mailbox at k - 1.
+    mailboxes: Vec<Mailbox>,
     /// The panic of a task that a helper worked on.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-#[derive(Clone, Copy)]
-enum Job {
-    /// There is nothing to do at the moment.
-    Wait,
-    /// To be called with the thread's number, if that is less than `threads`.
-    Run { threads: usize, work: &'static (dyn Fn(usize) + Sync) },
-    /// There will be nothing to do any more.
-    End,
+/// A function to be called with the number of the thread.
+type Job<'a> = &'a (dyn Fn(usize) + Sync);
+
+/// Where a helper finds its next job. Mailboxes share no cache lines, since helpers look at theirs all the time.
+#[derive(Default)]
+#[repr(align(128))]
+struct Mailbox {
+    /// [`EMPTY`], [`POSTED`], [`TAKEN`] or [`END`].
+    state: AtomicU8,
+    /// The job, if it is posted or taken.
+    job: AtomicPtr<Job<'static>>,
 }
+
+/// The helper has nothing to do.
+const EMPTY: u8 = 0;
+/// The helper may take the job, and the leader may take it back.
+const POSTED: u8 = 1;
+/// The helper is working on the job.
+const TAKEN: u8 = 2;
+/// There will be no more jobs.
+const END: u8 = 3;
 
 impl Team {
     fn new(threads: usize) -> Self {
-        Self { threads, job: RwLock::new(Job::Wait), jobs: AtomicUsize::new(0), panic: Mutex::new(None) }
+        Self { mailboxes: (1..threads).map(|_| Mailbox::default()).collect(), panic: Mutex::new(None) }
     }
 
-    /// Calls `work(0)`; meanwhile each helper number k below `threads` calls `work(k)`, unless it is too late for that.
+    fn threads(&self) -> usize {
+        self.mailboxes.len() + 1
+    }
+
+    /// Calls `job(0)`; meanwhile each helper number k below `threads` calls `job(k)`, unless it is too late for that.
     /// Returns when all calls have returned, or panics if one of them did.
-    fn run(&self, threads: usize, work: &(dyn Fn(usize) + Sync)) {
-        // SAFETY: helpers read and call `work` only while they hold the read lock of the job. Before this function returns
-        // or unwinds, `Finally` takes the write lock to replace the job. By then all calls have returned, and no helper
-        // can find `work` any more.
-        #[allow(unsafe_code)]
-        let work = unsafe { mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(work) };
+    fn run(&self, threads: usize, job: Job<'_>) {
         {
-            let _wait = Finally { team: self, job: Job::Wait };
-            self.replace(Job::Run { threads, work });
-            work(0);
+            let _posted = Posted::new(&self.mailboxes[..threads - 1], &job);
+            job(0);
         }
         let panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = panic {
@@ -174,57 +182,77 @@ impl Team {
         }
     }
 
-    /// Replaces the job as soon as no helper holds its lock.
-    fn replace(&self, job: Job) {
-        let mut looks = Looks::default();
-        loop {
-            if let Ok(mut current) = self.job.try_write() {
-                *current = job;
-                // Nobody needs to notice that there is nothing to do.
-                if !matches!(job, Job::Wait) {
-                    self.jobs.fetch_add(1, Ordering::Release);
-                }
-                return;
-            }
-            looks.pause();
-        }
-    }
-
     /// Works on one job after the other, as helper number `number`.
     fn help(&self, number: usize) {
         let _role = Role::Worker.take();
+        let mailbox = &self.mailboxes[number - 1];
         let mut looks = Looks::default();
-        let mut seen = 0;
         loop {
-            if self.jobs.load(Ordering::Acquire) != seen
-                && let Ok(job) = self.job.try_read()
-            {
-                seen = self.jobs.load(Ordering::Acquire);
-                match *job {
-                    Job::Run { threads, work } if number < threads => {
-                        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(number))) {
-                            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
-                        }
-                        looks = Looks::default();
+            match mailbox.state.load(Ordering::Relaxed) {
+                POSTED if mailbox.change(POSTED, TAKEN) => {
+                    let job = mailbox.job.load(Ordering::Relaxed);
+                    // SAFETY: the pointer is to a variable of `Team::run`, which `Posted` does not let return or unwind
+                    // before this mailbox is empty again.
+                    #[allow(unsafe_code)]
+                    let job = unsafe { *job };
+                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(number))) {
+                        *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
                     }
-                    Job::Run { .. } | Job::Wait => {}
-                    Job::End => return,
+                    mailbox.state.store(EMPTY, Ordering::Release);
+                    looks = Looks::default();
                 }
+                END => return,
+                _ => looks.pause(),
             }
-            looks.pause();
         }
     }
 }
 
-/// Replaces the team's job when it is dropped, also when a panic unwinds.
-struct Finally<'a> {
-    team: &'a Team,
-    job: Job,
+impl Mailbox {
+    /// Changes the state from `from` to `to`; `false` if it is not `from`.
+    fn change(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
 }
 
-impl Drop for Finally<'_> {
+/// A job in the mailboxes of some helpers. When this is dropped, also when a panic unwinds, the job is taken back from
+/// those who have not begun, and the others finish it.
+struct Posted<'a> {
+    mailboxes: &'a [Mailbox],
+}
+
+impl<'a> Posted<'a> {
+    fn new(mailboxes: &'a [Mailbox], job: &'a Job<'_>) -> Self {
+        for mailbox in mailboxes {
+            mailbox.job.store(ptr::from_ref(job).cast::<Job<'static>>().cast_mut(), Ordering::Relaxed);
+            mailbox.state.store(POSTED, Ordering::Release);
+        }
+        Self { mailboxes }
+    }
+}
+
+impl Drop for Posted<'_> {
     fn drop(&mut self) {
-        self.team.replace(self.job);
+        for mailbox in self.mailboxes {
+            let mut looks = Looks::default();
+            // A look first, since each attempt to change the state takes the cache line from the helper.
+            while mailbox.state.load(Ordering::Acquire) != EMPTY {
+                if !mailbox.change(POSTED, EMPTY) {
+                    looks.pause();
+                }
+            }
+        }
+    }
+}
+
+/// Ends the helpers when it is dropped, also when a panic unwinds.
+struct EndOfTeam<'a>(&'a Team);
+
+impl Drop for EndOfTeam<'_> {
+    fn drop(&mut self) {
+        for mailbox in &self.0.mailboxes {
+            mailbox.state.store(END, Ordering::Release);
+        }
     }
 }
 
