@@ -11,7 +11,7 @@ use crate::simd::{Strip, load, store};
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
 const EPSILON: f32 = 1e-7;
-/// 1 - β in f64, then rounded: 1 - β in f32 is off in the fifth digit.
+/// As in Keras, 1 - β is computed in float64, since in float32 it is off in the fifth digit; the powers of β are float32.
 const ONE_MINUS_BETA_1: f32 = (1.0 - 0.9f64) as f32;
 const ONE_MINUS_BETA_2: f32 = (1.0 - 0.999f64) as f32;
 
@@ -62,11 +62,10 @@ impl Adam {
     /// Each strip of parameters and moments is updated while its gradient is in registers. Only clipping computes all
     /// gradients first.
     ///
-    /// If several threads share the step, the result is the product with which the forward pass of the batch's next rows
-    /// begins.
+    /// Returns the product of the batch's next rows, if it has been computed ([`FirstProduct`]).
     pub fn step(&mut self, learning_rate: f32, classifier: &mut Classifier, batch: Batch<'_>) -> Option<FirstProduct> {
         let Some(Clipping { limit, gradients }) = &mut self.clipping else {
-            return batch.backward(self.state.sinks(learning_rate, classifier), true);
+            return batch.backward(self.state.begin_step(learning_rate, classifier));
         };
         classifier.gradients(batch, gradients);
         clip(gradients, *limit);
@@ -78,14 +77,14 @@ impl Adam {
 impl State {
     /// Takes one step with these gradients.
     fn apply(&mut self, learning_rate: f32, classifier: &mut Classifier, gradients: &Classifier) {
-        for (sinks, gradient) in self.sinks(learning_rate, classifier).into_iter().zip(&gradients.layers) {
+        for (sinks, gradient) in self.begin_step(learning_rate, classifier).into_iter().zip(&gradients.layers) {
             send_all(sinks.weights, &gradient.weights);
             send_all(sinks.bias, &gradient.bias);
         }
     }
 
-    /// Begins the next step: the sinks that update each tensor of parameters with its gradient.
-    fn sinks<'a>(&'a mut self, learning_rate: f32, classifier: &'a mut Classifier) -> Vec<LayerSinks<Update<'a>>> {
+    /// Begins the next step: returns the sinks that update each tensor of parameters with its gradient.
+    fn begin_step<'a>(&'a mut self, learning_rate: f32, classifier: &'a mut Classifier) -> Vec<LayerSinks<Update<'a>>> {
         self.step += 1;
         let rates = Rates {
             alpha: learning_rate * (1.0 - BETA_2.powi(self.step)).sqrt() / (1.0 - BETA_1.powi(self.step)),
@@ -124,6 +123,8 @@ struct Update<'a> {
 }
 
 impl Sink for Update<'_> {
+    const UPDATES: bool = true;
+
     fn split_at(self, strips: usize) -> (Self, Self) {
         let (parameters, other_parameters) = self.parameters.split_at_mut(strips);
         let (m, other_m) = self.m.split_at_mut(strips);
@@ -185,24 +186,28 @@ mod tests {
         Classifier::from_layers(vec![Dense::from_keras(1, &[weight], &[bias]).unwrap()]).unwrap()
     }
 
-    /// Gradients 0.5 and -2, then 1 and 1; the expected values are computed in float64.
+    /// Gradients 0.5 and -2, then 1 and 1; the expected values are computed in float64. Weight decay comes first.
     #[test]
     fn two_steps_match_the_paper() {
-        let mut classifier = layer(1.0, 0.0);
-        let mut adam = Adam::new(&classifier, None, None);
-        let mut expected = [1.0f64, 0.0];
-        let (mut m, mut v) = ([0.0f64; 2], [0.0f64; 2]);
-        for (t, gradient) in [(1, [0.5f64, -2.0]), (2, [1.0, 1.0])] {
-            adam.state.apply(0.1, &mut classifier, &layer(gradient[0] as f32, gradient[1] as f32));
-            for k in 0..2 {
-                m[k] = 0.9 * m[k] + 0.1 * gradient[k];
-                v[k] = 0.999 * v[k] + 0.001 * gradient[k] * gradient[k];
-                let corrected = (m[k] / (1.0 - 0.9f64.powi(t)), v[k] / (1.0 - 0.999f64.powi(t)));
-                expected[k] -= 0.1 * corrected.0 / (corrected.1.sqrt() + 1e-7);
-            }
-            let found = [classifier.layers[0].kernel()[0], classifier.layers[0].bias()[0]];
-            for k in 0..2 {
-                assert!((f64::from(found[k]) - expected[k]).abs() < 3e-6, "step {t}: {found:?}, expected {expected:?}");
+        for decay in [0.0, 0.5] {
+            let mut classifier = layer(1.0, 0.0);
+            let mut adam = Adam::new(&classifier, positive(decay), None);
+            let mut expected = [1.0f64, 0.0];
+            let (mut m, mut v) = ([0.0f64; 2], [0.0f64; 2]);
+            for (t, gradient) in [(1, [0.5f64, -2.0]), (2, [1.0, 1.0])] {
+                adam.state.apply(0.1, &mut classifier, &layer(gradient[0] as f32, gradient[1] as f32));
+                for k in 0..2 {
+                    m[k] = 0.9 * m[k] + 0.1 * gradient[k];
+                    v[k] = 0.999 * v[k] + 0.001 * gradient[k] * gradient[k];
+                    let corrected = (m[k] / (1.0 - 0.9f64.powi(t)), v[k] / (1.0 - 0.999f64.powi(t)));
+                    expected[k] -= expected[k] * 0.1 * decay;
+                    expected[k] -= 0.1 * corrected.0 / (corrected.1.sqrt() + 1e-7);
+                }
+                let found = [classifier.layers[0].kernel()[0], classifier.layers[0].bias()[0]];
+                for k in 0..2 {
+                    let error = (f64::from(found[k]) - expected[k]).abs();
+                    assert!(error < 3e-6, "decay {decay}, step {t}: {found:?}, expected {expected:?}");
+                }
             }
         }
     }
@@ -251,6 +256,35 @@ mod tests {
                     }
                 });
             }
+        }
+    }
+
+    #[test]
+    fn the_product_of_a_step_gives_the_logits_of_the_next_rows() {
+        for (threads, inputs, hidden, clip_norm, is_expected) in [
+            (2, 1024, &[][..], None, true),
+            (2, 1024, &[20], None, true),
+            (4, 2048, &[], None, true),
+            (1, 1024, &[], None, false),
+            (2, 1000, &[], None, false),
+            (2, 1024, &[], positive(1.0), false),
+        ] {
+            let features: Vec<f32> = (0..40 * inputs).map(|k| ((k * 13) % 31) as f32 / 15.0 - 1.0).collect();
+            let rows: Vec<&[f32]> = features.chunks_exact(inputs).collect();
+            let (rows, next_rows) = rows.split_at(32);
+            let mut classifier = Classifier::new(inputs, hidden, 10, 1);
+            let mut activations = Activations::default();
+            with_threads(threads, || {
+                classifier.forward(rows, None, &mut activations);
+                let logits_gradient: Vec<f32> = (0..320).map(|k| ((k * 7) % 11) as f32 / 50.0 - 0.1).collect();
+                let batch = Batch { rows, activations: &activations, logits_gradient: &logits_gradient, next_rows };
+                let product = Adam::new(&classifier, None, clip_norm).step(0.1, &mut classifier, batch);
+                assert_eq!(product.is_some(), is_expected, "{threads} threads, {inputs} inputs, {hidden:?}");
+                if let Some(product) = product {
+                    classifier.forward_from(product, None, &mut activations);
+                    assert_eq!(activations.logits(), classifier.logits(next_rows));
+                }
+            });
         }
     }
 

@@ -92,19 +92,19 @@ impl MatmulTransposed<'_> {
         let count = weights.len() / outputs;
         let width = even_width(outputs, max_outputs);
         for start in (0..rows.len()).step_by(R) {
-            // If fewer than `R` rows are left, the last one is repeated.
+            // If fewer than `R` rows are left, the last one is repeated; `sums` has no place for the repeated results.
             let block = array::from_fn(|r| &rows[rows.len().min(start + r + 1) - 1][first_strip..first_strip + count]);
             let next_block = &rows[rows.len().min(start + R)..rows.len().min(start + 2 * R)];
             let sums = &mut sums[start * outputs..];
             for n in (0..outputs).step_by(width) {
                 let (weights, sums) = (&weights[n..], &mut sums[n..]);
-                let next_rows = if n == 0 { next_block } else { &[] };
+                let later_rows = if n == 0 { next_block } else { &[] };
                 match width.min(outputs - n) {
-                    1 => block_product::<S, R, 1>(simd, block, weights, outputs, sums, next_rows, first_strip),
-                    2 => block_product::<S, R, 2>(simd, block, weights, outputs, sums, next_rows, first_strip),
-                    3 => block_product::<S, R, 3>(simd, block, weights, outputs, sums, next_rows, first_strip),
-                    4 => block_product::<S, R, 4>(simd, block, weights, outputs, sums, next_rows, first_strip),
-                    _ => block_product::<S, R, 5>(simd, block, weights, outputs, sums, next_rows, first_strip),
+                    1 => block_product::<S, R, 1>(simd, block, weights, outputs, sums, later_rows, first_strip),
+                    2 => block_product::<S, R, 2>(simd, block, weights, outputs, sums, later_rows, first_strip),
+                    3 => block_product::<S, R, 3>(simd, block, weights, outputs, sums, later_rows, first_strip),
+                    4 => block_product::<S, R, 4>(simd, block, weights, outputs, sums, later_rows, first_strip),
+                    _ => block_product::<S, R, 5>(simd, block, weights, outputs, sums, later_rows, first_strip),
                 }
             }
         }
@@ -112,7 +112,7 @@ impl MatmulTransposed<'_> {
 }
 
 /// The dot products of `R` rows and the weights of `N` outputs. Row r's go to the first `N` sums of row r in `sums`,
-/// (rows, outputs). Also prefetches the strips of `next_rows` from `first_strip` on, as many as each of `rows` has.
+/// (rows, outputs). Also prefetches the strips of `later_rows` from `first_strip` on, as many as each of `rows` has.
 #[inline(always)]
 fn block_product<S: Simd, const R: usize, const N: usize>(
     simd: S,
@@ -120,7 +120,7 @@ fn block_product<S: Simd, const R: usize, const N: usize>(
     weights: &[Strip],
     outputs: usize,
     sums: &mut [f32],
-    next_rows: &[&[Strip]],
+    later_rows: &[&[Strip]],
     first_strip: usize,
 ) {
     let count = rows[0].len();
@@ -129,7 +129,7 @@ fn block_product<S: Simd, const R: usize, const N: usize>(
     for (k, weights) in weights.chunks(outputs).enumerate().take(count) {
         let weights: &[Strip; N] = weights.first_chunk().expect("each strip has weights for N more outputs");
         let row = rows.map(|row| load::<S>(&row[k]));
-        for row in next_rows {
+        for row in later_rows {
             prefetch(row.as_flattened(), (first_strip + k) * LANES);
         }
         for n in 0..N {
@@ -154,10 +154,13 @@ pub(crate) trait Receive {
 
 /// Receives the gradients of a tensor of parameters: stores them, or updates the parameters.
 pub(crate) trait Sink: Receive + Send + Sized {
+    /// Whether the parameters are updated.
+    const UPDATES: bool;
+
     /// The sink for the first `strips` strips, and the one for the others.
     fn split_at(self, strips: usize) -> (Self, Self);
 
-    /// The parameters. Those of a strip do not change before its gradient is received.
+    /// The parameters. Those of a strip change only while its gradient is received.
     fn parameters(&self) -> &[Strip];
 }
 
@@ -170,6 +173,8 @@ pub(crate) struct StoreGradients<'a> {
 }
 
 impl Sink for StoreGradients<'_> {
+    const UPDATES: bool = false;
+
     fn split_at(self, strips: usize) -> (Self, Self) {
         let (parameters, other_parameters) = self.parameters.split_at(strips);
         let (gradients, other_gradients) = self.gradients.split_at_mut(strips);
@@ -207,14 +212,12 @@ pub(crate) struct Backward<'a, T> {
     pub inputs_gradient: Option<InputsGradient<'a>>,
     /// The rows that are read after this pass. The pass prefetches as many of them as it has rows.
     pub next_rows: &'a [&'a [Strip]],
-    /// Whether the pass also multiplies the next rows by the weights, after the sink has updated them.
-    pub multiplies_next: bool,
 }
 
 /// The gradient of a layer's inputs, and what it is computed from.
 pub(crate) struct InputsGradient<'a> {
-    /// The gradient of the outputs, transposed: (outputs, rows).
-    pub outputs_gradient: &'a [f32],
+    /// The gradient of the outputs, (outputs, rows).
+    pub transposed_gradient: &'a [f32],
     /// Output, (strips, rows).
     pub out: &'a mut [Strip],
 }
@@ -222,48 +225,47 @@ pub(crate) struct InputsGradient<'a> {
 impl<'a> InputsGradient<'a> {
     /// Splits `out` after `strips` strips.
     fn split_at(self, strips: usize) -> (Self, Self) {
-        let Self { outputs_gradient, out } = self;
+        let Self { transposed_gradient, out } = self;
         let (out, other_out) = out.split_at_mut(strips);
-        (Self { outputs_gradient, out }, Self { outputs_gradient, out: other_out })
+        (Self { transposed_gradient, out }, Self { transposed_gradient, out: other_out })
     }
 }
 
 impl<T: Sink> Backward<'_, T> {
     /// Runs the pass. Each thread takes neighbouring strips of the inputs.
+    pub fn run(self) {
+        self.run_and_multiply_next(false);
+    }
+
+    /// Runs the pass, and if it can and `multiplies_next` also multiplies the next rows by the weights that the sink has
+    /// updated, so that the threads need not wait for each other before the next rows' forward pass.
     ///
-    /// Returns the product of the next rows and the updated weights, (groups, next rows, outputs), for [`add_groups`].
-    /// Computing it here saves the threads from waiting for each other between two passes. `None` if it is not wanted,
-    /// or there is only one thread, or a thread's strips are not whole groups.
-    pub fn run(self) -> Option<Vec<f32>> {
-        let Self { rows, outputs_gradient, mut sink, mut inputs_gradient, next_rows, multiplies_next } = self;
+    /// The result is (groups, next rows, outputs), for [`add_groups`]. It is `None` if there are no next rows, the sink
+    /// updates nothing, there is only one thread, or the threads' strips are not whole groups.
+    pub fn run_and_multiply_next(self, multiplies_next: bool) -> Option<Vec<f32>> {
+        let Self { rows, outputs_gradient, mut sink, mut inputs_gradient, next_rows } = self;
         let strips = rows.first().map_or(0, |row| row.len());
         let outputs = outputs_gradient.len() / rows.len().max(1);
         let threads = threads_for(strips * outputs_gradient.len());
         let share = strips.div_ceil(threads).max(1);
-        let multiplies_next =
-            multiplies_next && !next_rows.is_empty() && threads > 1 && share.is_multiple_of(GROUP_STRIPS);
+        let can_multiply_next = T::UPDATES && threads > 1 && share.is_multiple_of(GROUP_STRIPS);
+        let groups = if multiplies_next && can_multiply_next { strips.div_ceil(GROUP_STRIPS) } else { 0 };
         let results = next_rows.len() * outputs;
-        let mut next_sums = multiplies_next.then(|| vec![0.0; strips.div_ceil(GROUP_STRIPS) * results]);
-        let mut part_sums = next_sums.iter_mut().flat_map(|sums| sums.chunks_mut(share / GROUP_STRIPS * results));
+        let mut next_sums = vec![0.0; groups * results];
+        let mut next_sums_of_parts = next_sums.chunks_mut((share / GROUP_STRIPS * results).max(1));
         let mut parts = Vec::with_capacity(threads);
         for start in (0..strips).step_by(share) {
             let strips = start..strips.min(start + share);
             let (part_sink, other_sink) = sink.split_at(strips.len() * outputs);
             let (part_inputs, other_inputs) =
                 inputs_gradient.map(|inputs| inputs.split_at(strips.len() * rows.len())).unzip();
-            let pass = Backward {
-                sink: part_sink,
-                inputs_gradient: part_inputs,
-                rows,
-                outputs_gradient,
-                next_rows,
-                multiplies_next,
-            };
-            parts.push(BackwardStrips { pass, strips, next_sums: part_sums.next().unwrap_or_default() });
+            let pass = Backward { sink: part_sink, inputs_gradient: part_inputs, rows, outputs_gradient, next_rows };
+            let next_sums = next_sums_of_parts.next().unwrap_or_default();
+            parts.push(BackwardStrips { pass, strips, next_sums });
             (sink, inputs_gradient) = (other_sink, other_inputs);
         }
         team::for_each(threads, parts, dispatch);
-        next_sums
+        (!next_sums.is_empty()).then_some(next_sums)
     }
 }
 
@@ -271,7 +273,7 @@ impl<T: Sink> Backward<'_, T> {
 struct BackwardStrips<'a, T> {
     pass: Backward<'a, T>,
     strips: Range<usize>,
-    /// Output: the product of the next rows, (groups, next rows, outputs); empty if it is not wanted.
+    /// Output: the product of the next rows, (groups, next rows, outputs); empty if it is not computed.
     next_sums: &'a mut [f32],
 }
 
@@ -282,8 +284,8 @@ impl<T: Sink> WithSimd for BackwardStrips<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { mut pass, strips, next_sums } = self;
         let outputs = pass.outputs_gradient.len() / pass.rows.len();
-        let rows = pass.next_rows;
-        let mut next_sums = next_sums.chunks_exact_mut((rows.len() * outputs).max(1));
+        let next_rows = pass.next_rows;
+        let mut next_sums = next_sums.chunks_exact_mut((next_rows.len() * outputs).max(1));
         for start in (0..strips.len()).step_by(GROUP_STRIPS) {
             let end = strips.len().min(start + GROUP_STRIPS);
             let mut done = start;
@@ -298,10 +300,11 @@ impl<T: Sink> WithSimd for BackwardStrips<'_, T> {
                 pass.run_block::<S, 1>(simd, strips.start + done, done);
                 done += 1;
             }
-            // Now, while the group's weights are in the cache.
+            // Now, while the group's weights are in the processor's cache.
             if let Some(sums) = next_sums.next() {
                 let weights = &pass.sink.parameters()[start * outputs..end * outputs];
-                MatmulTransposed { rows, first_strip: strips.start + start, weights, outputs, sums }.with_simd(simd);
+                let first_strip = strips.start + start;
+                MatmulTransposed { rows: next_rows, first_strip, weights, outputs, sums }.with_simd(simd);
             }
         }
     }
@@ -311,13 +314,13 @@ impl<T: Sink> Backward<'_, T> {
     /// Runs the pass for `C` strips of the inputs, from number `strip` on; `done` strips of this thread come before them.
     #[inline(always)]
     fn run_block<S: Simd, const C: usize>(&mut self, simd: S, strip: usize, done: usize) {
-        let Self { rows, outputs_gradient, sink, inputs_gradient, next_rows, .. } = self;
+        let Self { rows, outputs_gradient, sink, inputs_gradient, next_rows } = self;
         let outputs = outputs_gradient.len() / rows.len();
         // First the gradient of the inputs, since the sink may update the weights.
-        if let Some(InputsGradient { outputs_gradient, out }) = inputs_gradient {
+        if let Some(InputsGradient { transposed_gradient, out }) = inputs_gradient {
             let weights = &sink.parameters()[done * outputs..][..C * outputs];
             let strips = (0..outputs).map(|n| array::from_fn::<_, C, _>(|c| &weights[c * outputs + n]));
-            matmul(simd, strips, outputs_gradient, rows.len(), out, done * rows.len(), |_| {});
+            matmul(simd, strips, transposed_gradient, rows.len(), out, done * rows.len(), |_| {});
         }
         let strips = rows.iter().map(|row| array::from_fn::<_, C, _>(|c| &row[strip + c]));
         // One row at a time: a burst of prefetches would delay the loads after it.
@@ -516,16 +519,15 @@ mod tests {
                 rows: &strip_rows,
                 outputs_gradient: &self.outputs_gradient,
                 sink: StoreGradients { parameters: &weights, gradients: &mut gradients },
-                inputs_gradient: Some(InputsGradient { outputs_gradient: &by_output, out: &mut inputs_gradient }),
+                inputs_gradient: Some(InputsGradient { transposed_gradient: &by_output, out: &mut inputs_gradient }),
                 next_rows: &strip_rows,
-                multiplies_next: false,
             });
             Results { sums, gradients, inputs_gradient }
         }
 
         fn run(&self) -> Results {
             let outputs = self.shape.1;
-            self.compute(|rows, weights, sums| matmul_transposed(rows, weights, outputs, sums), |pass| _ = pass.run())
+            self.compute(|rows, weights, sums| matmul_transposed(rows, weights, outputs, sums), |pass| pass.run())
         }
     }
 
@@ -590,40 +592,66 @@ mod tests {
         }
     }
 
+    /// Adds the gradients to the parameters.
+    struct AddGradients<'a>(&'a mut [Strip]);
+
+    impl Sink for AddGradients<'_> {
+        const UPDATES: bool = true;
+
+        fn split_at(self, strips: usize) -> (Self, Self) {
+            let (parameters, others) = self.0.split_at_mut(strips);
+            (Self(parameters), Self(others))
+        }
+
+        fn parameters(&self) -> &[Strip] {
+            self.0
+        }
+    }
+
+    impl Receive for AddGradients<'_> {
+        fn receive<S: Simd>(&mut self, simd: S, strip: usize, gradient: S::f32s) {
+            self.0[strip] = store::<S>(simd.add_f32s(load::<S>(&self.0[strip]), gradient));
+        }
+    }
+
     #[test]
-    fn next_rows_are_multiplied_where_each_thread_has_whole_groups() {
+    fn next_rows_are_multiplied_by_the_updated_weights_where_threads_have_whole_groups() {
         let (rows, outputs) = (32, 10);
-        for (threads, inputs, is_expected) in
-            [(1, 1024, false), (2, 1024, true), (3, 2048, false), (2, 1536, false), (3, 1536, true), (4, 2048, true)]
-        {
+        for (threads, inputs, next_count, is_expected) in [
+            (1, 1024, 32, false),
+            (2, 1024, 32, true),
+            (2, 1024, 0, false),
+            // The last group is not a whole one.
+            (2, 1008, 5, true),
+            (2, 2032, 40, true),
+            (2, 1536, 32, false),
+            (3, 1536, 7, true),
+            (3, 2048, 32, false),
+            (4, 2048, 1, true),
+        ] {
             let case = Case::new((rows, outputs, inputs));
-            let weights = by_strip(&case.weights, inputs);
-            let next_values = values(5 * inputs, 9);
-            let strips = |values: &[f32]| values.as_chunks().0.to_vec();
-            let (row_strips, next_strips) = (strips(&case.rows), strips(&next_values));
+            let next_values = values(next_count * inputs, 9);
+            let (row_strips, next_strips) = (case.rows.as_chunks().0, next_values.as_chunks().0);
             let next_rows: Vec<&[Strip]> = next_strips.chunks_exact(inputs / LANES).collect();
-            let found = with_threads(threads, || {
-                let mut gradients = vec![[0.0; LANES]; weights.len()];
+            let mut weights = by_strip(&case.weights, inputs);
+            let mut run = |multiplies_next| {
                 let pass = Backward {
                     rows: &row_strips.chunks_exact(inputs / LANES).collect::<Vec<_>>(),
                     outputs_gradient: &case.outputs_gradient,
-                    sink: StoreGradients { parameters: &weights, gradients: &mut gradients },
+                    sink: AddGradients(&mut weights),
                     inputs_gradient: None,
                     next_rows: &next_rows,
-                    multiplies_next: true,
                 };
-                pass.run()
-            });
-            let expected = is_expected.then(|| {
-                let mut sums = Vec::new();
-                matmul_transposed(&next_rows, &weights, outputs, &mut sums);
+                with_threads(threads, || pass.run_and_multiply_next(multiplies_next))
+            };
+            assert_eq!(run(false), None);
+            let product = run(true).map(|mut sums| {
+                add_groups(&mut sums, next_count * outputs);
                 sums
             });
-            let found = found.map(|mut sums| {
-                add_groups(&mut sums, next_rows.len() * outputs);
-                sums
-            });
-            assert!(found == expected, "{threads} threads, {inputs} inputs");
+            let mut expected = Vec::new();
+            matmul_transposed(&next_rows, &weights, outputs, &mut expected);
+            assert!(product == is_expected.then_some(expected), "{threads} threads, {inputs} inputs");
         }
     }
 

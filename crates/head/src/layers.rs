@@ -27,7 +27,7 @@ pub struct Classifier {
     pub(crate) layers: Vec<Dense>,
 }
 
-/// The results of a forward pass over a batch, for the backward pass. The next batch reuses their memory.
+/// The results of a forward pass over a batch, for the backward pass. The next batch reuses most of their memory.
 #[derive(Debug, Default)]
 pub struct Activations {
     /// (rows, strips): copies of the input rows, if dropout changes them or their length is not a multiple of 16;
@@ -36,7 +36,7 @@ pub struct Activations {
     /// The outputs of each layer. Hidden layers: after ReLU and dropout, (rows, outputs) padded to whole strips. Last
     /// layer: (rows, classes).
     outputs: Vec<Vec<f32>>,
-    /// Buffer for [`matmul_transposed`].
+    /// The product of a layer's inputs and weights, (rows, outputs), before the bias is added.
     sums: Vec<f32>,
     /// Dropout's factor for kept values, 1 / (1 - rate); 1 without dropout.
     dropout_scale: f32,
@@ -47,15 +47,20 @@ pub struct Activations {
 pub struct Batch<'a> {
     /// (rows, inputs)
     pub rows: &'a [&'a [f32]],
-    /// The results of [`Classifier::forward`].
+    /// The results of [`Classifier::forward`] or [`Classifier::forward_from`].
     pub activations: &'a Activations,
     /// (rows, classes)
     pub logits_gradient: &'a [f32],
-    /// The rows that are read next; the backward pass prefetches them. May be empty.
+    /// The rows of the next batch: the backward pass prefetches them, and may begin their forward pass
+    /// ([`FirstProduct`]). May be empty.
     pub next_rows: &'a [&'a [f32]],
 }
 
 /// The product of a batch's rows and the first layer's weights, with which its forward pass begins.
+///
+/// A step of [`Adam`](crate::adam::Adam) computes that of the next batch along with the update of the weights, if
+/// several threads share the first layer, each has whole groups of 512 inputs, the rows need no copies, and gradients are
+/// not clipped.
 #[derive(Debug)]
 pub struct FirstProduct {
     /// The number of rows.
@@ -70,9 +75,9 @@ pub(crate) struct LayerSinks<T> {
     pub weights: T,
     /// For the bias, (strips of outputs,).
     pub bias: T,
-    /// The layer's inputs.
+    /// The number of the layer's inputs.
     pub inputs: usize,
-    /// The layer's outputs.
+    /// The number of its outputs.
     pub outputs: usize,
 }
 
@@ -254,7 +259,8 @@ impl Classifier {
     /// hidden layer; in a linear head, to the input rows.
     pub fn forward(&self, rows: &[&[f32]], mut dropout: Option<&mut Dropout>, activations: &mut Activations) {
         let Activations { row_copies, sums, .. } = activations;
-        // The rows are in the cache's file. They are copied if dropout changes them, or to pad them to whole strips.
+        // The rows are in the feature cache's file. They are copied if dropout changes them, or to pad them to whole
+        // strips.
         row_copies.clear();
         let is_linear = self.layers.len() == 1;
         let input_dropout = dropout.as_mut().filter(|_| is_linear);
@@ -310,7 +316,7 @@ impl Classifier {
                 outputs: layer.outputs,
             });
         }
-        batch.backward(sinks, false);
+        batch.backward(sinks);
     }
 
     /// A classifier of the same shape whose parameters are all 0.
@@ -338,9 +344,8 @@ impl Activations {
 
 impl Batch<'_> {
     /// The backward pass, from the last layer to the first: passes the gradients of each layer's parameters to its
-    /// sinks. If they update the parameters (`is_update`), the first layer's pass may also return the product of the
-    /// next rows.
-    pub(crate) fn backward<T: Sink>(self, layers: Vec<LayerSinks<T>>, is_update: bool) -> Option<FirstProduct> {
+    /// sinks. Returns the product of the next rows, if the first layer's pass has computed it.
+    pub(crate) fn backward<T: Sink>(self, layers: Vec<LayerSinks<T>>) -> Option<FirstProduct> {
         let Batch { rows, activations, logits_gradient, next_rows } = self;
         let mut outputs_gradient = Cow::Borrowed(logits_gradient);
         for (k, layer) in layers.into_iter().enumerate().rev() {
@@ -363,22 +368,21 @@ impl Batch<'_> {
                     sink: layer.weights,
                     inputs_gradient: None,
                     next_rows: &as_strips(next_rows),
-                    // Rows that need copies are multiplied once they are copied.
-                    multiplies_next: is_update && activations.row_copies.is_empty(),
                 };
-                return pass.run().map(|sums| FirstProduct { rows: next_rows.len(), sums });
+                // If these rows need copies, the next ones do too, and only the forward pass makes them.
+                let sums = pass.run_and_multiply_next(activations.row_copies.is_empty());
+                return sums.map(|sums| FirstProduct { rows: next_rows.len(), sums });
             };
 
             // The inputs are the outputs of the previous layer, so their gradient is needed for its pass.
-            let by_output = transposed(&outputs_gradient, outputs);
+            let transposed_gradient = transposed(&outputs_gradient, outputs);
             let mut out = vec![[0.0; LANES]; hidden.len() / LANES];
             let pass = Backward {
                 rows: &padded_rows(hidden.as_chunks().0, layer.inputs),
                 outputs_gradient: &outputs_gradient,
                 sink: layer.weights,
-                inputs_gradient: Some(InputsGradient { outputs_gradient: &by_output, out: &mut out }),
+                inputs_gradient: Some(InputsGradient { transposed_gradient: &transposed_gradient, out: &mut out }),
                 next_rows: &[],
-                multiplies_next: false,
             };
             pass.run();
             outputs_gradient = activation_backward(&out, hidden, layer.inputs, activations.dropout_scale).into();

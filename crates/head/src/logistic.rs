@@ -106,17 +106,17 @@ fn objective(point: &Classifier, train: &Rows<'_>) -> (f64, Vec<f64>) {
         let batch =
             Batch { rows: features, activations: &activations, logits_gradient: &logits_gradient, next_rows: &[] };
         point.gradients(batch, &mut gradients);
-        (labels.len() as f64 / rows, block_loss / rows, gradients)
+        (labels.len() as f64, block_loss, gradients)
     };
     let rows_at_once = BLOCK * rayon::current_num_threads();
     train.for_each_window(|features, labels| {
         for (features, labels) in features.chunks(rows_at_once).zip(labels.chunks(rows_at_once)) {
             let blocks: Vec<(f64, f64, Classifier)> =
                 features.par_chunks(BLOCK).zip(labels.par_chunks(BLOCK)).map(block_gradient).collect();
-            for (share, block_loss, gradients) in blocks {
-                total += block_loss;
+            for (block_rows, block_loss, gradients) in blocks {
+                total += block_loss / rows;
                 for (sum, &component) in gradient.iter_mut().zip(gradients.parameters().flatten()) {
-                    *sum += share * f64::from(component);
+                    *sum += block_rows / rows * f64::from(component);
                 }
             }
         }

@@ -169,9 +169,9 @@ impl SplitMetrics {
     pub fn measure(classifier: &Classifier, rows: &Rows<'_>, names: &ClassNames, temperature: Option<f32>) -> Self {
         let mut builder = MetricsBuilder::new(names, temperature);
         let cross_entropy = builder.cross_entropy.clone();
-        let measure =
+        let batch_metrics =
             |logits: Vec<f32>, labels: &[usize]| BatchMetrics::new(&cross_entropy, temperature, &logits, labels);
-        map_batches(classifier, rows, measure, |batch| builder.add_batch(batch));
+        map_batches(classifier, rows, batch_metrics, |batch| builder.add_batch(batch));
         builder.finish()
     }
 

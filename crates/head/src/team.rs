@@ -16,9 +16,9 @@ use std::{env, hint, mem, ptr, thread};
 
 /// The most threads of a team.
 const MAX_THREADS: usize = 64;
-/// Looks in vain, with a pause of some 20 ns after each, before a thread lets others run between two looks.
+/// How often a waiting thread looks, with pauses of some 20 ns, before it lets others run between two looks.
 const LOOKS_BEFORE_YIELD: u32 = 500;
-/// Looks in vain before it sleeps between two looks.
+/// How often it looks before it sleeps between two looks.
 const LOOKS_BEFORE_SLEEP: u32 = 2_500;
 /// How long it sleeps.
 const SLEEP: Duration = Duration::from_micros(100);
@@ -62,10 +62,11 @@ pub fn threads() -> usize {
 /// thread begins with its own part of the list, so that its caches still hold what it used for the same part of an
 /// earlier list.
 pub fn for_each<T: Send>(threads: usize, items: Vec<T>, work: impl Fn(T) + Sync) {
-    let is_leader = ROLE.with_borrow(|role| matches!(role, Role::Leader(_)));
-    if !is_leader || threads < 2 || items.len() < 2 {
+    let team = ROLE.with_borrow(|role| if let Role::Leader(team) = role { Some(Arc::clone(team)) } else { None });
+    let Some(team) = team.filter(|_| threads > 1 && items.len() > 1) else {
         return items.into_iter().for_each(work);
-    }
+    };
+    let threads = threads.min(team.threads());
     let items: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
     let work_as = |number: usize| {
         let (others, own) = items.split_at(number * items.len() / threads);
@@ -77,10 +78,8 @@ pub fn for_each<T: Send>(threads: usize, items: Vec<T>, work: impl Fn(T) + Sync)
             }
         }
     };
-    let FormerRole(role) = &Role::Worker.take();
-    if let Role::Leader(team) = role {
-        team.run(threads, &work_as);
-    }
+    let _role = Role::Worker.take();
+    team.run(threads, &work_as);
 }
 
 /// The results of `work` for each item, in order, computed on all threads of the team.
@@ -147,7 +146,7 @@ type Job<'a> = &'a (dyn Fn(usize) + Sync);
 struct Mailbox {
     /// [`EMPTY`], [`POSTED`], [`TAKEN`] or [`END`].
     state: AtomicU8,
-    /// The job, if it is posted or taken.
+    /// The job, if it is posted or taken. It points to the leader's reference, since an atomic holds no fat pointer.
     job: AtomicPtr<Job<'static>>,
 }
 
@@ -172,12 +171,16 @@ impl Team {
     /// Calls `job(0)`; meanwhile each helper number k below `threads` calls `job(k)`, unless it is too late for that.
     /// Returns when all calls have returned, or panics if one of them did.
     fn run(&self, threads: usize, job: Job<'_>) {
-        {
-            let _posted = Posted::new(&self.mailboxes[..threads - 1], &job);
-            job(0);
+        let mailboxes = &self.mailboxes[..threads - 1];
+        for mailbox in mailboxes {
+            mailbox.post(&job);
         }
-        let panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(panic) = panic {
+        let result = catch_unwind(AssertUnwindSafe(|| job(0)));
+        for mailbox in mailboxes {
+            mailbox.take_back_or_wait();
+        }
+        let helper_panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(panic) = result.err().or(helper_panic) {
             resume_unwind(panic);
         }
     }
@@ -186,62 +189,51 @@ impl Team {
     fn help(&self, number: usize) {
         let _role = Role::Worker.take();
         let mailbox = &self.mailboxes[number - 1];
-        let mut looks = Looks::default();
+        let mut backoff = Backoff::default();
         loop {
             match mailbox.state.load(Ordering::Relaxed) {
                 POSTED if mailbox.change(POSTED, TAKEN) => {
                     let job = mailbox.job.load(Ordering::Relaxed);
-                    // SAFETY: the pointer is to a variable of `Team::run`, which `Posted` does not let return or unwind
-                    // before this mailbox is empty again.
+                    // SAFETY: the pointer is to a variable of `Team::run`, which neither returns nor unwinds before
+                    // this mailbox is empty again.
                     #[allow(unsafe_code)]
                     let job = unsafe { *job };
                     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(number))) {
                         *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
                     }
                     mailbox.state.store(EMPTY, Ordering::Release);
-                    looks = Looks::default();
+                    backoff = Backoff::default();
                 }
                 END => return,
-                _ => looks.pause(),
+                _ => backoff.pause(),
             }
         }
     }
 }
 
 impl Mailbox {
+    /// Hands a job to the helper. All that the leader has written before is visible to the helper.
+    fn post(&self, job: &Job<'_>) {
+        self.job.store(ptr::from_ref(job).cast::<Job<'static>>().cast_mut(), Ordering::Relaxed);
+        self.state.store(POSTED, Ordering::Release);
+    }
+
+    /// Takes the job back if the helper has not begun; otherwise waits until it is done. All that the helper has written
+    /// is then visible to the leader.
+    fn take_back_or_wait(&self) {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.state.load(Ordering::Acquire) {
+                POSTED if self.change(POSTED, EMPTY) => return,
+                POSTED | TAKEN => backoff.pause(),
+                _ => return,
+            }
+        }
+    }
+
     /// Changes the state from `from` to `to`; `false` if it is not `from`.
     fn change(&self, from: u8, to: u8) -> bool {
         self.state.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    }
-}
-
-/// A job in the mailboxes of some helpers. When this is dropped, also when a panic unwinds, the job is taken back from
-/// those who have not begun, and the others finish it.
-struct Posted<'a> {
-    mailboxes: &'a [Mailbox],
-}
-
-impl<'a> Posted<'a> {
-    fn new(mailboxes: &'a [Mailbox], job: &'a Job<'_>) -> Self {
-        for mailbox in mailboxes {
-            mailbox.job.store(ptr::from_ref(job).cast::<Job<'static>>().cast_mut(), Ordering::Relaxed);
-            mailbox.state.store(POSTED, Ordering::Release);
-        }
-        Self { mailboxes }
-    }
-}
-
-impl Drop for Posted<'_> {
-    fn drop(&mut self) {
-        for mailbox in self.mailboxes {
-            let mut looks = Looks::default();
-            // A look first, since each attempt to change the state takes the cache line from the helper.
-            while mailbox.state.load(Ordering::Acquire) != EMPTY {
-                if !mailbox.change(POSTED, EMPTY) {
-                    looks.pause();
-                }
-            }
-        }
     }
 }
 
@@ -256,11 +248,11 @@ impl Drop for EndOfTeam<'_> {
     }
 }
 
-/// The number of times that a thread has looked in vain.
+/// How often a thread has looked in vain for what it waits for.
 #[derive(Default)]
-struct Looks(u32);
+struct Backoff(u32);
 
-impl Looks {
+impl Backoff {
     /// Pauses before the next look: the more looks, the longer.
     fn pause(&mut self) {
         self.0 = self.0.saturating_add(1);
@@ -274,6 +266,8 @@ impl Looks {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     fn squares(count: usize) -> Vec<usize> {
@@ -321,6 +315,44 @@ mod tests {
         assert_eq!(threads(), 1);
         assert_eq!(with_threads(3, || with_helpers(threads)), 3);
         assert_eq!(threads(), 1);
+    }
+
+    #[test]
+    fn fewer_threads_than_the_team_has_or_more_do_all_the_work() {
+        with_threads(3, || {
+            for threads in [0, 1, 2, 3, 8] {
+                let sum = AtomicUsize::new(0);
+                for_each(threads, (1..=10).collect(), |number| _ = sum.fetch_add(number, Ordering::Relaxed));
+                assert_eq!(sum.into_inner(), 55, "{threads} threads");
+            }
+        });
+    }
+
+    #[test]
+    fn a_team_does_without_helpers_that_could_not_start() {
+        let calls = Mutex::new(Vec::new());
+        Team::new(3).run(3, &|number| calls.lock().unwrap().push(number));
+        assert_eq!(calls.into_inner().unwrap(), [0]);
+    }
+
+    #[test]
+    fn a_panic_outside_the_tasks_ends_the_team() {
+        let result = catch_unwind(|| with_threads(3, || assert!(squares(3).is_empty(), "outside")));
+        assert!(result.is_err());
+        assert_eq!(threads(), 1);
+    }
+
+    #[test]
+    fn when_all_threads_panic_the_next_job_does_not() {
+        with_threads(2, || {
+            let task = |()| {
+                // The other thread takes the other task meanwhile.
+                thread::sleep(10 * SLEEP);
+                panic!("this task panics");
+            };
+            assert!(catch_unwind(AssertUnwindSafe(|| for_each(2, vec![(); 2], task))).is_err());
+            assert_eq!(squares(3), [0, 1, 4]);
+        });
     }
 
     #[test]
