@@ -359,17 +359,18 @@ impl<'a> Rows<'a> {
     /// The first row with a value that is not finite. `rows` are features or views of these photos, of which a `window`
     /// is in memory at a time.
     fn first_not_finite(&self, rows: &[&[f32]], window: usize) -> Option<usize> {
-        for (k, in_window) in rows.chunks(window).enumerate() {
-            let tasks = in_window.chunks(ROWS_PER_TASK).collect();
-            let found = team::with_helpers(|| team::map(tasks, |rows| rows.iter().position(|row| !all_finite(row))));
-            self.release(window);
-            for (task, position) in found.into_iter().enumerate() {
-                if let Some(position) = position {
-                    return Some(k * window + task * ROWS_PER_TASK + position);
+        team::with_helpers(|| {
+            for (k, in_window) in rows.chunks(window).enumerate() {
+                let tasks = in_window.chunks(ROWS_PER_TASK).collect();
+                let found = team::map(tasks, |rows: &[&[f32]]| rows.iter().position(|row| !all_finite(row)));
+                self.release(window);
+                let first = found.into_iter().enumerate().find_map(|(task, row)| Some(task * ROWS_PER_TASK + row?));
+                if let Some(row) = first {
+                    return Some(k * window + row);
                 }
             }
-        }
-        None
+            None
+        })
     }
 }
 

@@ -63,6 +63,17 @@ impl<T: Simd, W: WithSimd> WithSimd for WithVectors<T, W> {
     }
 }
 
+/// The results of `work` without vector instructions and, if the processor has them, with those of AVX2.
+#[cfg(test)]
+pub(crate) fn with_shorter_vectors<W: WithSimd>(work: impl Fn() -> W) -> Vec<W::Output> {
+    let mut results = vec![work().with_simd(Scalar512b)];
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V3::try_new() {
+        results.push(work().with_simd(pulp::x86::V3_512b(simd)));
+    }
+    results
+}
+
 /// A strip as a vector.
 #[inline(always)]
 pub(crate) fn load<S: Simd>(strip: &Strip) -> S::f32s {

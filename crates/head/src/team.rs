@@ -55,14 +55,14 @@ fn default_threads() -> usize {
 
 /// How many threads share the caller's loops: 1 without helpers.
 pub fn threads() -> usize {
-    ROLE.with_borrow(|role| if let Role::Leader(team) = role { team.threads() } else { 1 })
+    ROLE.with_borrow(|role| role.team().map_or(1, |team| team.threads()))
 }
 
 /// Calls `work` with each item, on up to `threads` threads of the team, and returns when all calls have returned. A
 /// thread begins with its own part of the list, so that its caches still hold what it used for the same part of an
 /// earlier list.
 pub fn for_each<T: Send>(threads: usize, items: Vec<T>, work: impl Fn(T) + Sync) {
-    let team = ROLE.with_borrow(|role| if let Role::Leader(team) = role { Some(Arc::clone(team)) } else { None });
+    let team = ROLE.with_borrow(|role| role.team().cloned());
     let Some(team) = team.filter(|_| threads > 1 && items.len() > 1) else {
         return items.into_iter().for_each(work);
     };
@@ -114,6 +114,11 @@ enum Role {
 }
 
 impl Role {
+    /// The team that the thread leads.
+    fn team(&self) -> Option<&Arc<Team>> {
+        if let Self::Leader(team) = self { Some(team) } else { None }
+    }
+
     /// Gives the caller's thread this role until the result is dropped.
     fn take(self) -> FormerRole {
         FormerRole(ROLE.replace(self))
